@@ -1,0 +1,181 @@
+//! The composition root: the only file that names backends. Builds a node from its configuration, runs it, stops it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::bus::{Bus, MemoryBus, MemoryHub, RedisBus};
+use crate::config::Config;
+use crate::http::{AdminState, admin, web};
+use crate::log::{Log, MemoryLog, RedisLog, Retention};
+use crate::metrics::Metrics;
+use crate::node::{Node, count_peers};
+use crate::redis::Commands;
+use crate::routes::{RouteTable, Router};
+use crate::socket::{Control, SocketServer, serve};
+
+/// Connections that may wait in the kernel to be accepted. Linux caps it at `net.core.somaxconn`, 4096 by default.
+const BACKLOG: u32 = 4096;
+/// How long tasks have to end after the last connection did.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Why a node did not start: the kind decides the exit code.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// What was configured cannot be used.
+    #[error("{0}")]
+    Configuration(String),
+    /// Redis or an address to listen on is not to be had.
+    #[error("{0:#}")]
+    Unavailable(anyhow::Error),
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Where clients connect.
+    pub address: SocketAddr,
+    /// Where operators connect.
+    pub admin_address: SocketAddr,
+    /// What it is called.
+    pub name: String,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
+    server: SocketServer,
+    ready: Arc<AtomicBool>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Gateway {
+    /// Starts a node: backends first, then the control plane, then the listeners, then it is ready. `max_files` is
+    /// how many files the process may open.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(config: Config, max_files: usize) -> Result<Self, StartError> {
+        let table = RouteTable::compile(&config.profile, &config.route)
+            .map_err(|error| StartError::Configuration(error.to_string()))?;
+        Self::build(config, table, max_files).await.map_err(StartError::Unavailable)
+    }
+
+    async fn build(config: Config, table: RouteTable, max_files: usize) -> anyhow::Result<Self> {
+        let name = if config.node_name.is_empty() { random_name() } else { config.node_name.clone() };
+        let metrics = Arc::new(Metrics::new());
+        metrics.connections_limit.set(u32::try_from(config.limits.connections).unwrap_or(u32::MAX));
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+
+        let (bus, log) = backends(&config, &metrics).await?;
+        let node = Node::new(log, &config, metrics.clone());
+        let router = Arc::new(Router::new(table, node.clone(), &config.limits, metrics.clone()));
+        let server = SocketServer::start(&config, router, bus.clone(), metrics.clone(), tasks.clone())
+            .await
+            .map_err(|error| anyhow::anyhow!("the control plane did not start: {error}"))?;
+
+        let clients = listen(config.listen).context("listen")?;
+        let operators = listen(config.admin_listen).context("admin_listen")?;
+        let ready = Arc::new(AtomicBool::new(false));
+        let gateway = Self {
+            address: clients.local_addr()?,
+            admin_address: operators.local_addr()?,
+            metrics: metrics.clone(),
+            server: server.clone(),
+            ready: ready.clone(),
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+            name,
+        };
+
+        node.run(&gateway.name, config.canary.interval, &tasks, &stop);
+        let counting = count_peers(bus, config.redis.prefix.clone(), metrics.clone());
+        tasks.spawn(stop.clone().run_until_cancelled_owned(counting));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(upkeep(server.clone(), metrics.clone())));
+        let state =
+            AdminState { metrics, ready: ready.clone(), control: server.control(), token: config.admin.token.clone() };
+        let stopped = stop.clone().cancelled_owned();
+        tasks.spawn(async move {
+            let served = axum::serve(operators, admin(state)).with_graceful_shutdown(stopped).await;
+            if let Err(error) = served {
+                tracing::error!(%error, "the admin listener ended");
+            }
+        });
+        tasks.spawn(serve(clients, server, web(), max_files, stop));
+        ready.store(true, Ordering::Release);
+        Ok(gateway)
+    }
+
+    /// What operators can do to sessions.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        self.server.control()
+    }
+
+    /// How many sessions are connected to this node.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.server.sessions()
+    }
+
+    /// Drains the node and stops it. Returns how many connections had to be cut off.
+    pub async fn stop(self) -> usize {
+        self.ready.store(false, Ordering::Release);
+        self.server.stop_admitting();
+        let left = self.server.drain().await;
+        self.stop.cancel();
+        self.tasks.close();
+        // What still runs are connections that did not end in time; they end with the process.
+        tokio::time::timeout(FAREWELL, self.tasks.wait()).await.ok();
+        left
+    }
+}
+
+async fn backends(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<(Arc<dyn Bus>, Arc<dyn Log>)> {
+    let retention = Retention {
+        room_events: config.log.room_events,
+        room_retention: config.log.room_retention,
+        dedupe_window: config.log.dedupe_window,
+    };
+    let url = config.redis_url.expose();
+    if url.is_empty() {
+        metrics.bus_connected.set(1.0);
+        return Ok((Arc::new(MemoryBus::new(Arc::<MemoryHub>::default())), Arc::new(MemoryLog::new(retention))));
+    }
+    let settings = &config.redis;
+    let commands = Commands::new(url, settings).context("redis_url")?;
+    let bus = RedisBus::connect(url, settings, metrics.clone()).await.context("redis_url")?;
+    let bus: Arc<dyn Bus> = Arc::new(bus);
+    let log = RedisLog::new(commands, bus.clone(), &settings.prefix, retention, settings.feed_buffer);
+    Ok((bus, Arc::new(log)))
+}
+
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let open = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A restarted node takes its port back from connections that are still closing.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    open().with_context(|| format!("cannot listen on {address}"))
+}
+
+async fn upkeep(server: SocketServer, metrics: Arc<Metrics>) {
+    let mut tick = tokio::time::interval(Metrics::UPKEEP_INTERVAL);
+    loop {
+        tick.tick().await;
+        metrics.upkeep();
+        server.upkeep();
+    }
+}
+
+fn random_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    format!("{}-{:06x}", if host.is_empty() { "node" } else { host }, rand::random::<u32>() & 0x00ff_ffff)
+}

@@ -1,0 +1,253 @@
+//! The bus over Redis pub/sub: one connection publishes, one listens, and every channel is heard again after any
+//! number of lost connections.
+//!
+//! Why the subscriptions are kept here: fred connects again by itself but hears nothing afterwards, and its own
+//! `manage_subscriptions` sends an empty SUBSCRIBE that leaves the connection deaf after the second loss (fred 10.1.0).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use fred::prelude::{Builder, Client, ClientLike, EventInterface, PubsubInterface, ReconnectPolicy};
+use fred::types::{Message, RespVersion, Value};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Bus, BusError, Sink, Sinks};
+use crate::config;
+use crate::metrics::Metrics;
+
+/// Channels in one SUBSCRIBE. Thousands of rooms come back in a few round trips, and none of them blocks the
+/// connection for long.
+const BATCH: usize = 512;
+/// Requests that may wait for the listener.
+const REQUESTS: usize = 4096;
+/// How often sinks that were full are told of what they missed, and the connection is asked for a sign of life.
+const TICK: Duration = Duration::from_millis(100);
+const PING_EVERY_TICKS: u32 = 20;
+
+/// A bus over one Redis primary.
+pub struct RedisBus {
+    publisher: Client,
+    requests: mpsc::Sender<Request>,
+    _listener: AbortOnDropHandle<()>,
+}
+
+impl std::fmt::Debug for RedisBus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisBus").finish_non_exhaustive()
+    }
+}
+
+enum Request {
+    Subscribe { channel: String, sink: Sink, done: oneshot::Sender<Result<(), BusError>> },
+    Unsubscribe { channel: String },
+}
+
+impl RedisBus {
+    /// Connects both connections; fails if Redis cannot be reached now. Later losses heal by themselves.
+    ///
+    /// # Errors
+    /// Redis cannot be reached, or refuses the credentials.
+    pub async fn connect(url: &str, settings: &config::Redis, metrics: Arc<Metrics>) -> Result<Self, BusError> {
+        let publisher = client(url, settings).map_err(|error| BusError::new("connect", error))?;
+        let subscriber = client(url, settings).map_err(|error| BusError::new("connect", error))?;
+        let reconnects = subscriber.reconnect_rx();
+        let messages = subscriber.message_rx();
+        for client in [&publisher, &subscriber] {
+            let connected = tokio::time::timeout(settings.timeout, client.init()).await;
+            let connected = connected.map_err(|_| BusError::new("connect", "timed out"))?;
+            connected.map_err(|error| BusError::new("connect", error))?;
+        }
+        metrics.bus_connected.set(1.0);
+        let (requests, incoming) = mpsc::channel(REQUESTS);
+        let errors = subscriber.error_rx();
+        let listener =
+            Listener { subscriber, incoming, messages, reconnects, errors, sinks: Sinks::default(), metrics };
+        Ok(Self { publisher, requests, _listener: AbortOnDropHandle::new(tokio::spawn(listener.run())) })
+    }
+}
+
+fn client(url: &str, settings: &config::Redis) -> Result<Client, fred::error::Error> {
+    let mut config = fred::types::config::Config::from_url(url)?;
+    // RESP3 lets the listening connection answer PING while it is subscribed.
+    config.version = RespVersion::RESP3;
+    let mut builder = Builder::from_config(config);
+    builder.set_policy(ReconnectPolicy::new_exponential(0, 50, 1_000, 2));
+    builder.with_performance_config(|performance| {
+        // fred's default of 32 loses messages in any burst of more frames than that in one socket read.
+        performance.broadcast_channel_capacity = settings.feed_buffer;
+        performance.default_command_timeout = settings.timeout;
+    });
+    builder.with_connection_config(|connection| {
+        connection.connection_timeout = settings.timeout;
+        connection.unresponsive.max_timeout = Some(settings.timeout * 2);
+        connection.unresponsive.interval = settings.timeout / 2;
+        // A command in flight when the connection was lost is not sent again: its fate is the caller's to settle.
+        connection.max_command_attempts = 1;
+        connection.max_command_buffer_len = REQUESTS;
+        connection.tcp = fred::types::config::TcpConfig { nodelay: Some(true), ..Default::default() };
+    });
+    builder.build()
+}
+
+#[async_trait]
+impl Bus for RedisBus {
+    async fn publish(&self, channel: &str, payload: Bytes) -> Result<(), BusError> {
+        let sent: Result<i64, _> = self.publisher.publish(channel, Value::Bytes(payload)).await;
+        sent.map(|_| ()).map_err(|error| BusError::new("publish", error))
+    }
+
+    async fn subscribe(&self, channel: &str, sink: Sink) -> Result<(), BusError> {
+        let (done, answer) = oneshot::channel();
+        let request = Request::Subscribe { channel: channel.to_owned(), sink, done };
+        self.requests.send(request).await.map_err(|_| BusError::new("subscribe", "the node has stopped"))?;
+        answer.await.unwrap_or_else(|_| Err(BusError::new("subscribe", "the node has stopped")))
+    }
+
+    async fn unsubscribe(&self, channel: &str) {
+        // Nothing to do if the listener is gone: with it went the subscription.
+        self.requests.send(Request::Unsubscribe { channel: channel.to_owned() }).await.ok();
+    }
+
+    async fn subscribers(&self, channel: &str) -> Result<usize, BusError> {
+        let answer: Result<(String, usize), _> = self.publisher.pubsub_numsub(channel).await;
+        answer.map(|(_, count)| count).map_err(|error| BusError::new("count subscribers", error))
+    }
+}
+
+/// The task that owns the listening connection.
+struct Listener {
+    subscriber: Client,
+    incoming: mpsc::Receiver<Request>,
+    messages: broadcast::Receiver<Message>,
+    reconnects: broadcast::Receiver<fred::types::config::Server>,
+    errors: broadcast::Receiver<(fred::error::Error, Option<fred::types::config::Server>)>,
+    sinks: Sinks,
+    metrics: Arc<Metrics>,
+}
+
+impl Listener {
+    /// One loop for everything: nothing is subscribed on a new connection before this task does it, so the gap is
+    /// told before the first message that came after it.
+    async fn run(mut self) {
+        let mut tick = tokio::time::interval(TICK);
+        let mut ticks = 0_u32;
+        // The first connection was made before this task began and needs no healing; fred announces it all the same.
+        while self.reconnects.try_recv().is_ok() {}
+        loop {
+            tokio::select! {
+                biased;
+                reconnected = self.reconnects.recv() => match reconnected {
+                    Ok(_) | Err(RecvError::Lagged(_)) => self.hear_again().await,
+                    Err(RecvError::Closed) => return,
+                },
+                Ok((error, _)) = self.errors.recv() => {
+                    self.metrics.bus_connected.set(0.0);
+                    tracing::warn!(%error, "the bus lost Redis");
+                }
+                request = self.incoming.recv() => match request {
+                    Some(request) => self.serve(request).await,
+                    None => return,
+                },
+                message = self.messages.recv() => match message {
+                    Ok(message) => self.deliver(message),
+                    Err(RecvError::Lagged(count)) => {
+                        self.metrics.bus_dropped.increment(count);
+                        self.sinks.tell_of_gap();
+                    }
+                    Err(RecvError::Closed) => return,
+                },
+                _ = tick.tick() => {
+                    self.sinks.tell_of_misses();
+                    ticks += 1;
+                    if ticks.is_multiple_of(PING_EVERY_TICKS) {
+                        self.ask_for_a_sign_of_life();
+                    }
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self, message: Message) {
+        let payload = match message.value {
+            Value::Bytes(bytes) => bytes,
+            Value::String(text) => text.into_inner(),
+            _ => return,
+        };
+        if !self.sinks.deliver(&message.channel, payload) {
+            self.metrics.bus_dropped.increment(1);
+        }
+    }
+
+    /// A half-open connection never ends by itself: fred's unresponsive check needs a command in flight to notice.
+    fn ask_for_a_sign_of_life(&self) {
+        let subscriber = self.subscriber.clone();
+        tokio::spawn(async move {
+            // A failure shows as a lost connection, which is handled where connections are.
+            subscriber.ping::<()>(None).await.ok();
+        });
+    }
+
+    async fn hear_again(&mut self) {
+        self.metrics.bus_reconnects.increment(1);
+        let channels: Vec<String> = self.sinks.by_channel.keys().cloned().collect();
+        for batch in channels.chunks(BATCH) {
+            if let Err(error) = self.subscriber.subscribe(batch.to_vec()).await {
+                // The connection is gone once more; its successor announces itself and the work begins anew. If it
+                // is not gone, ending it makes that so.
+                tracing::warn!(%error, "could not subscribe again");
+                self.subscriber.force_reconnection().await.ok();
+                return;
+            }
+        }
+        self.metrics.bus_connected.set(1.0);
+        self.sinks.tell_of_gap();
+        tracing::info!(channels = channels.len(), "the bus hears Redis again");
+    }
+
+    /// Serves a request together with all others that wait, so that a crowd joining at once costs few round trips.
+    async fn serve(&mut self, first: Request) {
+        let mut subscribe = Vec::new();
+        let mut unsubscribe = Vec::new();
+        let mut next = Some(first);
+        while let Some(request) = next {
+            match request {
+                Request::Subscribe { channel, sink, done } => {
+                    self.sinks.insert(&channel, sink);
+                    unsubscribe.retain(|leaving| *leaving != channel);
+                    subscribe.push((channel, done));
+                }
+                Request::Unsubscribe { channel } => {
+                    self.sinks.remove(&channel);
+                    unsubscribe.push(channel);
+                }
+            }
+            if subscribe.len() >= BATCH || unsubscribe.len() >= BATCH {
+                break;
+            }
+            next = self.incoming.try_recv().ok();
+        }
+        if !unsubscribe.is_empty() {
+            // If it fails the connection is gone, and with it the subscription.
+            self.subscriber.unsubscribe(unsubscribe).await.ok();
+        }
+        if subscribe.is_empty() {
+            return;
+        }
+        let channels: Vec<String> = subscribe.iter().map(|(channel, _)| channel.clone()).collect();
+        let result = self.subscriber.subscribe(channels).await;
+        for (channel, done) in subscribe {
+            let answer = match &result {
+                Ok(()) => Ok(()),
+                Err(error) => {
+                    self.sinks.remove(&channel);
+                    Err(BusError::new("subscribe", error.to_string()))
+                }
+            };
+            done.send(answer).ok();
+        }
+    }
+}

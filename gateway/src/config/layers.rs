@@ -1,0 +1,242 @@
+//! Reads the configuration: the default file, then a file, then the environment; nothing unknown is accepted.
+//!
+//! The default file is the schema too: a key that it does not have does not exist, and a variable of the
+//! environment is read as the type that its default has. (General-purpose layering crates guess that type from
+//! the text, which turns the secret `123` into a number.)
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use toml::{Table, Value};
+
+use super::{Config, DEFAULTS};
+
+/// Why the configuration cannot be used: one line with the key and where it was set.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+const PREFIX: &str = "GATEWAY_";
+/// A table's key that is a list of entries and has no default.
+const ROUTES: &str = "route";
+
+/// Where a value came from, by dotted key; what is not listed is a default.
+type Origins = BTreeMap<String, String>;
+
+/// Reads the layers in order. `environment` is passed in so that tests need not change the process's own.
+///
+/// # Errors
+/// The first key that is unknown or has a value that cannot be used.
+pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {
+    let defaults: Table = DEFAULTS.parse().map_err(|error| ConfigError(format!("gateway.default.toml: {error}")))?;
+    let mut merged = defaults.clone();
+    let mut origins = Origins::new();
+    if let Some(path) = file {
+        let shown = path.display().to_string();
+        let text =
+            std::fs::read_to_string(path).map_err(|error| ConfigError(format!("cannot read {shown}: {error}")))?;
+        let table: Table = text.parse().map_err(|error| syntax_error(&shown, &text, &error))?;
+        merge(&mut merged, table, &defaults, "", &shown, &mut origins)?;
+    }
+    for (name, text) in environment {
+        if let Some(name_of_key) = name.strip_prefix(PREFIX) {
+            set_from_environment(&mut merged, &defaults, &name, name_of_key, text, &mut origins)?;
+        }
+    }
+    let config: Config = serde_path_to_error::deserialize(Value::Table(merged)).map_err(|error| {
+        let key = error.path().to_string();
+        refused(&key, &origins, error.inner().to_string().lines().next().unwrap_or_default())
+    })?;
+    config.validate().map_err(|(key, why)| refused(key, &origins, &why))?;
+    Ok(config)
+}
+
+fn refused(key: &str, origins: &Origins, why: &str) -> ConfigError {
+    let origin = origins.get(key).map_or("gateway.default.toml", String::as_str);
+    ConfigError(format!("{key}: {why} (set by {origin})"))
+}
+
+fn syntax_error(file: &str, text: &str, error: &toml::de::Error) -> ConfigError {
+    let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+    ConfigError(format!("{file}:{line}: {}", error.message()))
+}
+
+fn unknown(key: &str, origin: &str, schema: &Table) -> ConfigError {
+    let known = schema.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    ConfigError(format!("{key}: no such key (set by {origin}); there are: {known}"))
+}
+
+fn merge(
+    into: &mut Table,
+    from: Table,
+    schema: &Table,
+    path: &str,
+    origin: &str,
+    origins: &mut Origins,
+) -> Result<(), ConfigError> {
+    for (name, value) in from {
+        let key = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        let routes = path.is_empty() && name == ROUTES;
+        match (schema.get(&name), value) {
+            (Some(Value::Table(section)), Value::Table(values)) => {
+                let Some(Value::Table(target)) = into.get_mut(&name) else {
+                    return Err(unknown(&key, origin, schema));
+                };
+                merge(target, values, section, &key, origin, origins)?;
+            }
+            (Some(Value::Table(_)), _) => {
+                return Err(ConfigError(format!("{key}: must be a section (set by {origin})")));
+            }
+            (Some(_), value) => {
+                origins.insert(key, origin.to_owned());
+                into.insert(name, value);
+            }
+            (None, value) if routes => {
+                origins.insert(key, origin.to_owned());
+                into.insert(name, value);
+            }
+            (None, _) => return Err(unknown(&key, origin, schema)),
+        }
+    }
+    Ok(())
+}
+
+fn set_from_environment(
+    merged: &mut Table,
+    defaults: &Table,
+    variable: &str,
+    name: &str,
+    text: String,
+    origins: &mut Origins,
+) -> Result<(), ConfigError> {
+    let name = name.to_lowercase();
+    let (section, key) = match name.split_once("__") {
+        Some((section, key)) => (Some(section), key),
+        None => (None, name.as_str()),
+    };
+    let (schema, target) = match section {
+        None => (Some(defaults), Some(merged)),
+        Some(section) => {
+            (defaults.get(section).and_then(Value::as_table), merged.get_mut(section).and_then(Value::as_table_mut))
+        }
+    };
+    let (Some(schema), Some(target)) = (schema, target) else {
+        return Err(unknown(&name.replace("__", "."), variable, defaults));
+    };
+    let dotted = section.map_or_else(|| key.to_owned(), |section| format!("{section}.{key}"));
+    let Some(default) = schema.get(key).filter(|value| !value.is_table()) else {
+        return Err(unknown(&dotted, variable, schema));
+    };
+    let value = typed_like(default, &text)
+        .ok_or_else(|| ConfigError(format!("{dotted}: {text:?} is not {} (set by {variable})", kind(default))))?;
+    origins.insert(dotted, variable.to_owned());
+    target.insert(key.to_owned(), value);
+    Ok(())
+}
+
+fn typed_like(default: &Value, text: &str) -> Option<Value> {
+    let text = text.trim();
+    match default {
+        Value::Integer(_) => text.parse().ok().map(Value::Integer),
+        Value::Boolean(_) => text.parse().ok().map(Value::Boolean),
+        Value::Float(_) => text.parse().ok().map(Value::Float),
+        Value::Array(_) => {
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            Some(Value::Array(items.map(|item| Value::String(item.to_owned())).collect()))
+        }
+        _ => Some(Value::String(text.to_owned())),
+    }
+}
+
+fn kind(default: &Value) -> &'static str {
+    match default {
+        Value::Integer(_) => "a whole number",
+        Value::Boolean(_) => "true or false",
+        Value::Float(_) => "a number",
+        _ => "usable here",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_env(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        load(None, pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    fn from_file(text: &str) -> Result<Config, ConfigError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        load(Some(file.path()), std::iter::empty())
+    }
+
+    #[test]
+    fn the_default_file_is_complete_and_valid() {
+        let config = from_env(&[]).unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:3000");
+        assert_eq!(config.limits.events_per_second, 50);
+        assert_eq!(config.limits.message_bytes, 65_536);
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_keeps_the_default_s_type() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "node_name = \"file\"\n[limits]\nconnections = 7\nevents_burst = 9\n").unwrap();
+        let environment = [
+            ("GATEWAY_LIMITS__CONNECTIONS", "8"),
+            ("GATEWAY_AUTH__SECRET", "0123"),
+            ("GATEWAY_TRUSTED_PROXIES", "10.0.0.0/8, 127.0.0.1/32"),
+        ];
+        let config = load(Some(file.path()), environment.iter().map(|(k, v)| ((*k).into(), (*v).into()))).unwrap();
+        assert_eq!(config.limits.connections, 8);
+        assert_eq!(config.limits.events_burst, 9);
+        assert_eq!(config.node_name, "file");
+        assert_eq!(config.auth.secret.expose(), "0123");
+        assert_eq!(config.trusted_proxies.len(), 2);
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_one_line_with_the_key_and_its_origin() {
+        let cases = [
+            (
+                from_env(&[("GATEWAY_LIMITS__CONECTIONS", "8")]),
+                "limits.conections: no such key (set by GATEWAY_LIMITS__CONECTIONS)",
+            ),
+            (from_env(&[("GATEWAY_NOPE", "8")]), "nope: no such key (set by GATEWAY_NOPE)"),
+            (from_env(&[("GATEWAY_NOPE__X", "8")]), "nope.x: no such key"),
+            (from_env(&[("GATEWAY_LIMITS", "8")]), "limits: no such key"),
+            (
+                from_env(&[("GATEWAY_LIMITS__CONNECTIONS", "many")]),
+                "limits.connections: \"many\" is not a whole number",
+            ),
+            (from_env(&[("GATEWAY_LIMITS__CONNECTIONS", "-1")]), "limits.connections: "),
+            (from_env(&[("GATEWAY_LISTEN", "nowhere")]), "listen: "),
+            (from_env(&[("GATEWAY_SOCKET__PING_INTERVAL", "soon")]), "socket.ping_interval: "),
+            (
+                from_env(&[("GATEWAY_SOCKET__PING_INTERVAL", "0s")]),
+                "socket.ping_interval: must be at least 1ms (set by GATEWAY_SOCKET__PING_INTERVAL)",
+            ),
+            (from_env(&[("GATEWAY_LIMITS__MESSAGE_BYTES", "0")]), "limits.message_bytes: must be at least 1"),
+            (from_env(&[("GATEWAY_TELEMETRY__FORMAT", "xml")]), "telemetry.format: "),
+            (from_file("[limits]\nconnections = \"x\"\n"), "limits.connections: "),
+            (from_file("limits = 3\n"), "limits: must be a section"),
+            (from_file("[limits]\nfoo = 1\n"), "limits.foo: no such key"),
+        ];
+        for (result, expected) in cases {
+            let line = result.unwrap_err().to_string();
+            assert!(line.starts_with(expected), "{line:?} does not start with {expected:?}");
+            assert_eq!(line.lines().count(), 1, "{line:?}");
+        }
+        let line = from_file("listen = \n").unwrap_err().to_string();
+        assert!(line.contains(":1: "), "{line:?}");
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let config =
+            from_env(&[("GATEWAY_AUTH__SECRET", "hunter2"), ("GATEWAY_REDIS_URL", "redis://:hunter2@h")]).unwrap();
+        let shown = format!("{config:?}{}", toml::to_string(&config).unwrap());
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}

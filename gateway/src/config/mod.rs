@@ -1,0 +1,217 @@
+//! The configuration as types: one struct per section of `gateway.default.toml`, which holds every default.
+
+mod layers;
+mod secret;
+
+pub use layers::{ConfigError, load};
+pub use secret::Secret;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// The file that is the documentation of every key and its default.
+pub const DEFAULTS: &str = include_str!("../../gateway.default.toml");
+
+/// The whole configuration. What each key means is written once, in `gateway.default.toml`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the default file documents the keys; a second copy would drift")]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub admin_listen: SocketAddr,
+    pub redis_url: Secret,
+    pub node_name: String,
+    pub trusted_proxies: Vec<IpNet>,
+    pub profile: String,
+    pub auth: Auth,
+    pub limits: Limits,
+    pub socket: Socket,
+    pub log: Log,
+    pub rooms: Rooms,
+    pub redis: Redis,
+    pub canary: Canary,
+    pub drain: Drain,
+    pub admin: Admin,
+    pub telemetry: Telemetry,
+    /// Routes of the file, after those of the profile. Checked and compiled in `routes`.
+    #[serde(default)]
+    pub route: Vec<toml::Table>,
+}
+
+/// `[auth]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "see Config")]
+pub struct Auth {
+    pub secret: Secret,
+    #[serde(with = "humantime_serde")]
+    pub leeway: Duration,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "see Config")]
+pub struct Limits {
+    pub events_per_second: u32,
+    pub events_burst: u32,
+    pub handshakes_per_second_per_address: u32,
+    pub connections: usize,
+    pub connects_per_connection: u32,
+    pub rooms_per_session: usize,
+    pub message_bytes: usize,
+    pub attachments: usize,
+    pub json_depth: usize,
+    pub history_page: usize,
+    pub mailbox_pause_events: usize,
+    pub mailbox_events: usize,
+    pub outbox_packets: usize,
+}
+
+/// `[socket]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "see Config")]
+pub struct Socket {
+    #[serde(with = "humantime_serde")]
+    pub ping_interval: Duration,
+    #[serde(with = "humantime_serde")]
+    pub ping_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub header_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub write_timeout: Duration,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "see Config")]
+pub struct Log {
+    pub room_events: usize,
+    #[serde(with = "humantime_serde")]
+    pub room_retention: Duration,
+    #[serde(with = "humantime_serde")]
+    pub dedupe_window: Duration,
+}
+
+/// `[rooms]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "see Config")]
+pub struct Rooms {
+    #[serde(with = "humantime_serde")]
+    pub linger: Duration,
+}
+
+/// `[redis]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "see Config")]
+pub struct Redis {
+    pub prefix: String,
+    pub pool_size: usize,
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+    pub feed_buffer: usize,
+}
+
+/// `[canary]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "see Config")]
+pub struct Canary {
+    #[serde(with = "humantime_serde")]
+    pub interval: Duration,
+}
+
+/// `[drain]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "see Config")]
+pub struct Drain {
+    pub connections_per_second: u32,
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "see Config")]
+pub struct Admin {
+    pub token: Secret,
+}
+
+/// `[telemetry]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "see Config")]
+pub struct Telemetry {
+    pub log: String,
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// Checks what types cannot say. The error names the key.
+    fn validate(&self) -> Result<(), (&'static str, String)> {
+        let positive = [
+            ("limits.message_bytes", self.limits.message_bytes),
+            ("limits.json_depth", self.limits.json_depth),
+            ("limits.history_page", self.limits.history_page),
+            ("limits.mailbox_pause_events", self.limits.mailbox_pause_events),
+            ("limits.mailbox_events", self.limits.mailbox_events),
+            ("limits.outbox_packets", self.limits.outbox_packets),
+            ("log.room_events", self.log.room_events),
+            ("redis.pool_size", self.redis.pool_size),
+            ("redis.feed_buffer", self.redis.feed_buffer),
+            ("drain.connections_per_second", self.drain.connections_per_second as usize),
+        ];
+        for (key, value) in positive {
+            if value == 0 {
+                return Err((key, "must be at least 1".into()));
+            }
+        }
+        let durations = [
+            ("socket.ping_interval", self.socket.ping_interval),
+            ("socket.ping_timeout", self.socket.ping_timeout),
+            ("socket.connect_timeout", self.socket.connect_timeout),
+            ("socket.header_timeout", self.socket.header_timeout),
+            ("socket.write_timeout", self.socket.write_timeout),
+            ("log.room_retention", self.log.room_retention),
+            ("log.dedupe_window", self.log.dedupe_window),
+            ("redis.timeout", self.redis.timeout),
+            ("canary.interval", self.canary.interval),
+        ];
+        for (key, value) in durations {
+            if value < Duration::from_millis(1) {
+                return Err((key, "must be at least 1ms".into()));
+            }
+        }
+        if self.limits.events_per_second > 0 && self.limits.events_burst == 0 {
+            return Err(("limits.events_burst", "must be at least 1 while events_per_second is set".into()));
+        }
+        if self.limits.mailbox_pause_events > self.limits.mailbox_events {
+            return Err(("limits.mailbox_pause_events", "must not be larger than limits.mailbox_events".into()));
+        }
+        if self.redis.prefix.is_empty() {
+            return Err(("redis.prefix", "must not be empty".into()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,66 @@
+//! Who is who: the identity of a session and of a user.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// A session, cluster-wide. Random, 128 bits, and never the Socket.IO id: with long-polling that id is a
+/// credential, while this one may be shown to other clients and to operators.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SessionId(u128);
+
+impl SessionId {
+    /// A new random id.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionId({self})")
+    }
+}
+
+/// Who the token says a session is: its `sub` claim, 1 to 255 bytes without control characters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct UserId(Arc<str>);
+
+impl UserId {
+    /// The longest user id, in bytes.
+    pub const MAX_BYTES: usize = 255;
+
+    /// Accepts a user id, or nothing if it is empty, too long or has control characters.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = !text.is_empty() && text.len() <= Self::MAX_BYTES;
+        (fits && !text.chars().any(char::is_control)).then(|| Self(text.into()))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_id_is_short_printable_text() {
+        assert!(UserId::parse("alice").is_some());
+        assert!(UserId::parse("").is_none());
+        assert!(UserId::parse("a\nb").is_none());
+        assert!(UserId::parse(&"x".repeat(256)).is_none());
+    }
+}

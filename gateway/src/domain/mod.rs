@@ -1,0 +1,15 @@
+//! The words of the gateway as types: no I/O, no async runtime, no library of an edge.
+
+mod event;
+mod frame;
+mod ids;
+mod offset;
+mod refusal;
+mod room;
+
+pub use event::Event;
+pub use frame::Frame;
+pub use ids::{SessionId, UserId};
+pub use offset::{Epoch, Offset, Position};
+pub use refusal::Refusal;
+pub use room::RoomName;

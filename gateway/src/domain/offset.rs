@@ -1,0 +1,90 @@
+//! Positions in the log: the offset, and the epoch that says whose history it counts.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+/// An event's position: one counter for all rooms of a deployment with one Redis primary. 0 is before
+/// everything. On the wire it is a decimal string, because JavaScript numbers end at 2^53.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Offset(pub u64);
+
+impl Offset {
+    /// Before the first event.
+    pub const START: Self = Self(0);
+
+    /// Reads the decimal form; nothing for signs, spaces, empty text or more than 64 bits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| text.parse().ok().map(Self)).flatten()
+    }
+}
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Serialize for Offset {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The identity of a log's history. It changes when history was lost, and offsets of different epochs cannot
+/// be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Epoch(pub u64);
+
+impl Epoch {
+    /// The epoch of a history that begins now.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+
+    /// Reads the form that [`fmt::Display`] writes: 16 hexadecimal digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok().map(Self)).flatten()
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// An offset with the epoch that it counts in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Whose history.
+    pub epoch: Epoch,
+    /// Where in it.
+    pub offset: Offset,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_are_plain_decimal_numbers() {
+        assert_eq!(Offset::parse("0"), Some(Offset(0)));
+        assert_eq!(Offset::parse("18446744073709551615"), Some(Offset(u64::MAX)));
+        for bad in ["", "-1", "+1", " 1", "1.0", "0x1", "18446744073709551616", "abc"] {
+            assert_eq!(Offset::parse(bad), None, "{bad:?}");
+        }
+        assert_eq!(serde_json::to_string(&Offset(7)).unwrap(), "\"7\"");
+    }
+
+    #[test]
+    fn an_epoch_survives_its_text_form() {
+        let epoch = Epoch(0x00ab);
+        assert_eq!(Epoch::parse(&epoch.to_string()), Some(epoch));
+        assert_eq!(Epoch::parse("ab"), None);
+    }
+}

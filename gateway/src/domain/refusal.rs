@@ -1,0 +1,200 @@
+//! Refusals: why something was not done, in words and codes that a client can act on.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::ser::{SerializeStruct, Serializer};
+
+/// Why the gateway did not do what it was asked. [`Refusal::code`] and [`Refusal::message`] are the one table
+/// from reasons to what clients read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}", code = self.code(), message = self.message())]
+pub enum Refusal {
+    /// The arguments are not what the event takes; the text says what is expected.
+    BadRequest(&'static str),
+    /// The room name cannot be one.
+    BadRoom,
+    /// No route names the event.
+    UnknownEvent,
+    /// The route does not allow this session.
+    NotAllowed,
+    /// The event needs membership of the room.
+    NotInRoom,
+    /// The event weighs more than `limits.message_bytes`.
+    TooLarge {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The session is in as many rooms as it may be.
+    TooManyRooms {
+        /// The limit, in rooms.
+        limit: usize,
+    },
+    /// A rate limit; the same request is welcome after the wait.
+    RateLimited {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// The session sent faster than the gateway could work through its queue.
+    Overloaded,
+    /// A service behind the gateway is away; nothing was done.
+    Unavailable,
+    /// The node holds as many connections as it may.
+    Capacity,
+    /// The node is leaving the cluster.
+    Draining,
+    /// The token is missing, or does not prove who the client is.
+    Unauthorized,
+    /// The connection asked too often for a session.
+    TooManyConnects,
+}
+
+impl Refusal {
+    /// The stable, machine-readable reason.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "bad_request",
+            Self::BadRoom => "bad_room",
+            Self::UnknownEvent => "unknown_event",
+            Self::NotAllowed => "not_allowed",
+            Self::NotInRoom => "not_in_room",
+            Self::TooLarge { .. } => "too_large",
+            Self::TooManyRooms { .. } => "too_many_rooms",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::Overloaded => "overloaded",
+            Self::Unavailable => "unavailable",
+            Self::Capacity => "capacity",
+            Self::Draining => "draining",
+            Self::Unauthorized => "unauthorized",
+            Self::TooManyConnects => "too_many_connects",
+        }
+    }
+
+    /// Every code, so that metrics can start each series at 0.
+    pub const CODES: [&'static str; 14] = [
+        "bad_request",
+        "bad_room",
+        "unknown_event",
+        "not_allowed",
+        "not_in_room",
+        "too_large",
+        "too_many_rooms",
+        "rate_limited",
+        "overloaded",
+        "unavailable",
+        "capacity",
+        "draining",
+        "unauthorized",
+        "too_many_connects",
+    ];
+
+    /// What happened and what to do about it, for people.
+    #[must_use]
+    pub fn message(&self) -> String {
+        match self {
+            Self::BadRequest(expected) => format!("the arguments are not valid: {expected}"),
+            Self::BadRoom => "a room name has 1 to 255 bytes and no control characters".into(),
+            Self::UnknownEvent => "no route accepts this event".into(),
+            Self::NotAllowed => "this session may not send this event".into(),
+            Self::NotInRoom => "join the room first".into(),
+            Self::TooLarge { limit } => format!("the event is larger than {limit} bytes"),
+            Self::TooManyRooms { limit } => format!("a session may be in {limit} rooms; leave one first"),
+            Self::RateLimited { .. } => "too fast; try again after the wait".into(),
+            Self::Overloaded => "events arrive faster than they can be handled; slow down".into(),
+            Self::Unavailable => "the log cannot be reached; nothing was done, try again".into(),
+            Self::Capacity => "this node is full; try again".into(),
+            Self::Draining => "this node is leaving; connect again".into(),
+            Self::Unauthorized => "unauthorized: a valid token is required in auth.token".into(),
+            Self::TooManyConnects => "too many attempts on one connection".into(),
+        }
+    }
+
+    /// How long to wait before the same request may succeed, where waiting helps.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after } => Some(*retry_after),
+            Self::Overloaded | Self::Unavailable | Self::Capacity | Self::Draining => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
+}
+
+/// The `error` object of an ack: `{code, message, retryAfterMs?}`.
+impl Serialize for Refusal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let wait = self.retry_after();
+        let mut object = serializer.serialize_struct("error", 2 + usize::from(wait.is_some()))?;
+        object.serialize_field("code", self.code())?;
+        object.serialize_field("message", &self.message())?;
+        if let Some(wait) = wait {
+            // Rounded up: a client that waits exactly this long must not be a fraction too early.
+            let ms = u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+            object.serialize_field("retryAfterMs", &ms)?;
+        }
+        object.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Clients are written against these: a change here is a breaking change.
+    #[test]
+    fn the_table_of_refusals() {
+        let wait = Duration::from_micros(1_500);
+        let table = [
+            (
+                Refusal::BadRequest("an object"),
+                r#"{"code":"bad_request","message":"the arguments are not valid: an object"}"#,
+            ),
+            (
+                Refusal::BadRoom,
+                r#"{"code":"bad_room","message":"a room name has 1 to 255 bytes and no control characters"}"#,
+            ),
+            (Refusal::UnknownEvent, r#"{"code":"unknown_event","message":"no route accepts this event"}"#),
+            (Refusal::NotAllowed, r#"{"code":"not_allowed","message":"this session may not send this event"}"#),
+            (Refusal::NotInRoom, r#"{"code":"not_in_room","message":"join the room first"}"#),
+            (
+                Refusal::TooLarge { limit: 65536 },
+                r#"{"code":"too_large","message":"the event is larger than 65536 bytes"}"#,
+            ),
+            (
+                Refusal::TooManyRooms { limit: 100 },
+                r#"{"code":"too_many_rooms","message":"a session may be in 100 rooms; leave one first"}"#,
+            ),
+            (
+                Refusal::RateLimited { retry_after: wait },
+                r#"{"code":"rate_limited","message":"too fast; try again after the wait","retryAfterMs":2}"#,
+            ),
+            (
+                Refusal::Overloaded,
+                r#"{"code":"overloaded","message":"events arrive faster than they can be handled; slow down","retryAfterMs":1000}"#,
+            ),
+            (
+                Refusal::Unavailable,
+                r#"{"code":"unavailable","message":"the log cannot be reached; nothing was done, try again","retryAfterMs":1000}"#,
+            ),
+            (Refusal::Capacity, r#"{"code":"capacity","message":"this node is full; try again","retryAfterMs":1000}"#),
+            (
+                Refusal::Draining,
+                r#"{"code":"draining","message":"this node is leaving; connect again","retryAfterMs":1000}"#,
+            ),
+            (
+                Refusal::Unauthorized,
+                r#"{"code":"unauthorized","message":"unauthorized: a valid token is required in auth.token"}"#,
+            ),
+            (
+                Refusal::TooManyConnects,
+                r#"{"code":"too_many_connects","message":"too many attempts on one connection"}"#,
+            ),
+        ];
+        let codes: Vec<_> = table.iter().map(|(refusal, _)| refusal.code()).collect();
+        assert_eq!(codes, Refusal::CODES);
+        for (refusal, json) in table {
+            assert_eq!(serde_json::to_string(&refusal).unwrap(), json);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The admin listener: probes, metrics, and what operators can do to sessions.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Json;
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::json;
+
+use crate::config::Secret;
+use crate::domain::UserId;
+use crate::metrics::Metrics;
+use crate::socket::Control;
+
+/// What the admin listener shows and does.
+#[derive(Clone, Debug)]
+pub struct AdminState {
+    /// What `/metrics` shows.
+    pub metrics: Arc<Metrics>,
+    /// What `/readyz` says: whether new clients should be sent here.
+    pub ready: Arc<AtomicBool>,
+    /// What the session controls do.
+    pub control: Control,
+    /// Who may use them. Empty: nobody, they do not exist.
+    pub token: Secret,
+}
+
+/// The routes of the admin listener.
+pub fn admin(state: AdminState) -> Router {
+    let mut router = Router::new()
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics));
+    if !state.token.is_empty() {
+        let controls = Router::new()
+            .route("/users/{user}/sockets", get(sockets).delete(disconnect))
+            .layer(middleware::from_fn_with_state(state.clone(), authorize));
+        router = router.merge(controls);
+    }
+    router.with_state(state)
+}
+
+async fn ready(State(state): State<AdminState>) -> Response {
+    if state.ready.load(Ordering::Acquire) {
+        "ready\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready: starting or draining\n").into_response()
+    }
+}
+
+async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], state.metrics.render())
+}
+
+async fn authorize(State(state): State<AdminState>, request: Request, next: Next) -> Response {
+    let given = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let given = given.and_then(|value| value.strip_prefix("Bearer "));
+    if given.is_some_and(|given| same(given.as_bytes(), state.token.expose().as_bytes())) {
+        next.run(request).await
+    } else {
+        (StatusCode::UNAUTHORIZED, Json(json!({ "error": "send Authorization: Bearer with admin.token" })))
+            .into_response()
+    }
+}
+
+/// Compares without telling by its duration how much was right.
+fn same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).fold(0, |differences, (a, b)| differences | (a ^ b)) == 0
+}
+
+fn user(text: &str) -> Result<UserId, Box<Response>> {
+    UserId::parse(text)
+        .ok_or_else(|| Box::new((StatusCode::BAD_REQUEST, Json(json!({ "error": "not a user id" }))).into_response()))
+}
+
+async fn sockets(State(state): State<AdminState>, Path(name): Path<String>) -> Response {
+    let user = match user(&name) {
+        Ok(user) => user,
+        Err(response) => return *response,
+    };
+    match state.control.sockets_of_user(&user).await {
+        Ok(nodes) => {
+            Json(json!({ "user": user, "sockets": nodes.values().sum::<usize>(), "nodes": nodes })).into_response()
+        }
+        Err(error) => unavailable(&error.to_string()),
+    }
+}
+
+async fn disconnect(State(state): State<AdminState>, Path(name): Path<String>) -> Response {
+    let user = match user(&name) {
+        Ok(user) => user,
+        Err(response) => return *response,
+    };
+    match state.control.disconnect_user(&user).await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => unavailable(&error.to_string()),
+    }
+}
+
+fn unavailable(error: &str) -> Response {
+    tracing::warn!(error, "the control plane failed");
+    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": error }))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::same;
+
+    #[test]
+    fn tokens_are_compared_whole() {
+        assert!(same(b"token", b"token"));
+        for other in ["", "toke", "tokem", "tokenn"] {
+            assert!(!same(b"token", other.as_bytes()));
+        }
+    }
+}

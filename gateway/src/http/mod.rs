@@ -1,0 +1,7 @@
+//! EDGE: plain HTTP. The admin listener for operators, and the web page for people.
+
+mod admin;
+mod web;
+
+pub use admin::{AdminState, admin};
+pub use web::web;

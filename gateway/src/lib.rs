@@ -1,0 +1,20 @@
+//! A realtime gateway: unmodified Socket.IO clients in front, back ends behind, any number of nodes and one Redis
+//! between them.
+//!
+//! The modules in reading order; `ARCHITECTURE.md` has the picture. Dependencies point from the edges inwards:
+//! `socket`, `http` → `routes` → `node` → the ports (`log`, `bus`) → `domain`. Only `app` names backends.
+
+pub mod app;
+pub mod auth;
+pub mod bus;
+pub mod config;
+pub mod domain;
+pub mod http;
+pub mod log;
+pub mod metrics;
+pub mod node;
+pub mod redis;
+pub mod routes;
+pub mod shutdown;
+pub mod socket;
+pub mod telemetry;

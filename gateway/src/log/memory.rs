@@ -1,0 +1,164 @@
+//! The log of embedded mode: everything in this process, gone when it ends.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::{Appended, Dedupe, FeedItem, Log, LogError, Page, Range, Retention};
+use crate::domain::{Epoch, Event, Offset, Position, RoomName};
+
+/// How many items may wait for the fan-out. A publish waits when it is full, so nothing is ever missed.
+const FEED_BUFFER: usize = 4096;
+
+/// A log in memory with its own feed.
+#[derive(Debug)]
+pub struct MemoryLog {
+    retention: Retention,
+    epoch: Epoch,
+    state: Mutex<State>,
+    feed: mpsc::Sender<FeedItem>,
+    receiver: Mutex<Option<mpsc::Receiver<FeedItem>>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    head: u64,
+    rooms: HashMap<RoomName, RoomLog>,
+    subscribed: HashSet<RoomName>,
+    dedupe: HashMap<Dedupe, Offset>,
+    /// Dedupe keys by age, oldest first: what to forget when.
+    dedupe_ages: VecDeque<(Instant, Dedupe)>,
+    swept: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct RoomLog {
+    events: VecDeque<(Offset, Event)>,
+    trimmed: bool,
+    last_append: Instant,
+}
+
+impl MemoryLog {
+    /// An empty log with an epoch of its own.
+    #[must_use]
+    pub fn new(retention: Retention) -> Self {
+        let (feed, receiver) = mpsc::channel(FEED_BUFFER);
+        Self { retention, epoch: Epoch::random(), state: Mutex::default(), feed, receiver: Mutex::new(Some(receiver)) }
+    }
+
+    fn position(&self, offset: Offset) -> Position {
+        Position { epoch: self.epoch, offset }
+    }
+
+    async fn permit(&self, operation: &'static str) -> Result<mpsc::Permit<'_, FeedItem>, LogError> {
+        self.feed.reserve().await.map_err(|_| LogError::new(operation, "the node has stopped"))
+    }
+}
+
+impl State {
+    fn forget_the_old(&mut self, now: Instant, retention: Retention) {
+        while let Some((age, _)) = self.dedupe_ages.front()
+            && now.duration_since(*age) >= retention.dedupe_window
+        {
+            if let Some((_, key)) = self.dedupe_ages.pop_front() {
+                self.dedupe.remove(&key);
+            }
+        }
+        // Rooms are many and expire seldom: a sweep over all of them now and then costs less than an ordered index.
+        let due = self.swept.is_none_or(|at| now.duration_since(at) >= retention.room_retention / 8);
+        if due {
+            self.rooms.retain(|_, room| now.duration_since(room.last_append) < retention.room_retention);
+            self.swept = Some(now);
+        }
+    }
+}
+
+#[async_trait]
+impl Log for MemoryLog {
+    async fn append(&self, room: &RoomName, event: &Event, dedupe: Option<&Dedupe>) -> Result<Appended, LogError> {
+        // The place in the feed is taken first: under the lock, offsets and feed then get the same order.
+        let permit = self.permit("append").await?;
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        state.forget_the_old(now, self.retention);
+        if let Some(known) = dedupe.and_then(|key| state.dedupe.get(key)) {
+            return Ok(Appended { position: self.position(*known), duplicate: true });
+        }
+        state.head += 1;
+        let offset = Offset(state.head);
+        if let Some(key) = dedupe {
+            state.dedupe.insert(key.clone(), offset);
+            state.dedupe_ages.push_back((now, key.clone()));
+        }
+        let log = state.rooms.entry(room.clone()).or_insert_with(|| RoomLog {
+            events: VecDeque::new(),
+            trimmed: false,
+            last_append: now,
+        });
+        log.last_append = now;
+        log.events.push_back((offset, event.clone()));
+        if log.events.len() > self.retention.room_events {
+            log.events.pop_front();
+            log.trimmed = true;
+        }
+        let position = self.position(offset);
+        if state.subscribed.contains(room) {
+            permit.send(FeedItem::Event { room: room.clone(), position, event: event.clone() });
+        }
+        Ok(Appended { position, duplicate: false })
+    }
+
+    async fn read(&self, room: &RoomName, range: Range) -> Result<Page, LogError> {
+        let mut state = self.state.lock();
+        state.forget_the_old(Instant::now(), self.retention);
+        let head = self.position(Offset(state.head));
+        let Some(log) = state.rooms.get(room) else {
+            return Ok(Page { events: Vec::new(), more: false, trimmed: false, oldest: None, head });
+        };
+        let (part, more) = match range {
+            Range::After { offset, limit } => {
+                let start = log.events.partition_point(|(at, _)| *at <= offset);
+                let end = start.saturating_add(limit).min(log.events.len());
+                (start..end, end < log.events.len())
+            }
+            Range::Newest { before, limit } => {
+                let end = before.map_or(log.events.len(), |before| log.events.partition_point(|(at, _)| *at < before));
+                let start = end.saturating_sub(limit);
+                (start..end, start > 0)
+            }
+        };
+        let events = log.events.range(part).cloned().collect();
+        let oldest = log.events.front().map(|(offset, _)| *offset);
+        Ok(Page { events, more, trimmed: log.trimmed, oldest, head })
+    }
+
+    async fn subscribe(&self, room: &RoomName) -> Result<(), LogError> {
+        self.state.lock().subscribed.insert(room.clone());
+        Ok(())
+    }
+
+    async fn unsubscribe(&self, room: &RoomName) {
+        self.state.lock().subscribed.remove(room);
+    }
+
+    async fn signal(&self, room: &RoomName, event: &Event) -> Result<(), LogError> {
+        let permit = self.permit("signal").await?;
+        if self.state.lock().subscribed.contains(room) {
+            permit.send(FeedItem::Signal { room: room.clone(), event: event.clone() });
+        }
+        Ok(())
+    }
+
+    fn feed(&self) -> BoxStream<'static, FeedItem> {
+        match self.receiver.lock().take() {
+            Some(receiver) => ReceiverStream::new(receiver).boxed(),
+            None => futures_util::stream::empty().boxed(),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! PORT: the log. Per room the ordered recent events; the trait is the contract, `tests/contract_log.rs` checks
+//! every backend against it.
+
+mod memory;
+mod redis;
+
+pub use memory::MemoryLog;
+pub use redis::RedisLog;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+
+use crate::domain::{Epoch, Event, Offset, Position, RoomName};
+
+/// An ordered, recoverable record of what was published, and the feed of what is being published.
+///
+/// **Order.** Offsets grow by the order in which events are appended, over all rooms. The feed carries the events
+/// of all subscribed rooms in that order; a [`FeedItem::Gap`] stands where it may have missed some.
+///
+/// **Acknowledged means kept.** [`Log::append`] returns after the event can be read by every node. If it fails,
+/// the event may or may not have been appended; the same event with the same [`Dedupe`] key settles it.
+///
+/// **Retention.** At least `room_events` events of a room are kept, for at least `room_retention` after the last.
+#[async_trait]
+pub trait Log: Send + Sync + 'static {
+    /// Appends an event and announces it on the feeds of all nodes that are subscribed to the room.
+    async fn append(&self, room: &RoomName, event: &Event, dedupe: Option<&Dedupe>) -> Result<Appended, LogError>;
+
+    /// Reads a part of a room's log, and where the whole log stands at that moment.
+    async fn read(&self, room: &RoomName, range: Range) -> Result<Page, LogError>;
+
+    /// Adds the room to this node's feed. What is appended after this returns is in the feed.
+    async fn subscribe(&self, room: &RoomName) -> Result<(), LogError>;
+
+    /// Takes the room out of this node's feed. A few more items of it may still arrive.
+    async fn unsubscribe(&self, room: &RoomName);
+
+    /// Sends an event on the feeds of all subscribed nodes without appending it: at most once, unordered.
+    async fn signal(&self, room: &RoomName, event: &Event) -> Result<(), LogError>;
+
+    /// This node's feed. To be taken once.
+    fn feed(&self) -> BoxStream<'static, FeedItem>;
+}
+
+/// What an append came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The event's place.
+    pub position: Position,
+    /// Whether the dedupe key was known, and the place is that of the first append.
+    pub duplicate: bool,
+}
+
+/// What makes two appends the same one, for the time of `log.dedupe_window`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Dedupe(pub String);
+
+/// Which part of a room's log to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Range {
+    /// The oldest events after an offset.
+    After {
+        /// The last offset that is not wanted.
+        offset: Offset,
+        /// How many events at the most.
+        limit: usize,
+    },
+    /// The newest events, before an offset if there is one.
+    Newest {
+        /// The first offset that is not wanted.
+        before: Option<Offset>,
+        /// How many events at the most. 0 asks only where the log stands.
+        limit: usize,
+    },
+}
+
+/// A part of a room's log, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The events.
+    pub events: Vec<(Offset, Event)>,
+    /// Whether the room has further events in the direction of reading.
+    pub more: bool,
+    /// Whether this room ever lost events to its length limit, so that what lies before its oldest event is
+    /// unknown and not empty.
+    pub trimmed: bool,
+    /// The oldest offset that the room still has.
+    pub oldest: Option<Offset>,
+    /// The newest offset of the whole log, all rooms.
+    pub head: Position,
+}
+
+impl Page {
+    /// Whether a reader that had everything up to `offset` can get everything after it from this log. It answers
+    /// `false` where that cannot be known.
+    #[must_use]
+    pub fn reaches_back_to(&self, offset: Offset) -> bool {
+        match self.oldest {
+            Some(oldest) => !self.trimmed || oldest <= Offset(offset.0.saturating_add(1)),
+            None => offset >= self.head.offset,
+        }
+    }
+}
+
+/// What a node hears of the rooms it is subscribed to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FeedItem {
+    /// An appended event.
+    Event {
+        /// Its room.
+        room: RoomName,
+        /// Its place.
+        position: Position,
+        /// The event.
+        event: Event,
+    },
+    /// An event that was never appended.
+    Signal {
+        /// Its room.
+        room: RoomName,
+        /// The event.
+        event: Event,
+    },
+    /// Events may have been missed before this point; what was missed is in the log, and what follows is
+    /// everything that is appended from now on.
+    Gap,
+}
+
+/// How long and how much a log keeps, from `[log]` of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// Events of a room that are kept at least.
+    pub room_events: usize,
+    /// How long a room's events are kept after its last one.
+    pub room_retention: Duration,
+    /// How long a dedupe key is known.
+    pub dedupe_window: Duration,
+}
+
+/// The log could not do it. The cause is for operators; clients get a refusal.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation}: {source}")]
+pub struct LogError {
+    /// What was asked: one of `metrics::LOG_OPERATIONS`.
+    pub operation: &'static str,
+    /// What the backend said.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl LogError {
+    /// An error of an operation, with the backend's own as its source.
+    pub fn new(operation: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { operation, source: source.into() }
+    }
+}
+
+/// An epoch and an offset, from a backend's texts.
+fn position(epoch: &str, offset: &str) -> Option<Position> {
+    Some(Position { epoch: Epoch::parse(epoch)?, offset: Offset::parse(offset)? })
+}

@@ -1,0 +1,202 @@
+//! The log in Redis: a stream per room, one counter for all, one script that appends and announces.
+//!
+//! | key | holds |
+//! |---|---|
+//! | `{prefix}:log:offset` | the counter: the newest offset |
+//! | `{prefix}:log:epoch` | the epoch, 16 hexadecimal digits |
+//! | `{prefix}:log:room:{room}` | the room's stream, entry ids `{offset}-0`, one field `e` |
+//! | `{prefix}:log:once:{key}` | the offset that a dedupe key got |
+//!
+//! The channel `{prefix}:room:{room}` carries `E{epoch}{offset}:{event}` for events and `S{event}` for signals.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use deadpool_redis::redis::Script;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::{Appended, Dedupe, FeedItem, Log, LogError, Page, Range, Retention, position};
+use crate::bus::{Bus, BusMessage};
+use crate::domain::{Epoch, Event, Offset, RoomName};
+use crate::redis::Commands;
+
+/// The digits of an epoch in a message.
+const EPOCH_DIGITS: usize = 16;
+
+/// A log that all nodes of a deployment share.
+pub struct RedisLog {
+    commands: Commands,
+    bus: Arc<dyn Bus>,
+    prefix: String,
+    retention: Retention,
+    append: Script,
+    read: Script,
+    feed: mpsc::Sender<BusMessage>,
+    receiver: Mutex<Option<mpsc::Receiver<BusMessage>>>,
+}
+
+impl std::fmt::Debug for RedisLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisLog").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+impl RedisLog {
+    /// A log whose keys and channels start with `prefix`. `feed_buffer` is how many messages may wait for the
+    /// fan-out; when it is full, the feed has a gap.
+    #[must_use]
+    pub fn new(commands: Commands, bus: Arc<dyn Bus>, prefix: &str, retention: Retention, feed_buffer: usize) -> Self {
+        let (feed, receiver) = mpsc::channel(feed_buffer);
+        Self {
+            commands,
+            bus,
+            prefix: prefix.to_owned(),
+            retention,
+            append: Script::new(include_str!("append.lua")),
+            read: Script::new(include_str!("read.lua")),
+            feed,
+            receiver: Mutex::new(Some(receiver)),
+        }
+    }
+
+    fn channel(&self, room: &RoomName) -> String {
+        format!("{}:room:{room}", self.prefix)
+    }
+
+    fn key(&self, what: &str) -> String {
+        format!("{}:log:{what}", self.prefix)
+    }
+}
+
+fn milliseconds(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn damaged(operation: &'static str) -> LogError {
+    LogError::new(operation, "the keys of the log hold something else")
+}
+
+#[async_trait]
+impl Log for RedisLog {
+    async fn append(&self, room: &RoomName, event: &Event, dedupe: Option<&Dedupe>) -> Result<Appended, LogError> {
+        let answer = self.commands.run(&self.append, |script| {
+            script
+                .key(self.key("offset"))
+                .key(self.key("epoch"))
+                .key(self.key(&format!("room:{room}")))
+                .arg(Epoch::random().to_string())
+                .arg(event.encode())
+                .arg(self.retention.room_events)
+                .arg(milliseconds(self.retention.room_retention))
+                .arg(self.channel(room));
+            if let Some(Dedupe(key)) = dedupe {
+                script.key(self.key(&format!("once:{key}"))).arg(milliseconds(self.retention.dedupe_window));
+            }
+        });
+        let (epoch, offset, duplicate): (String, String, u8) =
+            answer.await.map_err(|error| LogError::new("append", error))?;
+        let position = position(&epoch, &offset).ok_or_else(|| damaged("append"))?;
+        Ok(Appended { position, duplicate: duplicate == 1 })
+    }
+
+    async fn read(&self, room: &RoomName, range: Range) -> Result<Page, LogError> {
+        let (direction, bound, limit) = match range {
+            Range::After { offset, limit } => ("after", offset.to_string(), limit),
+            Range::Newest { before, limit } => {
+                ("newest", before.map(|offset| offset.to_string()).unwrap_or_default(), limit)
+            }
+        };
+        // One more than asked for tells whether there are more.
+        let wanted = if limit == 0 { 0 } else { limit.saturating_add(1) };
+        let answer = self.commands.run(&self.read, |script| {
+            script
+                .key(self.key("offset"))
+                .key(self.key("epoch"))
+                .key(self.key(&format!("room:{room}")))
+                .arg(direction)
+                .arg(bound)
+                .arg(wanted)
+                .arg(Epoch::random().to_string());
+        });
+        type Entries = Vec<(String, (String, Bytes))>;
+        let (epoch, head, trimmed, oldest, entries): (String, String, u8, String, Entries) =
+            answer.await.map_err(|error| LogError::new("read", error))?;
+        let more = if limit == 0 { !oldest.is_empty() } else { entries.len() > limit };
+        let readable = |(id, (_, payload)): (String, (String, Bytes))| {
+            let entry = entry_offset(&id).zip(Event::decode(&payload));
+            if entry.is_none() {
+                // Of a newer version, most likely. One record must not make the whole room unreadable.
+                tracing::error!(%room, id, "skipped a record that this version cannot read");
+            }
+            entry
+        };
+        let mut events: Vec<_> = entries.into_iter().take(limit).filter_map(readable).collect();
+        if matches!(range, Range::Newest { .. }) {
+            events.reverse();
+        }
+        let head = position(&epoch, &head).ok_or_else(|| damaged("read"))?;
+        Ok(Page { events, more, trimmed: trimmed == 1, oldest: entry_offset(&oldest), head })
+    }
+
+    async fn subscribe(&self, room: &RoomName) -> Result<(), LogError> {
+        let subscribed = self.bus.subscribe(&self.channel(room), self.feed.clone()).await;
+        subscribed.map_err(|error| LogError::new("subscribe", error))
+    }
+
+    async fn unsubscribe(&self, room: &RoomName) {
+        self.bus.unsubscribe(&self.channel(room)).await;
+    }
+
+    async fn signal(&self, room: &RoomName, event: &Event) -> Result<(), LogError> {
+        let mut payload = event.encode();
+        payload.insert(0, b'S');
+        let sent = self.bus.publish(&self.channel(room), payload.into()).await;
+        sent.map_err(|error| LogError::new("signal", error))
+    }
+
+    fn feed(&self) -> BoxStream<'static, FeedItem> {
+        let Some(receiver) = self.receiver.lock().take() else {
+            return futures_util::stream::empty().boxed();
+        };
+        let prefix = format!("{}:room:", self.prefix);
+        let decode = move |message| {
+            let item = match message {
+                BusMessage::Gap => Some(FeedItem::Gap),
+                BusMessage::Message { channel, payload } => {
+                    item(channel.strip_prefix(&prefix).unwrap_or_default(), &payload)
+                }
+            };
+            if item.is_none() {
+                tracing::error!("skipped a message of the feed that this version cannot read");
+            }
+            futures_util::future::ready(item)
+        };
+        ReceiverStream::new(receiver).filter_map(decode).boxed()
+    }
+}
+
+fn entry_offset(id: &str) -> Option<Offset> {
+    Offset::parse(id.split_once('-')?.0)
+}
+
+/// Reads a message of a room's channel.
+fn item(room: &str, payload: &[u8]) -> Option<FeedItem> {
+    let room = RoomName::trusted(room);
+    let (kind, rest) = payload.split_first()?;
+    match kind {
+        b'E' => {
+            let (epoch, rest) = rest.split_at_checked(EPOCH_DIGITS)?;
+            let colon = rest.iter().position(|byte| *byte == b':')?;
+            let offset = std::str::from_utf8(&rest[..colon]).ok()?;
+            let position = position(std::str::from_utf8(epoch).ok()?, offset)?;
+            Some(FeedItem::Event { room, position, event: Event::decode(&rest[colon + 1..])? })
+        }
+        b'S' => Some(FeedItem::Signal { room, event: Event::decode(rest)? }),
+        _ => None,
+    }
+}

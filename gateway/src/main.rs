@@ -1,0 +1,188 @@
+//! The command line: `gateway [serve]`, `check`, `token`, `healthcheck`.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use gateway::app::{Gateway, StartError};
+use gateway::auth::Tokens;
+use gateway::config::{self, Config};
+use gateway::domain::UserId;
+use gateway::routes::RouteTable;
+use gateway::{shutdown, telemetry};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Drained, or done.
+const OK: u8 = 0;
+/// The configuration cannot be used (`EX_USAGE`).
+const BAD_CONFIGURATION: u8 = 64;
+/// A service that is needed is not there (`EX_UNAVAILABLE`).
+const UNAVAILABLE: u8 = 69;
+/// Something of the gateway's own went wrong (`EX_SOFTWARE`).
+const INTERNAL: u8 = 70;
+
+/// A realtime gateway for Socket.IO clients.
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    /// Configuration file; `GATEWAY_…` variables win over it.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve clients (the default).
+    Serve,
+    /// Print the effective configuration, secrets redacted, and the route table.
+    Check,
+    /// Mint a token for development.
+    Token {
+        /// The user that the token names.
+        #[arg(long)]
+        user: String,
+        /// A role of the user; may be repeated.
+        #[arg(long = "role")]
+        roles: Vec<String>,
+        /// How long it is valid.
+        #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
+        ttl: Duration,
+    },
+    /// Ask the node on this machine whether it is ready; exit 0 if it is.
+    Healthcheck,
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are errors to clap, but not to people.
+            let code = if error.use_stderr() { BAD_CONFIGURATION } else { OK };
+            error.print().ok();
+            return code.into();
+        }
+    };
+    let config = match config::load(arguments.config.as_deref(), std::env::vars()) {
+        Ok(config) => config,
+        Err(error) => return fail(BAD_CONFIGURATION, &error.to_string()),
+    };
+    match arguments.command.unwrap_or(Command::Serve) {
+        Command::Serve => run(config),
+        Command::Check => check(&config),
+        Command::Token { user, roles, ttl } => token(&config, &user, roles, ttl),
+        Command::Healthcheck => healthcheck(config.admin_listen),
+    }
+}
+
+fn fail(code: u8, message: &str) -> ExitCode {
+    eprintln!("gateway: {message}");
+    code.into()
+}
+
+fn run(config: Config) -> ExitCode {
+    if let Err(error) = telemetry::start(&config.telemetry) {
+        return fail(BAD_CONFIGURATION, &error);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(INTERNAL, &format!("cannot start the runtime: {error}")),
+    };
+    let code = runtime.block_on(serve(config));
+    // Connections that would not end must not hold up the exit.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    code
+}
+
+async fn serve(config: Config) -> ExitCode {
+    // Containers commonly start with a soft limit of 1024 files and a far higher hard one.
+    let max_files = match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => usize::try_from(limit).unwrap_or(usize::MAX),
+        Err(error) => return fail(INTERNAL, &format!("cannot read the limit of open files: {error}")),
+    };
+    let limit = config.limits.connections;
+    if limit == 0 || limit >= max_files {
+        tracing::warn!(
+            max_files,
+            connections = limit,
+            "the limit of open files ends connections before limits.connections does"
+        );
+    }
+    let mode = if config.redis_url.is_empty() { "embedded" } else { "cluster" };
+    let gateway = match Gateway::start(config, max_files).await {
+        Ok(gateway) => gateway,
+        Err(StartError::Configuration(message)) => return fail(BAD_CONFIGURATION, &message),
+        Err(error @ StartError::Unavailable(_)) => return fail(UNAVAILABLE, &error.to_string()),
+    };
+    tracing::info!(
+        node = gateway.name, mode, address = %gateway.address, admin = %gateway.admin_address, max_files,
+        version = env!("CARGO_PKG_VERSION"), "ready"
+    );
+    match shutdown::requested().await {
+        Ok(signal) => tracing::info!(signal, "stopping"),
+        Err(error) => return fail(INTERNAL, &format!("cannot wait for signals: {error}")),
+    }
+    tokio::select! {
+        left = gateway.stop() => tracing::info!(cut_off = left, "stopped"),
+        _ = shutdown::requested() => tracing::warn!("stopped at once: asked a second time"),
+    }
+    OK.into()
+}
+
+fn check(config: &Config) -> ExitCode {
+    let table = match RouteTable::compile(&config.profile, &config.route) {
+        Ok(table) => table,
+        Err(error) => return fail(BAD_CONFIGURATION, &error.to_string()),
+    };
+    let text = match toml::to_string(config) {
+        Ok(text) => text,
+        Err(error) => return fail(INTERNAL, &format!("cannot print the configuration: {error}")),
+    };
+    println!("{text}\n# routes");
+    for route in table.routes() {
+        println!("# {:<16} {:<8} to {:?}, allow {:?}", route.event, route.action.name(), route.to, route.allow);
+    }
+    OK.into()
+}
+
+fn token(config: &Config, user: &str, roles: Vec<String>, ttl: Duration) -> ExitCode {
+    let Some(user) = UserId::parse(user) else {
+        return fail(BAD_CONFIGURATION, "--user: a user id has 1 to 255 bytes and no control characters");
+    };
+    match Tokens::new(&config.auth).mint(&user, roles, ttl) {
+        Some(token) => {
+            println!("{token}");
+            OK.into()
+        }
+        None => fail(BAD_CONFIGURATION, "auth.secret is not set; a token needs the secret that the nodes have"),
+    }
+}
+
+/// Speaks HTTP by hand: it runs every few seconds in containers that have nothing but this binary.
+fn healthcheck(mut admin: SocketAddr) -> ExitCode {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    if admin.ip().is_unspecified() {
+        let loopback: std::net::IpAddr =
+            if admin.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
+        admin.set_ip(loopback);
+    }
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&admin, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.take(4096).read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    match ask() {
+        Ok(answer) if answer.split(' ').nth(1) == Some("200") => OK.into(),
+        Ok(answer) => fail(UNAVAILABLE, answer.lines().last().unwrap_or("no answer")),
+        Err(error) => fail(UNAVAILABLE, &format!("{admin}: {error}")),
+    }
+}

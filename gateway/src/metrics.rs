@@ -1,0 +1,333 @@
+//! Every metric of a node, in one place: the doc comment of a field is its help text in the exposition.
+//!
+//! Label values are fixed words, never text from clients. All series exist from the start, at 0. A node owns
+//! its registry, so that several nodes can live in one process.
+
+use std::fmt;
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString, Unit};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use crate::domain::Refusal;
+
+/// Seconds. Half a millisecond is a good fan-out, five seconds is an outage.
+const SECONDS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+
+/// How a client reaches the node.
+pub const TRANSPORTS: [&str; 2] = ["websocket", "polling"];
+
+/// What came of a handshake.
+pub const HANDSHAKE_RESULTS: [&str; 5] = ["ok", "rate_limited", "capacity", "draining", "bad_request"];
+
+/// What came of a request for a session.
+pub const CONNECT_RESULTS: [&str; 3] = ["ok", "auth", "too_many"];
+
+/// Why a connection ended.
+pub const CLOSE_REASONS: [&str; 8] =
+    ["client_close", "transport_error", "ping_timeout", "slow", "draining", "kicked", "bad_packet", "server"];
+
+/// What a client event made the node do.
+pub const ACTIONS: [&str; 6] = ["join", "leave", "publish", "signal", "history", "unknown"];
+
+/// What the log was asked.
+pub const LOG_OPERATIONS: [&str; 4] = ["append", "read", "subscribe", "signal"];
+
+/// Counters of one metric, one for each value of one label; all exist from the start.
+pub struct Family<T>(Vec<(&'static str, T)>);
+
+impl<T> Family<T> {
+    /// The series of a label value.
+    ///
+    /// # Panics
+    /// If the value is not one of those that the family was made with: a mistake in the code.
+    #[must_use]
+    pub fn with(&self, value: &str) -> &T {
+        let found = self.0.iter().find(|(name, _)| *name == value);
+        &found.expect("label values come from the fixed lists above").1
+    }
+}
+
+impl<T> fmt::Debug for Family<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+const METADATA: Metadata<'static> = Metadata::new("gateway", Level::INFO, None);
+
+trait Kind: Sized {
+    fn describe(recorder: &PrometheusRecorder, name: &'static str, help: &'static str);
+    fn register(recorder: &PrometheusRecorder, key: &Key) -> Self;
+}
+
+impl Kind for Counter {
+    fn describe(recorder: &PrometheusRecorder, name: &'static str, help: &'static str) {
+        recorder.describe_counter(name.into(), None::<Unit>, SharedString::const_str(help));
+    }
+    fn register(recorder: &PrometheusRecorder, key: &Key) -> Self {
+        let counter = recorder.register_counter(key, &METADATA);
+        counter.increment(0);
+        counter
+    }
+}
+
+impl Kind for Gauge {
+    fn describe(recorder: &PrometheusRecorder, name: &'static str, help: &'static str) {
+        recorder.describe_gauge(name.into(), None::<Unit>, SharedString::const_str(help));
+    }
+    fn register(recorder: &PrometheusRecorder, key: &Key) -> Self {
+        let gauge = recorder.register_gauge(key, &METADATA);
+        gauge.increment(0.0);
+        gauge
+    }
+}
+
+impl Kind for Histogram {
+    fn describe(recorder: &PrometheusRecorder, name: &'static str, help: &'static str) {
+        recorder.describe_histogram(name.into(), None::<Unit>, SharedString::const_str(help));
+    }
+    fn register(recorder: &PrometheusRecorder, key: &Key) -> Self {
+        recorder.register_histogram(key, &METADATA)
+    }
+}
+
+/// A metric with no label, or a family with one.
+trait Series: Sized {
+    fn make(
+        recorder: &PrometheusRecorder,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&'static str, &[&'static str])],
+    ) -> Self;
+}
+
+impl<T: Kind> Series for T {
+    fn make(
+        recorder: &PrometheusRecorder,
+        name: &'static str,
+        help: &'static str,
+        _: &[(&'static str, &[&'static str])],
+    ) -> Self {
+        T::describe(recorder, name, help);
+        T::register(recorder, &Key::from_static_name(name))
+    }
+}
+
+impl<T: Kind> Series for Family<T> {
+    fn make(
+        recorder: &PrometheusRecorder,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&'static str, &[&'static str])],
+    ) -> Self {
+        T::describe(recorder, name, help);
+        let (label, values) = labels[0];
+        let series = |value: &&'static str| {
+            let key = Key::from_parts(name, vec![Label::from_static_parts(label, value)]);
+            (*value, T::register(recorder, &key))
+        };
+        Self(values.iter().map(series).collect())
+    }
+}
+
+/// Counters of one metric with two labels.
+#[derive(Debug)]
+pub struct Family2<T>(Vec<(&'static str, Family<T>)>);
+
+impl<T> Family2<T> {
+    /// The series of two label values.
+    ///
+    /// # Panics
+    /// If a value is not one of those that the family was made with: a mistake in the code.
+    #[must_use]
+    pub fn with(&self, first: &str, second: &str) -> &T {
+        let found = self.0.iter().find(|(name, _)| *name == first);
+        found.expect("label values come from the fixed lists above").1.with(second)
+    }
+}
+
+impl<T: Kind> Series for Family2<T> {
+    fn make(
+        recorder: &PrometheusRecorder,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&'static str, &[&'static str])],
+    ) -> Self {
+        T::describe(recorder, name, help);
+        let ((first, firsts), (second, seconds)) = (labels[0], labels[1]);
+        let inner = |one: &&'static str| {
+            let series = |two: &&'static str| {
+                let labels = vec![Label::from_static_parts(first, one), Label::from_static_parts(second, two)];
+                (*two, T::register(recorder, &Key::from_parts(name, labels)))
+            };
+            (*one, Family(seconds.iter().map(series).collect()))
+        };
+        Self(firsts.iter().map(inner).collect())
+    }
+}
+
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $field:ident: $kind:ty = $name:literal $([$($label:literal: $values:expr),+])?;)+) => {
+        /// The handles through which a node records.
+        #[derive(Debug)]
+        pub struct Metrics { $($(#[doc = $help])+ pub $field: $kind,)+ exposition: Exposition }
+
+        impl Metrics {
+            fn register(recorder: PrometheusRecorder) -> Self {
+                Self {
+                    $($field: <$kind as Series>::make(
+                        &recorder,
+                        $name,
+                        concat!($($help),+).trim_ascii(),
+                        &[$($(($label, &$values[..])),+)?],
+                    ),)+
+                    exposition: Exposition { handle: recorder.handle(), process: metrics_process::Collector::default(), recorder },
+                }
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Client connections with a session on this node.
+    connections: Family<Gauge> = "gateway_connections" ["transport": TRANSPORTS];
+    /// Connections this node may hold, 0 for no limit.
+    connections_limit: Gauge = "gateway_connections_limit";
+    /// 1 while the node hands its clients over, else 0.
+    draining: Gauge = "gateway_draining";
+    /// Connections that got a session.
+    connections_opened: Family<Counter> = "gateway_connections_opened_total" ["transport": TRANSPORTS];
+    /// Connections with a session that ended, by what ended them.
+    connections_closed: Family2<Counter> = "gateway_connections_closed_total" ["transport": TRANSPORTS, "reason": CLOSE_REASONS];
+    /// Transport handshakes, by result.
+    handshakes: Family<Counter> = "gateway_handshakes_total" ["result": HANDSHAKE_RESULTS];
+    /// Requests for a session (Socket.IO CONNECT), by result.
+    connects: Family<Counter> = "gateway_connects_total" ["result": CONNECT_RESULTS];
+    /// Client events, by the action their route names.
+    events_received: Family<Counter> = "gateway_events_received_total" ["action": ACTIONS];
+    /// Events handed to clients' connections, counted once per receiver.
+    events_delivered: Counter = "gateway_events_delivered_total";
+    /// Requests that were refused, by code.
+    refusals: Family<Counter> = "gateway_refusals_total" ["code": Refusal::CODES];
+    /// Bytes read from clients.
+    received_bytes: Counter = "gateway_received_bytes_total";
+    /// Bytes written to clients.
+    sent_bytes: Counter = "gateway_sent_bytes_total";
+    /// From taking a publish to its acknowledgement, in seconds.
+    publish_duration: Histogram = "gateway_publish_duration_seconds";
+    /// How long the log took to append an event, in seconds.
+    log_append_duration: Histogram = "gateway_log_append_duration_seconds";
+    /// Requests that the log failed to serve, by operation.
+    log_errors: Family<Counter> = "gateway_log_errors_total" ["op": LOG_OPERATIONS];
+    /// Events and signals that reached this node's fan-out.
+    feed_items: Family<Counter> = "gateway_feed_items_total" ["kind": ["event", "signal"]];
+    /// From taking an event anywhere in the cluster to its fan-out here, in seconds; clocks of nodes included.
+    feed_lag: Histogram = "gateway_feed_lag_seconds";
+    /// Interruptions of the feed: filled from the log, or with events lost because the log no longer had them.
+    feed_gaps: Family<Counter> = "gateway_feed_gaps_total" ["result": ["filled", "lost"]];
+    /// 1 while the bus between nodes is connected, else 0.
+    bus_connected: Gauge = "gateway_bus_connected";
+    /// How often the bus had to connect again.
+    bus_reconnects: Counter = "gateway_bus_reconnects_total";
+    /// Messages of the bus that this node could not take and replaced by reading the log again.
+    bus_dropped: Counter = "gateway_bus_dropped_total";
+    /// From sending the canary to hearing it, through the same way as events, in seconds.
+    canary_lag: Histogram = "gateway_canary_lag_seconds";
+    /// How long ago this node last heard its own canary, in seconds.
+    canary_silence: Gauge = "gateway_canary_silence_seconds";
+    /// Decisions of the rate limiters.
+    rate_limit_decisions: Family2<Counter> = "gateway_rate_limit_decisions_total"
+        ["limiter": ["session_events", "address_handshakes"], "decision": ["allow", "deny"]];
+    /// Keys that a rate limiter remembers.
+    rate_limit_keys: Family<Gauge> = "gateway_rate_limit_keys" ["limiter": ["address_handshakes"]];
+    /// Rooms with members on this node.
+    rooms: Gauge = "gateway_rooms";
+    /// Rooms whose log this node listens to.
+    subscriptions: Gauge = "gateway_subscriptions";
+    /// Nodes that hear the bus, this one included.
+    cluster_nodes: Gauge = "gateway_cluster_nodes";
+    /// 1, with the version of the program.
+    build_info: Family<Gauge> = "gateway_build_info" ["version": [env!("CARGO_PKG_VERSION")]];
+}
+
+struct Exposition {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    process: metrics_process::Collector,
+}
+
+impl fmt::Debug for Exposition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exposition").finish_non_exhaustive()
+    }
+}
+
+impl Metrics {
+    /// How often [`Self::upkeep`] wants to be called.
+    pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+    /// A registry with every series at 0.
+    ///
+    /// # Panics
+    /// Never: the buckets are not empty.
+    #[must_use]
+    pub fn new() -> Self {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)
+            .expect("buckets are not empty")
+            .build_recorder();
+        let metrics = Self::register(recorder);
+        metrics.build_info.with(env!("CARGO_PKG_VERSION")).set(1.0);
+        let exposition = &metrics.exposition;
+        metrics::with_local_recorder(&exposition.recorder, || exposition.process.describe());
+        metrics
+    }
+
+    /// The text exposition, with the process's own figures read now.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let Exposition { recorder, handle, process } = &self.exposition;
+        metrics::with_local_recorder(recorder, || process.collect());
+        handle.render()
+    }
+
+    /// Moves recorded samples into their buckets; without it they pile up between scrapes.
+    pub fn upkeep(&self) {
+        self.exposition.handle.run_upkeep();
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_series_exists_before_anything_happened() {
+        let text = Metrics::new().render();
+        for series in [
+            r#"gateway_connections_closed_total{transport="polling",reason="slow"} 0"#,
+            r#"gateway_refusals_total{code="rate_limited"} 0"#,
+            r#"gateway_rate_limit_decisions_total{limiter="session_events",decision="deny"} 0"#,
+            "gateway_cluster_nodes 0",
+            "process_open_fds ",
+        ] {
+            assert!(text.contains(series), "{series} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn histograms_have_buckets_and_help_comes_from_the_doc_comment() {
+        let metrics = Metrics::new();
+        metrics.feed_lag.record(0.003);
+        let text = metrics.render();
+        assert!(text.contains(r#"gateway_feed_lag_seconds_bucket{le="0.005"} 1"#), "{text}");
+        assert!(text.contains("# HELP gateway_draining 1 while the node hands its clients over, else 0."), "{text}");
+    }
+}

@@ -1,0 +1,126 @@
+//! Fan-out: takes the feed in its order and hands every event to the members on this node.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+
+use super::{Node, age_seconds};
+use crate::domain::{Frame, Offset, RoomName};
+use crate::log::{FeedItem, Range};
+
+/// Events of one room that are read at a time when a gap is filled.
+const PAGE: usize = 500;
+/// How long to wait before a gap is tried again that could not be filled because the log is away.
+const RETRY: Duration = Duration::from_millis(250);
+/// Rooms that are read at the same time when a gap is filled.
+const CONCURRENCY: usize = 32;
+
+/// One task for the whole feed: its order is the order that every session sees, across all its rooms.
+pub(super) async fn run(mut feed: BoxStream<'static, FeedItem>, node: Arc<Node>, canary: RoomName) {
+    while let Some(item) = feed.next().await {
+        match item {
+            FeedItem::Event { room, position, event } => {
+                node.metrics.feed_items.with("event").increment(1);
+                node.metrics.feed_lag.record(age_seconds(&event));
+                if let Some(frame) = Frame::published(&event, position.offset) {
+                    node.hub.fan_out(&room, position, &frame, event.except);
+                }
+            }
+            FeedItem::Signal { room, event } if room == canary => {
+                node.metrics.canary_lag.record(age_seconds(&event));
+                node.hub.heard_canary();
+            }
+            FeedItem::Signal { room, event } => {
+                node.metrics.feed_items.with("signal").increment(1);
+                if let Some(frame) = Frame::signalled(&event) {
+                    node.hub.fan_out_signal(&room, &frame, event.except);
+                }
+            }
+            FeedItem::Gap => fill_gap(&node).await,
+        }
+    }
+}
+
+/// Delivers what the rooms of this node missed, from the log, before anything newer. Nothing else is fanned out
+/// meanwhile, so the order stays whole.
+async fn fill_gap(node: &Node) {
+    let mut failures = 0_u32;
+    loop {
+        match missed(node).await {
+            Ok(missed) => {
+                let count = missed.events.len();
+                for (room, position, event) in missed.events {
+                    if let Some(frame) = Frame::published(&event, position.offset) {
+                        node.hub.fan_out(&room, position, &frame, event.except);
+                    }
+                }
+                let result = if missed.lost_rooms == 0 { "filled" } else { "lost" };
+                node.metrics.feed_gaps.with(result).increment(1);
+                tracing::info!(events = count, lost_rooms = missed.lost_rooms, "filled a gap of the feed from the log");
+                return;
+            }
+            Err(error) => {
+                node.metrics.log_errors.with(error.operation).increment(1);
+                if failures == 0 {
+                    tracing::warn!(%error, "a gap of the feed waits for the log");
+                }
+                failures += 1;
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+struct Missed {
+    events: Vec<(RoomName, crate::domain::Position, crate::domain::Event)>,
+    lost_rooms: usize,
+}
+
+/// Reads what every room missed, and sorts it over all rooms: a session's one last offset must cover them all.
+async fn missed(node: &Node) -> Result<Missed, crate::log::LogError> {
+    let rooms = node.hub.positions();
+    let reads = rooms.into_iter().map(|(room, last)| read_room(node, room, last));
+    let mut reads = futures_util::stream::iter(reads).buffer_unordered(CONCURRENCY);
+    let mut missed = Missed { events: Vec::new(), lost_rooms: 0 };
+    while let Some(read) = reads.next().await {
+        let (events, lost) = read?;
+        missed.events.extend(events);
+        missed.lost_rooms += usize::from(lost);
+    }
+    missed.events.sort_by_key(|(_, position, _)| position.offset);
+    Ok(missed)
+}
+
+type RoomEvents = Vec<(RoomName, crate::domain::Position, crate::domain::Event)>;
+
+async fn read_room(
+    node: &Node,
+    room: RoomName,
+    last: crate::domain::Position,
+) -> Result<(RoomEvents, bool), crate::log::LogError> {
+    let mut events = Vec::new();
+    let mut after = last.offset;
+    let mut lost = false;
+    loop {
+        let page = node.log.read(&room, Range::After { offset: after, limit: PAGE }).await?;
+        if page.head.epoch != last.epoch && after == last.offset && events.is_empty() && after != Offset::START {
+            // The history that this room was following is gone. What the new one holds is all news.
+            lost = true;
+            after = Offset::START;
+            continue;
+        }
+        // An interruption is far shorter than the retention, so a room without a log had nothing to miss.
+        lost |= after == last.offset && page.oldest.is_some() && !page.reaches_back_to(after);
+        let head = page.head;
+        if let Some((offset, _)) = page.events.last() {
+            after = *offset;
+        }
+        let placed = |(offset, event)| (room.clone(), crate::domain::Position { epoch: head.epoch, offset }, event);
+        events.extend(page.events.into_iter().map(placed));
+        if !page.more {
+            return Ok((events, lost));
+        }
+    }
+}

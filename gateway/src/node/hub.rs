@@ -1,0 +1,284 @@
+//! The hub: the sessions of this node by room, and which rooms' logs the node listens to.
+//!
+//! A room is listened to from its first local member on, and for a while after its last one left. Each room has
+//! a last position: what is at or before it was fanned out or belongs to nobody here, what comes after is still to
+//! be delivered. Members are added under the same lock that fan-out takes, so the boundary of a join is exact.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::{CloseReason, Joined, Session};
+use crate::domain::{Frame, Offset, Position, RoomName, SessionId};
+use crate::log::{Log, LogError, Range};
+use crate::metrics::Metrics;
+
+/// Events that may arrive for a member while its missed ones are still being read. A member that would need more
+/// is closed and comes back.
+const MAX_HELD: usize = 4096;
+/// Events that are read at a time for a member that joins with an offset.
+const REPLAY_PAGE: usize = 500;
+
+/// The sessions of this node, by room.
+#[derive(Debug)]
+pub struct Hub {
+    log: Arc<dyn Log>,
+    linger: Duration,
+    metrics: Arc<Metrics>,
+    rooms: Mutex<HashMap<RoomName, Arc<Room>>>,
+    canary_heard: Mutex<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Room {
+    /// Held while listening begins or ends, so that members wait for it and it happens once.
+    listening: tokio::sync::Mutex<Listening>,
+    members: Mutex<Members>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Listening {
+    #[default]
+    NotYet,
+    Yes,
+    /// The room was taken out of the hub; whoever still holds it must look it up again.
+    Over,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    sessions: IndexMap<SessionId, Member>,
+    last: Option<Position>,
+    /// Since when there is no member.
+    empty_since: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Member {
+    session: Arc<Session>,
+    /// Frames that wait until the member has got what it missed; `None` once it has.
+    held: Option<Vec<Frame>>,
+}
+
+impl Hub {
+    pub(super) fn new(log: Arc<dyn Log>, linger: Duration, metrics: Arc<Metrics>) -> Self {
+        Self { log, linger, metrics, rooms: Mutex::default(), canary_heard: Mutex::new(Instant::now()) }
+    }
+
+    pub(super) async fn join(
+        &self,
+        session: &Arc<Session>,
+        name: &RoomName,
+        after: Option<Offset>,
+    ) -> Result<Joined, LogError> {
+        loop {
+            let room = self.rooms.lock().entry(name.clone()).or_default().clone();
+            let mut listening = room.listening.lock().await;
+            match *listening {
+                Listening::Over => continue,
+                Listening::NotYet => {
+                    if let Err(error) = self.listen(name, &room).await {
+                        self.discard_if_unused(name, &room, &mut listening);
+                        return Err(error);
+                    }
+                    *listening = Listening::Yes;
+                    self.metrics.subscriptions.increment(1.0);
+                }
+                Listening::Yes => {}
+            }
+            let (boundary, is_new) = self.add(session, name, &room, after.is_some());
+            drop(listening);
+            return match after.filter(|_| is_new) {
+                None => Ok(Joined { offset: boundary.offset, recovered: None }),
+                Some(after) => self.replay(session, name, &room, after, boundary).await,
+            };
+        }
+    }
+
+    /// Begins to listen, then asks where the log stands: everything after that will be in the feed.
+    async fn listen(&self, name: &RoomName, room: &Room) -> Result<(), LogError> {
+        self.log.subscribe(name).await?;
+        match self.log.read(name, Range::Newest { before: None, limit: 0 }).await {
+            Ok(page) => {
+                let mut members = room.members.lock();
+                members.last = Some(page.head);
+                members.empty_since = Some(Instant::now());
+                Ok(())
+            }
+            Err(error) => {
+                self.log.unsubscribe(name).await;
+                Err(error)
+            }
+        }
+    }
+
+    fn discard_if_unused(&self, name: &RoomName, room: &Arc<Room>, listening: &mut Listening) {
+        *listening = Listening::Over;
+        let mut rooms = self.rooms.lock();
+        if rooms.get(name).is_some_and(|current| Arc::ptr_eq(current, room)) {
+            rooms.remove(name);
+        }
+    }
+
+    /// Adds a member. Returns the position after which it hears everything, and whether it was not a member before.
+    /// With `hold`, a new member's frames wait until [`Self::replay`] lets them go.
+    fn add(&self, session: &Arc<Session>, name: &RoomName, room: &Room, hold: bool) -> (Position, bool) {
+        let mut members = room.members.lock();
+        let boundary = members.last.expect("a room that is listened to has a position");
+        if members.sessions.contains_key(&session.id) || !session.remember(name) {
+            return (boundary, false);
+        }
+        if members.sessions.is_empty() {
+            members.empty_since = None;
+            self.metrics.rooms.increment(1.0);
+        }
+        members.sessions.insert(session.id, Member { session: session.clone(), held: hold.then(Vec::new) });
+        (boundary, true)
+    }
+
+    /// Delivers what lies between `after` and the boundary, then what was held meanwhile. All or nothing: if the
+    /// log no longer has everything, nothing is replayed and the answer says so.
+    async fn replay(
+        &self,
+        session: &Arc<Session>,
+        name: &RoomName,
+        room: &Room,
+        after: Offset,
+        boundary: Position,
+    ) -> Result<Joined, LogError> {
+        let missed = self.read_missed(session, name, after, boundary).await;
+        let recovered = matches!(missed, Ok(Some(_)));
+        if let Ok(Some(frames)) = &missed {
+            for frame in frames {
+                self.hand_over(session, frame);
+            }
+        }
+        let mut members = room.members.lock();
+        if let Some(member) = members.sessions.get_mut(&session.id) {
+            for frame in member.held.take().unwrap_or_default() {
+                self.hand_over(session, &frame);
+            }
+        }
+        missed.map(|_| Joined { offset: boundary.offset, recovered: Some(recovered) })
+    }
+
+    async fn read_missed(
+        &self,
+        session: &Session,
+        name: &RoomName,
+        after: Offset,
+        boundary: Position,
+    ) -> Result<Option<Vec<Frame>>, LogError> {
+        let mut frames = Vec::new();
+        let mut from = after;
+        loop {
+            let page = self.log.read(name, Range::After { offset: from, limit: REPLAY_PAGE }).await?;
+            let known_history = page.head.epoch == boundary.epoch && after <= page.head.offset;
+            if !known_history || (from == after && !page.reaches_back_to(after)) {
+                return Ok(None);
+            }
+            let more = page.more;
+            for (offset, event) in page.events {
+                from = offset;
+                if offset <= boundary.offset && event.except != Some(session.id) {
+                    frames.extend(Frame::published(&event, offset));
+                }
+            }
+            if !more || from >= boundary.offset {
+                return Ok(Some(frames));
+            }
+        }
+    }
+
+    fn hand_over(&self, session: &Session, frame: &Frame) {
+        if session.deliver(frame) {
+            self.metrics.events_delivered.increment(1);
+        }
+    }
+
+    pub(super) fn leave(&self, session: &Session, name: &RoomName) {
+        let Some(room) = self.rooms.lock().get(name).cloned() else { return };
+        let mut members = room.members.lock();
+        let was_member = members.sessions.swap_remove(&session.id).is_some();
+        if was_member && members.sessions.is_empty() {
+            members.empty_since = Some(Instant::now());
+            self.metrics.rooms.decrement(1.0);
+        }
+    }
+
+    /// Hands a published event to the members of its room, unless the room is past it.
+    pub(super) fn fan_out(&self, name: &RoomName, position: Position, frame: &Frame, except: Option<SessionId>) {
+        let Some(room) = self.rooms.lock().get(name).cloned() else { return };
+        let mut members = room.members.lock();
+        // Another epoch is another history, which begins anew; in the same one, older is a repetition.
+        if members.last.is_none_or(|last| last.epoch == position.epoch && position.offset <= last.offset) {
+            return;
+        }
+        members.last = Some(position);
+        self.deliver(&mut members, frame, except);
+    }
+
+    /// Hands a signal to the members of its room.
+    pub(super) fn fan_out_signal(&self, name: &RoomName, frame: &Frame, except: Option<SessionId>) {
+        let Some(room) = self.rooms.lock().get(name).cloned() else { return };
+        self.deliver(&mut room.members.lock(), frame, except);
+    }
+
+    fn deliver(&self, members: &mut Members, frame: &Frame, except: Option<SessionId>) {
+        let mut delivered = 0;
+        for (id, member) in &mut members.sessions {
+            if except == Some(*id) {
+                continue;
+            }
+            match &mut member.held {
+                None => delivered += u64::from(member.session.deliver(frame)),
+                Some(held) if held.len() < MAX_HELD => held.push(frame.clone()),
+                Some(_) => member.session.close(CloseReason::Slow),
+            }
+        }
+        self.metrics.events_delivered.increment(delivered);
+    }
+
+    /// The rooms that are listened to, each with the last position that was fanned out.
+    pub(super) fn positions(&self) -> Vec<(RoomName, Position)> {
+        let rooms: Vec<_> = self.rooms.lock().iter().map(|(name, room)| (name.clone(), room.clone())).collect();
+        rooms.into_iter().filter_map(|(name, room)| room.members.lock().last.map(|last| (name, last))).collect()
+    }
+
+    /// Stops listening to rooms that have had no member for a while, for ever.
+    pub(super) async fn sweep_forever(&self) {
+        let mut tick = tokio::time::interval((self.linger / 4).max(Duration::from_millis(100)));
+        loop {
+            tick.tick().await;
+            let rooms: Vec<_> = self.rooms.lock().iter().map(|(name, room)| (name.clone(), room.clone())).collect();
+            for (name, room) in rooms {
+                self.stop_listening_if_idle(&name, &room).await;
+            }
+        }
+    }
+
+    async fn stop_listening_if_idle(&self, name: &RoomName, room: &Arc<Room>) {
+        let idle = || room.members.lock().empty_since.is_some_and(|since| since.elapsed() >= self.linger);
+        if !idle() {
+            return;
+        }
+        let mut listening = room.listening.lock().await;
+        if *listening == Listening::Yes && idle() {
+            self.log.unsubscribe(name).await;
+            self.metrics.subscriptions.decrement(1.0);
+            self.discard_if_unused(name, room, &mut listening);
+        }
+    }
+
+    pub(super) fn heard_canary(&self) {
+        *self.canary_heard.lock() = Instant::now();
+    }
+
+    pub(super) fn canary_heard(&self) -> Instant {
+        *self.canary_heard.lock()
+    }
+}

@@ -1,0 +1,69 @@
+//! `history`: reading what a room's log holds.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::super::{Answer, Call, json};
+use crate::domain::{Event, Offset, Refusal, RoomName};
+use crate::log::Range;
+
+const HISTORY: &str = "history takes {room, after?, before?, limit?}, offsets as text, after or before but not both";
+
+#[derive(Deserialize)]
+struct HistoryArgs<'a> {
+    #[serde(borrow)]
+    room: Cow<'a, str>,
+    #[serde(borrow)]
+    after: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    before: Option<Cow<'a, str>>,
+    limit: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct History {
+    ok: bool,
+    events: Vec<Entry>,
+    /// Whether there are further events in the direction of reading.
+    more: bool,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    offset: Offset,
+    event: String,
+    args: Box<RawValue>,
+}
+
+pub(in crate::routes) async fn history(call: Call<'_>) -> Result<Answer, Refusal> {
+    let args: HistoryArgs<'_> = call.argument(HISTORY)?;
+    let room = RoomName::parse(&args.room)?;
+    let offset = |text: Cow<'_, str>| Offset::parse(&text).ok_or(Refusal::BadRequest(HISTORY));
+    let (after, before) = (args.after.map(offset).transpose()?, args.before.map(offset).transpose()?);
+    let limit = args.limit.unwrap_or(usize::MAX);
+    let range = match (after, before) {
+        (Some(_), Some(_)) => return Err(Refusal::BadRequest(HISTORY)),
+        (Some(offset), None) => Range::After { offset, limit },
+        (None, before) => Range::Newest { before, limit },
+    };
+    let page = call.node.history(call.session, &room, range).await?;
+    let mut attachments = Vec::new();
+    let events = page.events.into_iter().filter_map(|(offset, event)| entry(offset, event, &mut attachments)).collect();
+    let mut answer = Answer::new(&History { ok: true, events, more: page.more });
+    answer.attachments = attachments;
+    Ok(answer)
+}
+
+/// An entry of the answer; its attachments go behind those of the entries before it.
+fn entry(offset: Offset, event: Event, attachments: &mut Vec<Bytes>) -> Option<Entry> {
+    let args = if event.attachments.is_empty() {
+        RawValue::from_string(event.args).ok()?
+    } else {
+        to_raw_value(&json::shift_placeholders(&event.args, attachments.len())?).ok()?
+    };
+    attachments.extend(event.attachments);
+    Some(Entry { offset, event: event.name, args })
+}

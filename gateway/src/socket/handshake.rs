@@ -1,0 +1,135 @@
+//! The handshake: which new connections are let in, and what of their requests is kept.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use axum::body::Body;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_KEY};
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use socketioxide::socket::Sid;
+use tower::Service;
+
+use super::connect::Handshake;
+use super::guard::IoControl;
+use super::{Edge, PATH, SocketServer, address};
+use crate::domain::Refusal;
+
+/// The TCP connection that a request came over.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+    pub(super) io: Arc<IoControl>,
+}
+
+/// What the query of an Engine.IO request says, as far as it matters here.
+struct Query {
+    sid: Option<Sid>,
+    websocket: bool,
+}
+
+impl Query {
+    fn of<B>(request: &Request<B>) -> Self {
+        let pairs = || request.uri().query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+        let value = |name: &str| pairs().find(|(key, _)| *key == name).map(|(_, value)| value);
+        Self { sid: value("sid").and_then(|sid| sid.parse().ok()), websocket: value("transport") == Some("websocket") }
+    }
+}
+
+/// Headers that Engine.IO needs. All others are dropped, the token among them.
+const KEPT: [HeaderName; 2] = [SEC_WEBSOCKET_KEY, CONTENT_TYPE];
+
+/// Copies what is needed. Header values and the URI are slices of the connection's 16 KiB read buffer, which would
+/// live as long as the session that keeps them.
+fn slim<B>(request: Request<B>) -> Request<B> {
+    let (mut parts, body) = request.into_parts();
+    let mut headers = HeaderMap::with_capacity(KEPT.len());
+    for name in KEPT {
+        let copied = parts.headers.get(&name).and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
+        if let Some(value) = copied {
+            headers.insert(name, value);
+        }
+    }
+    parts.headers = headers;
+    if let Ok(uri) = parts.uri.to_string().parse() {
+        parts.uri = uri;
+    }
+    Request::from_parts(parts, body)
+}
+
+impl SocketServer {
+    /// Whether a path is this server's.
+    pub(super) fn serves(path: &str) -> bool {
+        path.strip_prefix(PATH).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// Answers an Engine.IO request.
+    pub(super) async fn answer(mut self, request: Request<Incoming>, peer: Peer) -> Result<Response<Body>, Infallible> {
+        let query = Query::of(&request);
+        let is_handshake = query.sid.is_none();
+        if is_handshake && let Err(refusal) = self.edge.let_in(request.headers(), &peer) {
+            return Ok(refused(&refusal));
+        }
+        let mut request = slim(request);
+        if is_handshake {
+            let io = query.websocket.then(|| peer.io.clone());
+            request.extensions_mut().insert(Arc::new(Handshake { io, connects: AtomicU32::new(0) }));
+        }
+        let response = self.service.call(request).await?;
+        if is_handshake {
+            let result = if response.status().is_client_error() { "bad_request" } else { "ok" };
+            self.edge.metrics.handshakes.with(result).increment(1);
+        } else if let Some(sid) = query.sid
+            && response.status() == StatusCode::SWITCHING_PROTOCOLS
+        {
+            self.edge.links.upgraded(sid, &peer.io);
+        }
+        Ok(response.map(Body::new))
+    }
+}
+
+impl Edge {
+    /// Transient trouble is refused here and not later: the official client tries a failed handshake again.
+    fn let_in(&self, headers: &HeaderMap, peer: &Peer) -> Result<(), Refusal> {
+        let admitted = self.check(headers, peer);
+        if let Err(refusal) = &admitted {
+            self.metrics.handshakes.with(refusal.code()).increment(1);
+            self.metrics.refusals.with(refusal.code()).increment(1);
+        }
+        admitted
+    }
+
+    fn check(&self, headers: &HeaderMap, peer: &Peer) -> Result<(), Refusal> {
+        if self.draining.load(Ordering::Acquire) {
+            return Err(Refusal::Draining);
+        }
+        let limit = self.settings.limits.connections;
+        if limit > 0 && self.sessions.lock().len() >= limit {
+            return Err(Refusal::Capacity);
+        }
+        let client = address::of_client(peer.address.ip(), headers, &self.settings.trusted_proxies);
+        let allowed = self.addresses.check(client);
+        let decision = if allowed.is_ok() { "allow" } else { "deny" };
+        self.metrics.rate_limit_decisions.with("address_handshakes", decision).increment(1);
+        allowed
+    }
+}
+
+/// A refusal as an HTTP response, in the form of an ack.
+fn refused(refusal: &Refusal) -> Response<Body> {
+    let status = match refusal {
+        Refusal::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let body = serde_json::json!({ "ok": false, "error": refusal }).to_string();
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(wait) = refusal.retry_after() {
+        // Whole seconds, rounded up: the header knows no others.
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_millis().div_ceil(1000).max(1) as u64));
+    }
+    response
+}

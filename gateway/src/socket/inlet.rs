@@ -1,0 +1,181 @@
+//! The inlet: takes every event of a session as raw text, in order, and has it handled one after the other.
+//!
+//! socketioxide runs an async handler per event concurrently, which reorders them. A handler of our own is called in
+//! the reading loop instead; it only checks the rate and queues. One task per busy session, and none for an idle one,
+//! works the queue off.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use serde::Serialize;
+use socketioxide::SendError;
+use socketioxide::extract::AckSender;
+use socketioxide::handler::{FromMessageParts, MessageHandler};
+use socketioxide::socket::Socket;
+use socketioxide_core::Value;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use super::Adapter;
+use super::link::Link;
+use super::outlet::{WithAttachments, undelivered};
+use crate::config::Limits;
+use crate::domain::Refusal;
+use crate::metrics::Metrics;
+use crate::node::{Session, Undelivered};
+use crate::routes::{Answer, Inbound, Router};
+
+/// Takes the events of one session.
+pub(super) struct Inlet(pub(super) Arc<Mailbox>);
+
+/// The events of one session that wait to be handled.
+pub(super) struct Mailbox {
+    router: Arc<Router>,
+    session: Arc<Session>,
+    link: Arc<Link>,
+    queue: Mutex<Queue>,
+    pause_at: usize,
+    limit: usize,
+    metrics: Arc<Metrics>,
+    tasks: TaskTracker,
+}
+
+#[derive(Default)]
+struct Queue {
+    events: VecDeque<Pending>,
+    worked_on: bool,
+    paused: bool,
+}
+
+struct Pending {
+    inbound: Inbound,
+    asker: Asker,
+}
+
+/// Who is told what came of an event.
+struct Asker {
+    socket: Arc<Socket<Adapter>>,
+    ack: Option<i64>,
+}
+
+#[derive(Serialize)]
+struct Refused<'a> {
+    ok: bool,
+    error: &'a Refusal,
+}
+
+impl MessageHandler<Adapter, ()> for Inlet {
+    fn call(&self, socket: Arc<Socket<Adapter>>, value: Value, ack: Option<i64>) {
+        let asker = Asker { socket, ack };
+        let Value::Str(text, attachments) = value else {
+            return;
+        };
+        let attachments: Vec<Bytes> = attachments.map(Vec::from).unwrap_or_default();
+        let inbound = Inbound { text: text.as_str().to_owned(), attachments, received: Instant::now() };
+        if let Err(refusal) = self.0.accept(inbound, &asker) {
+            self.0.metrics.refusals.with(refusal.code()).increment(1);
+            asker.refuse(&refusal, &self.0.link);
+        }
+    }
+}
+
+impl Mailbox {
+    pub(super) fn new(
+        router: Arc<Router>,
+        session: Arc<Session>,
+        link: Arc<Link>,
+        limits: &Limits,
+        metrics: Arc<Metrics>,
+        tasks: TaskTracker,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            router,
+            session,
+            link,
+            queue: Mutex::default(),
+            pause_at: limits.mailbox_pause_events,
+            limit: limits.mailbox_events,
+            metrics,
+            tasks,
+        })
+    }
+
+    fn accept(self: &Arc<Self>, inbound: Inbound, asker: &Asker) -> Result<(), Refusal> {
+        let allowed = self.session.limiter.check();
+        let decision = if allowed.is_ok() { "allow" } else { "deny" };
+        self.metrics.rate_limit_decisions.with("session_events", decision).increment(1);
+        allowed?;
+        let mut queue = self.queue.lock();
+        if queue.events.len() >= self.limit {
+            return Err(Refusal::Overloaded);
+        }
+        let asker = Asker { socket: asker.socket.clone(), ack: asker.ack };
+        queue.events.push_back(Pending { inbound, asker });
+        if queue.events.len() >= self.pause_at && !queue.paused {
+            queue.paused = true;
+            self.link.pause(true);
+        }
+        if !queue.worked_on {
+            queue.worked_on = true;
+            self.tasks.spawn(self.clone().work());
+        }
+        Ok(())
+    }
+
+    /// Handles what waits, then ends; the next event begins anew.
+    async fn work(self: Arc<Self>) {
+        while let Some(Pending { inbound, asker }) = self.next() {
+            match self.router.handle(&self.session, inbound).await {
+                Ok(answer) => asker.answer(&answer, &self.link),
+                Err(refusal) => asker.refuse(&refusal, &self.link),
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Pending> {
+        let mut queue = self.queue.lock();
+        let next = queue.events.pop_front();
+        if queue.paused && queue.events.len() <= self.pause_at / 2 {
+            queue.paused = false;
+            self.link.pause(false);
+        }
+        if next.is_none() {
+            queue.worked_on = false;
+            // A burst must not stay in the memory of an idle session.
+            queue.events = VecDeque::new();
+        }
+        next
+    }
+}
+
+impl Asker {
+    fn answer(&self, answer: &Answer, link: &Link) {
+        self.acknowledge(&WithAttachments { json: &answer.body, attachments: &answer.attachments }, link);
+    }
+
+    /// A refusal goes where the answer would go; without an ack it is an event of its own.
+    fn refuse(&self, refusal: &Refusal, link: &Link) {
+        let refused = Refused { ok: false, error: refusal };
+        if self.ack.is_some() {
+            self.acknowledge(&refused, link);
+        } else {
+            close_if_slow(self.socket.emit("refused", &refused), link);
+        }
+    }
+
+    fn acknowledge(&self, body: &impl Serialize, link: &Link) {
+        let Ok(sender) =
+            AckSender::<Adapter>::from_message_parts(&self.socket, &mut Value::Bytes(Bytes::new()), &self.ack);
+        // An array of one: the client's callback gets the object as its one argument.
+        close_if_slow(sender.send(&[body]), link);
+    }
+}
+
+/// A client that asks without reading the answers is as slow as one that does not read its rooms.
+fn close_if_slow(sent: Result<(), SendError>, link: &Link) {
+    if sent.is_err_and(|error| undelivered(&error) == Undelivered::Full) {
+        link.kill("slow");
+    }
+}

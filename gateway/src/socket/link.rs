@@ -1,0 +1,173 @@
+//! Links: what carries a session right now, a websocket of its own or long-polling, and how to end it.
+//!
+//! Polling requests share TCP connections with other clients behind a proxy, so a polling session is ended by
+//! telling the engine what the client would: an Engine.IO close packet in its name. Either way the client sees its
+//! transport end and comes back; a Socket.IO DISCONNECT would keep it away.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock, Weak};
+
+use parking_lot::Mutex;
+use socketioxide::socket::Sid;
+
+use super::guard::IoControl;
+use crate::metrics::Metrics;
+
+/// Ends the polling session of an Engine.IO id.
+pub(super) type PollingCloser = Arc<dyn Fn(Sid) + Send + Sync>;
+
+/// What carries one session.
+pub(super) struct Link {
+    sid: Sid,
+    state: Mutex<State>,
+    links: Arc<Links>,
+}
+
+#[derive(Default)]
+struct State {
+    io: Option<Arc<IoControl>>,
+    reason: Option<&'static str>,
+    /// Set once the session counts in the gauge of connections, to the transport that it counts under.
+    counted: Option<&'static str>,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").finish_non_exhaustive()
+    }
+}
+
+const WEBSOCKET: &str = "websocket";
+const POLLING: &str = "polling";
+
+impl Link {
+    /// Ends the connection after what is queued for the client was written. The first reason given counts.
+    pub(super) fn close_softly(&self, reason: &'static str) {
+        match self.note(reason) {
+            Some(io) => io.close_softly(),
+            None => self.links.close_polling(self.sid),
+        }
+    }
+
+    /// Ends the connection at once.
+    pub(super) fn kill(&self, reason: &'static str) {
+        match self.note(reason) {
+            Some(io) => io.kill(),
+            None => self.links.close_polling(self.sid),
+        }
+    }
+
+    fn note(&self, reason: &'static str) -> Option<Arc<IoControl>> {
+        let mut state = self.state.lock();
+        state.reason.get_or_insert(reason);
+        state.io.clone()
+    }
+
+    /// Stops or starts reading from the client. Without effect on polling, whose requests carry little.
+    pub(super) fn pause(&self, pause: bool) {
+        if let Some(io) = &self.state.lock().io {
+            if pause { io.pause() } else { io.resume() }
+        }
+    }
+
+    /// Counts the session as open.
+    pub(super) fn opened(&self, metrics: &Metrics) {
+        let mut state = self.state.lock();
+        let transport = if state.io.is_some() { WEBSOCKET } else { POLLING };
+        state.counted = Some(transport);
+        metrics.connections.with(transport).increment(1.0);
+        metrics.connections_opened.with(transport).increment(1);
+    }
+
+    /// Counts it as closed, for the reason that this side gave or else for the one that the engine saw.
+    pub(super) fn closed(&self, seen: &'static str, metrics: &Metrics) {
+        let mut state = self.state.lock();
+        let stalled = state.io.as_ref().is_some_and(|io| io.stalled());
+        let reason = state.reason.unwrap_or(if stalled { "slow" } else { seen });
+        if let Some(transport) = state.counted.take() {
+            metrics.connections.with(transport).decrement(1.0);
+            metrics.connections_closed.with(transport, reason).increment(1);
+        }
+    }
+
+    fn upgrade(&self, io: Arc<IoControl>, metrics: &Metrics) {
+        let mut state = self.state.lock();
+        if state.counted == Some(POLLING) {
+            state.counted = Some(WEBSOCKET);
+            metrics.connections.with(POLLING).decrement(1.0);
+            metrics.connections.with(WEBSOCKET).increment(1.0);
+        }
+        if state.reason.is_some() {
+            io.close_softly();
+        }
+        state.io = Some(io);
+    }
+}
+
+/// The links of sessions that began with long-polling, by Engine.IO id, for the websocket that may follow.
+pub(super) struct Links {
+    by_sid: Mutex<HashMap<Sid, Entry>>,
+    closer: OnceLock<PollingCloser>,
+    metrics: Arc<Metrics>,
+}
+
+/// Either may come first: clients upgrade and ask for their session at the same time.
+#[derive(Default)]
+struct Entry {
+    link: Weak<Link>,
+    io: Weak<IoControl>,
+}
+
+impl std::fmt::Debug for Links {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Links").finish_non_exhaustive()
+    }
+}
+
+impl Links {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { by_sid: Mutex::default(), closer: OnceLock::new(), metrics })
+    }
+
+    /// Tells how polling sessions are ended; once, before the first one.
+    pub(super) fn close_polling_with(&self, closer: PollingCloser) {
+        self.closer.get_or_init(|| closer);
+    }
+
+    fn close_polling(&self, sid: Sid) {
+        if let Some(close) = self.closer.get() {
+            close(sid);
+        }
+    }
+
+    /// The link of a new session: over its own websocket, or over polling.
+    pub(super) fn connect(self: &Arc<Self>, sid: Sid, io: Option<Arc<IoControl>>) -> Arc<Link> {
+        let is_polling = io.is_none();
+        let link = Arc::new(Link { sid, state: Mutex::new(State { io, ..State::default() }), links: self.clone() });
+        if is_polling {
+            let mut by_sid = self.by_sid.lock();
+            let entry = by_sid.entry(sid).or_default();
+            entry.link = Arc::downgrade(&link);
+            link.state.lock().io = entry.io.upgrade();
+        }
+        link
+    }
+
+    /// Notes the websocket that takes over from polling.
+    pub(super) fn upgraded(&self, sid: Sid, io: &Arc<IoControl>) {
+        let link = {
+            let mut by_sid = self.by_sid.lock();
+            let entry = by_sid.entry(sid).or_default();
+            entry.io = Arc::downgrade(io);
+            entry.link.upgrade()
+        };
+        if let Some(link) = link {
+            link.upgrade(io.clone(), &self.metrics);
+        }
+    }
+
+    /// Forgets entries of which nothing is left.
+    pub(super) fn forget_dead(&self) {
+        self.by_sid.lock().retain(|_, entry| entry.link.strong_count() > 0 || entry.io.strong_count() > 0);
+    }
+}

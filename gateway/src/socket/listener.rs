@@ -1,0 +1,79 @@
+//! The listener: accepts TCP connections, guards them, and speaks HTTP/1.1 with a limit on how long headers take.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::SocketServer;
+use super::guard::GuardedIo;
+use super::handshake::Peer;
+
+/// File descriptors that are left for everything but client connections.
+const RESERVED_FILES: usize = 256;
+
+/// Serves clients until told to stop: Socket.IO under its path, `web` everywhere else. Connections that are open then
+/// go on; ending them is [`SocketServer::drain`]'s part.
+pub async fn serve(
+    listener: TcpListener,
+    server: SocketServer,
+    web: axum::Router,
+    max_files: usize,
+    stop: CancellationToken,
+) {
+    let places = Arc::new(Semaphore::new(max_files.saturating_sub(RESERVED_FILES).clamp(1, Semaphore::MAX_PERMITS)));
+    loop {
+        // Without a free place connections wait in the kernel's queue instead of failing halfway.
+        let place = tokio::select! {
+            place = places.clone().acquire_owned() => place,
+            () = stop.cancelled() => return,
+        };
+        let Ok(place) = place else { return };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => return,
+        };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of files or memory, or the client was gone already. The former need a moment.
+                tracing::warn!(%error, "could not accept a connection");
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        // Small events must not wait for each other; a failure costs latency and nothing else.
+        stream.set_nodelay(true).ok();
+        let edge = &server.edge;
+        let io = GuardedIo::new(stream, edge.settings.socket.write_timeout, edge.metrics.clone(), Some(place));
+        let peer = Peer { address, io: io.control() };
+        let header_timeout = edge.settings.socket.header_timeout;
+        let (server, web) = (server.clone(), web.clone());
+        edge.tasks.clone().spawn(async move {
+            let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+                let (server, web, peer) = (server.clone(), web.clone(), peer.clone());
+                async move {
+                    if SocketServer::serves(request.uri().path()) {
+                        server.answer(request, peer).await
+                    } else {
+                        web.oneshot(request.map(Body::new)).await
+                    }
+                }
+            });
+            // What goes wrong on a connection is the client's business; the session's end is counted elsewhere.
+            http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(header_timeout)
+                .serve_connection(TokioIo::new(io), service)
+                .with_upgrades()
+                .await
+                .ok();
+        });
+    }
+}

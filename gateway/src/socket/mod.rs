@@ -1,0 +1,189 @@
+//! EDGE: Socket.IO. The only folder that names socketioxide and engineioxide; everything behind it knows sessions.
+
+mod address;
+mod connect;
+mod control;
+mod drain;
+mod guard;
+mod handshake;
+mod inlet;
+mod link;
+mod listener;
+mod outlet;
+
+pub use control::{Control, ControlError};
+pub use listener::serve;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use axum::body::Body;
+use http::Request;
+use parking_lot::Mutex;
+use socketioxide::extract::TryData;
+use socketioxide::handler::ConnectHandler;
+use socketioxide::service::SocketIoService;
+use socketioxide::socket::Sid;
+use socketioxide::{ParserConfig, SocketIo};
+use tokio_util::task::TaskTracker;
+use tower::Service;
+
+use self::connect::{Auth, Incoming};
+use self::control::Adapter;
+use self::link::Links;
+use crate::auth::Tokens;
+use crate::bus::Bus;
+use crate::config::Config;
+use crate::domain::SessionId;
+use crate::metrics::Metrics;
+use crate::node::{AddressLimiter, Session};
+use crate::routes::Router;
+
+/// Where Socket.IO is served.
+const PATH: &str = "/socket.io";
+
+type SocketIoHttp = SocketIoService<NotFound, Adapter>;
+
+/// What the parts of this folder share.
+pub struct Edge {
+    settings: Config,
+    router: Arc<Router>,
+    tokens: Tokens,
+    addresses: AddressLimiter,
+    links: Arc<Links>,
+    /// Every session of this node that has a connection.
+    sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
+    draining: AtomicBool,
+    metrics: Arc<Metrics>,
+    tasks: TaskTracker,
+}
+
+impl std::fmt::Debug for Edge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Edge").finish_non_exhaustive()
+    }
+}
+
+/// The Socket.IO server of a node: takes HTTP requests, turns connections into sessions.
+#[derive(Clone)]
+pub struct SocketServer {
+    edge: Arc<Edge>,
+    service: SocketIoHttp,
+    control: Control,
+}
+
+impl std::fmt::Debug for SocketServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SocketServer").finish_non_exhaustive()
+    }
+}
+
+impl SocketServer {
+    /// Builds the server and joins the control plane. It accepts nothing before that: a client that came earlier
+    /// would be told that its namespace does not exist, and would give up.
+    ///
+    /// # Errors
+    /// The bus cannot be reached.
+    pub async fn start(
+        config: &Config,
+        router: Arc<Router>,
+        bus: Arc<dyn Bus>,
+        metrics: Arc<Metrics>,
+        tasks: TaskTracker,
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let links = Links::new(metrics.clone());
+        let edge = Arc::new(Edge {
+            router,
+            tokens: Tokens::new(&config.auth),
+            addresses: AddressLimiter::new(&config.limits),
+            links: links.clone(),
+            sessions: Mutex::default(),
+            draining: AtomicBool::new(false),
+            metrics,
+            tasks,
+            settings: config.clone(),
+        });
+        let (limits, timing) = (&config.limits, &config.socket);
+        // Binary attachments are bounded twice: by how many, and by their sum.
+        let parser = ParserConfig::common()
+            .max_incoming_binaries(limits.attachments)
+            .max_incoming_binary_buf_size(limits.message_bytes)
+            .packet_completion_timeout(timing.connect_timeout);
+        let (service, io) = SocketIo::builder()
+            .with_adapter::<Adapter>(control::adapter(bus, &config.redis.prefix))
+            .with_parser(parser)
+            .max_payload(limits.message_bytes as u64)
+            .ws_max_message_size(limits.message_bytes)
+            .ws_max_frame_size(limits.message_bytes)
+            // The default of 4 KiB is most of what an idle connection would hold.
+            .ws_read_buffer_size(1024)
+            .max_buffer_size(limits.outbox_packets)
+            .ping_interval(timing.ping_interval)
+            .ping_timeout(timing.ping_timeout)
+            .connect_timeout(timing.connect_timeout)
+            .build_with_inner_svc(NotFound);
+        links.close_polling_with(Arc::new({
+            let (service, tasks) = (service.clone(), edge.tasks.clone());
+            move |sid| {
+                tasks.spawn(close_polling(service.clone(), sid));
+            }
+        }));
+        let admit = {
+            let edge = edge.clone();
+            move |Incoming(socket): Incoming, auth: TryData<Auth>| {
+                let admitted = edge.admit(&socket, auth).map_err(|refusal| refusal.message());
+                async move { admitted }
+            }
+        };
+        io.ns("/", (async || ()).with(admit)).await?;
+        Ok(Self { edge, service, control: Control { io } })
+    }
+
+    /// What operators can do.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// How many sessions are connected to this node.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.edge.sessions.lock().len()
+    }
+
+    /// Forgets what is no longer needed and publishes the sizes; to be called every few seconds.
+    pub fn upkeep(&self) {
+        self.edge.links.forget_dead();
+        let keys = self.edge.addresses.forget_idle();
+        self.edge.metrics.rate_limit_keys.with("address_handshakes").set(u32::try_from(keys).unwrap_or(u32::MAX));
+    }
+}
+
+/// Says an Engine.IO close in the client's name; the session then ends as if the client had closed it.
+async fn close_polling(mut service: SocketIoHttp, sid: Sid) {
+    let uri = format!("{PATH}/?EIO=4&transport=polling&sid={sid}");
+    let Ok(request) = Request::post(uri).body(Body::from("1")) else { return };
+    // The answer is for the client, which did not ask.
+    let _: Result<http::Response<_>, _> = service.call(request).await;
+}
+
+/// What socketioxide asks for paths that are not its own. It is given only its own.
+#[derive(Clone, Debug)]
+pub struct NotFound;
+
+impl<B: Send + 'static> Service<Request<B>> for NotFound {
+    type Response = http::Response<Body>;
+    type Error = std::convert::Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<B>) -> Self::Future {
+        let mut response = http::Response::new(Body::empty());
+        *response.status_mut() = http::StatusCode::NOT_FOUND;
+        std::future::ready(Ok(response))
+    }
+}
