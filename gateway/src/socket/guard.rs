@@ -4,6 +4,7 @@
 //! the lock that closing needs, so that the session, its rooms and every broadcast to it live on. Owning the stream
 //! is the way out.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,6 +23,10 @@ const OPEN: u8 = 0;
 const SOFT: u8 = 1;
 const HARD: u8 = 2;
 
+/// How long a soft close waits before the reader sees the end. As soon as it does, the engine stops writing, so
+/// this is what the writer has for the packets that were queued before.
+const LAST_WORDS: Duration = Duration::from_millis(50);
+
 /// The handle by which others rule over a [`GuardedIo`].
 #[derive(Debug, Default)]
 pub(super) struct IoControl {
@@ -33,7 +38,8 @@ pub(super) struct IoControl {
 }
 
 impl IoControl {
-    /// The reader sees the end of the stream; what is queued for the client is still written.
+    /// Nothing more is read, and after [`LAST_WORDS`] the reader sees the end of the stream. What was queued for a
+    /// client that reads is written by then.
     pub(super) fn close_softly(&self) {
         self.end(SOFT);
     }
@@ -77,6 +83,8 @@ pub(super) struct GuardedIo<T> {
     write_timeout: Duration,
     /// Runs while a write waits. Made when the first one does: most connections never need it.
     patience: Option<Pin<Box<Sleep>>>,
+    /// Runs from a soft close to the end that the reader sees.
+    last_words: Option<Pin<Box<Sleep>>>,
     /// The connection's place among those that the process can hold, given back when the stream is dropped.
     _place: Option<OwnedSemaphorePermit>,
 }
@@ -89,7 +97,7 @@ impl<T> GuardedIo<T> {
         metrics: Arc<Metrics>,
         place: Option<OwnedSemaphorePermit>,
     ) -> Self {
-        Self { inner, control: Arc::default(), metrics, write_timeout, patience: None, _place: place }
+        Self { inner, control: Arc::default(), metrics, write_timeout, patience: None, last_words: None, _place: place }
     }
 
     /// Its handle.
@@ -127,7 +135,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for GuardedIo<T> {
         self.control.reader.register(cx.waker());
         match self.control.mode.load(Ordering::Acquire) {
             OPEN => {}
-            SOFT => return Poll::Ready(Ok(())),
+            SOFT => {
+                let last_words = self.last_words.get_or_insert_with(|| Box::pin(sleep(LAST_WORDS)));
+                return last_words.as_mut().poll(cx).map(Ok);
+            }
             _ => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
         }
         if self.control.paused.load(Ordering::Acquire) {

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use socketioxide::socket::Sid;
@@ -13,8 +14,11 @@ use socketioxide::socket::Sid;
 use super::guard::IoControl;
 use crate::metrics::Metrics;
 
-/// Ends the polling session of an Engine.IO id.
-pub(super) type PollingCloser = Arc<dyn Fn(Sid) + Send + Sync>;
+/// Ends the polling session of an Engine.IO id after a while.
+pub(super) type PollingCloser = Arc<dyn Fn(Sid, Duration) + Send + Sync>;
+
+/// How long a soft close leaves a polling client to fetch what is queued for it: a few round trips.
+const POLLING_GRACE: Duration = Duration::from_secs(1);
 
 /// What carries one session.
 pub(super) struct Link {
@@ -45,7 +49,7 @@ impl Link {
     pub(super) fn close_softly(&self, reason: &'static str) {
         match self.note(reason) {
             Some(io) => io.close_softly(),
-            None => self.links.close_polling(self.sid),
+            None => self.links.close_polling(self.sid, POLLING_GRACE),
         }
     }
 
@@ -53,7 +57,7 @@ impl Link {
     pub(super) fn kill(&self, reason: &'static str) {
         match self.note(reason) {
             Some(io) => io.kill(),
-            None => self.links.close_polling(self.sid),
+            None => self.links.close_polling(self.sid, Duration::ZERO),
         }
     }
 
@@ -134,9 +138,9 @@ impl Links {
         self.closer.get_or_init(|| closer);
     }
 
-    fn close_polling(&self, sid: Sid) {
+    fn close_polling(&self, sid: Sid, after: Duration) {
         if let Some(close) = self.closer.get() {
-            close(sid);
+            close(sid, after);
         }
     }
 

@@ -17,6 +17,7 @@ pub use listener::serve;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use axum::body::Body;
 use http::Request;
@@ -125,8 +126,8 @@ impl SocketServer {
             .build_with_inner_svc(NotFound);
         links.close_polling_with(Arc::new({
             let (service, tasks) = (service.clone(), edge.tasks.clone());
-            move |sid| {
-                tasks.spawn(close_polling(service.clone(), sid));
+            move |sid, after| {
+                tasks.spawn(close_polling(service.clone(), sid, after));
             }
         }));
         let admit = {
@@ -161,7 +162,8 @@ impl SocketServer {
 }
 
 /// Says an Engine.IO close in the client's name; the session then ends as if the client had closed it.
-async fn close_polling(mut service: SocketIoHttp, sid: Sid) {
+async fn close_polling(mut service: SocketIoHttp, sid: Sid, after: Duration) {
+    tokio::time::sleep(after).await;
     let uri = format!("{PATH}/?EIO=4&transport=polling&sid={sid}");
     let Ok(request) = Request::post(uri).body(Body::from("1")) else { return };
     // The answer is for the client, which did not ask.

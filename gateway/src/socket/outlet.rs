@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, SerializeTuple, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use socketioxide::socket::Socket;
@@ -54,7 +54,8 @@ struct Args<'a> {
 
 impl Serialize for Args<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut list = serializer.serialize_seq(Some(self.args.len()))?;
+        // A tuple becomes arguments; a sequence would become one argument that is an array.
+        let mut list = serializer.serialize_tuple(self.args.len())?;
         for arg in self.args {
             list.serialize_element(&WithAttachments { json: arg, attachments: self.attachments })?;
         }

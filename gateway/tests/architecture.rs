@@ -1,0 +1,171 @@
+//! The architecture as a test: who may name whom, who may name which library, and how files begin.
+//!
+//! It reads source text. `super::super` across layers would escape it, so that is forbidden too.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each part of the crate with the parts that it may name. `config`, `metrics` and `domain` may be named by all that
+/// list them and name nobody outside this table.
+const MAY_NAME: [(&str, &[&str]); 15] = [
+    ("domain", &[]),
+    ("config", &[]),
+    ("metrics", &["domain"]),
+    ("auth", &["config", "domain"]),
+    ("redis", &["config"]),
+    ("bus", &["config", "metrics"]),
+    ("log", &["bus", "domain", "redis"]),
+    ("node", &["auth", "bus", "config", "domain", "log", "metrics"]),
+    ("routes", &["auth", "config", "domain", "log", "metrics", "node"]),
+    ("socket", &["auth", "bus", "config", "domain", "metrics", "node", "routes"]),
+    ("http", &["config", "domain", "metrics", "socket"]),
+    ("shutdown", &[]),
+    ("telemetry", &["config"]),
+    ("app", &["bus", "config", "http", "log", "metrics", "node", "redis", "routes", "socket"]),
+    ("main", &["app", "auth", "config", "domain", "routes", "shutdown", "telemetry"]),
+];
+
+/// Types that only the composition root may name, with the folders that define them.
+const BACKENDS: [(&str, &str); 6] = [
+    ("MemoryLog", "log"),
+    ("RedisLog", "log"),
+    ("MemoryBus", "bus"),
+    ("MemoryHub", "bus"),
+    ("RedisBus", "bus"),
+    ("Commands", "redis"),
+];
+
+/// Libraries that belong to one place.
+const LIBRARIES: [(&str, &[&str]); 7] = [
+    ("socketioxide", &["socket"]),
+    ("socketioxide_redis", &["socket"]),
+    ("engineioxide", &["socket"]),
+    ("fred", &["bus"]),
+    ("deadpool_redis", &["redis", "log"]),
+    ("governor", &["node"]),
+    ("jsonwebtoken", &["auth"]),
+];
+
+struct Source {
+    path: PathBuf,
+    part: String,
+    /// Without comments: prose may name anything.
+    code: String,
+    text: String,
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    collect(&root, &mut files);
+    files
+        .into_iter()
+        .map(|path| {
+            let text = fs::read_to_string(&path).unwrap();
+            let relative = path.strip_prefix(&root).unwrap();
+            let first = relative.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+            let code = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+            Source { part: first.trim_end_matches(".rs").to_owned(), code, text, path }
+        })
+        .collect()
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// The identifiers that stand right after `prefix`.
+fn named_after<'a>(code: &'a str, prefix: &'a str) -> impl Iterator<Item = &'a str> {
+    code.match_indices(prefix).filter_map(move |(at, _)| {
+        let before = code[..at].chars().next_back();
+        let rest = &code[at + prefix.len()..];
+        let end = rest.find(|letter: char| !letter.is_alphanumeric() && letter != '_').unwrap_or(rest.len());
+        let is_word = !before.is_some_and(|letter| letter.is_alphanumeric() || letter == '_' || letter == ':');
+        (is_word && end > 0).then(|| &rest[..end])
+    })
+}
+
+/// Whether a word stands in the code as a path's beginning or a type.
+fn names(code: &str, word: &str) -> bool {
+    code.match_indices(word).any(|(at, _)| {
+        let boundary = |letter: Option<char>| !letter.is_some_and(|letter| letter.is_alphanumeric() || letter == '_');
+        boundary(code[..at].chars().next_back()) && boundary(code[at + word.len()..].chars().next())
+    })
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let mut violations = Vec::new();
+    for source in sources() {
+        if source.part == "lib" {
+            continue;
+        }
+        let Some((_, allowed)) = MAY_NAME.iter().find(|(part, _)| *part == source.part) else {
+            violations.push(format!("{}: {} is not in the table", source.path.display(), source.part));
+            continue;
+        };
+        let prefix = if source.part == "main" { "gateway::" } else { "crate::" };
+        for named in named_after(&source.code, prefix) {
+            if named != source.part && !allowed.contains(&named) {
+                violations.push(format!("{}: {} may not name {named}", source.path.display(), source.part));
+            }
+        }
+        if named_after(&source.code, "crate::{").next().is_some() {
+            violations.push(format!("{}: one `use crate::part::…` line for each part", source.path.display()));
+        }
+        if source.code.contains("super::super::super") {
+            violations.push(format!("{}: name the part by crate:: instead of climbing", source.path.display()));
+        }
+    }
+    assert!(violations.is_empty(), "\n{}", violations.join("\n"));
+}
+
+#[test]
+fn only_the_composition_root_names_backends() {
+    let mut violations = Vec::new();
+    for source in sources() {
+        for (backend, home) in BACKENDS {
+            let is_log_over_redis = source.part == "log" && backend == "Commands";
+            if source.part != home && source.part != "app" && !is_log_over_redis && names(&source.code, backend) {
+                violations.push(format!("{} names {backend}", source.path.display()));
+            }
+        }
+    }
+    assert!(violations.is_empty(), "\n{}", violations.join("\n"));
+}
+
+#[test]
+fn libraries_stay_in_their_place() {
+    let mut violations = Vec::new();
+    for source in sources() {
+        for (library, homes) in LIBRARIES {
+            if !homes.contains(&source.part.as_str()) && names(&source.code, library) {
+                violations.push(format!("{} names {library}", source.path.display()));
+            }
+        }
+    }
+    assert!(violations.is_empty(), "\n{}", violations.join("\n"));
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    let silent: Vec<_> = sources().into_iter().filter(|source| !source.text.starts_with("//! ")).collect();
+    let paths: Vec<_> = silent.iter().map(|source| source.path.display().to_string()).collect();
+    assert!(paths.is_empty(), "these do not begin with a `//!` sentence: {paths:#?}");
+}
+
+#[test]
+fn files_stay_readable() {
+    /// Over this a file needs a reason, and there is none yet.
+    const LINES: usize = 400;
+    let long: Vec<_> = sources().into_iter().filter(|source| source.text.lines().count() > LINES).collect();
+    let paths: Vec<_> = long.iter().map(|source| source.path.display().to_string()).collect();
+    assert!(paths.is_empty(), "longer than {LINES} lines: {paths:#?}");
+}

@@ -1,0 +1,113 @@
+//! A small Socket.IO client over websocket, for what official clients do not let a test do.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use super::PATIENCE;
+
+pub struct Client {
+    pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    next_ack: u64,
+    /// Events that came while something else was awaited.
+    events: VecDeque<Value>,
+}
+
+impl Client {
+    /// Connects and gets a session, or the message of the CONNECT_ERROR.
+    pub async fn try_connect(address: SocketAddr, auth: Value) -> Result<Self, String> {
+        let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
+        let (socket, _) = connect_async(url).await.map_err(|error| error.to_string())?;
+        let mut client = Self { socket, next_ack: 0, events: VecDeque::new() };
+        let open = client.text().await.ok_or("closed before it was open")?;
+        assert!(open.starts_with('0'), "{open}");
+        client.send(&format!("40{auth}")).await;
+        let answer = client.text().await.ok_or("closed before it was connected")?;
+        if answer.starts_with("40") { Ok(client) } else { Err(answer) }
+    }
+
+    pub async fn connect(address: SocketAddr) -> Self {
+        Self::try_connect(address, json!({})).await.unwrap()
+    }
+
+    pub async fn send(&mut self, packet: &str) {
+        self.socket.send(Message::text(packet)).await.unwrap();
+    }
+
+    /// The next packet but pings, which are answered; `None` when the connection is over.
+    pub async fn text(&mut self) -> Option<String> {
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("silence");
+            match message {
+                Some(Ok(Message::Text(text))) if text.as_str() == "2" => {
+                    self.socket.send(Message::text("3")).await.ok()?
+                }
+                Some(Ok(Message::Text(text))) => return Some(text.to_string()),
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+                Some(Ok(_)) => {}
+            }
+        }
+    }
+
+    /// Emits with an ack and waits for it.
+    pub async fn ask(&mut self, event: &str, argument: Value) -> Value {
+        let id = self.next_ack;
+        self.next_ack += 1;
+        self.send(&format!("42{id}{}", json!([event, argument]))).await;
+        let prefix = format!("43{id}[");
+        loop {
+            let text = self.text().await.expect("closed instead of an ack");
+            if let Some(rest) = text.strip_prefix(&prefix) {
+                return serde_json::from_str::<Vec<Value>>(&format!("[{rest}")).unwrap().remove(0);
+            }
+            self.keep(&text);
+        }
+    }
+
+    /// Joins a room, which must work.
+    pub async fn join(&mut self, room: &str) -> String {
+        let ack = self.ask("join", json!({ "room": room })).await;
+        assert_eq!(ack["ok"], true, "{ack}");
+        ack["offset"].as_str().unwrap().to_owned()
+    }
+
+    /// Publishes, which must work; returns the offset.
+    pub async fn publish(&mut self, room: &str, data: Value) -> String {
+        let ack = self.ask("publish", json!({ "room": room, "data": data })).await;
+        assert_eq!(ack["ok"], true, "{ack}");
+        ack["offset"].as_str().unwrap().to_owned()
+    }
+
+    /// The next event, name and arguments.
+    pub async fn event(&mut self) -> Value {
+        while self.events.is_empty() {
+            let text = self.text().await.expect("closed instead of an event");
+            self.keep(&text);
+        }
+        self.events.pop_front().unwrap()
+    }
+
+    /// The data of the next `message`, and its offset.
+    pub async fn message(&mut self) -> (Value, u64) {
+        let event = self.event().await;
+        assert_eq!(event[0], "message", "{event}");
+        (event[1]["data"].clone(), event[2].as_str().unwrap().parse().unwrap())
+    }
+
+    /// Whether nothing comes for a while.
+    pub async fn is_quiet(&mut self, duration: Duration) -> bool {
+        self.events.is_empty() && tokio::time::timeout(duration, self.text()).await.is_err()
+    }
+
+    fn keep(&mut self, text: &str) {
+        if let Some(event) = text.strip_prefix("42") {
+            self.events.push_back(serde_json::from_str(event).unwrap());
+        }
+    }
+}

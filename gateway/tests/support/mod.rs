@@ -1,0 +1,68 @@
+//! What the tests share: a private Redis, nodes in this process, a small Socket.IO client, waiting with a deadline.
+#![allow(dead_code, reason = "every test binary uses another part of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    missing_docs,
+    reason = "a test that cannot go on should panic"
+)]
+#![allow(unreachable_pub, reason = "shared by several binaries")]
+
+pub mod client;
+pub mod redis;
+
+use std::future::Future;
+use std::time::Duration;
+
+use gateway::app::Gateway;
+use gateway::config::Config;
+use tokio::time::Instant;
+
+/// How long anything may take before a test gives up. Generous: only failures wait for it.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks until the answer is yes.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut ask: impl FnMut() -> F) {
+    let deadline = Instant::now() + PATIENCE;
+    while !ask().await {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The defaults with ports chosen by the system, and `changes` over them.
+pub fn config(changes: &[(&str, &str)]) -> Config {
+    let base = [("GATEWAY_LISTEN", "127.0.0.1:0"), ("GATEWAY_ADMIN_LISTEN", "127.0.0.1:0")];
+    let environment = base.iter().chain(changes).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    gateway::config::load(None, environment).unwrap()
+}
+
+/// Lets everything through: for tests that are about something else.
+pub const NO_LIMITS: [(&str, &str); 2] =
+    [("GATEWAY_LIMITS__EVENTS_PER_SECOND", "0"), ("GATEWAY_LIMITS__HANDSHAKES_PER_SECOND_PER_ADDRESS", "0")];
+
+/// A node in this process.
+pub async fn node(changes: &[(&str, &str)]) -> Gateway {
+    let changes: Vec<_> = NO_LIMITS.iter().chain(changes).copied().collect();
+    Gateway::start(config(&changes), 20_000).await.unwrap()
+}
+
+/// The value of one series, labels included, as the exposition writes it; 0 if it is not there.
+pub fn metric(gateway: &Gateway, series: &str) -> f64 {
+    let text = gateway.metrics.render();
+    let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
+    line.and_then(|line| line.rsplit(' ').next()).map_or(0.0, |value| value.parse().unwrap())
+}
+
+/// Fetches a path from an address; returns status and body.
+pub async fn http(method: &str, address: std::net::SocketAddr, path: &str, headers: &str) -> (u16, String) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
+    (status, body)
+}

@@ -1,0 +1,114 @@
+//! A private Redis server, ended with its handle.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+pub struct Redis {
+    port: u16,
+    folder: tempfile::TempDir,
+    server: Option<Child>,
+}
+
+impl Redis {
+    /// A server that keeps what it acknowledged in an append-only file, so that it survives a restart.
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // Another process may take a port between choosing and using it: then the server ends, and another is tried.
+        for _ in 0..10 {
+            let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+            let mut redis = Self { port, folder: tempfile::tempdir_in(folder.path()).unwrap(), server: None };
+            if redis.run().await {
+                redis.folder = folder;
+                return redis;
+            }
+        }
+        panic!("redis-server does not start; `make tools` installs it");
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Ends the server; its file stays.
+    pub async fn stop(&mut self) {
+        self.command("SHUTDOWN NOSAVE").await;
+        self.reap();
+    }
+
+    /// Ends the server without any warning; returns when it is gone.
+    pub fn kill(&mut self) {
+        if let Some(server) = &mut self.server {
+            server.kill().unwrap();
+        }
+        self.reap();
+    }
+
+    /// Starts it again on the same port with the same file.
+    pub async fn start_again(&mut self) {
+        assert!(self.run().await, "redis-server does not start again");
+    }
+
+    /// Forgets everything, as a server without persistence does when it restarts.
+    pub fn lose_everything(&mut self) {
+        for entry in std::fs::read_dir(self.data()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { std::fs::remove_dir_all(path).unwrap() } else { std::fs::remove_file(path).unwrap() }
+        }
+    }
+
+    /// Sends one command and returns what came back, as text.
+    pub async fn command(&self, command: &str) -> String {
+        let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await else { return String::new() };
+        stream.write_all(format!("{command}\r\n").as_bytes()).await.unwrap();
+        let mut answer = vec![0; 64 * 1024];
+        let read = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut answer)).await;
+        String::from_utf8_lossy(&answer[..read.ok().and_then(Result::ok).unwrap_or(0)]).into_owned()
+    }
+
+    fn data(&self) -> PathBuf {
+        let data = self.folder.path().join("data");
+        std::fs::create_dir_all(&data).unwrap();
+        data
+    }
+
+    async fn run(&mut self) -> bool {
+        let mut server = Command::new("redis-server")
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
+            .args(["--appendfsync", "no", "--dir"])
+            .arg(self.data())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("redis-server is not installed; `make tools` installs it");
+        loop {
+            if server.try_wait().unwrap().is_some() {
+                return false;
+            }
+            if self.command("PING").await.starts_with("+PONG") {
+                self.server = Some(server);
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn reap(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            server.wait().unwrap();
+        }
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            server.kill().ok();
+            server.wait().ok();
+        }
+    }
+}

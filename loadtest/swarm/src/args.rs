@@ -1,0 +1,152 @@
+//! The command line: one struct per scenario, and what all scenarios share.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::stamp::Stamp;
+
+#[derive(Debug, Parser)]
+#[command(about = "Load generator for a Socket.IO gateway that speaks the native profile")]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) scenario: Scenario,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Scenario {
+    /// Open connections and hold them: what does an idle connection cost the server?
+    Idle(IdleArguments),
+    /// Publish into rooms and audit every delivery: what does a delivery cost, and is it exactly once?
+    Rooms(RoomsArguments),
+    /// Join in the instant of CONNECT, all at once: is an early event ever dropped?
+    Storm(StormArguments),
+    /// Stop reading in a busy room: is the slow client closed, and do the others notice?
+    Stall(StallArguments),
+}
+
+impl Scenario {
+    pub(crate) fn target(&self) -> &TargetArguments {
+        match self {
+            Self::Idle(arguments) => &arguments.target,
+            Self::Rooms(arguments) => &arguments.target,
+            Self::Storm(arguments) => &arguments.target,
+            Self::Stall(arguments) => &arguments.target,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IdleArguments {
+    #[arg(long, default_value_t = 5_000, value_parser = population())]
+    pub(crate) connections: u32,
+    /// How long all connections stay open
+    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
+    pub(crate) hold: Duration,
+    /// Connections opened per second; 0 = all at once
+    #[arg(long, default_value_t = 500)]
+    pub(crate) connect_rate: u32,
+    #[command(flatten)]
+    pub(crate) servers: ServerArguments,
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RoomsArguments {
+    #[arg(long, default_value_t = 5_000, value_parser = population())]
+    pub(crate) connections: u32,
+    /// Members per room; the last room takes the rest
+    #[arg(long, default_value_t = 100, value_parser = population())]
+    pub(crate) room_size: u32,
+    /// Publishes per second, all rooms together
+    #[arg(long, default_value_t = 200, value_parser = population())]
+    pub(crate) rate: u32,
+    /// Length of the published string, in bytes
+    #[arg(long, default_value_t = 100, value_parser = payload())]
+    pub(crate) bytes: u32,
+    /// Length of the measured window
+    #[arg(long, default_value_t = 30, value_parser = population())]
+    pub(crate) seconds: u32,
+    /// Publishing before the measured window; audited, but not timed
+    #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
+    pub(crate) warmup: Duration,
+    /// Connections opened per second; 0 = all at once
+    #[arg(long, default_value_t = 500)]
+    pub(crate) connect_rate: u32,
+    #[command(flatten)]
+    pub(crate) servers: ServerArguments,
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StormArguments {
+    #[arg(long, default_value_t = 5_000, value_parser = population())]
+    pub(crate) connections: u32,
+    #[arg(long, default_value_t = 50, value_parser = population())]
+    pub(crate) rooms: u32,
+    /// A join without an ack for this long counts as dropped
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    pub(crate) deadline: Duration,
+    /// Connections opened per second; 0 = all at once
+    #[arg(long, default_value_t = 0)]
+    pub(crate) connect_rate: u32,
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StallArguments {
+    /// Members of the room, the one that stalls among them
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..))]
+    pub(crate) room_size: u32,
+    /// Publishes per second, all other members together
+    #[arg(long, default_value_t = 500, value_parser = population())]
+    pub(crate) rate: u32,
+    /// Length of the published string, in bytes
+    #[arg(long, default_value_t = 4_096, value_parser = payload())]
+    pub(crate) bytes: u32,
+    /// How long the flood goes on after the stall has begun
+    #[arg(long, default_value_t = 30, value_parser = population())]
+    pub(crate) seconds: u32,
+    /// The same flood with everybody reading, before the stall
+    #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
+    pub(crate) before: Duration,
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServerArguments {
+    /// A server process on this machine to account for; repeat for several nodes
+    #[arg(long = "server-pid", value_name = "PID")]
+    pub(crate) pids: Vec<i32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TargetArguments {
+    /// Where the gateway listens; repeat to spread the clients over nodes
+    #[arg(long = "url", value_name = "URL", default_value = "http://127.0.0.1:3000")]
+    pub(crate) urls: Vec<String>,
+    /// Bind the clients to 127.0.0.2, 127.0.0.3, … (this many addresses) in turn; loopback targets only
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=253))]
+    pub(crate) source_addresses: u8,
+    /// Token sent with CONNECT by every client
+    #[arg(long)]
+    pub(crate) token: Option<String>,
+    /// How long a client keeps trying while the server answers 503 or 429 or cuts the handshake
+    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
+    pub(crate) connect_timeout: Duration,
+    /// Print one JSON object as the last line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn population() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..)
+}
+
+fn payload() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(i64::from(Stamp::MIN_BYTES)..)
+}
