@@ -1,4 +1,5 @@
 //! Several nodes in this process over a real Redis: what crosses between nodes, and what Redis outages do to it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod support;
 

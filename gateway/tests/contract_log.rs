@@ -1,4 +1,5 @@
 //! The contract of the log, run against every backend.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The Socket.IO edge of one embedded node: order, boundaries, limits, slow clients, drain.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod support;
 

@@ -40,7 +40,7 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
     }
     for (name, text) in environment {
         if let Some(name_of_key) = name.strip_prefix(PREFIX) {
-            set_from_environment(&mut merged, &defaults, &name, name_of_key, text, &mut origins)?;
+            set_from_environment(&mut merged, &defaults, &name, name_of_key, &text, &mut origins)?;
         }
     }
     let config: Config = serde_path_to_error::deserialize(Value::Table(merged)).map_err(|error| {
@@ -106,7 +106,7 @@ fn set_from_environment(
     defaults: &Table,
     variable: &str,
     name: &str,
-    text: String,
+    text: &str,
     origins: &mut Origins,
 ) -> Result<(), ConfigError> {
     let name = name.to_lowercase();
@@ -127,7 +127,7 @@ fn set_from_environment(
     let Some(default) = schema.get(key).filter(|value| !value.is_table()) else {
         return Err(unknown(&dotted, variable, schema));
     };
-    let value = typed_like(default, &text)
+    let value = typed_like(default, text)
         .ok_or_else(|| ConfigError(format!("{dotted}: {text:?} is not {} (set by {variable})", kind(default))))?;
     origins.insert(dotted, variable.to_owned());
     target.insert(key.to_owned(), value);

@@ -1,0 +1,55 @@
+# What a developer types. `make help` lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+CLIENTS := gateway/tests/clients
+
+.PHONY: help run cluster test tools build test-rust test-clients test-python test-load test-deploy check fmt audit bench
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s $$'\t'
+
+run: ## one node without Redis on http://127.0.0.1:3000
+	cargo run --release --locked --package gateway
+
+cluster: build ## three nodes, Redis and HAProxy on http://127.0.0.1:8080; Ctrl-C ends them
+	deploy/local/cluster.sh
+
+test: tools test-rust build test-clients test-python test-load test-deploy ## everything, after installing what it needs
+
+tools: ## install what the tests need
+	.ci/tools
+
+build:
+	cargo build --release --locked
+
+test-rust: ## unit, contract, cluster and edge tests
+	cargo test --locked --workspace
+
+test-clients: build ## official JavaScript clients against three nodes behind HAProxy
+	node --test --test-concurrency=1 $(CLIENTS)/
+
+test-python: build ## python-socketio against three nodes behind HAProxy
+	cd $(CLIENTS) && ../../../.tools/venv/bin/python -m unittest -v
+
+test-load: build ## k6, crowds and slow clients against one node; dashboards and rules against its metrics
+	.ci/test-load
+
+test-deploy: ## configurations that other programs read
+	PATH=$$PATH:/usr/sbin HAPROXY_COOKIE_KEY=check haproxy -c -f deploy/compose/haproxy.cfg
+	promtool check config --syntax-only deploy/compose/prometheus.yml
+
+check: ## formatting, lints, documentation, dependencies: as strict as it gets
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny --locked check bans licenses sources
+
+audit: ## known vulnerabilities in dependencies; fetches the advisory database
+	cargo deny --locked check advisories
+
+fmt: ## format the code
+	cargo fmt --all
+
+bench: build ## memory per idle connection and CPU per delivery of one node
+	loadtest/bench.sh

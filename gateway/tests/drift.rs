@@ -1,0 +1,161 @@
+//! What is said twice must agree: metrics, keys, codes and modules in the code and in every text that names them.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use gateway::domain::Refusal;
+use serde_json::json;
+use support::client::Client;
+use support::node;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Files that people and programs read, below folders that may name metrics, keys or codes.
+fn texts(folders: &[&str]) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    for folder in folders {
+        let path = root().join(folder);
+        if path.is_file() { found.push(path) } else { collect(&path, &mut found) }
+    }
+    assert!(!found.is_empty());
+    found.into_iter().filter_map(|path| fs::read_to_string(&path).ok().map(|text| (path, text))).collect()
+}
+
+fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
+    let skipped = ["node_modules", "__pycache__", "target", "venv"];
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if skipped.iter().any(|name| path.ends_with(name)) {
+            continue;
+        }
+        if path.is_dir() { collect(&path, found) } else { found.push(path) }
+    }
+}
+
+/// All words of a text that start with a prefix, and consist of the letters that names are made of.
+fn words<'a>(text: &'a str, prefix: &str) -> BTreeSet<&'a str> {
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    text.split(|letter: char| !is_part(letter)).filter(|word| word.starts_with(prefix)).collect()
+}
+
+/// The metrics of a node that has done a bit of everything.
+async fn live_metrics() -> BTreeSet<String> {
+    let node = node(&[("GATEWAY_CANARY__INTERVAL", "10ms")]).await;
+    let mut client = Client::connect(node.address).await;
+    client.join("r").await;
+    client.publish("r", json!(1)).await;
+    client.message().await;
+    support::eventually("the canary came back", || async {
+        node.metrics.render().contains("gateway_canary_lag_seconds_count")
+    })
+    .await;
+    let text = node.metrics.render();
+    let names = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split(['{', ' ']).next());
+    names.filter(|name| name.starts_with("gateway_")).map(base).collect()
+}
+
+/// A metric's name without what histograms add to it.
+fn base(name: &str) -> String {
+    let suffixes = ["_bucket", "_count", "_sum"];
+    suffixes.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name).to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_metric_that_is_named_exists_and_every_one_that_exists_is_documented() {
+    let live = live_metrics().await;
+    let mut unknown = Vec::new();
+    for (path, text) in texts(&["grafana/dashboards", "grafana/rules", "docs", "README.md"]) {
+        for word in words(&text, "gateway_") {
+            if !live.contains(&base(word)) {
+                unknown.push(format!("{} names {word}", path.display()));
+            }
+        }
+    }
+    assert!(unknown.is_empty(), "no node has these metrics:\n{}", unknown.join("\n"));
+    let documented: BTreeSet<String> = words(&read("docs/metrics.md"), "gateway_").into_iter().map(base).collect();
+    assert_eq!(live.difference(&documented).collect::<Vec<_>>(), Vec::<&String>::new(), "missing in docs/metrics.md");
+}
+
+#[test]
+fn every_key_that_is_named_exists() {
+    let defaults: toml::Table = gateway::config::DEFAULTS.parse().unwrap();
+    let mut keys = BTreeSet::new();
+    for (name, value) in &defaults {
+        match value {
+            toml::Value::Table(section) => {
+                keys.extend(section.keys().map(|key| format!("GATEWAY_{name}__{key}").to_uppercase()))
+            }
+            _ => drop(keys.insert(format!("GATEWAY_{name}").to_uppercase())),
+        }
+    }
+    // Read by the scripts around the gateway and never passed on to it.
+    let foreign = ["GATEWAY_BIN"];
+    let mut unknown = Vec::new();
+    for (path, text) in texts(&["README.md", "docs", "deploy", "loadtest", "Makefile", ".ci", "gateway/tests/clients"])
+    {
+        for word in words(&text, "GATEWAY_") {
+            let is_prefix = word.ends_with('_');
+            if !is_prefix && !keys.contains(word) && !foreign.contains(&word) {
+                unknown.push(format!("{} names {word}", path.display()));
+            }
+        }
+    }
+    assert!(unknown.is_empty(), "the gateway has no such keys:\n{}", unknown.join("\n"));
+}
+
+#[test]
+fn the_default_file_says_why_of_every_key() {
+    let mut previous = "";
+    let mut explained = false;
+    for line in gateway::config::DEFAULTS.lines() {
+        let is_key = line.contains('=') && !line.starts_with('#');
+        explained = line.starts_with('#') || (explained && is_key);
+        if is_key {
+            assert!(explained, "{line:?} after {previous:?} has no line of why");
+        }
+        previous = line;
+    }
+}
+
+#[test]
+fn the_protocol_names_every_refusal_code() {
+    let protocol = read("docs/protocol.md");
+    let documented: BTreeSet<&str> =
+        protocol.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(code, _)| code)).collect();
+    for code in Refusal::CODES {
+        assert!(documented.contains(code), "docs/protocol.md does not have {code}");
+    }
+}
+
+#[test]
+fn the_architecture_names_every_part() {
+    let architecture = read("ARCHITECTURE.md");
+    let lib = read("gateway/src/lib.rs");
+    for part in lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')) {
+        let named =
+            [format!("`{part}/`"), format!("`{part}.rs`")].iter().any(|name| architecture.contains(name.as_str()));
+        assert!(named, "ARCHITECTURE.md does not have {part}");
+    }
+}
+
+#[test]
+fn the_commands_of_the_readme_exist() {
+    let makefile = read("Makefile");
+    for (path, text) in texts(&["README.md", "CONTRIBUTING.md", "docs"]) {
+        for (at, _) in text.match_indices("`make ") {
+            let target = text[at + 6..].split(['`', ' ', '\n']).next().unwrap();
+            let exists = makefile.lines().any(|line| line.starts_with(&format!("{target}:")));
+            assert!(exists, "{}: there is no `make {target}`", path.display());
+        }
+    }
+}
