@@ -26,10 +26,10 @@ test-rust: ## unit, contract, cluster and edge tests
 	cargo test --locked --workspace
 
 test-clients: build ## official JavaScript clients against three nodes behind HAProxy
-	node --test --test-concurrency=1 $(CLIENTS)/
+	npm test --prefix $(CLIENTS)
 
 test-python: build ## python-socketio against three nodes behind HAProxy
-	cd $(CLIENTS) && ../../../.tools/venv/bin/python -m unittest -v
+	.tools/venv/bin/python -m unittest discover -s $(CLIENTS)
 
 test-load: build ## k6, crowds and slow clients against one node; dashboards and rules against its metrics
 	.ci/test-load

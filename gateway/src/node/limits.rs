@@ -15,8 +15,9 @@ fn quota(per_second: u32, burst: u32) -> Option<Quota> {
     Some(NonZeroU32::new(burst).map_or(quota, |burst| quota.allow_burst(burst)))
 }
 
+/// The wait is computed a moment after the decision; by then it may be over, but "now" is no time to come back at.
 fn refuse(wait: Duration) -> Refusal {
-    Refusal::RateLimited { retry_after: wait }
+    Refusal::RateLimited { retry_after: wait.max(Duration::from_millis(1)) }
 }
 
 /// How fast one session may send.

@@ -1,0 +1,104 @@
+// A deploy: one of three nodes is told to stop, and the clients notice no more than a short reconnect.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+
+import { assertIncreasing, client, connect, faithfulMember, MODES, ok } from './clients.mjs';
+import { eventually, startCluster } from './harness.mjs';
+
+const CLIENTS = 60;
+const ROOM = 'the room';
+const DRAIN_SECONDS = 20;
+
+let cluster;
+before(async () => {
+  cluster = await startCluster({
+    GATEWAY_LIMITS__EVENTS_PER_SECOND: '0',
+    // Slow enough that the drain of a third of the clients can be watched, far from the timeout.
+    GATEWAY_DRAIN__CONNECTIONS_PER_SECOND: '20',
+    GATEWAY_DRAIN__TIMEOUT: `${DRAIN_SECONDS}s`,
+  });
+});
+after(() => cluster?.stop());
+
+test('a node that drains hands its clients over without a loss', { timeout: 90_000 }, async (t) => {
+  const [stopping, staying] = cluster.nodes;
+  const modes = [MODES['default transports'], MODES['websocket only']];
+  const members = [];
+  for (let index = 0; index < CLIENTS; index++) {
+    members.push(await faithfulMember(cluster.url, modes[index % modes.length], ROOM));
+  }
+  const held = await cluster.metric(stopping, 'gateway_connections');
+  assert.ok(held >= CLIENTS / 6, `${stopping.name} holds only ${held} of ${CLIENTS}`);
+
+  // Somebody talks all the time.
+  const speaker = await connect(staying.url, { transports: ['websocket'] });
+  await ok(speaker, 'join', { room: ROOM });
+  const said = [];
+  const say = async () => {
+    const { offset } = await ok(speaker, 'publish', { room: ROOM, data: said.length });
+    said.push(offset);
+  };
+  let over = false;
+  let running = true;
+  t.after(() => {
+    // However the test ends, nothing of it goes on.
+    over = true;
+    running = false;
+  });
+  const talk = (async () => {
+    while (!over) await say();
+  })();
+  talk.catch(() => {});
+  await eventually('somebody talks', () => said.length >= 10);
+
+  const began = performance.now();
+  const readiness = new Set();
+  const watch = (async () => {
+    while (running) {
+      // Its end refuses the connection, or cuts it.
+      const status = await cluster.readiness(stopping).catch(() => 'gone');
+      readiness.add(status);
+    }
+  })();
+  await eventually('it is ready', () => readiness.has(200));
+  cluster.signal(stopping, 'SIGTERM');
+  await eventually('it says that it is leaving', () => readiness.has(503));
+  const newcomer = client(cluster.url, { transports: ['websocket'] });
+  newcomer.connect();
+  const code = await cluster.ended(stopping.name, (DRAIN_SECONDS + 10) * 1000);
+  const seconds = (performance.now() - began) / 1000;
+  running = false;
+  await watch;
+  assert.equal(code, 0);
+  assert.ok(seconds < DRAIN_SECONDS, `it took ${seconds} s, as long as its timeout`);
+  // From the first 503 on it never said that it was ready again.
+  assert.deepEqual([...readiness].filter((status) => status !== 'gone'), [200, 503]);
+
+  await eventually('everybody is connected', () => members.every(({ socket }) => socket.connected), 20_000);
+  await eventually('who came meanwhile is in', () => newcomer.connected);
+  await Promise.all(members.map(({ joined }) => joined));
+  over = true;
+  await talk;
+  await say();
+  const last = said.at(-1);
+  const allHeardIt = () => members.every(({ inbox }) => inbox.offsets().at(-1) === last);
+  await eventually('everybody heard the last word', allHeardIt, 20_000);
+
+  const reasons = members.flatMap(({ inbox }) => inbox.disconnects);
+  for (const reason of reasons) {
+    // The only reasons after which the client comes back by itself.
+    assert.ok(['transport close', 'transport error'].includes(reason), reason);
+  }
+  const moved = members.filter(({ inbox }) => inbox.disconnects.length > 0);
+  assert.equal(moved.length, held, 'somebody else lost a connection, or a client was not told');
+  assert.ok(moved.every(({ inbox }) => inbox.disconnects.length === 1), 'a client was moved twice');
+  members.forEach(({ inbox }, index) => {
+    assertIncreasing(inbox.offsets(), `client ${index}`);
+    assert.deepEqual(inbox.offsets(), said, `client ${index} did not hear what was said`);
+  });
+  for (const { socket } of members) {
+    await ok(socket, 'publish', { room: ROOM, data: 'still here' });
+  }
+  t.diagnostic(`${held} clients handed over in ${seconds.toFixed(1)} s while ${said.length} events were published`);
+});

@@ -1,0 +1,237 @@
+"""The official Python client, in both of its flavours, against three nodes behind HAProxy."""
+
+import asyncio
+import json
+import os
+import subprocess
+import threading
+import time
+import unittest
+from pathlib import Path
+
+import socketio
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+SECONDS = 15
+# What a client may be told about transports; without it, it starts with long-polling and upgrades.
+MODES = {
+    "default transports": {},
+    "websocket only": {"transports": ["websocket"]},
+    "polling only": {"transports": ["polling"]},
+}
+
+cluster = None
+
+
+class Cluster:
+    """A private cluster; it ends when its standard input does, so nothing outlives this process."""
+
+    def __init__(self):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
+        binary = os.environ.get("GATEWAY_BIN", str(REPOSITORY / "target/release/gateway"))
+        environment |= {
+            "GATEWAY_BIN": binary,
+            # All clients of a test share one address.
+            "GATEWAY_LIMITS__HANDSHAKES_PER_SECOND_PER_ADDRESS": "0",
+            "GATEWAY_LIMITS__EVENTS_PER_SECOND": "0",
+            "NODES": "3",
+            "PORT": "0",
+            "REDIS_PORT": "0",
+        }
+        command = [REPOSITORY / "deploy/local/cluster.sh", "--json"]
+        self.process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        # The script has its own deadlines for everything that it starts: it answers or it ends.
+        first = json.loads(self.process.stdout.readline() or '{"message": "it said nothing"}')
+        if "url" not in first:
+            self.process.wait(SECONDS)
+            raise RuntimeError(f"no cluster: {first['message']}")
+        self.port = first["haproxy_port"]
+        self.nodes = first["nodes"]
+
+    def panics(self):
+        logs = [Path(node["log"]).read_text(errors="replace") for node in self.nodes]
+        return [line for log in logs for line in log.splitlines() if "panicked" in line]
+
+    def stop(self):
+        self.process.stdin.close()
+        code = self.process.wait(40)
+        self.process.stdout.close()
+        return code
+
+    @property
+    def url(self):
+        # By name, as aiohttp keeps no cookies for bare addresses, and long-polling needs the load balancer's.
+        return f"http://localhost:{self.port}"
+
+
+def setUpModule():
+    global cluster
+    cluster = Cluster()
+
+
+def tearDownModule():
+    panics = cluster.panics()
+    code = cluster.stop()
+    assert panics == [], panics
+    assert code == 0, f"the cluster ended with {code}"
+
+
+def increasing(offsets):
+    numbers = [int(offset) for offset in offsets]
+    return all(earlier < later for earlier, later in zip(numbers, numbers[1:]))
+
+
+def heard_by(client, events=("message",)):
+    """Everything that a client hears from now on, as (event, payload, offset)."""
+    heard = []
+    for event in events:
+        client.on(event, lambda payload, offset, event=event: heard.append((event, payload, offset)))
+    return heard
+
+
+class Threads(unittest.TestCase):
+    """`socketio.Client`. It hands every packet to a thread of its own, so that order shows in offsets only."""
+
+    def connect(self, url, **options):
+        client = socketio.Client(reconnection=False)
+        # Registered before connecting, as the documentation of the client asks for.
+        client.heard = heard_by(client, ("message", "note", "typing"))
+        client.connect(url, wait_timeout=SECONDS, **options)
+        self.addCleanup(client.disconnect)
+        return client
+
+    def ok(self, client, event, body):
+        ack = client.call(event, body, timeout=SECONDS)
+        self.assertIs(ack["ok"], True, f"{event} was refused: {ack}")
+        return ack
+
+    def eventually(self, what, check):
+        deadline = time.monotonic() + SECONDS
+        while not check():
+            self.assertLess(time.monotonic(), deadline, f"not within {SECONDS} s: {what}")
+            time.sleep(0.02)
+
+    def test_rooms_events_and_acks(self):
+        for mode, options in MODES.items():
+            with self.subTest(mode):
+                room = f"threads, {mode}"
+                one = self.connect(cluster.url, **options)
+                two = self.connect(cluster.nodes[1]["url"], **options)
+                transport = "polling" if mode == "polling only" else "websocket"
+                self.assertEqual(one.transport(), transport)
+                for client in (one, two):
+                    ack = self.ok(client, "join", {"room": room})
+                    self.assertEqual(ack["room"], room)
+                first = self.ok(one, "publish", {"room": room, "data": {"text": "Grüße 🌍"}})
+                second = self.ok(two, "publish", {"room": room, "event": "note", "data": [1, None]})
+                self.ok(one, "signal", {"room": room, "event": "typing", "data": True})
+                self.assertTrue(increasing([first["offset"], second["offset"]]))
+                expected = {
+                    ("message", first["offset"], '{"text": "Grüße 🌍"}'),
+                    ("note", second["offset"], "[1, null]"),
+                    ("typing", None, "true"),
+                }
+                self.eventually("all three are heard", lambda: len(two.heard) >= 3)
+                heard = {
+                    (event, offset, json.dumps(payload["data"], ensure_ascii=False))
+                    for event, payload, offset in two.heard
+                }
+                self.assertEqual(heard, expected)
+                history = self.ok(two, "history", {"room": room})
+                self.assertEqual(
+                    [(event["event"], event["offset"]) for event in history["events"]],
+                    [("message", first["offset"]), ("note", second["offset"])],
+                )
+                self.assertEqual(self.ok(two, "leave", {"room": room}), {"ok": True})
+                refusal = two.call("publish", {"room": room, "data": 1}, timeout=SECONDS)
+                self.assertEqual(refusal["error"]["code"], "not_in_room")
+
+    def test_every_event_arrives_once(self):
+        room = "threads, many"
+        members = [self.connect(node["url"], transports=["websocket"]) for node in cluster.nodes]
+        for member in members:
+            self.ok(member, "join", {"room": room})
+        published = []
+
+        def publish(member):
+            for turn in range(50):
+                published.append(self.ok(member, "publish", {"room": room, "data": turn})["offset"])
+
+        threads = [threading.Thread(target=publish, args=(member,)) for member in members]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        self.assertEqual(len(published), 150)
+        for member in members:
+            self.eventually("everything is heard", lambda: len(member.heard) >= len(published))
+            offsets = sorted((int(offset) for _, _, offset in member.heard))
+            self.assertEqual(offsets, sorted(map(int, published)))
+
+
+class Tasks(unittest.IsolatedAsyncioTestCase):
+    """`socketio.AsyncClient`. It keeps the order of packets, so order and bytes are judged here."""
+
+    async def connect(self, url, **options):
+        client = socketio.AsyncClient(reconnection=False)
+        client.heard = heard_by(client)
+        await client.connect(url, wait_timeout=SECONDS, **options)
+        self.addAsyncCleanup(client.disconnect)
+        return client
+
+    async def ok(self, client, event, body):
+        ack = await client.call(event, body, timeout=SECONDS)
+        self.assertIs(ack["ok"], True, f"{event} was refused: {ack}")
+        return ack
+
+    async def eventually(self, what, check):
+        deadline = time.monotonic() + SECONDS
+        while not check():
+            self.assertLess(time.monotonic(), deadline, f"not within {SECONDS} s: {what}")
+            await asyncio.sleep(0.02)
+
+    async def members(self, room, options):
+        urls = [cluster.url, *(node["url"] for node in cluster.nodes)]
+        members = [await self.connect(url, **options) for url in urls]
+        for member in members:
+            await self.ok(member, "join", {"room": room})
+        return members
+
+    async def test_order_is_the_same_everywhere(self):
+        for mode, options in MODES.items():
+            with self.subTest(mode):
+                room = f"tasks, {mode}"
+                members = await self.members(room, options)
+
+                async def publish(member, name):
+                    bodies = [{"room": room, "data": [name, turn]} for turn in range(50)]
+                    return [(await self.ok(member, "publish", body))["offset"] for body in bodies]
+
+                published = await asyncio.gather(*(publish(member, name) for name, member in enumerate(members)))
+                expected = sorted((int(offset) for offsets in published for offset in offsets))
+                for member in members:
+                    await self.eventually("everything is heard", lambda: len(member.heard) >= len(expected))
+                    self.assertEqual([int(offset) for _, _, offset in member.heard], expected)
+                    self.assertEqual(member.heard, members[0].heard)
+
+    async def test_bytes_stay_bytes(self):
+        for mode, options in MODES.items():
+            with self.subTest(mode):
+                room = f"bytes, {mode}"
+                members = await self.members(room, options)
+                data = {"name": "picture", "image": bytes(range(256)), "layers": [{"mask": b"\x00\xff"}]}
+                await self.ok(members[0], "publish", {"room": room, "data": data})
+                await self.ok(members[1], "publish", {"room": room, "data": "without bytes"})
+                for member in members:
+                    await self.eventually("both are heard", lambda: len(member.heard) >= 2)
+                    self.assertEqual([payload["data"] for _, payload, _ in member.heard], [data, "without bytes"])
+                    history = await self.ok(member, "history", {"room": room})
+                    self.assertEqual(
+                        [event["args"][0]["data"] for event in history["events"]], [data, "without bytes"]
+                    )
+
+
+if __name__ == "__main__":
+    unittest.main()
