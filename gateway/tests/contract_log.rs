@@ -81,8 +81,12 @@ async fn pages_go_both_ways(log: &dyn Log) {
     assert_eq!((texts(&page), page.more), (vec!["0", "1"], false));
     let page = newest(log, "pages", None, 0).await;
     assert_eq!((page.events.len(), page.more), (0, true));
-    let beyond = after(log, "pages", Offset(u64::MAX - 1), 3).await;
-    assert_eq!((beyond.events.len(), beyond.more), (0, false));
+    for offset in [Offset(u64::MAX - 1), Offset(u64::MAX)] {
+        let beyond = after(log, "pages", offset, 3).await;
+        assert_eq!((beyond.events.len(), beyond.more), (0, false));
+    }
+    let before_all = newest(log, "pages", Some(Offset::START), 3).await;
+    assert_eq!((before_all.events.len(), before_all.more), (0, false));
 }
 
 async fn a_dedupe_key_appends_once_until_it_is_forgotten(log: &dyn Log) {
@@ -147,6 +151,22 @@ async fn a_room_is_forgotten_after_its_retention(log: &dyn Log) {
     let page = after(log, "old", Offset::START, 10).await;
     assert_eq!((page.events.len(), page.oldest), (0, None));
     assert!(!page.reaches_back_to(Offset::START), "what was forgotten is not claimed");
+    // Not even when the room speaks again.
+    append(log, "old", "y").await;
+    let page = after(log, "old", Offset::START, 10).await;
+    assert_eq!(texts(&page), ["y"]);
+    assert!(!page.reaches_back_to(Offset::START));
+}
+
+async fn a_young_offset_reaches_back_in_a_room_that_was_silent_since(log: &dyn Log) {
+    let start = append(log, "elsewhere", "x").await;
+    append(log, "elsewhere", "y").await;
+    assert!(after(log, "silent", start, 10).await.reaches_back_to(start), "nothing was said and nothing is kept");
+    append(log, "silent", "first").await;
+    let page = after(log, "silent", start, 10).await;
+    assert_eq!(texts(&page), ["first"]);
+    assert!(page.reaches_back_to(start));
+    assert!(!page.reaches_back_to(Offset(page.head.offset.0 + 1)), "an offset from the future");
 }
 
 async fn the_whole_contract(log: Arc<dyn Log>) {
@@ -156,6 +176,7 @@ async fn the_whole_contract(log: Arc<dyn Log>) {
     a_dedupe_key_appends_once_until_it_is_forgotten(&*log).await;
     the_feed_has_subscribed_rooms_only_and_in_order(&*log, &mut feed).await;
     a_room_keeps_its_newest_events_and_says_that_older_ones_went(&*log).await;
+    a_young_offset_reaches_back_in_a_room_that_was_silent_since(&*log).await;
     a_room_is_forgotten_after_its_retention(&*log).await;
 }
 
@@ -203,8 +224,27 @@ async fn a_redis_that_lost_its_data_has_another_epoch() {
     redis.command("FLUSHALL").await;
     let page = newest(&log, "r", None, 10).await;
     assert_ne!(page.head.epoch, before.epoch);
-    assert_eq!((page.head.offset, page.events.len()), (Offset::START, 0));
-    assert_eq!(append(&log, "r", "new").await, Offset(1));
+    assert!(page.head.offset > before.offset, "the new history counts from above the old one");
+    assert_eq!(page.events.len(), 0);
+    append(&log, "r", "new").await;
+    assert!(!after(&log, "r", before.offset, 10).await.reaches_back_to(before.offset));
+}
+
+#[tokio::test]
+async fn a_redis_that_lost_its_last_writes_does_not_give_their_offsets_again() {
+    let redis = Redis::start().await;
+    let (log, other) = (redis_log(&redis, "rollback").await, redis_log(&redis, "rollback").await);
+    let kept = append(&log, "r", "kept").await;
+    let lost = append(&log, "r", "lost").await;
+    let epoch = newest(&log, "r", None, 0).await.head.epoch;
+    // What a power cut does to the last second, or a failover to the last writes.
+    redis.command(&format!("SET rollback:log:offset {kept}")).await;
+    redis.command(&format!("XDEL rollback:log:room:r {lost}-0")).await;
+    let new = append(&log, "r", "new").await;
+    assert!(new > lost);
+    let page = after(&other, "r", kept, 10).await;
+    assert_ne!(page.head.epoch, epoch, "every node learns that history was lost");
+    assert_eq!(texts(&page), ["new"]);
 }
 
 #[tokio::test]
@@ -214,7 +254,8 @@ async fn a_lost_epoch_alone_does_not_stop_the_log() {
     for _ in 0..5 {
         append(&log, "r", "old").await;
     }
+    let before = newest(&log, "r", None, 0).await.head;
     redis.command("DEL evicted:log:epoch").await;
-    assert_eq!(append(&log, "r", "new").await, Offset(1));
-    assert_eq!(texts(&after(&log, "r", Offset::START, 10).await), ["new"]);
+    assert!(append(&log, "r", "new").await > before.offset);
+    assert_eq!(texts(&after(&log, "r", before.offset, 10).await), ["new"]);
 }

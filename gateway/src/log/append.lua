@@ -1,33 +1,26 @@
 -- Appends an event to a room's log and announces it, in one step: offset, entry, expiry, announcement.
--- KEYS: 1 counter, 2 epoch, 3 the room's stream, 4 dedupe key (optional)
--- ARGV: 1 an epoch for a new history, 2 the event, 3 events to keep, 4 retention in ms, 5 channel,
---       6 dedupe window in ms (with KEYS[4])
+-- After history.lua. KEYS: 4 the room's stream, 5 dedupe key (optional)
+-- ARGV: 3 the event, 4 events to keep, 5 retention in ms, 6 channel, 7 dedupe window in ms (with KEYS[5])
 -- Returns {epoch, offset, 1 if the dedupe key was known else 0}.
-local epoch = redis.call('GET', KEYS[2])
-if not epoch then
-  -- No epoch: this history begins now, whatever an older one may have left behind.
-  epoch = ARGV[1]
-  redis.call('SET', KEYS[2], epoch)
-  redis.call('DEL', KEYS[1])
-end
-if KEYS[4] then
-  local known = redis.call('GET', KEYS[4])
+if KEYS[5] then
+  local known = redis.call('GET', KEYS[5])
   if known then
     return { epoch, known, 1 }
   end
 end
--- %.0f: Lua would print large numbers as 1e+15.
+local before = string.format('%.0f', head)
 local offset = string.format('%.0f', redis.call('INCR', KEYS[1]))
-local id = offset .. '-0'
-local added = redis.pcall('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], id, 'e', ARGV[2])
-if type(added) == 'table' and added.err then
-  -- The stream is of an older history and its ids are ahead of the counter.
-  redis.call('DEL', KEYS[3])
-  redis.call('XADD', KEYS[3], id, 'e', ARGV[2])
+-- The clock: what came after an offset is no older than the offset's mark. Sixteen marks in a retention are enough.
+local retention = tonumber(ARGV[5])
+local latest = redis.call('ZREVRANGE', KEYS[3], 0, 0, 'WITHSCORES')
+if not latest[2] or now - tonumber(latest[2]) >= retention / 16 then
+  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. string.format('%.0f', now - retention))
+  redis.call('ZADD', KEYS[3], now, before)
 end
-redis.call('PEXPIRE', KEYS[3], ARGV[4])
-if KEYS[4] then
-  redis.call('SET', KEYS[4], offset, 'PX', ARGV[6])
+redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[4], offset .. '-0', 'e', ARGV[3])
+redis.call('PEXPIRE', KEYS[4], ARGV[5])
+if KEYS[5] then
+  redis.call('SET', KEYS[5], offset, 'PX', ARGV[7])
 end
-redis.call('PUBLISH', ARGV[5], 'E' .. epoch .. offset .. ':' .. ARGV[2])
+redis.call('PUBLISH', ARGV[6], 'E' .. epoch .. offset .. ':' .. ARGV[3])
 return { epoch, offset, 0 }

@@ -1,6 +1,7 @@
 //! The log of embedded mode: everything in this process, gone when it ends.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -29,6 +30,8 @@ pub struct MemoryLog {
 #[derive(Debug, Default)]
 struct State {
     head: u64,
+    /// When which offset was the newest, oldest first: what came after an offset is no older than its mark.
+    clock: VecDeque<(Instant, Offset)>,
     rooms: HashMap<RoomName, RoomLog>,
     subscribed: HashSet<RoomName>,
     dedupe: HashMap<Dedupe, Offset>,
@@ -49,7 +52,11 @@ impl MemoryLog {
     #[must_use]
     pub fn new(retention: Retention) -> Self {
         let (feed, receiver) = mpsc::channel(FEED_BUFFER);
-        Self { retention, epoch: Epoch::random(), state: Mutex::default(), feed, receiver: Mutex::new(Some(receiver)) }
+        // Counting from the time puts this history's offsets above those of the process before, which clients may bring.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let head = u64::try_from(now.as_micros()).unwrap_or_default();
+        let state = Mutex::new(State { head, ..State::default() });
+        Self { retention, epoch: Epoch::random(), state, feed, receiver: Mutex::new(Some(receiver)) }
     }
 
     fn position(&self, offset: Offset) -> Position {
@@ -70,6 +77,9 @@ impl State {
                 self.dedupe.remove(&key);
             }
         }
+        while self.clock.front().is_some_and(|(at, _)| now.duration_since(*at) >= retention.room_retention) {
+            self.clock.pop_front();
+        }
         // Rooms are many and expire seldom: a sweep over all of them now and then costs less than an ordered index.
         let due = self.swept.is_none_or(|at| now.duration_since(at) >= retention.room_retention / 8);
         if due {
@@ -89,6 +99,12 @@ impl Log for MemoryLog {
         state.forget_the_old(now, self.retention);
         if let Some(known) = dedupe.and_then(|key| state.dedupe.get(key)) {
             return Ok(Appended { position: self.position(*known), duplicate: true });
+        }
+        let due =
+            state.clock.back().is_none_or(|(at, _)| now.duration_since(*at) >= self.retention.room_retention / 16);
+        if due {
+            let before = Offset(state.head);
+            state.clock.push_back((now, before));
         }
         state.head += 1;
         let offset = Offset(state.head);
@@ -118,8 +134,9 @@ impl Log for MemoryLog {
         let mut state = self.state.lock();
         state.forget_the_old(Instant::now(), self.retention);
         let head = self.position(Offset(state.head));
+        let floor = state.clock.front().map_or(head.offset, |(_, before)| *before);
         let Some(log) = state.rooms.get(room) else {
-            return Ok(Page { events: Vec::new(), more: false, trimmed: false, oldest: None, head });
+            return Ok(Page { events: Vec::new(), more: false, trimmed: false, oldest: None, floor, head });
         };
         let (part, more) = match range {
             Range::After { offset, limit } => {
@@ -135,7 +152,7 @@ impl Log for MemoryLog {
         };
         let events = log.events.range(part).cloned().collect();
         let oldest = log.events.front().map(|(offset, _)| *offset);
-        Ok(Page { events, more, trimmed: log.trimmed, oldest, head })
+        Ok(Page { events, more, trimmed: log.trimmed, oldest, floor, head })
     }
 
     async fn subscribe(&self, room: &RoomName) -> Result<(), LogError> {

@@ -16,7 +16,8 @@ use crate::domain::{Epoch, Event, Offset, Position, RoomName};
 
 /// An ordered, recoverable record of what was published, and the feed of what is being published.
 ///
-/// **Order.** Offsets grow by the order in which events are appended, over all rooms. The feed carries the events
+/// **Order.** Offsets grow by the order in which events are appended, over all rooms, and over histories: one that
+/// begins because the last was lost counts from above it. The feed carries the events
 /// of all subscribed rooms in that order; a [`FeedItem::Gap`] stands where it may have missed some.
 ///
 /// **Acknowledged means kept.** [`Log::append`] returns after the event can be read by every node. If it fails,
@@ -88,6 +89,9 @@ pub struct Page {
     pub trimmed: bool,
     /// The oldest offset that the room still has.
     pub oldest: Option<Offset>,
+    /// What was appended to any room up to here may be gone for its age, or is of a lost history. What came after it
+    /// is younger than the retention.
+    pub floor: Offset,
     /// The newest offset of the whole log, all rooms.
     pub head: Position,
 }
@@ -97,10 +101,9 @@ impl Page {
     /// `false` where that cannot be known.
     #[must_use]
     pub fn reaches_back_to(&self, offset: Offset) -> bool {
-        match self.oldest {
-            Some(oldest) => !self.trimmed || oldest <= Offset(offset.0.saturating_add(1)),
-            None => offset >= self.head.offset,
-        }
+        let has_the_next = self.oldest.is_some_and(|oldest| oldest <= Offset(offset.0.saturating_add(1)));
+        let nothing_went = !self.trimmed && offset >= self.floor;
+        offset <= self.head.offset && (has_the_next || nothing_went)
     }
 }
 

@@ -4,16 +4,18 @@
 //! |---|---|
 //! | `{prefix}:log:offset` | the counter: the newest offset |
 //! | `{prefix}:log:epoch` | the epoch, 16 hexadecimal digits |
+//! | `{prefix}:log:clock` | a sorted set: when which offset was the newest, now and then |
 //! | `{prefix}:log:room:{room}` | the room's stream, entry ids `{offset}-0`, one field `e` |
 //! | `{prefix}:log:once:{key}` | the offset that a dedupe key got |
 //!
 //! The channel `{prefix}:room:{room}` carries `E{epoch}{offset}:{event}` for events and `S{event}` for signals.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use deadpool_redis::redis::Script;
+use deadpool_redis::redis::{Script, ScriptInvocation};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use parking_lot::Mutex;
@@ -22,7 +24,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Appended, Dedupe, FeedItem, Log, LogError, Page, Range, Retention, position};
 use crate::bus::{Bus, BusMessage};
-use crate::domain::{Epoch, Event, Offset, RoomName};
+use crate::domain::{Epoch, Event, Offset, Position, RoomName};
 use crate::redis::Commands;
 
 /// The digits of an epoch in a message.
@@ -36,6 +38,8 @@ pub struct RedisLog {
     retention: Retention,
     append: Script,
     read: Script,
+    /// The highest offset that this node has seen. A log that stands below it has lost writes.
+    known: Arc<AtomicU64>,
     feed: mpsc::Sender<BusMessage>,
     receiver: Mutex<Option<mpsc::Receiver<BusMessage>>>,
 }
@@ -57,8 +61,9 @@ impl RedisLog {
             bus,
             prefix: prefix.to_owned(),
             retention,
-            append: Script::new(include_str!("append.lua")),
-            read: Script::new(include_str!("read.lua")),
+            append: Script::new(concat!(include_str!("history.lua"), include_str!("append.lua"))),
+            read: Script::new(concat!(include_str!("history.lua"), include_str!("read.lua"))),
+            known: Arc::default(),
             feed,
             receiver: Mutex::new(Some(receiver)),
         }
@@ -70,6 +75,17 @@ impl RedisLog {
 
     fn key(&self, what: &str) -> String {
         format!("{}:log:{what}", self.prefix)
+    }
+
+    /// What both scripts begin with.
+    fn history(&self, script: &mut ScriptInvocation<'_>) {
+        script.key(self.key("offset")).key(self.key("epoch")).key(self.key("clock"));
+        script.arg(Epoch::random().to_string()).arg(self.known.load(Ordering::Acquire));
+    }
+
+    fn saw(&self, position: Position) -> Position {
+        self.known.fetch_max(position.offset.0, Ordering::AcqRel);
+        position
     }
 }
 
@@ -85,11 +101,9 @@ fn damaged(operation: &'static str) -> LogError {
 impl Log for RedisLog {
     async fn append(&self, room: &RoomName, event: &Event, dedupe: Option<&Dedupe>) -> Result<Appended, LogError> {
         let answer = self.commands.run(&self.append, |script| {
+            self.history(script);
             script
-                .key(self.key("offset"))
-                .key(self.key("epoch"))
                 .key(self.key(&format!("room:{room}")))
-                .arg(Epoch::random().to_string())
                 .arg(event.encode())
                 .arg(self.retention.room_events)
                 .arg(milliseconds(self.retention.room_retention))
@@ -101,7 +115,7 @@ impl Log for RedisLog {
         let (epoch, offset, duplicate): (String, String, u8) =
             answer.await.map_err(|error| LogError::new("append", error))?;
         let position = position(&epoch, &offset).ok_or_else(|| damaged("append"))?;
-        Ok(Appended { position, duplicate: duplicate == 1 })
+        Ok(Appended { position: self.saw(position), duplicate: duplicate == 1 })
     }
 
     async fn read(&self, room: &RoomName, range: Range) -> Result<Page, LogError> {
@@ -111,20 +125,21 @@ impl Log for RedisLog {
                 ("newest", before.map(|offset| offset.to_string()).unwrap_or_default(), limit)
             }
         };
-        // One more than asked for tells whether there are more.
-        let wanted = if limit == 0 { 0 } else { limit.saturating_add(1) };
+        // One more than asked for tells whether there are more. Before the first offset there is nothing, and Redis
+        // would refuse to look.
+        let nothing = limit == 0 || matches!(range, Range::Newest { before: Some(Offset::START), .. });
+        let wanted = if nothing { 0 } else { limit.saturating_add(1) };
         let answer = self.commands.run(&self.read, |script| {
+            self.history(script);
             script
-                .key(self.key("offset"))
-                .key(self.key("epoch"))
                 .key(self.key(&format!("room:{room}")))
                 .arg(direction)
                 .arg(bound)
                 .arg(wanted)
-                .arg(Epoch::random().to_string());
+                .arg(milliseconds(self.retention.room_retention));
         });
         type Entries = Vec<(String, (String, Bytes))>;
-        let (epoch, head, trimmed, oldest, entries): (String, String, u8, String, Entries) =
+        let (epoch, head, floor, trimmed, oldest, entries): (String, String, String, u8, String, Entries) =
             answer.await.map_err(|error| LogError::new("read", error))?;
         let more = if limit == 0 { !oldest.is_empty() } else { entries.len() > limit };
         let readable = |(id, (_, payload)): (String, (String, Bytes))| {
@@ -139,8 +154,9 @@ impl Log for RedisLog {
         if matches!(range, Range::Newest { .. }) {
             events.reverse();
         }
-        let head = position(&epoch, &head).ok_or_else(|| damaged("read"))?;
-        Ok(Page { events, more, trimmed: trimmed == 1, oldest: entry_offset(&oldest), head })
+        let head = self.saw(position(&epoch, &head).ok_or_else(|| damaged("read"))?);
+        let floor = Offset::parse(&floor).ok_or_else(|| damaged("read"))?;
+        Ok(Page { events, more, trimmed: trimmed == 1, oldest: entry_offset(&oldest), floor, head })
     }
 
     async fn subscribe(&self, room: &RoomName) -> Result<(), LogError> {
@@ -164,6 +180,7 @@ impl Log for RedisLog {
             return futures_util::stream::empty().boxed();
         };
         let prefix = format!("{}:room:", self.prefix);
+        let known = self.known.clone();
         let decode = move |message| {
             let item = match message {
                 BusMessage::Gap => Some(FeedItem::Gap),
@@ -171,6 +188,9 @@ impl Log for RedisLog {
                     item(channel.strip_prefix(&prefix).unwrap_or_default(), &payload)
                 }
             };
+            if let Some(FeedItem::Event { position, .. }) = &item {
+                known.fetch_max(position.offset.0, Ordering::AcqRel);
+            }
             if item.is_none() {
                 tracing::error!("skipped a message of the feed that this version cannot read");
             }

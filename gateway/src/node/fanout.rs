@@ -7,8 +7,8 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
 use super::{Node, age_seconds};
-use crate::domain::{Frame, Offset, RoomName};
-use crate::log::{FeedItem, Range};
+use crate::domain::{Event, Frame, Position, RoomName};
+use crate::log::{FeedItem, LogError, Range};
 
 /// Events of one room that are read at a time when a gap is filled.
 const PAGE: usize = 500;
@@ -56,6 +56,9 @@ async fn fill_gap(node: &Node) {
                         node.hub.fan_out(&room, position, &frame, event.except);
                     }
                 }
+                for (room, head) in missed.heads {
+                    node.hub.catch_up(&room, head);
+                }
                 let result = if missed.lost_rooms == 0 { "filled" } else { "lost" };
                 node.metrics.feed_gaps.with(result).increment(1);
                 tracing::info!(events = count, lost_rooms = missed.lost_rooms, "filled a gap of the feed from the log");
@@ -73,54 +76,49 @@ async fn fill_gap(node: &Node) {
     }
 }
 
+#[derive(Default)]
 struct Missed {
-    events: Vec<(RoomName, crate::domain::Position, crate::domain::Event)>,
+    events: Vec<(RoomName, Position, Event)>,
+    /// Where the log stood when each room was read.
+    heads: Vec<(RoomName, Position)>,
     lost_rooms: usize,
 }
 
 /// Reads what every room missed, and sorts it over all rooms: a session's one last offset must cover them all.
-async fn missed(node: &Node) -> Result<Missed, crate::log::LogError> {
-    let rooms = node.hub.positions();
+async fn missed(node: &Node) -> Result<Missed, LogError> {
+    let rooms = node.hub.positions_at_gap();
     let reads = rooms.into_iter().map(|(room, last)| read_room(node, room, last));
     let mut reads = futures_util::stream::iter(reads).buffer_unordered(CONCURRENCY);
-    let mut missed = Missed { events: Vec::new(), lost_rooms: 0 };
+    let mut missed = Missed::default();
     while let Some(read) = reads.next().await {
-        let (events, lost) = read?;
-        missed.events.extend(events);
-        missed.lost_rooms += usize::from(lost);
+        let room = read?;
+        missed.events.extend(room.events);
+        missed.heads.extend(room.heads);
+        missed.lost_rooms += room.lost_rooms;
     }
     missed.events.sort_by_key(|(_, position, _)| position.offset);
     Ok(missed)
 }
 
-type RoomEvents = Vec<(RoomName, crate::domain::Position, crate::domain::Event)>;
-
-async fn read_room(
-    node: &Node,
-    room: RoomName,
-    last: crate::domain::Position,
-) -> Result<(RoomEvents, bool), crate::log::LogError> {
-    let mut events = Vec::new();
+/// Reads what one room missed. Offsets of a new history are above those of the one it replaces, so reading goes on
+/// where the room stood; but what the old one had after that is gone.
+async fn read_room(node: &Node, room: RoomName, last: Position) -> Result<Missed, LogError> {
+    let mut missed = Missed::default();
     let mut after = last.offset;
-    let mut lost = false;
     loop {
         let page = node.log.read(&room, Range::After { offset: after, limit: PAGE }).await?;
-        if page.head.epoch != last.epoch && after == last.offset && events.is_empty() && after != Offset::START {
-            // The history that this room was following is gone. What the new one holds is all news.
-            lost = true;
-            after = Offset::START;
-            continue;
+        if after == last.offset && (page.head.epoch != last.epoch || !page.reaches_back_to(after)) {
+            missed.lost_rooms = 1;
         }
-        // An interruption is far shorter than the retention, so a room without a log had nothing to miss.
-        lost |= after == last.offset && page.oldest.is_some() && !page.reaches_back_to(after);
         let head = page.head;
         if let Some((offset, _)) = page.events.last() {
             after = *offset;
         }
-        let placed = |(offset, event)| (room.clone(), crate::domain::Position { epoch: head.epoch, offset }, event);
-        events.extend(page.events.into_iter().map(placed));
+        let placed = |(offset, event)| (room.clone(), Position { epoch: head.epoch, offset }, event);
+        missed.events.extend(page.events.into_iter().map(placed));
         if !page.more {
-            return Ok((events, lost));
+            missed.heads.push((room, head));
+            return Ok(missed);
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -30,6 +31,8 @@ pub struct Hub {
     linger: Duration,
     metrics: Arc<Metrics>,
     rooms: Mutex<HashMap<RoomName, Arc<Room>>>,
+    /// How many gaps the feed had. Whoever asks where the log stands must ask again if one came meanwhile.
+    gaps: AtomicU64,
     canary_heard: Mutex<Instant>,
 }
 
@@ -60,13 +63,22 @@ struct Members {
 #[derive(Debug)]
 struct Member {
     session: Arc<Session>,
-    /// Frames that wait until the member has got what it missed; `None` once it has.
-    held: Option<Vec<Frame>>,
+    /// Published events up to here are not for it: it had them before it came to this node.
+    from: Offset,
+    /// Frames that wait until the member has got what it missed, events with their offset; `None` once it has.
+    held: Option<Vec<(Option<Offset>, Frame)>>,
 }
 
 impl Hub {
     pub(super) fn new(log: Arc<dyn Log>, linger: Duration, metrics: Arc<Metrics>) -> Self {
-        Self { log, linger, metrics, rooms: Mutex::default(), canary_heard: Mutex::new(Instant::now()) }
+        Self {
+            log,
+            linger,
+            metrics,
+            rooms: Mutex::default(),
+            gaps: AtomicU64::new(0),
+            canary_heard: Mutex::new(Instant::now()),
+        }
     }
 
     pub(super) async fn join(
@@ -102,16 +114,22 @@ impl Hub {
     /// Begins to listen, then asks where the log stands: everything after that will be in the feed.
     async fn listen(&self, name: &RoomName, room: &Room) -> Result<(), LogError> {
         self.log.subscribe(name).await?;
-        match self.log.read(name, Range::Newest { before: None, limit: 0 }).await {
-            Ok(page) => {
-                let mut members = room.members.lock();
-                members.last = Some(page.head);
+        loop {
+            let gaps = self.gaps.load(Ordering::Acquire);
+            let head = match self.log.read(name, Range::Newest { before: None, limit: 0 }).await {
+                Ok(page) => page.head,
+                Err(error) => {
+                    self.log.unsubscribe(name).await;
+                    return Err(error);
+                }
+            };
+            let mut members = room.members.lock();
+            if gaps == self.gaps.load(Ordering::Acquire) {
+                // An event may have overtaken the answer. Nobody was here to hear it, and it must not be heard twice.
+                let overtaken = members.last.filter(|last| last.epoch == head.epoch && last.offset > head.offset);
+                members.last = Some(overtaken.unwrap_or(head));
                 members.empty_since = Some(Instant::now());
-                Ok(())
-            }
-            Err(error) => {
-                self.log.unsubscribe(name).await;
-                Err(error)
+                return Ok(());
             }
         }
     }
@@ -136,12 +154,15 @@ impl Hub {
             members.empty_since = None;
             self.metrics.rooms.increment(1.0);
         }
-        members.sessions.insert(session.id, Member { session: session.clone(), held: hold.then(Vec::new) });
+        members
+            .sessions
+            .insert(session.id, Member { session: session.clone(), from: Offset::START, held: hold.then(Vec::new) });
         (boundary, true)
     }
 
     /// Delivers what lies between `after` and the boundary, then what was held meanwhile. All or nothing: if the
-    /// log no longer has everything, nothing is replayed and the answer says so.
+    /// log no longer has everything, nothing is replayed and the answer says so; if it cannot be asked, the session
+    /// is out of the room again.
     async fn replay(
         &self,
         session: &Arc<Session>,
@@ -150,20 +171,33 @@ impl Hub {
         after: Offset,
         boundary: Position,
     ) -> Result<Joined, LogError> {
-        let missed = self.read_missed(session, name, after, boundary).await;
-        let recovered = matches!(missed, Ok(Some(_)));
-        if let Ok(Some(frames)) = &missed {
-            for frame in frames {
-                self.hand_over(session, frame);
+        let missed = match self.read_missed(session, name, after, boundary).await {
+            Ok(missed) => missed,
+            Err(error) => {
+                if session.forget(name) {
+                    self.leave(session, name);
+                }
+                return Err(error);
             }
+        };
+        let recovered = missed.is_some();
+        for frame in missed.into_iter().flatten() {
+            self.hand_over(session, &frame);
         }
         let mut members = room.members.lock();
         if let Some(member) = members.sessions.get_mut(&session.id) {
-            for frame in member.held.take().unwrap_or_default() {
-                self.hand_over(session, &frame);
+            for (offset, frame) in member.held.take().unwrap_or_default() {
+                // A client that comes from a node which was ahead of this one has some of it already.
+                if !recovered || offset.is_none_or(|offset| offset > after) {
+                    self.hand_over(session, &frame);
+                }
             }
+            member.from = if recovered { after } else { Offset::START };
         }
-        missed.map(|_| Joined { offset: boundary.offset, recovered: Some(recovered) })
+        Ok(Joined {
+            offset: boundary.offset.max(if recovered { after } else { Offset::START }),
+            recovered: Some(recovered),
+        })
     }
 
     async fn read_missed(
@@ -215,38 +249,48 @@ impl Hub {
         let Some(room) = self.rooms.lock().get(name).cloned() else { return };
         let mut members = room.members.lock();
         // Another epoch is another history, which begins anew; in the same one, older is a repetition.
-        if members.last.is_none_or(|last| last.epoch == position.epoch && position.offset <= last.offset) {
+        if members.last.is_some_and(|last| last.epoch == position.epoch && position.offset <= last.offset) {
             return;
         }
         members.last = Some(position);
-        self.deliver(&mut members, frame, except);
+        self.deliver(&mut members, Some(position.offset), frame, except);
     }
 
     /// Hands a signal to the members of its room.
     pub(super) fn fan_out_signal(&self, name: &RoomName, frame: &Frame, except: Option<SessionId>) {
         let Some(room) = self.rooms.lock().get(name).cloned() else { return };
-        self.deliver(&mut room.members.lock(), frame, except);
+        self.deliver(&mut room.members.lock(), None, frame, except);
     }
 
-    fn deliver(&self, members: &mut Members, frame: &Frame, except: Option<SessionId>) {
+    fn deliver(&self, members: &mut Members, offset: Option<Offset>, frame: &Frame, except: Option<SessionId>) {
         let mut delivered = 0;
         for (id, member) in &mut members.sessions {
-            if except == Some(*id) {
+            if except == Some(*id) || offset.is_some_and(|offset| offset <= member.from) {
                 continue;
             }
             match &mut member.held {
                 None => delivered += u64::from(member.session.deliver(frame)),
-                Some(held) if held.len() < MAX_HELD => held.push(frame.clone()),
+                Some(held) if held.len() < MAX_HELD => held.push((offset, frame.clone())),
                 Some(_) => member.session.close(CloseReason::Slow),
             }
         }
         self.metrics.events_delivered.increment(delivered);
     }
 
-    /// The rooms that are listened to, each with the last position that was fanned out.
-    pub(super) fn positions(&self) -> Vec<(RoomName, Position)> {
+    /// Begins to fill a gap: the rooms that are listened to, each with the last position that was fanned out.
+    pub(super) fn positions_at_gap(&self) -> Vec<(RoomName, Position)> {
+        self.gaps.fetch_add(1, Ordering::AcqRel);
         let rooms: Vec<_> = self.rooms.lock().iter().map(|(name, room)| (name.clone(), room.clone())).collect();
         rooms.into_iter().filter_map(|(name, room)| room.members.lock().last.map(|last| (name, last))).collect()
+    }
+
+    /// Moves a room to where the log stands after a gap, so that joins are told a position of the history that is.
+    pub(super) fn catch_up(&self, name: &RoomName, head: Position) {
+        let Some(room) = self.rooms.lock().get(name).cloned() else { return };
+        let mut members = room.members.lock();
+        if members.last.is_some_and(|last| last.epoch != head.epoch || last.offset < head.offset) {
+            members.last = Some(head);
+        }
     }
 
     /// Stops listening to rooms that have had no member for a while, for ever.
