@@ -169,3 +169,61 @@ async fn a_redis_that_is_not_there_is_an_error_and_not_a_wait() {
     assert!(failed.is_err());
     assert!(started.elapsed() < Duration::from_secs(5));
 }
+
+/// Forwards to a server until it is frozen; then what is connected stays so and hears nothing, as behind a firewall
+/// that forgot the connection. New connections work.
+struct Freezer {
+    port: u16,
+    frozen: Arc<tokio::sync::watch::Sender<u64>>,
+}
+
+impl Freezer {
+    async fn before(redis: &Redis) -> Self {
+        let target = redis.url().trim_start_matches("redis://").to_owned();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let frozen = Arc::new(tokio::sync::watch::Sender::new(0));
+        let generation = frozen.clone();
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let mut far = tokio::net::TcpStream::connect(&target).await.unwrap();
+                let mut freezing = generation.subscribe();
+                freezing.mark_unchanged();
+                tokio::spawn(async move {
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                        _ = freezing.changed() => {
+                            // Open on both sides for as long as the test lives, and silent.
+                            std::future::pending::<()>().await;
+                            drop((near, far));
+                        }
+                    }
+                });
+            }
+        });
+        Self { port, frozen }
+    }
+
+    fn freeze(&self) {
+        self.frozen.send_modify(|generation| *generation += 1);
+    }
+}
+
+#[tokio::test]
+async fn half_open_connections_are_noticed_and_replaced() {
+    let redis = Redis::start().await;
+    let freezer = Freezer::before(&redis).await;
+    let settings = support::config(&[("GATEWAY_REDIS__TIMEOUT", "500ms")]).redis;
+    let metrics = Arc::new(Metrics::new());
+    let bus = RedisBus::connect(&format!("redis://127.0.0.1:{}", freezer.port), &settings, metrics).await.unwrap();
+    let (sink, mut messages) = mpsc::channel(1_000);
+    bus.subscribe("a", sink).await.unwrap();
+    for round in 0..2 {
+        freezer.freeze();
+        assert_eq!(next(&mut messages).await, BusMessage::Gap, "round {round}");
+        redis.command(&format!("PUBLISH a {round}")).await;
+        while next(&mut messages).await != message("a", &round.to_string()) {}
+        support::eventually("it publishes again", || async { bus.publish("a", text("own")).await.is_ok() }).await;
+        while next(&mut messages).await != message("a", "own") {}
+    }
+}

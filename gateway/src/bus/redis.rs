@@ -10,9 +10,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use fred::prelude::{Builder, Client, ClientLike, EventInterface, PubsubInterface, ReconnectPolicy};
-use fred::types::{Message, RespVersion, Value};
+use fred::types::{ClientState, Message, RespVersion, Value};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Bus, BusError, Sink, Sinks};
@@ -24,15 +25,17 @@ use crate::metrics::Metrics;
 const BATCH: usize = 512;
 /// Requests that may wait for the listener.
 const REQUESTS: usize = 4096;
-/// How often sinks that were full are told of what they missed, and the connection is asked for a sign of life.
+/// How often sinks that were full are told of what they missed.
 const TICK: Duration = Duration::from_millis(100);
-const PING_EVERY_TICKS: u32 = 20;
+/// How often each connection is asked for a sign of life.
+const WATCH: Duration = Duration::from_secs(1);
 
 /// A bus over one Redis primary.
 pub struct RedisBus {
     publisher: Client,
     requests: mpsc::Sender<Request>,
     _listener: AbortOnDropHandle<()>,
+    _watch: AbortOnDropHandle<()>,
 }
 
 impl std::fmt::Debug for RedisBus {
@@ -64,9 +67,16 @@ impl RedisBus {
         metrics.bus_connected.set(1.0);
         let (requests, incoming) = mpsc::channel(REQUESTS);
         let errors = subscriber.error_rx();
-        let listener =
-            Listener { subscriber, incoming, messages, reconnects, errors, sinks: Sinks::default(), metrics };
-        Ok(Self { publisher, requests, _listener: AbortOnDropHandle::new(tokio::spawn(listener.run())) })
+        let timeout = settings.timeout;
+        let watched = [publisher.clone(), subscriber.clone()];
+        let sinks = Sinks::default();
+        let listener = Listener { subscriber, incoming, messages, reconnects, errors, sinks, timeout, metrics };
+        Ok(Self {
+            publisher,
+            requests,
+            _listener: AbortOnDropHandle::new(tokio::spawn(listener.run())),
+            _watch: AbortOnDropHandle::new(tokio::spawn(watch(watched, timeout))),
+        })
     }
 }
 
@@ -83,8 +93,6 @@ fn client(url: &str, settings: &config::Redis) -> Result<Client, fred::error::Er
     });
     builder.with_connection_config(|connection| {
         connection.connection_timeout = settings.timeout;
-        connection.unresponsive.max_timeout = Some(settings.timeout * 2);
-        connection.unresponsive.interval = settings.timeout / 2;
         // A command in flight when the connection was lost is not sent again: its fate is the caller's to settle.
         connection.max_command_attempts = 1;
         connection.max_command_buffer_len = REQUESTS;
@@ -126,7 +134,29 @@ struct Listener {
     reconnects: broadcast::Receiver<fred::types::config::Server>,
     errors: broadcast::Receiver<(fred::error::Error, Option<fred::types::config::Server>)>,
     sinks: Sinks,
+    timeout: Duration,
     metrics: Arc<Metrics>,
+}
+
+/// Ends connections that no longer answer, for ever. A half-open one would never end by itself, and fred's own check
+/// starts over with every command that is written.
+async fn watch(clients: [Client; 2], timeout: Duration) {
+    let mut tick = tokio::time::interval(WATCH);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        for client in &clients {
+            // One that is connecting has nothing to answer with, and its queue is better left empty.
+            if client.state() == ClientState::Connected && client.ping::<()>(None).await.is_err() {
+                reconnect(client, timeout).await;
+            }
+        }
+    }
+}
+
+/// Ends a connection so that its successor is made. fred waits for that one, which may take as long as an outage.
+async fn reconnect(client: &Client, timeout: Duration) {
+    tokio::time::timeout(timeout, client.force_reconnection()).await.ok();
 }
 
 impl Listener {
@@ -134,20 +164,20 @@ impl Listener {
     /// told before the first message that came after it.
     async fn run(mut self) {
         let mut tick = tokio::time::interval(TICK);
-        let mut ticks = 0_u32;
         // The first connection was made before this task began and needs no healing; fred announces it all the same.
         while self.reconnects.try_recv().is_ok() {}
         loop {
             tokio::select! {
+                // Losses before recoveries: where both wait, the recovery is the later one.
                 biased;
-                reconnected = self.reconnects.recv() => match reconnected {
-                    Ok(_) | Err(RecvError::Lagged(_)) => self.hear_again().await,
-                    Err(RecvError::Closed) => return,
-                },
                 Ok((error, _)) = self.errors.recv() => {
                     self.metrics.bus_connected.set(0.0);
                     tracing::warn!(%error, "the bus lost Redis");
                 }
+                reconnected = self.reconnects.recv() => match reconnected {
+                    Ok(_) | Err(RecvError::Lagged(_)) => self.hear_again().await,
+                    Err(RecvError::Closed) => return,
+                },
                 request = self.incoming.recv() => match request {
                     Some(request) => self.serve(request).await,
                     None => return,
@@ -160,13 +190,7 @@ impl Listener {
                     }
                     Err(RecvError::Closed) => return,
                 },
-                _ = tick.tick() => {
-                    self.sinks.tell_of_misses();
-                    ticks += 1;
-                    if ticks.is_multiple_of(PING_EVERY_TICKS) {
-                        self.ask_for_a_sign_of_life();
-                    }
-                }
+                _ = tick.tick() => self.sinks.tell_of_misses(),
             }
         }
     }
@@ -182,24 +206,22 @@ impl Listener {
         }
     }
 
-    /// A half-open connection never ends by itself: fred's unresponsive check needs a command in flight to notice.
-    fn ask_for_a_sign_of_life(&self) {
-        let subscriber = self.subscriber.clone();
-        tokio::spawn(async move {
-            // A failure shows as a lost connection, which is handled where connections are.
-            subscriber.ping::<()>(None).await.ok();
-        });
+    /// Subscribes, and returns when Redis has done it: fred answers a SUBSCRIBE before it is even written, but a PING
+    /// behind it on the same connection is answered after it.
+    async fn hear(&self, channels: Vec<String>) -> Result<(), fred::error::Error> {
+        self.subscriber.subscribe(channels).await?;
+        self.subscriber.ping::<()>(None).await
     }
 
     async fn hear_again(&mut self) {
         self.metrics.bus_reconnects.increment(1);
         let channels: Vec<String> = self.sinks.by_channel.keys().cloned().collect();
         for batch in channels.chunks(BATCH) {
-            if let Err(error) = self.subscriber.subscribe(batch.to_vec()).await {
+            if let Err(error) = self.hear(batch.to_vec()).await {
                 // The connection is gone once more; its successor announces itself and the work begins anew. If it
                 // is not gone, ending it makes that so.
                 tracing::warn!(%error, "could not subscribe again");
-                self.subscriber.force_reconnection().await.ok();
+                reconnect(&self.subscriber, self.timeout).await;
                 return;
             }
         }
@@ -238,7 +260,7 @@ impl Listener {
             return;
         }
         let channels: Vec<String> = subscribe.iter().map(|(channel, _)| channel.clone()).collect();
-        let result = self.subscriber.subscribe(channels).await;
+        let result = self.hear(channels).await;
         for (channel, done) in subscribe {
             let answer = match &result {
                 Ok(()) => Ok(()),
