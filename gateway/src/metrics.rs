@@ -230,7 +230,7 @@ metrics! {
     bus_connected: Gauge = "gateway_bus_connected";
     /// How often the bus had to connect again.
     bus_reconnects: Counter = "gateway_bus_reconnects_total";
-    /// Messages of the bus that this node could not take and replaced by reading the log again.
+    /// Messages of the bus that this node could not take. Events among them are read from the log again.
     bus_dropped: Counter = "gateway_bus_dropped_total";
     /// From sending the canary to hearing it, through the same way as events, in seconds.
     canary_lag: Histogram = "gateway_canary_lag_seconds";

@@ -68,6 +68,7 @@ pub struct Limits {
     pub history_page: usize,
     pub mailbox_pause_events: usize,
     pub mailbox_events: usize,
+    pub mailbox_bytes: usize,
     pub outbox_packets: usize,
 }
 
@@ -176,6 +177,7 @@ impl Config {
             ("limits.history_page", self.limits.history_page),
             ("limits.mailbox_pause_events", self.limits.mailbox_pause_events),
             ("limits.mailbox_events", self.limits.mailbox_events),
+            ("limits.mailbox_bytes", self.limits.mailbox_bytes),
             ("limits.outbox_packets", self.limits.outbox_packets),
             ("log.room_events", self.log.room_events),
             ("redis.pool_size", self.redis.pool_size),

@@ -22,8 +22,8 @@ pub struct Event {
 }
 
 impl Event {
-    /// The first byte of the encoded form. A node that meets another one counts the record as undecodable
-    /// instead of guessing, which keeps rolling upgrades honest.
+    /// The first byte of the encoded form. A node that meets another one skips the record and logs it instead of
+    /// guessing.
     const FORMAT: u8 = 1;
 
     /// The form for the log and the bus: a format byte, then MessagePack.

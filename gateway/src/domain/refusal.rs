@@ -37,7 +37,7 @@ pub enum Refusal {
     },
     /// The session sent faster than the gateway could work through its queue.
     Overloaded,
-    /// A service behind the gateway is away; nothing was done.
+    /// A service behind the gateway did not answer. Nothing was done, but for a publish whose answer got lost.
     Unavailable,
     /// The node holds as many connections as it may.
     Capacity,
@@ -102,7 +102,7 @@ impl Refusal {
             Self::TooManyRooms { limit } => format!("a session may be in {limit} rooms; leave one first"),
             Self::RateLimited { .. } => "too fast; try again after the wait".into(),
             Self::Overloaded => "events arrive faster than they can be handled; slow down".into(),
-            Self::Unavailable => "the log cannot be reached; nothing was done, try again".into(),
+            Self::Unavailable => "the log cannot be reached; try again".into(),
             Self::Capacity => "this node is full; try again".into(),
             Self::Draining => "this node is leaving; connect again".into(),
             Self::Unauthorized => "unauthorized: a valid token is required in auth.token".into(),
@@ -175,7 +175,7 @@ mod tests {
             ),
             (
                 Refusal::Unavailable,
-                r#"{"code":"unavailable","message":"the log cannot be reached; nothing was done, try again","retryAfterMs":1000}"#,
+                r#"{"code":"unavailable","message":"the log cannot be reached; try again","retryAfterMs":1000}"#,
             ),
             (Refusal::Capacity, r#"{"code":"capacity","message":"this node is full; try again","retryAfterMs":1000}"#),
             (

@@ -121,7 +121,9 @@ impl Node {
     ) -> Result<Offset, Refusal> {
         self.require_membership(session, room)?;
         let started = Instant::now();
-        let dedupe = id.map(|id| Dedupe(format!("{}:{id}", session.author())));
+        // With its length in front, no author and id read like another author and id.
+        let author = session.author();
+        let dedupe = id.map(|id| Dedupe(format!("{}:{author}:{id}", author.len())));
         let appended = self.log.append(room, event, dedupe.as_ref()).await.map_err(|error| self.unavailable(&error))?;
         self.metrics.log_append_duration.record(started.elapsed().as_secs_f64());
         Ok(appended.position.offset)

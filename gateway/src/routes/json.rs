@@ -23,22 +23,24 @@ pub(super) fn depth(text: &str) -> usize {
     deepest
 }
 
-/// Whether every placeholder of a text stands for one of its attachments. An official client that is given another
-/// one ends its connection, so one careless or hostile sender would throw the whole room out.
+/// Whether every placeholder of a text stands for one of its attachments, and no two for the same. An official client
+/// that is given another one ends its connection, so one hostile sender would throw the whole room out; and the same
+/// attachment a thousand times would be sent a thousand times to every receiver.
 pub(super) fn placeholders_fit(text: &str, attachments: usize) -> bool {
     // A placeholder cannot be written without its name, or without an escape that hides its name.
     let has_none = attachments == 0 && !text.contains("_placeholder") && !text.contains("\\u");
-    has_none || serde_json::from_str::<Value>(text).is_ok_and(|value| fits(&value, attachments))
+    has_none || serde_json::from_str::<Value>(text).is_ok_and(|value| fits(&value, &mut vec![false; attachments]))
 }
 
-fn fits(value: &Value, attachments: usize) -> bool {
+fn fits(value: &Value, used: &mut [bool]) -> bool {
     match value {
-        Value::Array(items) => items.iter().all(|item| fits(item, attachments)),
+        Value::Array(items) => items.iter().all(|item| fits(item, used)),
         Value::Object(fields) if fields.get("_placeholder") == Some(&Value::Bool(true)) => {
             let number = fields.get("num").and_then(Value::as_u64);
-            number.is_some_and(|number| usize::try_from(number).is_ok_and(|number| number < attachments))
+            let place = number.and_then(|number| used.get_mut(usize::try_from(number).ok()?));
+            place.is_some_and(|used| !std::mem::replace(used, true))
         }
-        Value::Object(fields) => fields.values().all(|item| fits(item, attachments)),
+        Value::Object(fields) => fields.values().all(|item| fits(item, used)),
         _ => true,
     }
 }
@@ -79,6 +81,8 @@ mod tests {
         let one = r#"["e",{"_placeholder":true,"num":0}]"#;
         assert!(placeholders_fit(one, 1));
         assert!(!placeholders_fit(one, 0));
+        let twice = r#"["e",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}]"#;
+        assert!(!placeholders_fit(twice, 2));
         assert!(!placeholders_fit(r#"["e",{"_placeholder":true,"num":1}]"#, 1));
         assert!(!placeholders_fit(r#"["e",{"_placeholder":true,"num":-1}]"#, 1));
         assert!(!placeholders_fit(r#"["e",{"_placeholder":true}]"#, 1));

@@ -82,6 +82,8 @@ struct Call<'a> {
     route: &'a Route,
     args: Vec<&'a RawValue>,
     attachments: Vec<Bytes>,
+    /// How large an answer may be, in bytes, unless one event alone is larger.
+    answer_bytes: usize,
 }
 
 impl Router {
@@ -135,7 +137,14 @@ impl Router {
         if !route.allows(&session.identity) {
             return Err(Refusal::NotAllowed);
         }
-        let call = Call { node: &self.node, session, route, args, attachments: inbound.attachments };
+        let call = Call {
+            node: &self.node,
+            session,
+            route,
+            args,
+            attachments: inbound.attachments,
+            answer_bytes: self.message_bytes,
+        };
         match route.action {
             Action::Join => actions::join(call).await,
             Action::Leave => actions::leave(&call),

@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use serde::Deserialize;
 use socketioxide::extract::TryData;
@@ -26,6 +26,33 @@ pub(super) struct Handshake {
     pub(super) io: Option<Arc<IoControl>>,
     /// How often a session was asked for.
     pub(super) connects: AtomicU32,
+    /// Counts the connection as long as the engine holds its request, which is as long as it lives.
+    pub(super) _place: Place,
+}
+
+/// The connections of this node from their handshake on, with a session or not yet.
+#[derive(Debug, Default)]
+pub(super) struct Connections(Arc<AtomicUsize>);
+
+impl Connections {
+    pub(super) fn count(&self) -> usize {
+        self.0.load(Ordering::Acquire)
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.0.fetch_add(1, Ordering::AcqRel);
+        Place(self.0.clone())
+    }
+}
+
+/// One connection among them.
+#[derive(Debug)]
+pub(super) struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// The `auth` object of a Socket.IO CONNECT, as far as the gateway reads it.

@@ -43,6 +43,10 @@ impl SocketServer {
         }
         drop(sessions);
         while self.sessions() > 0 && Instant::now() < deadline {
+            // Handshakes that were let in before may have become sessions since.
+            for session in self.edge.sessions.lock().values() {
+                session.close(CloseReason::Draining);
+            }
             tokio::time::sleep(POLL).await;
         }
         self.sessions()

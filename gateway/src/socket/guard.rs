@@ -33,6 +33,7 @@ pub(super) struct IoControl {
     mode: AtomicU8,
     paused: AtomicBool,
     stalled: AtomicBool,
+    gone: AtomicBool,
     reader: AtomicWaker,
     writer: AtomicWaker,
 }
@@ -65,6 +66,12 @@ impl IoControl {
         if self.paused.swap(false, Ordering::AcqRel) {
             self.reader.wake();
         }
+    }
+
+    /// Whether the stream is no more.
+    #[must_use]
+    pub(super) fn gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
     }
 
     /// Whether it ended because the client did not read.
@@ -127,6 +134,12 @@ impl<T> GuardedIo<T> {
         } else {
             Ok(())
         }
+    }
+}
+
+impl<T> Drop for GuardedIo<T> {
+    fn drop(&mut self) {
+        self.control.gone.store(true, Ordering::Release);
     }
 }
 

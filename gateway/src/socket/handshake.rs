@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use axum::body::Body;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_KEY};
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use socketioxide::socket::Sid;
 use tower::Service;
@@ -75,9 +75,20 @@ impl SocketServer {
         let mut request = slim(request);
         if is_handshake {
             let io = query.websocket.then(|| peer.io.clone());
-            request.extensions_mut().insert(Arc::new(Handshake { io, connects: AtomicU32::new(0) }));
+            let place = self.edge.connections.place();
+            request.extensions_mut().insert(Arc::new(Handshake { io, connects: AtomicU32::new(0), _place: place }));
         }
-        let response = self.service.call(request).await?;
+        // A body that never comes would hold its connection for ever. A poll may wait: it holds its own only.
+        let is_upload = request.method() == Method::POST;
+        let answer = self.service.call(request);
+        let response = if is_upload {
+            match tokio::time::timeout(self.edge.settings.socket.header_timeout, answer).await {
+                Ok(response) => response?,
+                Err(_) => return Ok(too_slow()),
+            }
+        } else {
+            answer.await?
+        };
         if is_handshake {
             let result = if response.status().is_client_error() { "bad_request" } else { "ok" };
             self.edge.metrics.handshakes.with(result).increment(1);
@@ -106,7 +117,7 @@ impl Edge {
             return Err(Refusal::Draining);
         }
         let limit = self.settings.limits.connections;
-        if limit > 0 && self.sessions.lock().len() >= limit {
+        if limit > 0 && self.connections.count() >= limit {
             return Err(Refusal::Capacity);
         }
         let client = address::of_client(peer.address.ip(), headers, &self.settings.trusted_proxies);
@@ -115,6 +126,13 @@ impl Edge {
         self.metrics.rate_limit_decisions.with("address_handshakes", decision).increment(1);
         allowed
     }
+}
+
+/// The answer to a request whose body did not come in time.
+fn too_slow() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
+    response
 }
 
 /// A refusal as an HTTP response, in the form of an ack.

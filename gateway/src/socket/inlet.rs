@@ -37,7 +37,8 @@ pub(super) struct Mailbox {
     link: Arc<Link>,
     queue: Mutex<Queue>,
     pause_at: usize,
-    limit: usize,
+    max_events: usize,
+    max_bytes: usize,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
 }
@@ -45,6 +46,7 @@ pub(super) struct Mailbox {
 #[derive(Default)]
 struct Queue {
     events: VecDeque<Pending>,
+    bytes: usize,
     worked_on: bool,
     paused: bool,
 }
@@ -96,7 +98,8 @@ impl Mailbox {
             link,
             queue: Mutex::default(),
             pause_at: limits.mailbox_pause_events,
-            limit: limits.mailbox_events,
+            max_events: limits.mailbox_events,
+            max_bytes: limits.mailbox_bytes,
             metrics,
             tasks,
         })
@@ -108,9 +111,11 @@ impl Mailbox {
         self.metrics.rate_limit_decisions.with("session_events", decision).increment(1);
         allowed?;
         let mut queue = self.queue.lock();
-        if queue.events.len() >= self.limit {
+        let bytes = queue.bytes + inbound.size();
+        if queue.events.len() >= self.max_events || (bytes > self.max_bytes && !queue.events.is_empty()) {
             return Err(Refusal::Overloaded);
         }
+        queue.bytes = bytes;
         let asker = Asker { socket: asker.socket.clone(), ack: asker.ack };
         queue.events.push_back(Pending { inbound, asker });
         if queue.events.len() >= self.pause_at && !queue.paused {
@@ -137,6 +142,7 @@ impl Mailbox {
     fn next(&self) -> Option<Pending> {
         let mut queue = self.queue.lock();
         let next = queue.events.pop_front();
+        queue.bytes -= next.as_ref().map_or(0, |pending| pending.inbound.size());
         if queue.paused && queue.events.len() <= self.pause_at / 2 {
             queue.paused = false;
             self.link.pause(false);

@@ -48,23 +48,27 @@ impl Link {
     /// Ends the connection after what is queued for the client was written. The first reason given counts.
     pub(super) fn close_softly(&self, reason: &'static str) {
         match self.note(reason) {
-            Some(io) => io.close_softly(),
-            None => self.links.close_polling(self.sid, POLLING_GRACE),
+            (_, Some(io)) => io.close_softly(),
+            (true, None) => self.links.close_polling(self.sid, POLLING_GRACE),
+            (false, None) => {}
         }
     }
 
     /// Ends the connection at once.
     pub(super) fn kill(&self, reason: &'static str) {
         match self.note(reason) {
-            Some(io) => io.kill(),
-            None => self.links.close_polling(self.sid, Duration::ZERO),
+            (_, Some(io)) => io.kill(),
+            (true, None) => self.links.close_polling(self.sid, Duration::ZERO),
+            (false, None) => {}
         }
     }
 
-    fn note(&self, reason: &'static str) -> Option<Arc<IoControl>> {
+    /// Notes why; returns whether this is the first time, and the stream to end.
+    fn note(&self, reason: &'static str) -> (bool, Option<Arc<IoControl>>) {
         let mut state = self.state.lock();
+        let is_first = state.reason.is_none();
         state.reason.get_or_insert(reason);
-        state.io.clone()
+        (is_first, state.io.clone())
     }
 
     /// Stops or starts reading from the client. Without effect on polling, whose requests carry little.
@@ -96,6 +100,10 @@ impl Link {
 
     fn upgrade(&self, io: Arc<IoControl>, metrics: &Metrics) {
         let mut state = self.state.lock();
+        // The engine takes the first upgrade and refuses others; those must not take the handle of the stream away.
+        if state.io.as_ref().is_some_and(|current| !current.gone()) {
+            return;
+        }
         if state.counted == Some(POLLING) {
             state.counted = Some(WEBSOCKET);
             metrics.connections.with(POLLING).decrement(1.0);
@@ -162,7 +170,9 @@ impl Links {
         let link = {
             let mut by_sid = self.by_sid.lock();
             let entry = by_sid.entry(sid).or_default();
-            entry.io = Arc::downgrade(io);
+            if entry.io.upgrade().is_none_or(|current| current.gone()) {
+                entry.io = Arc::downgrade(io);
+            }
             entry.link.upgrade()
         };
         if let Some(link) = link {

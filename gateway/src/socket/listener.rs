@@ -18,6 +18,9 @@ use super::handshake::Peer;
 /// File descriptors that are left for everything but client connections.
 const RESERVED_FILES: usize = 256;
 
+/// The largest request head. Cookies and tokens of browsers fit; hyper's own limit is 400 KB for each connection.
+const MAX_HEADER_BYTES: usize = 16 * 1024;
+
 /// Serves clients until told to stop: Socket.IO under its path, `web` everywhere else. Connections that are open then
 /// go on; ending them is [`SocketServer::drain`]'s part.
 pub async fn serve(
@@ -70,6 +73,7 @@ pub async fn serve(
             http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(header_timeout)
+                .max_buf_size(MAX_HEADER_BYTES)
                 .serve_connection(TokioIo::new(io), service)
                 .with_upgrades()
                 .await

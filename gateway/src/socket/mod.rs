@@ -30,7 +30,7 @@ use socketioxide::{ParserConfig, SocketIo};
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use self::connect::{Auth, Incoming};
+use self::connect::{Auth, Connections, Incoming};
 use self::control::Adapter;
 use self::link::Links;
 use crate::auth::Tokens;
@@ -53,6 +53,7 @@ pub struct Edge {
     tokens: Tokens,
     addresses: AddressLimiter,
     links: Arc<Links>,
+    connections: Connections,
     /// Every session of this node that has a connection.
     sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
     draining: AtomicBool,
@@ -99,6 +100,7 @@ impl SocketServer {
             tokens: Tokens::new(&config.auth),
             addresses: AddressLimiter::new(&config.limits),
             links: links.clone(),
+            connections: Connections::default(),
             sessions: Mutex::default(),
             draining: AtomicBool::new(false),
             metrics,

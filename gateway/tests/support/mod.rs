@@ -47,11 +47,12 @@ pub async fn node(changes: &[(&str, &str)]) -> Gateway {
     Gateway::start(config(&changes), 20_000).await.unwrap()
 }
 
-/// The value of one series, labels included, as the exposition writes it; 0 if it is not there.
+/// The value of one series, labels included, as the exposition writes it.
 pub fn metric(gateway: &Gateway, series: &str) -> f64 {
     let text = gateway.metrics.render();
     let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
-    line.and_then(|line| line.rsplit(' ').next()).map_or(0.0, |value| value.parse().unwrap())
+    let line = line.unwrap_or_else(|| panic!("there is no {series}"));
+    line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
 /// Fetches a path from an address; returns status and body.

@@ -50,11 +50,31 @@ pub(in crate::routes) async fn history(call: Call<'_>) -> Result<Answer, Refusal
         (None, before) => Range::Newest { before, limit },
     };
     let page = call.node.history(call.session, &room, range).await?;
+    let (events, cut) = fitting(page.events, call.answer_bytes, matches!(range, Range::Newest { .. }));
     let mut attachments = Vec::new();
-    let events = page.events.into_iter().filter_map(|(offset, event)| entry(offset, event, &mut attachments)).collect();
-    let mut answer = Answer::new(&History { ok: true, events, more: page.more });
+    let events = events.into_iter().filter_map(|(offset, event)| entry(offset, event, &mut attachments)).collect();
+    let mut answer = Answer::new(&History { ok: true, events, more: page.more || cut });
     answer.attachments = attachments;
     Ok(answer)
+}
+
+/// As many events as fit, at least one, from the end that reading began at; and whether any did not.
+fn fitting(mut events: Vec<(Offset, Event)>, bytes: usize, from_newest: bool) -> (Vec<(Offset, Event)>, bool) {
+    if from_newest {
+        events.reverse();
+    }
+    let mut used = 0;
+    let fits = |(index, (_, event)): &(usize, &(Offset, Event))| {
+        used += event.size();
+        used <= bytes || *index == 0
+    };
+    let count = events.iter().enumerate().take_while(fits).count();
+    let cut = count < events.len();
+    events.truncate(count);
+    if from_newest {
+        events.reverse();
+    }
+    (events, cut)
 }
 
 /// An entry of the answer; its attachments go behind those of the entries before it.
