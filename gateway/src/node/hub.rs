@@ -13,7 +13,7 @@ use indexmap::IndexMap;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{CloseReason, Joined, Session};
+use super::{CloseReason, Joined, Session, Undelivered};
 use crate::domain::{Frame, Offset, Position, RoomName, SessionId};
 use crate::log::{Log, LogError, Range};
 use crate::metrics::Metrics;
@@ -21,6 +21,9 @@ use crate::metrics::Metrics;
 /// Events that may arrive for a member while its missed ones are still being read. A member that would need more
 /// is closed and comes back.
 const MAX_HELD: usize = 4096;
+/// How long a replay waits for a client whose queue is full, and how often it looks.
+const REPLAY_PATIENCE: Duration = Duration::from_secs(10);
+const REPLAY_PAUSE: Duration = Duration::from_millis(10);
 /// Events that are read at a time for a member that joins with an offset.
 const REPLAY_PAGE: usize = 500;
 
@@ -181,23 +184,19 @@ impl Hub {
             }
         };
         let recovered = missed.is_some();
+        // A client that comes from a node which was ahead of this one has some of what was held already.
+        let from = if recovered { after } else { Offset::START };
         for frame in missed.into_iter().flatten() {
-            self.hand_over(session, &frame);
+            self.hand_over(session, &frame).await;
         }
-        let mut members = room.members.lock();
-        if let Some(member) = members.sessions.get_mut(&session.id) {
-            for (offset, frame) in member.held.take().unwrap_or_default() {
-                // A client that comes from a node which was ahead of this one has some of it already.
-                if !recovered || offset.is_none_or(|offset| offset > after) {
-                    self.hand_over(session, &frame);
+        while let Some(held) = take_held(room, session.id, from) {
+            for (offset, frame) in held {
+                if offset.is_none_or(|offset| offset > from) {
+                    self.hand_over(session, &frame).await;
                 }
             }
-            member.from = if recovered { after } else { Offset::START };
         }
-        Ok(Joined {
-            offset: boundary.offset.max(if recovered { after } else { Offset::START }),
-            recovered: Some(recovered),
-        })
+        Ok(Joined { offset: boundary.offset.max(from), recovered: Some(recovered) })
     }
 
     async fn read_missed(
@@ -228,10 +227,16 @@ impl Hub {
         }
     }
 
-    fn hand_over(&self, session: &Session, frame: &Frame) {
-        if session.deliver(frame) {
-            self.metrics.events_delivered.increment(1);
+    /// Hands a frame of a replay over. Replays come faster than any client reads, so a full queue is waited for.
+    async fn hand_over(&self, session: &Session, frame: &Frame) {
+        let deadline = Instant::now() + REPLAY_PATIENCE;
+        while session.try_deliver(frame) == Err(Undelivered::Full) {
+            if Instant::now() >= deadline {
+                return session.close(CloseReason::Slow);
+            }
+            tokio::time::sleep(REPLAY_PAUSE).await;
         }
+        self.metrics.events_delivered.increment(1);
     }
 
     pub(super) fn leave(&self, session: &Session, name: &RoomName) {
@@ -325,4 +330,16 @@ impl Hub {
     pub(super) fn canary_heard(&self) -> Instant {
         *self.canary_heard.lock()
     }
+}
+
+/// What is held for a member. When there is nothing left the member hears live from then on, after `from`.
+fn take_held(room: &Room, member: SessionId, from: Offset) -> Option<Vec<(Option<Offset>, Frame)>> {
+    let mut members = room.members.lock();
+    let member = members.sessions.get_mut(&member)?;
+    let held = member.held.as_mut().filter(|held| !held.is_empty()).map(std::mem::take);
+    if held.is_none() {
+        member.held = None;
+        member.from = from;
+    }
+    held
 }

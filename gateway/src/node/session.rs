@@ -90,10 +90,15 @@ impl Session {
         self.membership.lock().rooms.len()
     }
 
+    /// Hands a frame to the client if its queue has room.
+    pub(super) fn try_deliver(&self, frame: &Frame) -> Result<(), Undelivered> {
+        self.outlet.deliver(frame)
+    }
+
     /// Hands a frame to the client; false if it will not get it. One that does not keep up is closed: a hole would
     /// never be noticed.
     pub fn deliver(&self, frame: &Frame) -> bool {
-        let delivered = self.outlet.deliver(frame);
+        let delivered = self.try_deliver(frame);
         if delivered == Err(Undelivered::Full) {
             self.outlet.close(CloseReason::Slow);
         }

@@ -63,8 +63,12 @@ impl Commands {
     ) -> Result<T, CommandError> {
         let mut invocation = script.prepare_invoke();
         prepare(&mut invocation);
-        let mut connection = self.connection().await?;
-        let answer = tokio::time::timeout(self.timeout, invocation.invoke_async(&mut connection)).await;
-        Ok(answer.map_err(|_| CommandError::Timeout(self.timeout))??)
+        // One limit for finding a connection that works and for the answer: after an outage many are dead, and each is
+        // found out only by trying it.
+        let answer = async {
+            let mut connection = self.connection().await?;
+            Ok(invocation.invoke_async(&mut connection).await?)
+        };
+        tokio::time::timeout(self.timeout, answer).await.unwrap_or(Err(CommandError::Timeout(self.timeout)))
     }
 }
