@@ -241,3 +241,21 @@ async fn without_an_admin_token_there_are_no_session_controls() {
     assert_eq!(http("GET", node.admin_address, "/users/alice/sockets", "Authorization: Bearer \r\n").await.0, 404);
     assert_eq!(http("DELETE", node.admin_address, "/users/alice/sockets", "").await.0, 404);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_whose_log_is_damaged_does_not_silence_the_node() {
+    let redis = Redis::start().await;
+    let nodes = cluster(&redis, 2, &[]).await;
+    let (mut one, mut two) = (Client::connect(nodes[0].address).await, Client::connect(nodes[1].address).await);
+    for room in ["damaged", "r"] {
+        one.join(room).await;
+        two.join(room).await;
+    }
+    redis.command("SET gateway:log:room:damaged nonsense").await;
+    redis.command("CLIENT KILL TYPE pubsub").await;
+    one.publish("r", json!("heard")).await;
+    assert_eq!(two.message().await.0, "heard");
+    assert_eq!(metric(&nodes[1], "gateway_feed_gaps_total{result=\"lost\"}"), 1.0);
+    let ack = one.ask("publish", json!({ "room": "damaged", "data": 1 })).await;
+    assert_eq!(ack["error"]["code"], "unavailable", "{ack}");
+}

@@ -10,12 +10,15 @@ use super::{Node, age_seconds};
 use crate::domain::{Event, Frame, Position, RoomName};
 use crate::log::{FeedItem, LogError, Range};
 
-/// Events of one room that are read at a time when a gap is filled.
-const PAGE: usize = 500;
+/// Events of one room that are read at a time when a gap is filled: at the largest, a few megabytes.
+const PAGE: usize = 100;
 /// How long to wait before a gap is tried again that could not be filled because the log is away.
 const RETRY: Duration = Duration::from_millis(250);
+/// After how many tries a room that cannot be read is given up for lost, if others can: one damaged key must not
+/// silence the node.
+const TRIES: u32 = 20;
 /// Rooms that are read at the same time when a gap is filled.
-const CONCURRENCY: usize = 32;
+const CONCURRENCY: usize = 16;
 
 /// One task for the whole feed: its order is the order that every session sees, across all its rooms.
 pub(super) async fn run(mut feed: BoxStream<'static, FeedItem>, node: Arc<Node>, canary: RoomName) {
@@ -46,34 +49,31 @@ pub(super) async fn run(mut feed: BoxStream<'static, FeedItem>, node: Arc<Node>,
 /// Delivers what the rooms of this node missed, from the log, before anything newer. Nothing else is fanned out
 /// meanwhile, so the order stays whole.
 async fn fill_gap(node: &Node) {
-    let mut failures = 0_u32;
-    loop {
-        match missed(node).await {
-            Ok(missed) => {
-                let count = missed.events.len();
-                for (room, position, event) in missed.events {
-                    if let Some(frame) = Frame::published(&event, position.offset) {
-                        node.hub.fan_out(&room, position, &frame, event.except);
-                    }
-                }
-                for (room, head) in missed.heads {
-                    node.hub.catch_up(&room, head);
-                }
-                let result = if missed.lost_rooms == 0 { "filled" } else { "lost" };
-                node.metrics.feed_gaps.with(result).increment(1);
-                tracing::info!(events = count, lost_rooms = missed.lost_rooms, "filled a gap of the feed from the log");
-                return;
-            }
-            Err(error) => {
-                node.metrics.log_errors.with(error.operation).increment(1);
-                if failures == 0 {
-                    tracing::warn!(%error, "a gap of the feed waits for the log");
-                }
-                failures += 1;
-                tokio::time::sleep(RETRY).await;
-            }
+    let mut tries = 1;
+    let missed = loop {
+        let missed = missed(node).await;
+        let Some(error) = &missed.failure else { break missed };
+        node.metrics.log_errors.with(error.operation).increment(1);
+        if tries == 1 {
+            tracing::warn!(%error, "a gap of the feed waits for the log");
+        }
+        if tries >= TRIES && !missed.heads.is_empty() {
+            break missed;
+        }
+        tries += 1;
+        tokio::time::sleep(RETRY).await;
+    };
+    let (events, lost_rooms) = (missed.events.len(), missed.lost_rooms);
+    for (room, position, event) in missed.events {
+        if let Some(frame) = Frame::published(&event, position.offset) {
+            node.hub.fan_out(&room, position, &frame, event.except);
         }
     }
+    for (room, head) in missed.heads {
+        node.hub.catch_up(&room, head);
+    }
+    node.metrics.feed_gaps.with(if lost_rooms == 0 { "filled" } else { "lost" }).increment(1);
+    tracing::info!(events, lost_rooms, "filled a gap of the feed from the log");
 }
 
 #[derive(Default)]
@@ -81,23 +81,33 @@ struct Missed {
     events: Vec<(RoomName, Position, Event)>,
     /// Where the log stood when each room was read.
     heads: Vec<(RoomName, Position)>,
+    /// Rooms of which events are gone, or could not be read.
     lost_rooms: usize,
+    /// Why some room could not be read.
+    failure: Option<LogError>,
 }
 
 /// Reads what every room missed, and sorts it over all rooms: a session's one last offset must cover them all.
-async fn missed(node: &Node) -> Result<Missed, LogError> {
+async fn missed(node: &Node) -> Missed {
     let rooms = node.hub.positions_at_gap();
     let reads = rooms.into_iter().map(|(room, last)| read_room(node, room, last));
     let mut reads = futures_util::stream::iter(reads).buffer_unordered(CONCURRENCY);
     let mut missed = Missed::default();
     while let Some(read) = reads.next().await {
-        let room = read?;
-        missed.events.extend(room.events);
-        missed.heads.extend(room.heads);
-        missed.lost_rooms += room.lost_rooms;
+        match read {
+            Ok(room) => {
+                missed.events.extend(room.events);
+                missed.heads.extend(room.heads);
+                missed.lost_rooms += room.lost_rooms;
+            }
+            Err(error) => {
+                missed.lost_rooms += 1;
+                missed.failure = Some(error);
+            }
+        }
     }
     missed.events.sort_by_key(|(_, position, _)| position.offset);
-    Ok(missed)
+    missed
 }
 
 /// Reads what one room missed. Offsets of a new history are above those of the one it replaces, so reading goes on
