@@ -312,94 +312,6 @@ async fn a_client_that_stops_reading_is_closed_and_the_others_hear_everything() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_does_not_fetch_its_queue_is_closed_when_it_is_full() {
-    let node = node(&[("GATEWAY_LIMITS__OUTBOX_PACKETS", "32")]).await;
-    let mut speaker = Client::connect(node.address).await;
-    speaker.join("r").await;
-    let polling = Polling::open(node.address).await;
-    polling.say(&format!("420{}", json!(["join", { "room": "r" }]))).await;
-    eventually("it has joined", || async { metric(&node, "gateway_events_received_total{action=\"join\"}") == 2.0 })
-        .await;
-    for number in 0..100 {
-        speaker.publish("r", json!(number)).await;
-        speaker.message().await;
-    }
-    eventually("it is gone", || async { node.sessions() == 1 }).await;
-    assert_eq!(metric(&node, "gateway_connections_closed_total{transport=\"polling\",reason=\"slow\"}"), 1.0);
-    assert_eq!(polling.fetch().await.0, 400, "its client sees a broken transport and comes back");
-}
-
-/// A long-polling session by hand.
-struct Polling {
-    address: std::net::SocketAddr,
-    path: String,
-}
-
-impl Polling {
-    async fn open(address: std::net::SocketAddr) -> Self {
-        let (status, body) = http("GET", address, "/socket.io/?EIO=4&transport=polling", "").await;
-        assert_eq!(status, 200, "{body}");
-        let open: Value = serde_json::from_str(&body[1..]).unwrap();
-        let path = format!("/socket.io/?EIO=4&transport=polling&sid={}", open["sid"].as_str().unwrap());
-        let polling = Self { address, path };
-        polling.say("40").await;
-        // The first ping may come first.
-        while !polling.fetch().await.1.contains("40{") {}
-        polling
-    }
-
-    async fn fetch(&self) -> (u16, String) {
-        http("GET", self.address, &self.path, "").await
-    }
-
-    async fn say(&self, packet: &str) {
-        let body = format!("Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{packet}", packet.len());
-        assert_eq!(http("POST", self.address, &self.path, &body).await, (200, "ok".into()));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_drained_node_closes_transports_and_never_says_disconnect() {
-    let node = node(&[("GATEWAY_DRAIN__CONNECTIONS_PER_SECOND", "100"), ("GATEWAY_DRAIN__TIMEOUT", "10s")]).await;
-    let mut clients = Vec::new();
-    for _ in 0..30 {
-        let mut client = Client::connect(node.address).await;
-        client.join("r").await;
-        clients.push(client);
-    }
-    let polling = Polling::open(node.address).await;
-    let fetched = tokio::spawn(async move {
-        loop {
-            let (status, body) = polling.fetch().await;
-            if status != 200 {
-                return status;
-            }
-            assert!(!body.contains("41"), "{body}");
-        }
-    });
-    let (address, metrics) = (node.address, node.metrics.clone());
-    let started = tokio::time::Instant::now();
-    let stopping = tokio::spawn(node.stop());
-    for client in &mut clients {
-        while let Some(text) = client.text().await {
-            assert!(!text.starts_with("41"), "a DISCONNECT would keep the client away");
-        }
-    }
-    assert_eq!(fetched.await.unwrap(), 400);
-    assert_eq!(stopping.await.unwrap(), 0, "nobody had to be cut off");
-    assert!(started.elapsed() >= Duration::from_millis(200), "at a pace");
-    assert!(started.elapsed() < Duration::from_secs(5));
-    let text = metrics.render();
-    assert!(text.contains("gateway_draining 1"));
-    assert!(
-        text.contains("gateway_connections_closed_total{transport=\"websocket\",reason=\"draining\"} 30"),
-        "{text}"
-    );
-    assert!(text.contains("gateway_connections_closed_total{transport=\"polling\",reason=\"draining\"} 1"), "{text}");
-    assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_busy_session_is_read_no_faster_than_it_is_handled_and_nothing_is_refused() {
     let node = node(&[("GATEWAY_LIMITS__MAILBOX_PAUSE_EVENTS", "4"), ("GATEWAY_LIMITS__MAILBOX_EVENTS", "512")]).await;
     let mut client = Client::connect(node.address).await;
@@ -422,39 +334,6 @@ async fn a_busy_session_is_read_no_faster_than_it_is_handled_and_nothing_is_refu
     };
     tokio::join!(writing, reading);
     assert_eq!(metric(&node, "gateway_refusals_total{code=\"overloaded\"}"), 0.0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_never_comes_ends_its_request() {
-    let node = node(&[("GATEWAY_SOCKET__HEADER_TIMEOUT", "300ms")]).await;
-    let polling = Polling::open(node.address).await;
-    let mut stream = TcpStream::connect(node.address).await.unwrap();
-    let head = format!("POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n", polling.path);
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    let ended = tokio::time::timeout(support::PATIENCE, stream.read_to_string(&mut answer)).await;
-    assert!(ended.is_ok() && answer.starts_with("HTTP/1.1 408"), "{answer}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn only_the_first_upgrade_of_a_session_is_its_stream() {
-    let node = node(&[("GATEWAY_DRAIN__TIMEOUT", "10s")]).await;
-    let polling = Polling::open(node.address).await;
-    let url = format!("ws://{}{}", node.address, polling.path.replace("transport=polling", "transport=websocket"));
-    let (mut first, _) = tokio_tungstenite::connect_async(&url).await.unwrap();
-    for packet in ["2probe", "5"] {
-        futures_util::SinkExt::send(&mut first, tokio_tungstenite::tungstenite::Message::text(packet)).await.unwrap();
-    }
-    let upgraded = || async { metric(&node, "gateway_connections{transport=\"websocket\"}") == 1.0 };
-    eventually("it counts as a websocket", upgraded).await;
-    if let Ok((mut second, _)) = tokio_tungstenite::connect_async(&url).await {
-        while let Some(Ok(_)) = futures_util::StreamExt::next(&mut second).await {}
-    }
-    let started = tokio::time::Instant::now();
-    let stopping = tokio::spawn(node.stop());
-    while let Some(Ok(_)) = futures_util::StreamExt::next(&mut first).await {}
-    assert_eq!(stopping.await.unwrap(), 0, "the drain ended the real stream");
-    assert!(started.elapsed() < Duration::from_secs(5));
 }
 
 #[tokio::test(flavor = "multi_thread")]
