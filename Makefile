@@ -6,7 +6,7 @@ CLIENTS := gateway/tests/clients
 .PHONY: help run cluster test tools build test-rust test-clients test-python test-load test-deploy check fmt audit bench
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s $$'\t'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-14s%s\n", $$1, $$2 }'
 
 run: ## one node without Redis on http://127.0.0.1:3000
 	cargo run --release --locked --package gateway

@@ -15,36 +15,36 @@ use tokio::net::{TcpSocket, TcpStream};
 #[tokio::test(flavor = "multi_thread")]
 async fn events_of_a_session_are_handled_in_order_however_fast_they_come() {
     let node = node(&[]).await;
+    assert!(numbered_events(&node, 5_000).await.into_iter().eq(0..5_000));
+}
+
+/// What a session hears that publishes numbered events without waiting for anything, while it reads.
+async fn numbered_events(node: &gateway::app::Gateway, count: u64) -> Vec<u64> {
     let mut client = Client::connect(node.address).await;
     client.join("r").await;
-    let sending = async {
-        let (mut sink, stream) = futures_util::StreamExt::split(client.socket);
-        let writing = async {
-            for number in 0..5_000 {
-                let packet = format!("42{}", json!(["publish", { "room": "r", "data": number }]));
-                futures_util::SinkExt::send(&mut sink, tokio_tungstenite::tungstenite::Message::text(packet))
-                    .await
-                    .unwrap();
-            }
-            sink
-        };
-        let reading = async {
-            let mut heard = Vec::new();
-            let mut stream = stream;
-            while heard.len() < 5_000 {
-                let message = futures_util::StreamExt::next(&mut stream).await.unwrap().unwrap();
-                if let Some(event) = message.to_text().unwrap().strip_prefix("42") {
-                    let event: Value = serde_json::from_str(event).unwrap();
-                    assert_eq!(event[0], "message", "nothing is refused: {event}");
-                    heard.push(event[1]["data"].as_u64().unwrap());
-                }
-            }
-            heard
-        };
-        tokio::join!(writing, reading).1
+    let (mut sink, mut stream) = futures_util::StreamExt::split(client.socket);
+    let writing = async {
+        for number in 0..count {
+            let packet = format!("42{}", json!(["publish", { "room": "r", "data": number }]));
+            futures_util::SinkExt::send(&mut sink, tokio_tungstenite::tungstenite::Message::text(packet))
+                .await
+                .unwrap();
+        }
     };
-    let heard = tokio::time::timeout(support::PATIENCE * 3, sending).await.unwrap();
-    assert!(heard.into_iter().eq(0..5_000));
+    let reading = async {
+        let mut heard = Vec::new();
+        while (heard.len() as u64) < count {
+            let message = futures_util::StreamExt::next(&mut stream).await.unwrap().unwrap();
+            if let Some(event) = message.to_text().unwrap().strip_prefix("42") {
+                let event: Value = serde_json::from_str(event).unwrap();
+                assert_eq!(event[0], "message", "nothing is refused: {event}");
+                heard.push(event[1]["data"].as_u64().unwrap());
+            }
+        }
+        heard
+    };
+    let both = async { tokio::join!(writing, reading).1 };
+    tokio::time::timeout(support::PATIENCE * 3, both).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -314,25 +314,7 @@ async fn a_client_that_stops_reading_is_closed_and_the_others_hear_everything() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_session_is_read_no_faster_than_it_is_handled_and_nothing_is_refused() {
     let node = node(&[("GATEWAY_LIMITS__MAILBOX_PAUSE_EVENTS", "4"), ("GATEWAY_LIMITS__MAILBOX_EVENTS", "512")]).await;
-    let mut client = Client::connect(node.address).await;
-    client.join("r").await;
-    let (mut sink, mut stream) = futures_util::StreamExt::split(client.socket);
-    let writing = async {
-        for number in 0..2_000 {
-            let packet = format!("42{}", json!(["publish", { "room": "r", "data": number }]));
-            futures_util::SinkExt::send(&mut sink, tokio_tungstenite::tungstenite::Message::text(packet))
-                .await
-                .unwrap();
-        }
-    };
-    let reading = async {
-        let mut heard = 0;
-        while heard < 2_000 {
-            let message = futures_util::StreamExt::next(&mut stream).await.unwrap().unwrap();
-            heard += u64::from(message.to_text().unwrap().starts_with("42[\"message\""));
-        }
-    };
-    tokio::join!(writing, reading);
+    assert!(numbered_events(&node, 2_000).await.into_iter().eq(0..2_000));
     assert_eq!(metric(&node, "gateway_refusals_total{code=\"overloaded\"}"), 0.0);
 }
 

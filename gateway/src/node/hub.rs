@@ -230,13 +230,14 @@ impl Hub {
     /// Hands a frame of a replay over. Replays come faster than any client reads, so a full queue is waited for.
     async fn hand_over(&self, session: &Session, frame: &Frame) {
         let deadline = Instant::now() + REPLAY_PATIENCE;
-        while session.try_deliver(frame) == Err(Undelivered::Full) {
-            if Instant::now() >= deadline {
-                return session.close(CloseReason::Slow);
+        loop {
+            match session.try_deliver(frame) {
+                Ok(()) => return self.metrics.events_delivered.increment(1),
+                Err(Undelivered::Gone) => return,
+                Err(Undelivered::Full) if Instant::now() >= deadline => return session.close(CloseReason::Slow),
+                Err(Undelivered::Full) => tokio::time::sleep(REPLAY_PAUSE).await,
             }
-            tokio::time::sleep(REPLAY_PAUSE).await;
         }
-        self.metrics.events_delivered.increment(1);
     }
 
     pub(super) fn leave(&self, session: &Session, name: &RoomName) {
