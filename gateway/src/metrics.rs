@@ -33,6 +33,9 @@ pub const ACTIONS: [&str; 6] = ["join", "leave", "publish", "signal", "history",
 /// What the log was asked.
 pub const LOG_OPERATIONS: [&str; 4] = ["append", "read", "subscribe", "signal"];
 
+/// What the store of sessions was asked.
+pub const SESSION_OPERATIONS: [&str; 4] = ["save", "claim", "release", "renew"];
+
 /// Counters of one metric, one for each value of one label; all exist from the start.
 pub struct Family<T>(Vec<(&'static str, T)>);
 

@@ -30,8 +30,41 @@ impl fmt::Debug for SessionId {
     }
 }
 
+/// The secret by which a client comes back to its session: what official clients call `pid`. Whoever has it and the
+/// same user's token gets what the session missed, so it is shown to nobody but its client.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Pid(u128);
+
+impl Pid {
+    /// A new random one.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+
+    /// Reads the form that [`fmt::Display`] writes: 32 hexadecimal digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        digits.then(|| u128::from_str_radix(text, 16).ok().map(Self)).flatten()
+    }
+}
+
+impl fmt::Display for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// Logs must not give it away.
+impl fmt::Debug for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pid(…)")
+    }
+}
+
 /// Who the token says a session is: its `sub` claim, 1 to 255 bytes without control characters.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct UserId(Arc<str>);
 
 impl UserId {
@@ -55,6 +88,16 @@ impl UserId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pid_survives_its_text_form_and_hides_from_logs() {
+        let pid = Pid::random();
+        assert_eq!(Pid::parse(&pid.to_string()), Some(pid));
+        assert_eq!(format!("{pid:?}"), "Pid(…)");
+        for bad in ["", "0", "+0000000000000000000000000000000", &"g".repeat(32), &"0".repeat(33)] {
+            assert_eq!(Pid::parse(bad), None, "{bad:?}");
+        }
+    }
 
     #[test]
     fn a_user_id_is_short_printable_text() {

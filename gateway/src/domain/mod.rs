@@ -9,7 +9,7 @@ mod room;
 
 pub use event::Event;
 pub use frame::Frame;
-pub use ids::{SessionId, UserId};
+pub use ids::{Pid, SessionId, UserId};
 pub use offset::{Epoch, Offset, Position};
 pub use refusal::Refusal;
 pub use room::RoomName;

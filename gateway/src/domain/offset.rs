@@ -1,8 +1,10 @@
 //! Positions in the log: the offset, and the epoch that says whose history it counts.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// An event's position: one counter for all rooms of a deployment with one Redis primary. 0 is before
 /// everything. On the wire it is a decimal string, because JavaScript numbers end at 2^53.
@@ -30,6 +32,13 @@ impl fmt::Display for Offset {
 impl Serialize for Offset {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Offset {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <Cow<'de, str>>::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| D::Error::custom("an offset is a decimal number of at most 64 bits"))
     }
 }
 
@@ -79,6 +88,8 @@ mod tests {
             assert_eq!(Offset::parse(bad), None, "{bad:?}");
         }
         assert_eq!(serde_json::to_string(&Offset(7)).unwrap(), "\"7\"");
+        assert_eq!(serde_json::from_str::<Offset>("\"7\"").unwrap(), Offset(7));
+        assert!(serde_json::from_str::<Offset>("7").is_err());
     }
 
     #[test]

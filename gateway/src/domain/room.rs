@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Refusal;
 
@@ -12,7 +12,7 @@ use super::Refusal;
 ///
 /// Names that start with the control character `U+0001` belong to the gateway; [`RoomName::parse`] refuses
 /// control characters, so that no client can reach one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RoomName(Arc<str>);
 
 impl RoomName {

@@ -6,13 +6,14 @@
 -- offsets are above those of every history before it.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local epoch = redis.call('GET', KEYS[2])
+local epoch, began = string.match(redis.call('GET', KEYS[2]) or '', '^(%x+):(%d+)$')
 local head = tonumber(redis.call('GET', KEYS[1]) or '0')
 if not epoch or head == 0 or head < tonumber(ARGV[2]) then
   epoch = ARGV[1]
   head = math.max(now * 1000, tonumber(ARGV[2]))
-  redis.call('SET', KEYS[2], epoch)
   -- %.0f: Lua would print large numbers as 1e+15.
-  redis.call('SET', KEYS[1], string.format('%.0f', head))
+  began = string.format('%.0f', head)
+  redis.call('SET', KEYS[2], epoch .. ':' .. began)
+  redis.call('SET', KEYS[1], began)
   redis.call('DEL', KEYS[3])
 end

@@ -22,6 +22,7 @@ const FEED_BUFFER: usize = 4096;
 pub struct MemoryLog {
     retention: Retention,
     epoch: Epoch,
+    began: Offset,
     state: Mutex<State>,
     feed: mpsc::Sender<FeedItem>,
     receiver: Mutex<Option<mpsc::Receiver<FeedItem>>>,
@@ -56,7 +57,14 @@ impl MemoryLog {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let head = u64::try_from(now.as_micros()).unwrap_or_default();
         let state = Mutex::new(State { head, ..State::default() });
-        Self { retention, epoch: Epoch::random(), state, feed, receiver: Mutex::new(Some(receiver)) }
+        Self {
+            retention,
+            epoch: Epoch::random(),
+            began: Offset(head),
+            state,
+            feed,
+            receiver: Mutex::new(Some(receiver)),
+        }
     }
 
     fn position(&self, offset: Offset) -> Position {
@@ -136,7 +144,15 @@ impl Log for MemoryLog {
         let head = self.position(Offset(state.head));
         let floor = state.clock.front().map_or(head.offset, |(_, before)| *before);
         let Some(log) = state.rooms.get(room) else {
-            return Ok(Page { events: Vec::new(), more: false, trimmed: false, oldest: None, floor, head });
+            return Ok(Page {
+                events: Vec::new(),
+                more: false,
+                trimmed: false,
+                oldest: None,
+                floor,
+                began: self.began,
+                head,
+            });
         };
         let (part, more) = match range {
             Range::After { offset, limit } => {
@@ -152,7 +168,7 @@ impl Log for MemoryLog {
         };
         let events = log.events.range(part).cloned().collect();
         let oldest = log.events.front().map(|(offset, _)| *offset);
-        Ok(Page { events, more, trimmed: log.trimmed, oldest, floor, head })
+        Ok(Page { events, more, trimmed: log.trimmed, oldest, floor, began: self.began, head })
     }
 
     async fn subscribe(&self, room: &RoomName) -> Result<(), LogError> {

@@ -92,6 +92,9 @@ pub struct Page {
     /// What was appended to any room up to here may be gone for its age, or is of a lost history. What came after it
     /// is younger than the retention.
     pub floor: Offset,
+    /// Where the log's history began. What an older one had after that is lost, so nobody who stands below can be
+    /// told what it missed.
+    pub began: Offset,
     /// The newest offset of the whole log, all rooms.
     pub head: Position,
 }
@@ -103,7 +106,7 @@ impl Page {
     pub fn reaches_back_to(&self, offset: Offset) -> bool {
         let has_the_next = self.oldest.is_some_and(|oldest| oldest <= Offset(offset.0.saturating_add(1)));
         let nothing_went = !self.trimmed && offset >= self.floor;
-        offset <= self.head.offset && (has_the_next || nothing_went)
+        (self.began..=self.head.offset).contains(&offset) && (has_the_next || nothing_went)
     }
 }
 

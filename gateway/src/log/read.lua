@@ -1,7 +1,7 @@
 -- Reads a part of a room's log and where the whole log stands, as of one moment.
 -- After history.lua. KEYS: 4 the room's stream
 -- ARGV: 3 'after' or 'newest', 4 an offset ('' with 'newest': no bound), 5 how many entries, 6 retention in ms
--- Returns {epoch, head, floor, 1 if entries were ever dropped, id of the oldest entry or '', entries}; entries are
+-- Returns {epoch, head, floor, began, 1 if entries were ever dropped, id of the oldest entry or '', entries}; entries are
 -- oldest first with 'after' and newest first with 'newest'.
 local marks = redis.call('ZRANGEBYSCORE', KEYS[3], string.format('%.0f', now - tonumber(ARGV[6])), '+inf', 'LIMIT', 0, 1)
 local floor = marks[1] or string.format('%.0f', head)
@@ -26,4 +26,4 @@ if tonumber(ARGV[5]) > 0 then
     entries = redis.call('XREVRANGE', KEYS[4], '(' .. ARGV[4] .. '-0', '-', 'COUNT', ARGV[5])
   end
 end
-return { epoch, string.format('%.0f', head), floor, trimmed, oldest, entries }
+return { epoch, string.format('%.0f', head), floor, began, trimmed, oldest, entries }

@@ -3,7 +3,7 @@
 //! | key | holds |
 //! |---|---|
 //! | `{prefix}:log:offset` | the counter: the newest offset |
-//! | `{prefix}:log:epoch` | the epoch, 16 hexadecimal digits |
+//! | `{prefix}:log:epoch` | `{epoch}:{began}`: the epoch, 16 hexadecimal digits, and the offset that it counts from |
 //! | `{prefix}:log:clock` | a sorted set: when which offset was the newest, now and then |
 //! | `{prefix}:log:room:{room}` | the room's stream, entry ids `{offset}-0`, one field `e` |
 //! | `{prefix}:log:once:{key}` | the offset that a dedupe key got |
@@ -139,7 +139,8 @@ impl Log for RedisLog {
                 .arg(milliseconds(self.retention.room_retention));
         });
         type Entries = Vec<(String, (String, Bytes))>;
-        let (epoch, head, floor, trimmed, oldest, entries): (String, String, String, u8, String, Entries) =
+        type Answer = (String, String, String, String, u8, String, Entries);
+        let (epoch, head, floor, began, trimmed, oldest, entries): Answer =
             answer.await.map_err(|error| LogError::new("read", error))?;
         let more = if limit == 0 { !oldest.is_empty() } else { entries.len() > limit };
         let readable = |(id, (_, payload)): (String, (String, Bytes))| {
@@ -155,8 +156,8 @@ impl Log for RedisLog {
             events.reverse();
         }
         let head = self.saw(position(&epoch, &head).ok_or_else(|| damaged("read"))?);
-        let floor = Offset::parse(&floor).ok_or_else(|| damaged("read"))?;
-        Ok(Page { events, more, trimmed: trimmed == 1, oldest: entry_offset(&oldest), floor, head })
+        let (floor, began) = Offset::parse(&floor).zip(Offset::parse(&began)).ok_or_else(|| damaged("read"))?;
+        Ok(Page { events, more, trimmed: trimmed == 1, oldest: entry_offset(&oldest), floor, began, head })
     }
 
     async fn subscribe(&self, room: &RoomName) -> Result<(), LogError> {

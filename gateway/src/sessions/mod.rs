@@ -1,0 +1,115 @@
+//! PORT: sessions. What a session needs to come back on another connection or node; the trait is the contract,
+//! `tests/contract_sessions.rs` checks every backend against it.
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{Offset, Pid, RoomName, SessionId, UserId};
+
+/// The sessions of a deployment that may come back.
+///
+/// **One holder.** A session is held by one connection at a time. [`Sessions::claim`] makes the caller the holder;
+/// whoever held it before no longer can save, release or renew it, and is told through [`Sessions::superseded`].
+///
+/// **Time.** What is held is kept as long as it is renewed every quarter of the recovery window; after its holder
+/// released it, or was killed, it is kept for the window at least. After that it may be forgotten.
+#[async_trait]
+pub trait Sessions: Send + Sync + 'static {
+    /// Saves a session for its holder, a new one or one that was forgotten meanwhile. Returns whether it was saved:
+    /// not if somebody else holds it by now, or its holder has released it.
+    async fn save(&self, lease: Lease, record: &Record) -> Result<bool, SessionsError>;
+
+    /// Takes a session over. Nothing if there is none, or it is another user's: which of both is not told, and then
+    /// nothing changes.
+    async fn claim(&self, lease: Lease, user: Option<&UserId>) -> Result<Option<Record>, SessionsError>;
+
+    /// Ends the holding of a session, if it still is this holder's: it is kept for the window, or forgotten at once.
+    async fn release(&self, lease: Lease, keep: bool) -> Result<(), SessionsError>;
+
+    /// Keeps sessions for another while; returns those that are not this holder's any more or were forgotten.
+    async fn renew(&self, leases: &[Lease]) -> Result<Vec<Lease>, SessionsError>;
+
+    /// The holdings that ended because another connection claimed the session while it was held, on whichever node.
+    /// At most once, and only for claims after this was called; what is missed shows when renewing. To be taken once.
+    fn superseded(&self) -> BoxStream<'static, Lease>;
+}
+
+/// A holder's right to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// Which session.
+    pub pid: Pid,
+    /// Which connection: random, never 0.
+    pub holder: u64,
+}
+
+impl Lease {
+    /// A new holder's right to a session.
+    #[must_use]
+    pub fn new(pid: Pid) -> Self {
+        Self { pid, holder: rand::random::<u64>().max(1) }
+    }
+}
+
+/// What a session brings back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its id, which other nodes and the author of publishes know.
+    pub session: SessionId,
+    /// Who it is.
+    pub user: Option<UserId>,
+    /// Where it is a member.
+    pub rooms: Vec<RoomRecord>,
+}
+
+/// A session's membership of a room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomRecord {
+    /// The room.
+    pub room: RoomName,
+    /// What was published up to here is not missing: it came before the session did, or was replayed when it joined.
+    pub since: Offset,
+    /// The number of the replay with which it joined, counted from 1 in each session; 0 without one.
+    pub replay: u32,
+    /// The client event by which it joined: the route decides whether it may come back.
+    pub via: String,
+}
+
+impl Record {
+    /// The first byte of the encoded form; a node that meets another one treats the session as forgotten.
+    const FORMAT: u8 = 1;
+
+    /// The form that backends store: a format byte, then MessagePack.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![Self::FORMAT];
+        rmp_serde::encode::write(&mut bytes, self).expect("a record always encodes");
+        bytes
+    }
+
+    /// Reads [`Self::encode`]'s form; nothing if it is of another format or damaged.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (format, body) = bytes.split_first()?;
+        (*format == Self::FORMAT).then(|| rmp_serde::from_slice(body).ok()).flatten()
+    }
+}
+
+/// The sessions could not be reached. The cause is for operators.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation}: {source}")]
+pub struct SessionsError {
+    /// What was asked: one of `metrics::SESSION_OPERATIONS`.
+    pub operation: &'static str,
+    /// What the backend said.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl SessionsError {
+    /// An error of an operation, with the backend's own as its source.
+    pub fn new(operation: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { operation, source: source.into() }
+    }
+}
