@@ -72,6 +72,9 @@ pub struct RoomRecord {
     pub since: Offset,
     /// The number of the replay with which it joined, counted from 1 in each session; 0 without one.
     pub replay: u32,
+    /// The newest offset that the session had been handed when that replay began: a client that knows of no newer
+    /// one, nor of the replay's end, may have got a part of it only.
+    pub handed: Offset,
     /// The client event by which it joined: the route decides whether it may come back.
     pub via: String,
 }
