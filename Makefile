@@ -3,7 +3,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CLIENTS := gateway/tests/clients
 
-.PHONY: help run cluster test tools build test-rust test-clients test-python test-load test-deploy check fmt audit bench
+.PHONY: help run cluster test tools build test-rust test-clients test-python test-load test-deploy check fmt audit bench \
+	bench-flaky
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-14s%s\n", $$1, $$2 }'
@@ -53,3 +54,7 @@ fmt: ## format the code
 
 bench: build ## memory per idle connection and CPU per delivery of one node
 	loadtest/bench.sh
+
+bench-flaky: tools build ## what clients lose when their network fails: the gateway and npm's socket.io
+	npm ci --prefix loadtest/flaky --no-audit --no-fund
+	node loadtest/flaky/run.mjs compare

@@ -13,11 +13,12 @@ use tokio_util::task::TaskTracker;
 use crate::bus::{Bus, MemoryBus, MemoryHub, RedisBus};
 use crate::config::Config;
 use crate::http::{AdminState, admin, web};
-use crate::log::{Log, MemoryLog, RedisLog, Retention};
+use crate::log::{Log, MemoryLog, RedisLog, Retention, SqliteLog};
 use crate::metrics::Metrics;
 use crate::node::{Node, count_peers};
 use crate::redis::Commands;
 use crate::routes::{RouteTable, Router};
+use crate::sessions::{MemorySessions, RedisSessions, Sessions, SqliteSessions};
 use crate::socket::{Control, SocketServer, serve};
 
 /// Connections that may wait in the kernel to be accepted. Linux caps it at `net.core.somaxconn`, 4096 by default.
@@ -71,8 +72,8 @@ impl Gateway {
         metrics.connections_limit.set(u32::try_from(config.limits.connections).unwrap_or(u32::MAX));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
 
-        let (bus, log) = backends(&config, &metrics).await?;
-        let node = Node::new(log, &config, metrics.clone());
+        let Backends { bus, log, sessions } = backends(&config, &metrics).await?;
+        let node = Node::new(log, sessions, &config, metrics.clone(), tasks.clone());
         let router = Arc::new(Router::new(table, node.clone(), &config.limits, metrics.clone()));
         let server = SocketServer::start(&config, router, bus.clone(), metrics.clone(), tasks.clone())
             .await
@@ -92,7 +93,7 @@ impl Gateway {
             name,
         };
 
-        node.run(&gateway.name, config.canary.interval, &tasks, &stop);
+        node.run(&gateway.name, config.canary.interval, &stop);
         let counting = count_peers(bus, config.redis.prefix.clone(), metrics.clone());
         tasks.spawn(stop.clone().run_until_cancelled_owned(counting));
         tasks.spawn(stop.clone().run_until_cancelled_owned(upkeep(server.clone(), metrics.clone())));
@@ -135,23 +136,39 @@ impl Gateway {
     }
 }
 
-async fn backends(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<(Arc<dyn Bus>, Arc<dyn Log>)> {
+struct Backends {
+    bus: Arc<dyn Bus>,
+    log: Arc<dyn Log>,
+    sessions: Arc<dyn Sessions>,
+}
+
+async fn backends(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Backends> {
     let retention = Retention {
         room_events: config.log.room_events,
         room_retention: config.log.room_retention,
         dedupe_window: config.log.dedupe_window,
     };
+    let window = config.recovery.window;
     let url = config.redis_url.expose();
     if url.is_empty() {
         metrics.bus_connected.set(1.0);
-        return Ok((Arc::new(MemoryBus::new(Arc::<MemoryHub>::default())), Arc::new(MemoryLog::new(retention))));
+        let bus = Arc::new(MemoryBus::new(Arc::<MemoryHub>::default()));
+        let folder = &config.data_dir;
+        if folder.as_os_str().is_empty() {
+            let (log, sessions) = (MemoryLog::new(retention), MemorySessions::new(window));
+            return Ok(Backends { bus, log: Arc::new(log), sessions: Arc::new(sessions) });
+        }
+        let log = SqliteLog::open(&folder.join("log.sqlite"), retention).await.context("data_dir")?;
+        let sessions = SqliteSessions::open(&folder.join("sessions.sqlite"), window).await.context("data_dir")?;
+        return Ok(Backends { bus, log: Arc::new(log), sessions: Arc::new(sessions) });
     }
     let settings = &config.redis;
     let commands = Commands::new(url, settings).context("redis_url")?;
     let bus = RedisBus::connect(url, settings, metrics.clone()).await.context("redis_url")?;
     let bus: Arc<dyn Bus> = Arc::new(bus);
+    let sessions = RedisSessions::new(commands.clone(), bus.clone(), &settings.prefix, window);
     let log = RedisLog::new(commands, bus.clone(), &settings.prefix, retention, settings.feed_buffer);
-    Ok((bus, Arc::new(log)))
+    Ok(Backends { bus, log: Arc::new(log), sessions: Arc::new(sessions) })
 }
 
 fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -18,4 +18,5 @@ pub mod routes;
 pub mod sessions;
 pub mod shutdown;
 pub mod socket;
+pub mod sqlite;
 pub mod telemetry;

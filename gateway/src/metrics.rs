@@ -18,14 +18,39 @@ const SECONDS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 pub const TRANSPORTS: [&str; 2] = ["websocket", "polling"];
 
 /// What came of a handshake.
-pub const HANDSHAKE_RESULTS: [&str; 5] = ["ok", "rate_limited", "capacity", "draining", "bad_request"];
+pub const HANDSHAKE_RESULTS: [&str; 6] = ["ok", "rate_limited", "busy", "capacity", "draining", "bad_request"];
 
 /// What came of a request for a session.
-pub const CONNECT_RESULTS: [&str; 3] = ["ok", "auth", "too_many"];
+pub const CONNECT_RESULTS: [&str; 4] = ["ok", "auth", "too_many", "unavailable"];
 
 /// Why a connection ended.
-pub const CLOSE_REASONS: [&str; 8] =
-    ["client_close", "transport_error", "ping_timeout", "slow", "draining", "kicked", "bad_packet", "server"];
+pub const CLOSE_REASONS: [&str; 11] = [
+    "client_close",
+    "transport_error",
+    "ping_timeout",
+    "slow",
+    "draining",
+    "aged",
+    "replaced",
+    "kicked",
+    "unavailable",
+    "bad_packet",
+    "server",
+];
+
+/// What came of a client's wish to get its session or its rooms back: it did, or why not.
+pub const RECOVERY_RESULTS: [&str; 10] = [
+    "recovered",
+    "unknown",
+    "offset",
+    "history",
+    "retention",
+    "interrupted",
+    "not_allowed",
+    "too_much",
+    "replaced",
+    "unavailable",
+];
 
 /// What a client event made the node do.
 pub const ACTIONS: [&str; 6] = ["join", "leave", "publish", "signal", "history", "unknown"];
@@ -221,6 +246,14 @@ metrics! {
     publish_duration: Histogram = "gateway_publish_duration_seconds";
     /// How long the log took to append an event, in seconds.
     log_append_duration: Histogram = "gateway_log_append_duration_seconds";
+    /// Clients that wanted their session or their rooms back when they connected, by result.
+    recoveries: Family<Counter> = "gateway_recoveries_total" ["result": RECOVERY_RESULTS];
+    /// From the request for a session to be recovered to having read what it missed, in seconds.
+    recovery_duration: Histogram = "gateway_recovery_duration_seconds";
+    /// Events handed to clients from the log because they had missed them.
+    replayed_events: Counter = "gateway_replayed_events_total";
+    /// Requests that the store of sessions failed to serve, by operation.
+    session_errors: Family<Counter> = "gateway_session_errors_total" ["op": SESSION_OPERATIONS];
     /// Requests that the log failed to serve, by operation.
     log_errors: Family<Counter> = "gateway_log_errors_total" ["op": LOG_OPERATIONS];
     /// Events and signals that reached this node's fan-out.
@@ -241,7 +274,7 @@ metrics! {
     canary_silence: Gauge = "gateway_canary_silence_seconds";
     /// Decisions of the rate limiters.
     rate_limit_decisions: Family2<Counter> = "gateway_rate_limit_decisions_total"
-        ["limiter": ["session_events", "address_handshakes"], "decision": ["allow", "deny"]];
+        ["limiter": ["session_events", "address_handshakes", "node_handshakes"], "decision": ["allow", "deny"]];
     /// Keys that a rate limiter remembers.
     rate_limit_keys: Family<Gauge> = "gateway_rate_limit_keys" ["limiter": ["address_handshakes"]];
     /// Rooms with members on this node.

@@ -185,6 +185,8 @@ async fn a_redis_that_lost_its_data_is_a_new_history_and_nodes_follow_it() {
     while ack["ok"] != true {
         ack = one.ask("publish", json!({ "room": "r", "data": "new" })).await;
     }
+    let gap = json!(["gateway:gap", { "room": "r", "reason": "history" }, null]);
+    assert_eq!(two.event().await, gap, "a gap is never silent");
     assert_eq!(two.message().await.0, "new", "an offset smaller than before is news in a new history");
     eventually("the loss is counted", || async {
         metric(&nodes[1], "gateway_feed_gaps_total{result=\"lost\"}") >= 1.0
@@ -254,6 +256,8 @@ async fn a_room_whose_log_is_damaged_does_not_silence_the_node() {
     redis.command("SET gateway:log:room:damaged nonsense").await;
     redis.command("CLIENT KILL TYPE pubsub").await;
     one.publish("r", json!("heard")).await;
+    let gap = json!(["gateway:gap", { "room": "damaged", "reason": "unreadable" }, null]);
+    assert_eq!(two.event().await, gap);
     assert_eq!(two.message().await.0, "heard");
     assert_eq!(metric(&nodes[1], "gateway_feed_gaps_total{result=\"lost\"}"), 1.0);
     let ack = one.ask("publish", json!({ "room": "damaged", "data": 1 })).await;

@@ -7,6 +7,7 @@ pub use layers::{ConfigError, load};
 pub use secret::Secret;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -23,6 +24,7 @@ pub struct Config {
     pub listen: SocketAddr,
     pub admin_listen: SocketAddr,
     pub redis_url: Secret,
+    pub data_dir: PathBuf,
     pub node_name: String,
     pub trusted_proxies: Vec<IpNet>,
     pub profile: String,
@@ -30,6 +32,7 @@ pub struct Config {
     pub limits: Limits,
     pub socket: Socket,
     pub log: Log,
+    pub recovery: Recovery,
     pub rooms: Rooms,
     pub redis: Redis,
     pub canary: Canary,
@@ -70,6 +73,9 @@ pub struct Limits {
     pub mailbox_events: usize,
     pub mailbox_bytes: usize,
     pub outbox_packets: usize,
+    pub backlog_events: usize,
+    pub backlog_bytes: usize,
+    pub handshakes_per_second: u32,
 }
 
 /// `[socket]`
@@ -87,6 +93,8 @@ pub struct Socket {
     pub header_timeout: Duration,
     #[serde(with = "humantime_serde")]
     pub write_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub max_age: Duration,
 }
 
 /// `[log]`
@@ -99,6 +107,17 @@ pub struct Log {
     pub room_retention: Duration,
     #[serde(with = "humantime_serde")]
     pub dedupe_window: Duration,
+}
+
+/// `[recovery]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "see Config")]
+pub struct Recovery {
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+    pub max_events: usize,
+    pub max_bytes: usize,
 }
 
 /// `[rooms]`
@@ -179,6 +198,8 @@ impl Config {
             ("limits.mailbox_events", self.limits.mailbox_events),
             ("limits.mailbox_bytes", self.limits.mailbox_bytes),
             ("limits.outbox_packets", self.limits.outbox_packets),
+            ("limits.backlog_events", self.limits.backlog_events),
+            ("limits.backlog_bytes", self.limits.backlog_bytes),
             ("log.room_events", self.log.room_events),
             ("redis.pool_size", self.redis.pool_size),
             ("redis.feed_buffer", self.redis.feed_buffer),
@@ -197,6 +218,7 @@ impl Config {
             ("socket.write_timeout", self.socket.write_timeout),
             ("log.room_retention", self.log.room_retention),
             ("log.dedupe_window", self.log.dedupe_window),
+            ("recovery.window", self.recovery.window),
             ("redis.timeout", self.redis.timeout),
             ("canary.interval", self.canary.interval),
         ];

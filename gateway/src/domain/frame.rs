@@ -1,7 +1,8 @@
 //! A frame: an event made ready for clients, once per event and not once per receiver.
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::{Event, Offset};
 
@@ -30,6 +31,31 @@ impl Frame {
         Self::ending_with(event, "null".to_owned())
     }
 
+    /// What the gateway itself tells a client: one argument, and the offset to which it moves the client's, or `null`.
+    ///
+    /// # Panics
+    /// If the argument does not serialise: a mistake in the code.
+    #[must_use]
+    pub fn notice(name: &str, argument: &impl Serialize, moves: Option<&str>) -> Self {
+        let raw = |value: serde_json::Result<Box<RawValue>>| value.expect("notices are plain structs");
+        let args = vec![raw(to_raw_value(argument)), raw(to_raw_value(&moves))];
+        Self { name: name.to_owned(), args, attachments: Vec::new() }
+    }
+
+    /// The same without effect on the client's offset: for events that are given out of the order of offsets.
+    #[must_use]
+    pub fn out_of_order(mut self) -> Self {
+        self.args.push(RawValue::NULL.to_owned());
+        self
+    }
+
+    /// How much it weighs, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let args: usize = self.args.iter().map(|arg| arg.get().len()).sum();
+        self.name.len() + args + self.attachments.iter().map(Bytes::len).sum::<usize>()
+    }
+
     fn ending_with(event: &Event, last: String) -> Option<Self> {
         let mut args: Vec<Box<RawValue>> = serde_json::from_str(&event.args).ok()?;
         args.push(RawValue::from_string(last).ok()?);
@@ -55,6 +81,9 @@ mod tests {
         assert_eq!(text(published), [r#"{"a":1}"#, r#""x""#, r#""12""#]);
         let signalled = Frame::signalled(&event).unwrap();
         assert_eq!(text(signalled).last().unwrap(), "null");
+        let replayed = Frame::published(&event, Offset(12)).unwrap().out_of_order();
+        assert_eq!(text(replayed)[2..], [r#""12""#, "null"]);
+        assert_eq!(text(Frame::notice("n", &1, Some("7.1"))), ["1", r#""7.1""#]);
         let broken = Event { args: "{}".into(), ..event };
         assert!(Frame::published(&broken, Offset(1)).is_none());
     }

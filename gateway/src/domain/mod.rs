@@ -10,6 +10,6 @@ mod room;
 pub use event::Event;
 pub use frame::Frame;
 pub use ids::{Pid, SessionId, UserId};
-pub use offset::{Epoch, Offset, Position};
+pub use offset::{Epoch, Mark, Offset, Position};
 pub use refusal::Refusal;
 pub use room::RoomName;

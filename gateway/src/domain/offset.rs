@@ -42,6 +42,32 @@ impl<'de> Deserialize<'de> for Offset {
     }
 }
 
+/// What a client was handed last, as it says when it comes back: the offset of an event, and how many replays had
+/// ended by then if the newest thing it heard was the end of one. As text `123` or `123.2`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// The newest offset.
+    pub offset: Offset,
+    /// The number of the last replay that ended; 0 for none.
+    pub replay: u32,
+}
+
+impl Mark {
+    /// Reads either form; nothing for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (offset, replay) = text.split_once('.').unwrap_or((text, "0"));
+        let replay = u32::try_from(Offset::parse(replay)?.0).ok()?;
+        Some(Self { offset: Offset::parse(offset)?, replay })
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.offset, self.replay)
+    }
+}
+
 /// The identity of a log's history. It changes when history was lost, and offsets of different epochs cannot
 /// be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -90,6 +116,16 @@ mod tests {
         assert_eq!(serde_json::to_string(&Offset(7)).unwrap(), "\"7\"");
         assert_eq!(serde_json::from_str::<Offset>("\"7\"").unwrap(), Offset(7));
         assert!(serde_json::from_str::<Offset>("7").is_err());
+    }
+
+    #[test]
+    fn a_mark_is_an_offset_with_or_without_a_replay() {
+        assert_eq!(Mark::parse("12"), Some(Mark { offset: Offset(12), replay: 0 }));
+        let mark = Mark { offset: Offset(12), replay: 3 };
+        assert_eq!(Mark::parse(&mark.to_string()), Some(mark));
+        for bad in ["", ".", "1.", ".1", "1.2.3", "-1", "1.-1", "1.4294967296", "NaN"] {
+            assert_eq!(Mark::parse(bad), None, "{bad:?}");
+        }
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub enum Refusal {
     Unavailable,
     /// The node holds as many connections as it may.
     Capacity,
+    /// The node takes new connections at a limited rate.
+    Busy,
     /// The node is leaving the cluster.
     Draining,
     /// The token is missing, or does not prove who the client is.
@@ -65,6 +67,7 @@ impl Refusal {
             Self::Overloaded => "overloaded",
             Self::Unavailable => "unavailable",
             Self::Capacity => "capacity",
+            Self::Busy => "busy",
             Self::Draining => "draining",
             Self::Unauthorized => "unauthorized",
             Self::TooManyConnects => "too_many_connects",
@@ -72,7 +75,7 @@ impl Refusal {
     }
 
     /// Every code, so that metrics can start each series at 0.
-    pub const CODES: [&'static str; 14] = [
+    pub const CODES: [&'static str; 15] = [
         "bad_request",
         "bad_room",
         "unknown_event",
@@ -84,6 +87,7 @@ impl Refusal {
         "overloaded",
         "unavailable",
         "capacity",
+        "busy",
         "draining",
         "unauthorized",
         "too_many_connects",
@@ -104,6 +108,7 @@ impl Refusal {
             Self::Overloaded => "events arrive faster than they can be handled; slow down".into(),
             Self::Unavailable => "the log cannot be reached; try again".into(),
             Self::Capacity => "this node is full; try again".into(),
+            Self::Busy => "this node takes new connections at a limited rate; try again".into(),
             Self::Draining => "this node is leaving; connect again".into(),
             Self::Unauthorized => "unauthorized: a valid token is required in auth.token".into(),
             Self::TooManyConnects => "too many attempts on one connection".into(),
@@ -115,7 +120,9 @@ impl Refusal {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after } => Some(*retry_after),
-            Self::Overloaded | Self::Unavailable | Self::Capacity | Self::Draining => Some(Duration::from_secs(1)),
+            Self::Overloaded | Self::Unavailable | Self::Capacity | Self::Busy | Self::Draining => {
+                Some(Duration::from_secs(1))
+            }
             _ => None,
         }
     }
@@ -178,6 +185,10 @@ mod tests {
                 r#"{"code":"unavailable","message":"the log cannot be reached; try again","retryAfterMs":1000}"#,
             ),
             (Refusal::Capacity, r#"{"code":"capacity","message":"this node is full; try again","retryAfterMs":1000}"#),
+            (
+                Refusal::Busy,
+                r#"{"code":"busy","message":"this node takes new connections at a limited rate; try again","retryAfterMs":1000}"#,
+            ),
             (
                 Refusal::Draining,
                 r#"{"code":"draining","message":"this node is leaving; connect again","retryAfterMs":1000}"#,

@@ -3,9 +3,11 @@
 
 mod memory;
 mod redis;
+mod sqlite;
 
 pub use memory::MemoryLog;
 pub use redis::RedisLog;
+pub use sqlite::SqliteLog;
 
 use std::time::Duration;
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use serde::Serialize;
 
-use super::{Node, age_seconds};
+use super::{Node, Unrecovered, age_seconds};
 use crate::domain::{Event, Frame, Position, RoomName};
 use crate::log::{FeedItem, LogError, Range};
 
@@ -28,7 +29,7 @@ pub(super) async fn run(mut feed: BoxStream<'static, FeedItem>, node: Arc<Node>,
                 node.metrics.feed_items.with("event").increment(1);
                 node.metrics.feed_lag.record(age_seconds(&event));
                 if let Some(frame) = Frame::published(&event, position.offset) {
-                    node.hub.fan_out(&room, position, &frame, event.except);
+                    node.hub.fan_out(&room, position, &Arc::new(frame), event.except);
                 }
             }
             FeedItem::Signal { room, event } if room == canary => {
@@ -38,7 +39,7 @@ pub(super) async fn run(mut feed: BoxStream<'static, FeedItem>, node: Arc<Node>,
             FeedItem::Signal { room, event } => {
                 node.metrics.feed_items.with("signal").increment(1);
                 if let Some(frame) = Frame::signalled(&event) {
-                    node.hub.fan_out_signal(&room, &frame, event.except);
+                    node.hub.fan_out_signal(&room, &Arc::new(frame), event.except);
                 }
             }
             FeedItem::Gap => fill_gap(&node).await,
@@ -63,10 +64,14 @@ async fn fill_gap(node: &Node) {
         tries += 1;
         tokio::time::sleep(RETRY).await;
     };
-    let (events, lost_rooms) = (missed.events.len(), missed.lost_rooms);
+    let (events, lost_rooms) = (missed.events.len(), missed.lost_rooms.len());
+    for (room, reason) in missed.lost_rooms {
+        let notice = Frame::notice("gateway:gap", &Lost { room: &room, reason }, None);
+        node.hub.tell_members(&room, &Arc::new(notice));
+    }
     for (room, position, event) in missed.events {
         if let Some(frame) = Frame::published(&event, position.offset) {
-            node.hub.fan_out(&room, position, &frame, event.except);
+            node.hub.fan_out(&room, position, &Arc::new(frame), event.except);
         }
     }
     for (room, head) in missed.heads {
@@ -76,13 +81,20 @@ async fn fill_gap(node: &Node) {
     tracing::info!(events, lost_rooms, "filled a gap of the feed from the log");
 }
 
+/// What the members of a room are told when events for them were lost: a gap is never silent.
+#[derive(Serialize)]
+struct Lost<'a> {
+    room: &'a RoomName,
+    reason: &'static str,
+}
+
 #[derive(Default)]
 struct Missed {
     events: Vec<(RoomName, Position, Event)>,
     /// Where the log stood when each room was read.
     heads: Vec<(RoomName, Position)>,
-    /// Rooms of which events are gone, or could not be read.
-    lost_rooms: usize,
+    /// Rooms of which events are gone, or could not be read, and why.
+    lost_rooms: Vec<(RoomName, &'static str)>,
     /// Why some room could not be read.
     failure: Option<LogError>,
 }
@@ -90,7 +102,10 @@ struct Missed {
 /// Reads what every room missed, and sorts it over all rooms: a session's one last offset must cover them all.
 async fn missed(node: &Node) -> Missed {
     let rooms = node.hub.positions_at_gap();
-    let reads = rooms.into_iter().map(|(room, last)| read_room(node, room, last));
+    let reads = rooms.into_iter().map(async |(room, last)| {
+        let read = read_room(node, room.clone(), last).await;
+        read.map_err(|error| (room, error))
+    });
     let mut reads = futures_util::stream::iter(reads).buffer_unordered(CONCURRENCY);
     let mut missed = Missed::default();
     while let Some(read) = reads.next().await {
@@ -98,10 +113,10 @@ async fn missed(node: &Node) -> Missed {
             Ok(room) => {
                 missed.events.extend(room.events);
                 missed.heads.extend(room.heads);
-                missed.lost_rooms += room.lost_rooms;
+                missed.lost_rooms.extend(room.lost_rooms);
             }
-            Err(error) => {
-                missed.lost_rooms += 1;
+            Err((room, error)) => {
+                missed.lost_rooms.push((room, "unreadable"));
                 missed.failure = Some(error);
             }
         }
@@ -117,8 +132,13 @@ async fn read_room(node: &Node, room: RoomName, last: Position) -> Result<Missed
     let mut after = last.offset;
     loop {
         let page = node.log.read(&room, Range::After { offset: after, limit: PAGE }).await?;
-        if after == last.offset && (page.head.epoch != last.epoch || !page.reaches_back_to(after)) {
-            missed.lost_rooms = 1;
+        let why_lost = if page.head.epoch != last.epoch {
+            Some(Unrecovered::History)
+        } else {
+            (!page.reaches_back_to(after)).then_some(Unrecovered::Retention)
+        };
+        if let Some(why) = why_lost.filter(|_| missed.lost_rooms.is_empty()) {
+            missed.lost_rooms.push((room.clone(), why.reason()));
         }
         let head = page.head;
         if let Some((offset, _)) = page.events.last() {

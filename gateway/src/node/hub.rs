@@ -13,19 +13,11 @@ use indexmap::IndexMap;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{CloseReason, Joined, Session, Undelivered};
+use super::Session;
+use super::session::Stay;
 use crate::domain::{Frame, Offset, Position, RoomName, SessionId};
 use crate::log::{Log, LogError, Range};
 use crate::metrics::Metrics;
-
-/// Events that may arrive for a member while its missed ones are still being read. A member that would need more
-/// is closed and comes back.
-const MAX_HELD: usize = 4096;
-/// How long a replay waits for a client whose queue is full, and how often it looks.
-const REPLAY_PATIENCE: Duration = Duration::from_secs(10);
-const REPLAY_PAUSE: Duration = Duration::from_millis(10);
-/// Events that are read at a time for a member that joins with an offset.
-const REPLAY_PAGE: usize = 500;
 
 /// The sessions of this node, by room.
 #[derive(Debug)]
@@ -66,10 +58,17 @@ struct Members {
 #[derive(Debug)]
 struct Member {
     session: Arc<Session>,
-    /// Published events up to here are not for it: it had them before it came to this node.
+    /// Published events up to here are not for it: it was given them from the log.
     from: Offset,
-    /// Frames that wait until the member has got what it missed, events with their offset; `None` once it has.
-    held: Option<Vec<(Option<Offset>, Frame)>>,
+}
+
+/// What entering a room came to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entered {
+    /// After this the session hears everything.
+    pub(super) boundary: Position,
+    /// Whether it was not a member before.
+    pub(super) is_new: bool,
 }
 
 impl Hub {
@@ -84,12 +83,17 @@ impl Hub {
         }
     }
 
-    pub(super) async fn join(
+    /// Puts a session into a room and returns the position after which it hears everything there; nothing if it was
+    /// a member already or is over.
+    ///
+    /// # Errors
+    /// The log cannot be reached.
+    pub(super) async fn enter(
         &self,
         session: &Arc<Session>,
         name: &RoomName,
-        after: Option<Offset>,
-    ) -> Result<Joined, LogError> {
+        via: &Arc<str>,
+    ) -> Result<Entered, LogError> {
         loop {
             let room = self.rooms.lock().entry(name.clone()).or_default().clone();
             let mut listening = room.listening.lock().await;
@@ -105,12 +109,7 @@ impl Hub {
                 }
                 Listening::Yes => {}
             }
-            let (boundary, is_new) = self.add(session, name, &room, after.is_some());
-            drop(listening);
-            return match after.filter(|_| is_new) {
-                None => Ok(Joined { offset: boundary.offset, recovered: None }),
-                Some(after) => self.replay(session, name, &room, after, boundary).await,
-            };
+            return Ok(self.add(session, name, &room, via));
         }
     }
 
@@ -145,105 +144,35 @@ impl Hub {
         }
     }
 
-    /// Adds a member. Returns the position after which it hears everything, and whether it was not a member before.
-    /// With `hold`, a new member's frames wait until [`Self::replay`] lets them go.
-    fn add(&self, session: &Arc<Session>, name: &RoomName, room: &Room, hold: bool) -> (Position, bool) {
+    fn add(&self, session: &Arc<Session>, name: &RoomName, room: &Room, via: &Arc<str>) -> Entered {
         let mut members = room.members.lock();
         let boundary = members.last.expect("a room that is listened to has a position");
-        if members.sessions.contains_key(&session.id) || !session.remember(name) {
-            return (boundary, false);
+        let was_member = members.sessions.contains_key(&session.id);
+        if was_member || !session.remember(name, Stay::new(boundary.offset, via)) {
+            return Entered { boundary, is_new: false };
         }
         if members.sessions.is_empty() {
             members.empty_since = None;
             self.metrics.rooms.increment(1.0);
         }
-        members
-            .sessions
-            .insert(session.id, Member { session: session.clone(), from: Offset::START, held: hold.then(Vec::new) });
-        (boundary, true)
+        members.sessions.insert(session.id, Member { session: session.clone(), from: Offset::START });
+        Entered { boundary, is_new: true }
     }
 
-    /// Delivers what lies between `after` and the boundary, then what was held meanwhile. All or nothing: if the
-    /// log no longer has everything, nothing is replayed and the answer says so; if it cannot be asked, the session
-    /// is out of the room again.
-    async fn replay(
-        &self,
-        session: &Arc<Session>,
-        name: &RoomName,
-        room: &Room,
-        after: Offset,
-        boundary: Position,
-    ) -> Result<Joined, LogError> {
-        let missed = match self.read_missed(session, name, after, boundary).await {
-            Ok(missed) => missed,
-            Err(error) => {
-                if session.forget(name) {
-                    self.leave(session, name);
-                }
-                return Err(error);
-            }
-        };
-        let recovered = missed.is_some();
-        // A client that comes from a node which was ahead of this one has some of what was held already.
-        let from = if recovered { after } else { Offset::START };
-        for frame in missed.into_iter().flatten() {
-            self.hand_over(session, &frame).await;
-        }
-        while let Some(held) = take_held(room, session.id, from) {
-            for (offset, frame) in held {
-                if offset.is_none_or(|offset| offset > from) {
-                    self.hand_over(session, &frame).await;
-                }
-            }
-        }
-        Ok(Joined { offset: boundary.offset.max(from), recovered: Some(recovered) })
-    }
-
-    async fn read_missed(
-        &self,
-        session: &Session,
-        name: &RoomName,
-        after: Offset,
-        boundary: Position,
-    ) -> Result<Option<Vec<Frame>>, LogError> {
-        let mut frames = Vec::new();
-        let mut from = after;
-        loop {
-            let page = self.log.read(name, Range::After { offset: from, limit: REPLAY_PAGE }).await?;
-            let known_history = page.head.epoch == boundary.epoch && after <= page.head.offset;
-            if !known_history || (from == after && !page.reaches_back_to(after)) {
-                return Ok(None);
-            }
-            let more = page.more;
-            for (offset, event) in page.events {
-                from = offset;
-                if offset <= boundary.offset && event.except != Some(session.id) {
-                    frames.extend(Frame::published(&event, offset));
-                }
-            }
-            if !more || from >= boundary.offset {
-                return Ok(Some(frames));
-            }
-        }
-    }
-
-    /// Hands a frame of a replay over. Replays come faster than any client reads, so a full queue is waited for.
-    async fn hand_over(&self, session: &Session, frame: &Frame) {
-        let deadline = Instant::now() + REPLAY_PATIENCE;
-        loop {
-            match session.try_deliver(frame) {
-                Ok(()) => return self.metrics.events_delivered.increment(1),
-                Err(Undelivered::Gone) => return,
-                Err(Undelivered::Full) if Instant::now() >= deadline => return session.close(CloseReason::Slow),
-                Err(Undelivered::Full) => tokio::time::sleep(REPLAY_PAUSE).await,
-            }
+    /// Notes that a member needs no published events up to an offset: they were read from the log for it.
+    pub(super) fn skip_to(&self, session: &Session, name: &RoomName, from: Offset) {
+        let Some(room) = self.rooms.lock().get(name).cloned() else { return };
+        if let Some(member) = room.members.lock().sessions.get_mut(&session.id) {
+            member.from = from;
         }
     }
 
     pub(super) fn leave(&self, session: &Session, name: &RoomName) {
         let Some(room) = self.rooms.lock().get(name).cloned() else { return };
         let mut members = room.members.lock();
-        let was_member = members.sessions.swap_remove(&session.id).is_some();
+        // A session that came back has the id of the one that it replaces.
+        let is_member = members.sessions.get(&session.id).is_some_and(|member| std::ptr::eq(&*member.session, session));
+        let was_member = is_member && members.sessions.swap_remove(&session.id).is_some();
         if was_member && members.sessions.is_empty() {
             members.empty_since = Some(Instant::now());
             self.metrics.rooms.decrement(1.0);
@@ -251,7 +180,7 @@ impl Hub {
     }
 
     /// Hands a published event to the members of its room, unless the room is past it.
-    pub(super) fn fan_out(&self, name: &RoomName, position: Position, frame: &Frame, except: Option<SessionId>) {
+    pub(super) fn fan_out(&self, name: &RoomName, position: Position, frame: &Arc<Frame>, except: Option<SessionId>) {
         let Some(room) = self.rooms.lock().get(name).cloned() else { return };
         let mut members = room.members.lock();
         // Another epoch is another history, which begins anew; in the same one, older is a repetition.
@@ -259,25 +188,35 @@ impl Hub {
             return;
         }
         members.last = Some(position);
-        self.deliver(&mut members, Some(position.offset), frame, except);
+        self.deliver(name, &members, Some(position.offset), frame, except);
     }
 
     /// Hands a signal to the members of its room.
-    pub(super) fn fan_out_signal(&self, name: &RoomName, frame: &Frame, except: Option<SessionId>) {
+    pub(super) fn fan_out_signal(&self, name: &RoomName, frame: &Arc<Frame>, except: Option<SessionId>) {
         let Some(room) = self.rooms.lock().get(name).cloned() else { return };
-        self.deliver(&mut room.members.lock(), None, frame, except);
+        self.deliver(name, &room.members.lock(), None, frame, except);
     }
 
-    fn deliver(&self, members: &mut Members, offset: Option<Offset>, frame: &Frame, except: Option<SessionId>) {
+    /// Tells the members of a room something that they must not miss; those who cannot take it are closed.
+    pub(super) fn tell_members(&self, name: &RoomName, notice: &Arc<Frame>) {
+        let Some(room) = self.rooms.lock().get(name).cloned() else { return };
+        for member in room.members.lock().sessions.values() {
+            member.session.tell(name, notice);
+        }
+    }
+
+    fn deliver(
+        &self,
+        name: &RoomName,
+        members: &Members,
+        offset: Option<Offset>,
+        frame: &Arc<Frame>,
+        except: Option<SessionId>,
+    ) {
         let mut delivered = 0;
-        for (id, member) in &mut members.sessions {
-            if except == Some(*id) || offset.is_some_and(|offset| offset <= member.from) {
-                continue;
-            }
-            match &mut member.held {
-                None => delivered += u64::from(member.session.deliver(frame)),
-                Some(held) if held.len() < MAX_HELD => held.push((offset, frame.clone())),
-                Some(_) => member.session.close(CloseReason::Slow),
+        for (id, member) in &members.sessions {
+            if except != Some(*id) && offset.is_none_or(|offset| offset > member.from) {
+                delivered += u64::from(member.session.deliver(name, offset, frame));
             }
         }
         self.metrics.events_delivered.increment(delivered);
@@ -331,16 +270,4 @@ impl Hub {
     pub(super) fn canary_heard(&self) -> Instant {
         *self.canary_heard.lock()
     }
-}
-
-/// What is held for a member. When there is nothing left the member hears live from then on, after `from`.
-fn take_held(room: &Room, member: SessionId, from: Offset) -> Option<Vec<(Option<Offset>, Frame)>> {
-    let mut members = room.members.lock();
-    let member = members.sessions.get_mut(&member)?;
-    let held = member.held.as_mut().filter(|held| !held.is_empty()).map(std::mem::take);
-    if held.is_none() {
-        member.held = None;
-        member.from = from;
-    }
-    held
 }

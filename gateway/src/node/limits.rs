@@ -41,6 +41,26 @@ impl EventLimiter {
     }
 }
 
+/// How fast this node takes new connections.
+#[derive(Debug)]
+pub struct HandshakeLimiter(Option<DefaultDirectRateLimiter>);
+
+impl HandshakeLimiter {
+    /// A full allowance.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
+        Self(quota(limits.handshakes_per_second, limits.handshakes_per_second).map(RateLimiter::direct))
+    }
+
+    /// Takes one handshake from the allowance.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`].
+    pub fn check(&self) -> Result<(), Refusal> {
+        self.0.as_ref().is_none_or(|limiter| limiter.check().is_ok()).then_some(()).ok_or(Refusal::Busy)
+    }
+}
+
 /// How fast one address may open connections.
 #[derive(Debug)]
 pub struct AddressLimiter(Option<DefaultKeyedRateLimiter<IpAddr>>);
@@ -108,12 +128,25 @@ mod tests {
 
     #[test]
     fn zero_is_no_limit() {
-        let limits = limits(0, 0, 0);
+        let mut limits = limits(0, 0, 0);
+        limits.handshakes_per_second = 0;
+        let node = HandshakeLimiter::new(&limits);
         let (events, addresses) = (EventLimiter::new(&limits), AddressLimiter::new(&limits));
         for _ in 0..10_000 {
             assert_eq!(events.check(), Ok(()));
+            assert_eq!(node.check(), Ok(()));
             assert_eq!(addresses.check("127.0.0.1".parse().unwrap()), Ok(()));
         }
+    }
+
+    #[test]
+    fn a_stampede_is_told_to_come_back() {
+        let mut limits = limits(0, 0, 0);
+        limits.handshakes_per_second = 10;
+        let limiter = HandshakeLimiter::new(&limits);
+        let taken = (0..100).filter(|_| limiter.check().is_ok()).count();
+        assert!((10..20).contains(&taken), "{taken}");
+        assert_eq!(limiter.check(), Err(Refusal::Busy));
     }
 
     #[test]

@@ -2,14 +2,20 @@
 
 mod canary;
 mod fanout;
+mod gate;
 mod hub;
 mod limits;
 mod peers;
+mod recovery;
+mod roster;
 mod session;
 
+pub use gate::Patience;
 pub use hub::Hub;
-pub use limits::{AddressLimiter, EventLimiter};
+pub use limits::{AddressLimiter, EventLimiter, HandshakeLimiter};
 pub use peers::count_peers;
+pub use recovery::{RecoveryError, Replay, Unrecovered, Wanted, wanted};
+pub use roster::Roster;
 pub use session::{CloseReason, Outlet, Session, Undelivered};
 
 use std::sync::Arc;
@@ -19,10 +25,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Config;
-use crate::domain::{Event, Offset, Refusal, RoomName};
+use serde::Serialize;
+
+use crate::config::{self, Config};
+use crate::domain::{Event, Frame, Mark, Offset, Refusal, RoomName, UserId};
 use crate::log::{Dedupe, Log, LogError, Page, Range};
 use crate::metrics::Metrics;
+use crate::sessions::{Lease, Record, Sessions, SessionsError};
+use session::Stay;
 
 /// The limits that the node itself watches over.
 #[derive(Clone, Debug)]
@@ -35,9 +45,13 @@ struct Limits {
 #[derive(Debug)]
 pub struct Node {
     log: Arc<dyn Log>,
+    sessions: Arc<dyn Sessions>,
     hub: Hub,
+    roster: Roster,
     limits: Limits,
+    recovery: config::Recovery,
     metrics: Arc<Metrics>,
+    tasks: TaskTracker,
 }
 
 /// What a join came to.
@@ -45,8 +59,15 @@ pub struct Node {
 pub struct Joined {
     /// The session has, or will hear, everything of the room after this.
     pub offset: Offset,
-    /// For a join that named an offset: whether everything since then was delivered.
-    pub recovered: Option<bool>,
+    /// For a join that named an offset: whether everything since then was delivered, or why not.
+    pub recovered: Option<Result<(), Unrecovered>>,
+}
+
+/// What a client is told when the replay of a join has ended.
+#[derive(Serialize)]
+struct Replayed<'a> {
+    room: &'a RoomName,
+    events: usize,
 }
 
 impl std::fmt::Debug for dyn Log {
@@ -55,53 +76,213 @@ impl std::fmt::Debug for dyn Log {
     }
 }
 
+impl std::fmt::Debug for dyn Sessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sessions")
+    }
+}
+
 impl Node {
-    /// A node over a log. [`Node::run`] must be running for anything to be delivered.
+    /// A node over a log and a store of sessions. [`Node::run`] must be running for anything to be delivered.
     #[must_use]
-    pub fn new(log: Arc<dyn Log>, config: &Config, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub fn new(
+        log: Arc<dyn Log>,
+        sessions: Arc<dyn Sessions>,
+        config: &Config,
+        metrics: Arc<Metrics>,
+        tasks: TaskTracker,
+    ) -> Arc<Self> {
         let limits =
             Limits { rooms_per_session: config.limits.rooms_per_session, history_page: config.limits.history_page };
-        Arc::new(Self { hub: Hub::new(log.clone(), config.rooms.linger, metrics.clone()), log, limits, metrics })
+        let hub = Hub::new(log.clone(), config.rooms.linger, metrics.clone());
+        let recovery = config.recovery.clone();
+        Arc::new(Self { log, sessions, hub, roster: Roster::default(), limits, recovery, metrics, tasks })
     }
 
-    /// Starts the node's own work: fan-out, canary, and listening no longer to rooms that nobody is in.
-    pub fn run(self: &Arc<Self>, name: &str, canary: Duration, tasks: &TaskTracker, stop: &CancellationToken) {
-        let fanout = fanout::run(self.log.feed(), self.clone(), RoomName::internal(&format!("canary:{name}")));
-        tasks.spawn(stop.clone().run_until_cancelled_owned(fanout));
-        let (node, room) = (self.clone(), RoomName::internal(&format!("canary:{name}")));
-        tasks.spawn(stop.clone().run_until_cancelled_owned(async move { canary::run(node, room, canary).await }));
-        let node = self.clone();
-        tasks.spawn(stop.clone().run_until_cancelled_owned(async move { node.hub.sweep_forever().await }));
+    /// Starts the node's own work: fan-out, canary, keeping sessions, and listening no longer to rooms that nobody
+    /// is in.
+    pub fn run(self: &Arc<Self>, name: &str, canary: Duration, stop: &CancellationToken) {
+        let room = RoomName::internal(&format!("canary:{name}"));
+        let spawn = |work: futures_util::future::BoxFuture<'static, ()>| {
+            self.tasks.spawn(stop.clone().run_until_cancelled_owned(work));
+        };
+        spawn(Box::pin(fanout::run(self.log.feed(), self.clone(), room.clone())));
+        spawn(Box::pin(canary::run(self.clone(), room, canary)));
+        let (sweeper, keeper, listener) = (self.clone(), self.clone(), self.clone());
+        spawn(Box::pin(async move { sweeper.hub.sweep_forever().await }));
+        let every = self.recovery.window / 4;
+        spawn(Box::pin(async move { keeper.renew_forever(every).await }));
+        spawn(Box::pin(async move { listener.heed_claims_forever().await }));
+    }
+
+    /// The sessions that are connected to this node.
+    #[must_use]
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// Takes over the session of a client that comes back, from whatever connection still has it. Nothing if there is
+    /// none, or it is another user's.
+    ///
+    /// # Errors
+    /// The store of sessions cannot be reached.
+    pub async fn claim(&self, lease: Lease, user: Option<&UserId>) -> Result<Option<Record>, Refusal> {
+        let claimed = self.sessions.claim(lease, user).await.map_err(|error| self.without_sessions(&error))?;
+        if claimed.is_some()
+            && let Some(predecessor) = self.roster.find(lease.pid)
+        {
+            // On this node at once: its place in the rooms is the same one.
+            predecessor.close(CloseReason::Replaced);
+            self.depart(&predecessor, true);
+        }
+        Ok(claimed)
+    }
+
+    /// Stores a session so that it can come back. False if another connection has taken it over.
+    ///
+    /// # Errors
+    /// The store of sessions cannot be reached.
+    pub async fn save(&self, session: &Session) -> Result<bool, Refusal> {
+        let _saving = session.saving.lock().await;
+        let saved = self.sessions.save(session.lease, &session.record()).await;
+        saved.map_err(|error| {
+            session.mark_unsaved();
+            self.without_sessions(&error)
+        })
+    }
+
+    /// Counts a session among those that are connected, until [`Self::depart`]; its connection ends at `ends`.
+    pub fn arrive(&self, session: &Arc<Session>, ends: Option<Instant>) {
+        self.roster.insert(session, ends);
+    }
+
+    /// Forgets a session that nobody can come back to any more.
+    pub fn forget(&self, lease: Lease) {
+        self.release(lease, false);
+    }
+
+    /// Lets go of a session that was claimed and could not be begun: its client will try again.
+    pub fn put_back(&self, lease: Lease) {
+        self.release(lease, true);
+    }
+
+    fn release(&self, lease: Lease, keep: bool) {
+        let (sessions, metrics) = (self.sessions.clone(), self.metrics.clone());
+        self.tasks.spawn(async move {
+            if let Err(error) = sessions.release(lease, keep).await {
+                // It is forgotten a while later by itself.
+                metrics.session_errors.with(error.operation).increment(1);
+            }
+        });
     }
 
     /// Puts a session into a room. With `after`, everything of the room since that offset is delivered first, or
-    /// nothing of it if the log no longer has it all.
+    /// nothing of it if the log no longer has it all. `via` is the event that asked for it.
     ///
     /// # Errors
-    /// Too many rooms, or the log cannot be reached.
+    /// Too many rooms, or the log or the store of sessions cannot be reached.
     pub async fn join(
         &self,
         session: &Arc<Session>,
         room: &RoomName,
         after: Option<Offset>,
+        via: &Arc<str>,
     ) -> Result<Joined, Refusal> {
         if !session.is_in(room) && session.rooms() >= self.limits.rooms_per_session && self.limits.rooms_per_session > 0
         {
             return Err(Refusal::TooManyRooms { limit: self.limits.rooms_per_session });
         }
-        let joined = self.hub.join(session, room, after).await;
-        joined.map_err(|error| self.unavailable(&error))
+        match after.filter(|_| !session.is_in(room)) {
+            None => {
+                let entered = self.hub.enter(session, room, via).await.map_err(|error| self.unavailable(&error))?;
+                if entered.is_new {
+                    self.save_or_leave(session, room).await?;
+                }
+                Ok(Joined { offset: entered.boundary.offset, recovered: None })
+            }
+            Some(after) => {
+                let handed = session.gate.hold();
+                let joined = self.join_after(session, room, after, via, handed).await;
+                if joined.is_err() {
+                    session.gate.release(&[], Offset::START).await;
+                }
+                joined
+            }
+        }
     }
 
-    /// Takes a session out of a room; nothing happens if it is not in it.
-    pub fn leave(&self, session: &Session, room: &RoomName) {
+    /// Joins while the gate is held, and opens it unless there is an error.
+    async fn join_after(
+        &self,
+        session: &Arc<Session>,
+        room: &RoomName,
+        after: Offset,
+        via: &Arc<str>,
+        handed: Offset,
+    ) -> Result<Joined, Refusal> {
+        let entered = self.hub.enter(session, room, via).await.map_err(|error| self.unavailable(&error))?;
+        let wanted = Wanted { room: room.clone(), after, via: via.clone() };
+        let replay = match self.read_missed(session, vec![wanted]).await {
+            Ok(replay) => replay,
+            Err(RecoveryError::Unrecovered(reason)) => {
+                self.save_or_leave(session, room).await?;
+                session.gate.release(&[], Offset::START).await;
+                return Ok(Joined { offset: entered.boundary.offset, recovered: Some(Err(reason)) });
+            }
+            Err(RecoveryError::Log(error)) => {
+                self.leave_room(session, room);
+                return Err(self.unavailable(&error));
+            }
+        };
+        let (events, offset) = (replay.events(), replay.upto);
+        let number = if events == 0 { 0 } else { session.next_replay() };
+        session.remember(room, Stay { since: offset, replay: number, handed, via: via.clone() });
+        self.save_or_leave(session, room).await?;
+        let end = (events > 0).then(|| {
+            let mark = Mark { offset: handed, replay: number }.to_string();
+            Frame::notice("gateway:replayed", &Replayed { room, events }, Some(&mark))
+        });
+        self.replay_out_of_order(session, replay, end).await;
+        Ok(Joined { offset, recovered: Some(Ok(())) })
+    }
+
+    /// What was joined must come back with the session; if that cannot be stored, it was not joined.
+    async fn save_or_leave(&self, session: &Session, room: &RoomName) -> Result<(), Refusal> {
+        match self.save(session).await {
+            // Taken over meanwhile: nobody waits for the answer.
+            Ok(_) => Ok(()),
+            Err(refusal) => {
+                self.leave_room(session, room);
+                Err(refusal)
+            }
+        }
+    }
+
+    fn leave_room(&self, session: &Session, room: &RoomName) {
         if session.forget(room) {
             self.hub.leave(session, room);
         }
     }
 
-    /// Takes a session that is over out of all its rooms, for good.
-    pub fn depart(&self, session: &Session) {
+    /// Takes a session out of a room; nothing happens if it is not in it.
+    ///
+    /// # Errors
+    /// The store of sessions cannot be reached: the session is out of the room, but would come back into it.
+    pub async fn leave(&self, session: &Session, room: &RoomName) -> Result<(), Refusal> {
+        self.leave_room(session, room);
+        self.save(session).await.map(|_| ())
+    }
+
+    /// Takes a session whose connection is over out of everything. It may come back within the recovery window if it
+    /// is to be kept.
+    pub fn depart(&self, session: &Session, keep: bool) {
+        self.leave_all(session);
+        if self.roster.remove(session) {
+            self.release(session.lease, keep);
+        }
+    }
+
+    fn leave_all(&self, session: &Session) {
         for room in session.depart() {
             self.hub.leave(session, &room);
         }
@@ -156,8 +337,18 @@ impl Node {
         if session.is_in(room) { Ok(()) } else { Err(Refusal::NotInRoom) }
     }
 
+    fn without_sessions(&self, error: &SessionsError) -> Refusal {
+        self.note_sessions_error(error);
+        Refusal::Unavailable
+    }
+
+    fn note_sessions_error(&self, error: &SessionsError) {
+        self.metrics.session_errors.with(error.operation).increment(1);
+        tracing::warn!(%error, "the store of sessions failed");
+    }
+
     /// The one place where a failing log becomes what clients read; it is logged here and only here.
-    fn unavailable(&self, error: &LogError) -> Refusal {
+    pub fn unavailable(&self, error: &LogError) -> Refusal {
         self.metrics.log_errors.with(error.operation).increment(1);
         tracing::warn!(%error, "the log failed");
         Refusal::Unavailable

@@ -1,13 +1,17 @@
 //! A session: a client's logical presence on this node, and the outlet through which it hears.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
 use super::EventLimiter;
+use super::gate::{Gate, Patience};
 use crate::auth::Identity;
-use crate::domain::{Frame, RoomName, SessionId};
+use crate::domain::{Frame, Offset, RoomName, SessionId};
+use crate::sessions::{Lease, Record, RoomRecord};
 
 /// The way to one client. Implemented by the edge; neither method waits.
 pub trait Outlet: Send + Sync + 'static {
@@ -17,7 +21,7 @@ pub trait Outlet: Send + Sync + 'static {
     /// Why the frame will not be delivered.
     fn deliver(&self, frame: &Frame) -> Result<(), Undelivered>;
 
-    /// Ends the connection so that an official client comes back by itself.
+    /// Ends the connection; but for [`CloseReason::Replaced`] so that an official client comes back by itself.
     fn close(&self, reason: CloseReason);
 }
 
@@ -37,6 +41,10 @@ pub enum CloseReason {
     Slow,
     /// The node hands its clients over.
     Draining,
+    /// The connection is as old as it may get.
+    Aged,
+    /// Another connection has the session by now.
+    Replaced,
 }
 
 /// One session on this node.
@@ -45,17 +53,40 @@ pub struct Session {
     pub id: SessionId,
     /// Who it is.
     pub identity: Identity,
+    /// Its right to come back.
+    pub lease: Lease,
     /// How fast it may send.
     pub limiter: EventLimiter,
-    outlet: Box<dyn Outlet>,
+    pub(super) gate: Arc<Gate>,
     membership: Mutex<Membership>,
+    /// How many replays began.
+    replays: AtomicU32,
+    /// Whether the stored record is as the session is.
+    saved: AtomicBool,
+    /// Held while the record is stored, so that an older one never comes after a newer one.
+    pub(super) saving: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct Membership {
-    rooms: HashSet<RoomName>,
+    rooms: HashMap<RoomName, Stay>,
     /// Once set, nothing may be joined any more: a late join would stay behind for ever.
     departed: bool,
+}
+
+/// A session's being in a room; see [`RoomRecord`] for the fields.
+#[derive(Clone, Debug)]
+pub(super) struct Stay {
+    pub(super) since: Offset,
+    pub(super) replay: u32,
+    pub(super) handed: Offset,
+    pub(super) via: Arc<str>,
+}
+
+impl Stay {
+    pub(super) fn new(since: Offset, via: &Arc<str>) -> Self {
+        Self { since, replay: 0, handed: Offset::START, via: via.clone() }
+    }
 }
 
 impl fmt::Debug for Session {
@@ -67,8 +98,25 @@ impl fmt::Debug for Session {
 impl Session {
     /// A session in no room.
     #[must_use]
-    pub fn new(id: SessionId, identity: Identity, limiter: EventLimiter, outlet: Box<dyn Outlet>) -> Self {
-        Self { id, identity, limiter, outlet, membership: Mutex::default() }
+    pub fn new(
+        id: SessionId,
+        identity: Identity,
+        lease: Lease,
+        limiter: EventLimiter,
+        patience: Patience,
+        outlet: Box<dyn Outlet>,
+    ) -> Self {
+        Self {
+            id,
+            identity,
+            lease,
+            limiter,
+            gate: Arc::new(Gate::new(outlet, patience)),
+            membership: Mutex::default(),
+            replays: AtomicU32::new(0),
+            saved: AtomicBool::new(false),
+            saving: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Whose publishes are one sequence for deduplication: the user's, or the anonymous session's own. The first
@@ -81,7 +129,7 @@ impl Session {
     /// Whether the session is in a room.
     #[must_use]
     pub fn is_in(&self, room: &RoomName) -> bool {
-        self.membership.lock().rooms.contains(room)
+        self.membership.lock().rooms.contains_key(room)
     }
 
     /// In how many rooms it is.
@@ -90,44 +138,88 @@ impl Session {
         self.membership.lock().rooms.len()
     }
 
-    /// Hands a frame to the client if its queue has room.
-    pub(super) fn try_deliver(&self, frame: &Frame) -> Result<(), Undelivered> {
-        self.outlet.deliver(frame)
+    /// Hands a live frame of a room to the client, at once or after what waits already; false if it will not get it.
+    pub(super) fn deliver(&self, room: &RoomName, offset: Option<Offset>, frame: &Arc<Frame>) -> bool {
+        self.gate.deliver(room, offset, frame)
     }
 
-    /// Hands a frame to the client; false if it will not get it. One that does not keep up is closed: a hole would
-    /// never be noticed.
-    pub fn deliver(&self, frame: &Frame) -> bool {
-        let delivered = self.try_deliver(frame);
-        if delivered == Err(Undelivered::Full) {
-            self.outlet.close(CloseReason::Slow);
-        }
-        delivered.is_ok()
+    /// Hands the first frame of the connection to the client.
+    pub async fn greet(&self, hello: &Frame) {
+        self.gate.overtake(hello, None).await;
+    }
+
+    /// Hands a notice to the client after what waits already; if it cannot take it, it is closed.
+    pub(super) fn tell(&self, room: &RoomName, notice: &Arc<Frame>) {
+        self.gate.notify(room, notice);
     }
 
     /// Ends the session's connection.
     pub fn close(&self, reason: CloseReason) {
-        self.outlet.close(reason);
+        self.gate.outlet().close(reason);
     }
 
-    /// Notes that the session is in a room; false if the session is over and must not be.
-    pub(super) fn remember(&self, room: &RoomName) -> bool {
+    /// Notes that the session is in a room, or since when it is; false if it is over and must not be.
+    pub(super) fn remember(&self, room: &RoomName, stay: Stay) -> bool {
         let mut membership = self.membership.lock();
         if !membership.departed {
-            membership.rooms.insert(room.clone());
+            membership.rooms.insert(room.clone(), stay);
         }
         !membership.departed
     }
 
+    /// Notes since when it is in a room, if it is.
+    pub(super) fn stay_since(&self, room: &RoomName, since: Offset) {
+        if let Some(stay) = self.membership.lock().rooms.get_mut(room) {
+            stay.since = since;
+        }
+    }
+
     /// Notes that it is no longer; false if it was not.
     pub(super) fn forget(&self, room: &RoomName) -> bool {
-        self.membership.lock().rooms.remove(room)
+        self.membership.lock().rooms.remove(room).is_some()
     }
 
     /// Ends all membership for good; returns the rooms that it was in.
-    pub(super) fn depart(&self) -> HashSet<RoomName> {
+    pub(super) fn depart(&self) -> Vec<RoomName> {
         let mut membership = self.membership.lock();
         membership.departed = true;
-        std::mem::take(&mut membership.rooms)
+        std::mem::take(&mut membership.rooms).into_keys().collect()
+    }
+
+    /// The number of a replay that begins.
+    pub(super) fn next_replay(&self) -> u32 {
+        self.replays.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Counts replays on from those that the session had on another connection.
+    pub(super) fn count_replays_from(&self, last: u32) {
+        self.replays.store(last, Ordering::Release);
+    }
+
+    /// What must be stored so that it can come back. Whatever changes from now on makes it stale.
+    pub(super) fn record(&self) -> Record {
+        self.saved.store(true, Ordering::Release);
+        let membership = self.membership.lock();
+        let room = |(room, stay): (&RoomName, &Stay)| RoomRecord {
+            room: room.clone(),
+            since: stay.since,
+            replay: stay.replay,
+            handed: stay.handed,
+            via: stay.via.to_string(),
+        };
+        Record {
+            session: self.id,
+            user: self.identity.user.clone(),
+            rooms: membership.rooms.iter().map(room).collect(),
+        }
+    }
+
+    /// Notes that what is stored is not what the session is.
+    pub(super) fn mark_unsaved(&self) {
+        self.saved.store(false, Ordering::Release);
+    }
+
+    pub(super) fn is_saved(&self) -> bool {
+        self.saved.load(Ordering::Acquire)
     }
 }

@@ -99,6 +99,12 @@ impl Router {
         &self.node
     }
 
+    /// The table.
+    #[must_use]
+    pub fn table(&self) -> &RouteTable {
+        &self.table
+    }
+
     /// Handles one event of a session. Events of one session must be handed over one after the other.
     ///
     /// # Errors
@@ -147,7 +153,7 @@ impl Router {
         };
         match route.action {
             Action::Join => actions::join(call).await,
-            Action::Leave => actions::leave(&call),
+            Action::Leave => actions::leave(&call).await,
             Action::Signal => actions::signal(call).await,
             Action::History => actions::history(call).await,
             Action::Publish => {

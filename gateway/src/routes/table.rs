@@ -1,6 +1,7 @@
 //! The route table: compiled from a profile and the configuration before the node starts, never changed after.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -80,7 +81,7 @@ impl Allow {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// What the client emits.
-    pub event: String,
+    pub event: Arc<str>,
     /// What it does.
     pub action: Action,
     /// Who hears it, where the action speaks to a room.
@@ -118,7 +119,7 @@ const PROFILES: [(&str, &str); 1] = [("native", include_str!("../../profiles/nat
 
 /// Routes by event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RouteTable(HashMap<String, Route>);
+pub struct RouteTable(HashMap<Arc<str>, Route>);
 
 impl RouteTable {
     /// Compiles a profile and the routes of the configuration, which replace the profile's for the same event.
@@ -159,6 +160,20 @@ impl RouteTable {
         self.0.get(event)
     }
 
+    /// Whether a session that joined a room by an event may come back to it.
+    #[must_use]
+    pub fn admits_back(&self, via: &str, identity: &Identity) -> bool {
+        self.find(via).is_some_and(|route| route.action == Action::Join && route.allows(identity))
+    }
+
+    /// The event by which a session may join rooms, if there is one: the first by name.
+    #[must_use]
+    pub fn way_in(&self, identity: &Identity) -> Option<Arc<str>> {
+        let routes = self.routes().into_iter();
+        let mut joins = routes.filter(|route| route.action == Action::Join && route.allows(identity));
+        joins.next().map(|route| route.event.clone())
+    }
+
     /// All routes, by event name.
     #[must_use]
     pub fn routes(&self) -> Vec<&Route> {
@@ -184,7 +199,7 @@ fn compile(source: &toml::Table) -> Result<Route, String> {
             .map(|word| Allow::parse(word).ok_or_else(|| format!("allow: {word:?} is not anyone, user or role:NAME")))
             .collect::<Result<_, _>>()?,
     };
-    Ok(Route { event: source.event, action: source.action, to: source.to.unwrap_or_default(), allow })
+    Ok(Route { event: source.event.into(), action: source.action, to: source.to.unwrap_or_default(), allow })
 }
 
 #[cfg(test)]
@@ -203,7 +218,7 @@ mod tests {
     #[test]
     fn the_native_profile_has_its_five_routes() {
         let table = RouteTable::compile("native", &[]).unwrap();
-        let events: Vec<_> = table.routes().iter().map(|route| route.event.as_str()).collect();
+        let events: Vec<_> = table.routes().iter().map(|route| &*route.event).collect();
         assert_eq!(events, ["history", "join", "leave", "publish", "signal"]);
     }
 

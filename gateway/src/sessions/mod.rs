@@ -1,11 +1,25 @@
 //! PORT: sessions. What a session needs to come back on another connection or node; the trait is the contract,
 //! `tests/contract_sessions.rs` checks every backend against it.
 
+mod announcements;
+mod memory;
+mod redis;
+mod sqlite;
+
+pub use memory::MemorySessions;
+pub use redis::RedisSessions;
+pub use sqlite::SqliteSessions;
+
+use std::time::Duration;
+
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{Offset, Pid, RoomName, SessionId, UserId};
+
+/// How many holdings that ended may wait to be heard of; what does not fit shows when renewing.
+const ANNOUNCEMENTS: usize = 4096;
 
 /// The sessions of a deployment that may come back.
 ///
@@ -17,11 +31,11 @@ use crate::domain::{Offset, Pid, RoomName, SessionId, UserId};
 #[async_trait]
 pub trait Sessions: Send + Sync + 'static {
     /// Saves a session for its holder, a new one or one that was forgotten meanwhile. Returns whether it was saved:
-    /// not if somebody else holds it by now, or its holder has released it.
+    /// not if somebody else holds it by now, or its holder has released it and it is kept.
     async fn save(&self, lease: Lease, record: &Record) -> Result<bool, SessionsError>;
 
-    /// Takes a session over. Nothing if there is none, or it is another user's: which of both is not told, and then
-    /// nothing changes.
+    /// Takes a session over. Nothing if there is none, it is another user's, or this version cannot read it: which of
+    /// them is not told, and then nothing changes.
     async fn claim(&self, lease: Lease, user: Option<&UserId>) -> Result<Option<Record>, SessionsError>;
 
     /// Ends the holding of a session, if it still is this holder's: it is kept for the window, or forgotten at once.
@@ -97,6 +111,22 @@ impl Record {
         let (format, body) = bytes.split_first()?;
         (*format == Self::FORMAT).then(|| rmp_serde::from_slice(body).ok()).flatten()
     }
+}
+
+/// How long an entry is kept after its holder saved, claimed or renewed it: one that is killed just before it would
+/// have renewed still leaves more than the window.
+fn time_held(window: Duration) -> Duration {
+    window * 3 / 2
+}
+
+/// Whose a session is, as a text for backends that compare it themselves: no user id is empty.
+fn owner(user: Option<&UserId>) -> &str {
+    user.map_or("", UserId::as_str)
+}
+
+/// A holder as a text: the form in backends.
+fn holder(lease: Lease) -> String {
+    format!("{:016x}", lease.holder)
 }
 
 /// The sessions could not be reached. The cause is for operators.

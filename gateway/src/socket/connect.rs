@@ -1,23 +1,31 @@
 //! A socket's beginning and end: everything that a session needs is registered in the middleware, before the client
 //! learns that it is connected. What it sends at once would find nobody otherwise.
 
-use std::convert::Infallible;
+use std::fmt::Display;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use serde::Deserialize;
 use socketioxide::extract::TryData;
-use socketioxide::handler::{DisconnectHandler, FromConnectParts};
-use socketioxide::socket::{DisconnectReason, Socket};
+use socketioxide::handler::{ConnectHandler, DisconnectHandler, FromConnectParts};
+use socketioxide::socket::{DisconnectReason, Sid, Socket};
 use socketioxide_core::Value;
+use tokio::time::Instant;
 
 use super::guard::IoControl;
 use super::inlet::{Inlet, Mailbox};
 use super::link::Link;
 use super::outlet::SocketOutlet;
+use super::welcome::{Auth, Welcome};
 use super::{Adapter, Edge, control};
 use crate::domain::{Refusal, SessionId};
-use crate::node::{EventLimiter, Session};
+use crate::node::{EventLimiter, Patience, Session};
+use crate::sessions::Lease;
+
+/// How long a connection that was killed has to end before socketioxide writes a refusal to it: a polling client is
+/// ended by a request of its own.
+const UNHEARD: Duration = Duration::from_secs(1);
 
 /// What the transport's handshake left for the session that comes over it. It travels in the request's extensions.
 #[derive(Debug)]
@@ -55,27 +63,41 @@ impl Drop for Place {
     }
 }
 
-/// The `auth` object of a Socket.IO CONNECT, as far as the gateway reads it.
-#[derive(Deserialize)]
-pub(super) struct Auth {
-    token: Option<String>,
+/// Admits sockets, and begins their sessions once their clients know that they are connected.
+#[derive(Clone)]
+pub(super) struct Connecting(pub(super) Arc<Edge>);
+
+impl ConnectHandler<Adapter, ()> for Connecting {
+    fn call_middleware<'a>(
+        &'a self,
+        socket: Arc<Socket<Adapter>>,
+        auth: &'a Option<Value>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Box<dyn Display + Send>>> + Send + 'a>> {
+        Box::pin(async move {
+            let Ok(TryData(auth)) = TryData::<Auth>::from_connect_parts(&socket, auth);
+            let admitted = self.0.admit(&socket, auth.unwrap_or_default()).await;
+            admitted.map_err(|refusal| Box::new(refusal.message()) as Box<dyn Display + Send>)
+        })
+    }
+
+    /// Called after the CONNECT reply was queued. Until then socketioxide drops what is emitted, without a word.
+    fn call(&self, socket: Arc<Socket<Adapter>>, _: Option<Value>) {
+        if let Some(Start { mailbox, welcome }) = self.0.starting.lock().remove(&socket.id) {
+            mailbox.open(welcome);
+        }
+    }
 }
 
-/// The socket itself; socketioxide's own reference to it does not give it away.
-pub(super) struct Incoming(pub(super) Arc<Socket<Adapter>>);
-
-impl FromConnectParts<Adapter> for Incoming {
-    type Error = Infallible;
-
-    fn from_connect_parts(socket: &Arc<Socket<Adapter>>, _: &Option<Value>) -> Result<Self, Infallible> {
-        Ok(Self(socket.clone()))
-    }
+/// A session that was admitted and whose client does not know it yet.
+pub(super) struct Start {
+    mailbox: Arc<Mailbox>,
+    welcome: Welcome,
 }
 
 impl Edge {
     /// Admits a socket or refuses it. The official client takes a refusal here as final, so transient trouble is
-    /// refused at the handshake instead.
-    pub(super) fn admit(self: &Arc<Self>, socket: &Arc<Socket<Adapter>>, auth: TryData<Auth>) -> Result<(), Refusal> {
+    /// refused at the handshake instead, or ends the connection.
+    async fn admit(self: &Arc<Self>, socket: &Arc<Socket<Adapter>>, auth: Auth) -> Result<(), Refusal> {
         let handshake = socket.req_parts().extensions.get::<Arc<Handshake>>().ok_or(Refusal::Unauthorized)?;
         let io = handshake.io.clone();
         let attempts = handshake.connects.fetch_add(1, Ordering::Relaxed) + 1;
@@ -85,28 +107,47 @@ impl Edge {
             link.kill("bad_packet");
             return Err(self.refuse("too_many", Refusal::TooManyConnects));
         }
-        let token = auth.0.ok().and_then(|auth| auth.token);
-        let identity = self.tokens.identify(token.as_deref()).map_err(|refusal| self.refuse("auth", refusal))?;
+        let identity = self.tokens.identify(auth.token.as_deref()).map_err(|refusal| self.refuse("auth", refusal))?;
+        let make = |id: SessionId, lease: Lease| {
+            let outlet = SocketOutlet { socket: Arc::downgrade(socket), link: link.clone() };
+            let limiter = EventLimiter::new(&self.settings.limits);
+            let patience = Patience::new(&self.settings.limits, self.settings.socket.write_timeout);
+            Arc::new(Session::new(id, identity.clone(), lease, limiter, patience, Box::new(outlet)))
+        };
+        let (session, welcome) = match self.welcome(&auth, &identity, make).await {
+            Ok(welcomed) => welcomed,
+            Err(refusal) => {
+                // The client comes back by itself and still has what it needs for it. It must not read a refusal.
+                link.kill("unavailable");
+                tokio::time::sleep(UNHEARD).await;
+                return Err(self.refuse("unavailable", refusal));
+            }
+        };
+        link.announce(session.lease.pid);
         if let Some(user) = &identity.user {
             socket.join(control::user_room(user));
         }
-        let outlet = SocketOutlet { socket: Arc::downgrade(socket), link: link.clone() };
-        let limiter = EventLimiter::new(&self.settings.limits);
-        let session = Arc::new(Session::new(SessionId::random(), identity, limiter, Box::new(outlet)));
         let mailbox = Mailbox::new(
             self.router.clone(),
             session.clone(),
             link.clone(),
-            &self.settings.limits,
+            &self.settings,
             self.metrics.clone(),
             self.tasks.clone(),
         );
-        socket.on_fallback::<_, ()>(Inlet(mailbox));
+        socket.on_fallback::<_, ()>(Inlet(mailbox.clone()));
         link.opened(&self.metrics);
-        self.sessions.lock().insert(session.id, session.clone());
-        socket.on_disconnect::<_, ()>(Departure(Presence { edge: self.clone(), session, link }));
+        self.router.node().arrive(&session, self.end_of_life());
+        self.starting.lock().insert(socket.id, Start { mailbox, welcome });
+        socket.on_disconnect::<_, ()>(Departure(Presence { edge: self.clone(), sid: socket.id, session, link }));
         self.metrics.connects.with("ok").increment(1);
         Ok(())
+    }
+
+    /// When a connection that begins now is as old as it may get, give or take a fifth.
+    fn end_of_life(&self) -> Option<Instant> {
+        let age = self.settings.socket.max_age;
+        (!age.is_zero()).then(|| Instant::now() + age.mul_f64(rand::random_range(0.8..=1.2)))
     }
 
     fn refuse(&self, result: &str, refusal: Refusal) -> Refusal {
@@ -119,23 +160,24 @@ impl Edge {
 /// A session's being here. It ends once, whichever way the socket does.
 struct Presence {
     edge: Arc<Edge>,
+    sid: Sid,
     session: Arc<Session>,
     link: Arc<Link>,
 }
 
 impl Presence {
-    fn end(&self, reason: &'static str) {
-        if self.edge.sessions.lock().remove(&self.session.id).is_some() {
-            self.link.closed(reason, &self.edge.metrics);
-            self.edge.router.node().depart(&self.session);
-        }
+    /// With `keep`, the client may come back to its session.
+    fn end(&self, reason: &'static str, keep: bool) {
+        self.edge.starting.lock().remove(&self.sid);
+        self.edge.router.node().depart(&self.session, keep);
+        self.link.closed(reason, &self.edge.metrics);
     }
 }
 
 /// Not every socket that was admitted is told of its end: one whose CONNECT could not be sent is just dropped.
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.end("transport_error");
+        self.end("transport_error", true);
     }
 }
 
@@ -154,7 +196,8 @@ impl DisconnectHandler<Adapter, ()> for Departure {
             Reason::PacketParsingError | Reason::MultipleHttpPollingError => ("bad_packet", true),
             Reason::ClosingServer => ("server", true),
         };
-        self.0.end(label);
+        // Who leaves on purpose, or is shown the door, does not come back to where it was.
+        self.0.end(label, transport_is_over);
         if !transport_is_over {
             // There is one namespace: without its session the transport has no purpose.
             self.0.link.close_softly(label);

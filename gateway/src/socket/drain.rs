@@ -1,17 +1,14 @@
 //! Drain: hands the clients of a stopping node over to the others, in random order and at a pace.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rand::seq::SliceRandom;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep_until};
 
 use super::SocketServer;
-use crate::node::{CloseReason, Session};
+use crate::node::CloseReason;
 
-/// Closings come in groups, ten times a second: fine enough for clients, coarse enough for the timer.
-const GROUPS_PER_SECOND: u32 = 10;
 /// How often leftovers are looked at.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -28,23 +25,22 @@ impl SocketServer {
     pub async fn drain(&self) -> usize {
         let settings = &self.edge.settings.drain;
         let deadline = Instant::now() + settings.timeout;
-        let mut sessions: Vec<Arc<Session>> = self.edge.sessions.lock().values().cloned().collect();
+        let roster = self.edge.router.node().roster();
+        let mut sessions = roster.all();
         // Not by age: neighbours in time are neighbours behind the same network or release.
         sessions.shuffle(&mut rand::rng());
         let pace = pace(sessions.len(), settings.connections_per_second, settings.timeout);
         tracing::info!(sessions = sessions.len(), per_second = pace, "handing clients over");
-        let mut tick = interval(Duration::from_secs(1) / GROUPS_PER_SECOND);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        for group in sessions.chunks(pace.div_ceil(GROUPS_PER_SECOND as usize)) {
-            tick.tick().await;
-            for session in group {
-                session.close(CloseReason::Draining);
-            }
+        let start = Instant::now();
+        for (place, session) in sessions.into_iter().enumerate() {
+            // Somewhere in its slot: an even pace would have all nodes of a release beat time together.
+            let slots = place as f64 + rand::random::<f64>();
+            sleep_until(start + Duration::from_secs_f64(slots / pace as f64)).await;
+            session.close(CloseReason::Draining);
         }
-        drop(sessions);
         while self.sessions() > 0 && Instant::now() < deadline {
             // Handshakes that were let in before may have become sessions since.
-            for session in self.edge.sessions.lock().values() {
+            for session in roster.all() {
                 session.close(CloseReason::Draining);
             }
             tokio::time::sleep(POLL).await;

@@ -13,10 +13,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
 
+use super::announce::Announcement;
 use crate::metrics::Metrics;
 
 const OPEN: u8 = 0;
@@ -36,6 +38,9 @@ pub(super) struct IoControl {
     gone: AtomicBool,
     reader: AtomicWaker,
     writer: AtomicWaker,
+    /// Whether there is an announcement to make; looked at with every write.
+    announcing: AtomicBool,
+    announcement: Mutex<Option<Arc<Announcement>>>,
 }
 
 impl IoControl {
@@ -68,6 +73,26 @@ impl IoControl {
         }
     }
 
+    /// Has the CONNECT reply that is yet to be written carry more than socketioxide gives it.
+    pub(super) fn announce(&self, announcement: Arc<Announcement>) {
+        *self.announcement.lock() = Some(announcement);
+        self.announcing.store(true, Ordering::Release);
+    }
+
+    /// Where in these bytes the announcement is to be made, if in them.
+    fn announcement_in(&self, bytes: &[u8]) -> Option<(usize, usize, Vec<u8>)> {
+        if !self.announcing.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut announcement = self.announcement.lock();
+        let found = announcement.as_ref().and_then(|announcement| announcement.in_stream(bytes));
+        if found.is_some() || announcement.as_ref().is_none_or(|announcement| announcement.made()) {
+            *announcement = None;
+            self.announcing.store(false, Ordering::Release);
+        }
+        found
+    }
+
     /// Whether the stream is no more.
     #[must_use]
     pub(super) fn gone(&self) -> bool {
@@ -92,6 +117,8 @@ pub(super) struct GuardedIo<T> {
     patience: Option<Pin<Box<Sleep>>>,
     /// Runs from a soft close to the end that the reader sees.
     last_words: Option<Pin<Box<Sleep>>>,
+    /// What is written in the place of bytes that were taken already.
+    instead: Vec<u8>,
     /// The connection's place among those that the process can hold, given back when the stream is dropped.
     _place: Option<OwnedSemaphorePermit>,
 }
@@ -104,7 +131,16 @@ impl<T> GuardedIo<T> {
         metrics: Arc<Metrics>,
         place: Option<OwnedSemaphorePermit>,
     ) -> Self {
-        Self { inner, control: Arc::default(), metrics, write_timeout, patience: None, last_words: None, _place: place }
+        Self {
+            inner,
+            control: Arc::default(),
+            metrics,
+            write_timeout,
+            patience: None,
+            last_words: None,
+            instead: Vec::new(),
+            _place: place,
+        }
     }
 
     /// Its handle.
@@ -134,6 +170,30 @@ impl<T> GuardedIo<T> {
         } else {
             Ok(())
         }
+    }
+}
+
+impl<T: AsyncWrite + Unpin> GuardedIo<T> {
+    fn write_counted(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(count)) = result {
+            self.metrics.sent_bytes.increment(count as u64);
+        }
+        self.watched(cx, result)
+    }
+
+    /// Writes what stands in the place of other bytes, which must come before anything else.
+    fn write_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.instead.is_empty() {
+            let instead = std::mem::take(&mut self.instead);
+            let result = self.write_counted(cx, &instead);
+            self.instead = instead;
+            match ready!(result)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => drop(self.instead.drain(..written)),
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -167,11 +227,19 @@ impl<T: AsyncRead + Unpin> AsyncRead for GuardedIo<T> {
 impl<T: AsyncWrite + Unpin> AsyncWrite for GuardedIo<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.refuse_if_killed(cx)?;
-        let result = Pin::new(&mut self.inner).poll_write(cx, bytes);
-        if let Poll::Ready(Ok(count)) = result {
-            self.metrics.sent_bytes.increment(count as u64);
+        ready!(self.write_instead(cx))?;
+        match self.control.announcement_in(bytes) {
+            None => self.write_counted(cx, bytes),
+            Some((place, length, instead)) => {
+                // Kept until what stands before it is written; the rest of these bytes comes again.
+                self.instead = [&bytes[..place], &instead].concat();
+                // Nobody waits for these bytes any more: what cannot be written now is written by the next write or flush.
+                if let Poll::Ready(Err(error)) = self.write_instead(cx) {
+                    return Poll::Ready(Err(error));
+                }
+                Poll::Ready(Ok(place + length))
+            }
         }
-        self.watched(cx, result)
     }
 
     fn poll_write_vectored(
@@ -180,6 +248,10 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for GuardedIo<T> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.refuse_if_killed(cx)?;
+        if !self.instead.is_empty() || self.control.announcing.load(Ordering::Acquire) {
+            let first = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
+            return self.poll_write(cx, first);
+        }
         let result = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
         if let Poll::Ready(Ok(count)) = result {
             self.metrics.sent_bytes.increment(count as u64);
@@ -193,6 +265,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for GuardedIo<T> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.refuse_if_killed(cx)?;
+        ready!(self.write_instead(cx))?;
         Pin::new(&mut self.inner).poll_flush(cx)
     }
 

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use axum::body::Body;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_KEY};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_KEY};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use socketioxide::socket::Sid;
 use tower::Service;
 
+use super::announce::Announcement;
 use super::connect::Handshake;
 use super::guard::IoControl;
 use super::{Edge, PATH, SocketServer, address};
@@ -97,8 +98,23 @@ impl SocketServer {
         {
             self.edge.links.upgraded(sid, &peer.io);
         }
-        Ok(response.map(Body::new))
+        match query.sid.filter(|_| !is_upload && !query.websocket).and_then(|sid| self.edge.links.announcement(sid)) {
+            None => Ok(response.map(Body::new)),
+            Some(announcement) => Ok(announced(response.map(Body::new), &announcement).await),
+        }
     }
+}
+
+/// A poll's answer, with the CONNECT reply completed if it is in there.
+async fn announced(response: Response<Body>, announcement: &Announcement) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    // The engine has it in memory already, and bounds it.
+    let Ok(body) = axum::body::to_bytes(body, usize::MAX).await else {
+        return Response::from_parts(parts, Body::empty());
+    };
+    let body = announcement.in_body(&body).unwrap_or(body);
+    parts.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(body))
 }
 
 impl Edge {
@@ -122,9 +138,17 @@ impl Edge {
         }
         let client = address::of_client(peer.address.ip(), headers, &self.settings.trusted_proxies);
         let allowed = self.addresses.check(client);
-        let decision = if allowed.is_ok() { "allow" } else { "deny" };
-        self.metrics.rate_limit_decisions.with("address_handshakes", decision).increment(1);
+        self.count_decision("address_handshakes", allowed.is_ok());
+        // After the address: one that floods must not use up what the others need.
+        allowed?;
+        let allowed = self.handshakes.check();
+        self.count_decision("node_handshakes", allowed.is_ok());
         allowed
+    }
+
+    fn count_decision(&self, limiter: &str, allowed: bool) {
+        let decision = if allowed { "allow" } else { "deny" };
+        self.metrics.rate_limit_decisions.with(limiter, decision).increment(1);
     }
 }
 

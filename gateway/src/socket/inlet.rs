@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -21,11 +22,15 @@ use tokio_util::task::TaskTracker;
 use super::Adapter;
 use super::link::Link;
 use super::outlet::{WithAttachments, undelivered};
-use crate::config::Limits;
+use super::welcome::Welcome;
+use crate::config::Config;
 use crate::domain::Refusal;
 use crate::metrics::Metrics;
 use crate::node::{Session, Undelivered};
 use crate::routes::{Answer, Inbound, Router};
+
+/// How often a full queue is looked at again.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Takes the events of one session.
 pub(super) struct Inlet(pub(super) Arc<Mailbox>);
@@ -36,6 +41,8 @@ pub(super) struct Mailbox {
     session: Arc<Session>,
     link: Arc<Link>,
     queue: Mutex<Queue>,
+    /// How long an answer may wait for a client that does not read.
+    patience: Duration,
     pause_at: usize,
     max_events: usize,
     max_bytes: usize,
@@ -47,6 +54,7 @@ pub(super) struct Mailbox {
 struct Queue {
     events: VecDeque<Pending>,
     bytes: usize,
+    /// From the beginning: nothing is handled before [`Mailbox::open`].
     worked_on: bool,
     paused: bool,
 }
@@ -78,7 +86,10 @@ impl MessageHandler<Adapter, ()> for Inlet {
         let inbound = Inbound { text: text.as_str().to_owned(), attachments, received: Instant::now() };
         if let Err(refusal) = self.0.accept(inbound, &asker) {
             self.0.metrics.refusals.with(refusal.code()).increment(1);
-            asker.refuse(&refusal, &self.0.link);
+            if asker.try_refuse(&refusal).is_err() {
+                // A client that asks without reading the answers is as slow as one that does not read its rooms.
+                self.0.link.kill("slow");
+            }
         }
     }
 }
@@ -88,15 +99,17 @@ impl Mailbox {
         router: Arc<Router>,
         session: Arc<Session>,
         link: Arc<Link>,
-        limits: &Limits,
+        settings: &Config,
         metrics: Arc<Metrics>,
         tasks: TaskTracker,
     ) -> Arc<Self> {
+        let limits = &settings.limits;
         Arc::new(Self {
             router,
             session,
             link,
-            queue: Mutex::default(),
+            queue: Mutex::new(Queue { worked_on: true, ..Queue::default() }),
+            patience: settings.socket.write_timeout,
             pause_at: limits.mailbox_pause_events,
             max_events: limits.mailbox_events,
             max_bytes: limits.mailbox_bytes,
@@ -129,13 +142,39 @@ impl Mailbox {
         Ok(())
     }
 
+    /// Greets the client, hands over what it missed, and from then on handles its events.
+    pub(super) fn open(self: &Arc<Self>, welcome: Welcome) {
+        let mailbox = self.clone();
+        self.tasks.spawn(async move {
+            mailbox.session.greet(&welcome.hello).await;
+            if let Some(replay) = welcome.replay {
+                mailbox.router.node().replay(&mailbox.session, replay).await;
+            }
+            mailbox.work().await;
+        });
+    }
+
     /// Handles what waits, then ends; the next event begins anew.
     async fn work(self: Arc<Self>) {
         while let Some(Pending { inbound, asker }) = self.next() {
             match self.router.handle(&self.session, inbound).await {
-                Ok(answer) => asker.answer(&answer, &self.link),
-                Err(refusal) => asker.refuse(&refusal, &self.link),
+                Ok(answer) => self.insist(|| asker.try_answer(&answer)).await,
+                Err(refusal) => self.insist(|| asker.try_refuse(&refusal)).await,
             }
+        }
+    }
+
+    /// Sends an answer, if need be as soon as the client has read what is queued for it. Meanwhile its next events
+    /// wait, so that one who only asks slows itself down.
+    async fn insist(&self, send: impl Fn() -> Result<(), SendError>) {
+        let deadline = Instant::now() + self.patience;
+        while let Err(error) = send()
+            && undelivered(&error) == Undelivered::Full
+        {
+            if Instant::now() >= deadline {
+                return self.link.kill("slow");
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -157,31 +196,20 @@ impl Mailbox {
 }
 
 impl Asker {
-    fn answer(&self, answer: &Answer, link: &Link) {
-        self.acknowledge(&WithAttachments { json: &answer.body, attachments: &answer.attachments }, link);
+    fn try_answer(&self, answer: &Answer) -> Result<(), SendError> {
+        self.acknowledge(&WithAttachments { json: &answer.body, attachments: &answer.attachments })
     }
 
     /// A refusal goes where the answer would go; without an ack it is an event of its own.
-    fn refuse(&self, refusal: &Refusal, link: &Link) {
+    fn try_refuse(&self, refusal: &Refusal) -> Result<(), SendError> {
         let refused = Refused { ok: false, error: refusal };
-        if self.ack.is_some() {
-            self.acknowledge(&refused, link);
-        } else {
-            close_if_slow(self.socket.emit("refused", &refused), link);
-        }
+        if self.ack.is_some() { self.acknowledge(&refused) } else { self.socket.emit("refused", &refused) }
     }
 
-    fn acknowledge(&self, body: &impl Serialize, link: &Link) {
+    fn acknowledge(&self, body: &impl Serialize) -> Result<(), SendError> {
         let Ok(sender) =
             AckSender::<Adapter>::from_message_parts(&self.socket, &mut Value::Bytes(Bytes::new()), &self.ack);
         // An array of one: the client's callback gets the object as its one argument.
-        close_if_slow(sender.send(&[body]), link);
-    }
-}
-
-/// A client that asks without reading the answers is as slow as one that does not read its rooms.
-fn close_if_slow(sent: Result<(), SendError>, link: &Link) {
-    if sent.is_err_and(|error| undelivered(&error) == Undelivered::Full) {
-        link.kill("slow");
+        sender.send(&[body])
     }
 }

@@ -11,7 +11,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use socketioxide::socket::Sid;
 
+use super::announce::Announcement;
 use super::guard::IoControl;
+use crate::domain::Pid;
 use crate::metrics::Metrics;
 
 /// Ends the polling session of an Engine.IO id after a while.
@@ -31,6 +33,8 @@ pub(super) struct Link {
 struct State {
     io: Option<Arc<IoControl>>,
     reason: Option<&'static str>,
+    /// What the CONNECT reply is to carry, until it did.
+    announcement: Option<Arc<Announcement>>,
     /// Set once the session counts in the gauge of connections, to the transport that it counts under.
     counted: Option<&'static str>,
 }
@@ -78,6 +82,25 @@ impl Link {
         }
     }
 
+    /// Has the CONNECT reply carry `pid`, over whichever transport it goes.
+    pub(super) fn announce(&self, pid: Pid) {
+        let announcement = Arc::new(Announcement::new(self.sid, pid));
+        let mut state = self.state.lock();
+        if let Some(io) = &state.io {
+            io.announce(announcement.clone());
+        }
+        state.announcement = Some(announcement);
+    }
+
+    /// What is still to be announced.
+    fn announcement(&self) -> Option<Arc<Announcement>> {
+        let mut state = self.state.lock();
+        if state.announcement.as_ref().is_some_and(|announcement| announcement.made()) {
+            state.announcement = None;
+        }
+        state.announcement.clone()
+    }
+
     /// Counts the session as open.
     pub(super) fn opened(&self, metrics: &Metrics) {
         let mut state = self.state.lock();
@@ -111,6 +134,9 @@ impl Link {
         }
         if state.reason.is_some() {
             io.close_softly();
+        }
+        if let Some(announcement) = &state.announcement {
+            io.announce(announcement.clone());
         }
         state.io = Some(io);
     }
@@ -163,6 +189,12 @@ impl Links {
             link.state.lock().io = entry.io.upgrade();
         }
         link
+    }
+
+    /// What is still to be announced to a polling client.
+    pub(super) fn announcement(&self, sid: Sid) -> Option<Arc<Announcement>> {
+        let link = self.by_sid.lock().get(&sid).and_then(|entry| entry.link.upgrade());
+        link.and_then(|link| link.announcement())
     }
 
     /// Notes the websocket that takes over from polling.

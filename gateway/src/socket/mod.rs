@@ -1,6 +1,7 @@
 //! EDGE: Socket.IO. The only folder that names socketioxide and engineioxide; everything behind it knows sessions.
 
 mod address;
+mod announce;
 mod connect;
 mod control;
 mod drain;
@@ -10,6 +11,7 @@ mod inlet;
 mod link;
 mod listener;
 mod outlet;
+mod welcome;
 
 pub use control::{Control, ControlError};
 pub use listener::serve;
@@ -22,23 +24,20 @@ use std::time::Duration;
 use axum::body::Body;
 use http::Request;
 use parking_lot::Mutex;
-use socketioxide::extract::TryData;
-use socketioxide::handler::ConnectHandler;
 use socketioxide::service::SocketIoService;
 use socketioxide::socket::Sid;
 use socketioxide::{ParserConfig, SocketIo};
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use self::connect::{Auth, Connections, Incoming};
+use self::connect::{Connecting, Connections, Start};
 use self::control::Adapter;
 use self::link::Links;
 use crate::auth::Tokens;
 use crate::bus::Bus;
 use crate::config::Config;
-use crate::domain::SessionId;
 use crate::metrics::Metrics;
-use crate::node::{AddressLimiter, Session};
+use crate::node::{AddressLimiter, HandshakeLimiter};
 use crate::routes::Router;
 
 /// Where Socket.IO is served.
@@ -54,8 +53,9 @@ pub struct Edge {
     addresses: AddressLimiter,
     links: Arc<Links>,
     connections: Connections,
-    /// Every session of this node that has a connection.
-    sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
+    handshakes: HandshakeLimiter,
+    /// Sessions whose clients do not know yet that they are connected.
+    starting: Mutex<HashMap<Sid, Start>>,
     draining: AtomicBool,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
@@ -101,7 +101,8 @@ impl SocketServer {
             addresses: AddressLimiter::new(&config.limits),
             links: links.clone(),
             connections: Connections::default(),
-            sessions: Mutex::default(),
+            handshakes: HandshakeLimiter::new(&config.limits),
+            starting: Mutex::default(),
             draining: AtomicBool::new(false),
             metrics,
             tasks,
@@ -132,14 +133,7 @@ impl SocketServer {
                 tasks.spawn(close_polling(service.clone(), sid, after));
             }
         }));
-        let admit = {
-            let edge = edge.clone();
-            move |Incoming(socket): Incoming, auth: TryData<Auth>| {
-                let admitted = edge.admit(&socket, auth).map_err(|refusal| refusal.message());
-                async move { admitted }
-            }
-        };
-        io.ns("/", (async || ()).with(admit)).await?;
+        io.ns::<_, ()>("/", Connecting(edge.clone())).await?;
         Ok(Self { edge, service, control: Control { io } })
     }
 
@@ -152,12 +146,13 @@ impl SocketServer {
     /// How many sessions are connected to this node.
     #[must_use]
     pub fn sessions(&self) -> usize {
-        self.edge.sessions.lock().len()
+        self.edge.router.node().roster().len()
     }
 
     /// Forgets what is no longer needed and publishes the sizes; to be called every few seconds.
     pub fn upkeep(&self) {
         self.edge.links.forget_dead();
+        self.edge.router.node().close_aged();
         let keys = self.edge.addresses.forget_idle();
         self.edge.metrics.rate_limit_keys.with("address_handshakes").set(u32::try_from(keys).unwrap_or(u32::MAX));
     }

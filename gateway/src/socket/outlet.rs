@@ -32,6 +32,14 @@ impl Outlet for SocketOutlet {
         match reason {
             CloseReason::Slow => self.link.kill("slow"),
             CloseReason::Draining => self.link.close_softly("draining"),
+            CloseReason::Aged => self.link.close_softly("aged"),
+            CloseReason::Replaced => {
+                // A DISCONNECT keeps official clients away: two that share a session would replace each other for ever.
+                if let Some(socket) = self.socket.upgrade() {
+                    socket.disconnect().ok();
+                }
+                self.link.close_softly("replaced");
+            }
         }
     }
 }

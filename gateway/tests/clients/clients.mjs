@@ -32,6 +32,20 @@ export function client(url, options = {}) {
 /** A connected client on the transport where it will stay; its first failure is the test's. */
 export async function connect(url, options = {}) {
   const socket = client(url, options);
+  await settle(socket, options);
+  return socket;
+}
+
+/** The same with an inbox that misses nothing, not even what comes with the connection, and in the rooms. */
+export async function member(url, options = {}, ...rooms) {
+  const socket = client(url, options);
+  const inbox = new Inbox(socket);
+  await settle(socket, options);
+  for (const room of rooms) await ok(socket, 'join', { room });
+  return { socket, inbox };
+}
+
+async function settle(socket, options) {
   await new Promise((resolve, reject) => {
     socket.once('connect', resolve);
     socket.once('connect_error', reject);
@@ -41,7 +55,6 @@ export async function connect(url, options = {}) {
   if (!options.transports && socket.io.engine.transport.name !== 'websocket') {
     await once(socket.io.engine, 'upgrade', { signal: AbortSignal.timeout(10_000) });
   }
-  return socket;
 }
 
 /** The message and the client's own verdict (`active`: it will try again) when it may not come in. */
@@ -87,15 +100,16 @@ export function refusal(answer, what) {
   return answer.error;
 }
 
-/** Everything that a client hears in rooms from now on, and every disconnect. */
+/** Everything that a client hears in rooms from now on, what the gateway itself tells it, and every disconnect. */
 export class Inbox {
   heard = [];
+  notices = [];
   disconnects = [];
 
   constructor(socket) {
     socket.onAny((event, payload, offset, ...rest) => {
-      if (typeof payload?.room !== 'string') return;
-      this.heard.push({ event, payload, offset, rest });
+      if (event.startsWith('gateway:')) this.notices.push({ event, payload, offset });
+      else if (typeof payload?.room === 'string') this.heard.push({ event, payload, offset, rest });
     });
     socket.on('disconnect', (reason) => this.disconnects.push(reason));
   }
@@ -103,6 +117,11 @@ export class Inbox {
   /** The data of what was heard in a room, in the order of hearing. */
   data(room) {
     return this.heard.filter(({ payload }) => payload.room === room).map(({ payload }) => payload.data);
+  }
+
+  /** What the gateway said about the session, once for every connection. */
+  hellos() {
+    return this.notices.filter(({ event }) => event === 'gateway:session').map(({ payload }) => payload);
   }
 
   /** The offsets of the published events that were heard, over all rooms. */
@@ -117,17 +136,15 @@ export class Inbox {
  * of these joins.
  */
 export async function faithfulMember(url, options, room) {
-  const socket = await connect(url, options);
-  const inbox = new Inbox(socket);
-  await ok(socket, 'join', { room });
-  const member = { socket, inbox, joined: Promise.resolve() };
+  const { socket, inbox } = await member(url, options, room);
+  const faithful = { socket, inbox, joined: Promise.resolve() };
   socket.on('connect', () => {
     if (socket.recovered) return;
-    member.joined = ok(socket, 'join', { room, after: inbox.offsets().at(-1) });
+    faithful.joined = ok(socket, 'join', { room, after: inbox.offsets().at(-1) });
     // Its failure is reported where the test awaits it.
-    member.joined.catch(() => {});
+    faithful.joined.catch(() => {});
   });
-  return member;
+  return faithful;
 }
 
 /** Fails unless the offsets are decimal strings, each larger than the one before. */

@@ -1,9 +1,9 @@
-// A deploy: one of three nodes is told to stop, and the clients notice no more than a short reconnect.
+// A deploy: nodes are told to stop, one or one after the other, and clients notice no more than a short reconnect.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, afterEach, before, test } from 'node:test';
 
-import { assertIncreasing, client, connect, faithfulMember, MODES, ok } from './clients.mjs';
+import { assertIncreasing, client, closeClients, connect, faithfulMember, MODES, ok } from './clients.mjs';
 import { eventually, startCluster } from './harness.mjs';
 
 const CLIENTS = 60;
@@ -19,6 +19,7 @@ before(async () => {
     GATEWAY_DRAIN__TIMEOUT: `${DRAIN_SECONDS}s`,
   });
 });
+afterEach(closeClients);
 after(() => cluster?.stop());
 
 test('a node that drains hands its clients over without a loss', { timeout: 90_000 }, async (t) => {
@@ -100,5 +101,55 @@ test('a node that drains hands its clients over without a loss', { timeout: 90_0
   for (const { socket } of members) {
     await ok(socket, 'publish', { room: ROOM, data: 'still here' });
   }
+  await cluster.startAgain(stopping.name);
   t.diagnostic(`${held} clients handed over in ${seconds.toFixed(1)} s while ${said.length} events were published`);
+});
+
+test('all nodes are replaced, one after the other', { timeout: 180_000 }, async (t) => {
+  const room = 'the other room';
+  const modes = Object.values(MODES);
+  const members = [];
+  for (let index = 0; index < CLIENTS; index++) {
+    members.push(await faithfulMember(cluster.url, modes[index % modes.length], room));
+  }
+  // The speaker is moved like everybody: what it does not know to be kept it says again, under the same id.
+  const speaker = await connect(cluster.url, { ...MODES['websocket only'], retries: 100, ackTimeout: 2_000 });
+  speaker.emit('join', { room });
+  const said = [];
+  let over = false;
+  t.after(() => (over = true));
+  const talk = (async () => {
+    while (!over) {
+      const id = `word ${said.length}`;
+      const ack = await speaker.emitWithAck('publish', { room, data: said.length, id });
+      assert.equal(ack.ok, true, JSON.stringify(ack));
+      said.push(ack.offset);
+    }
+  })();
+  talk.catch(() => (over = true));
+  for (const node of cluster.nodes) {
+    const { length } = said;
+    cluster.signal(node, 'SIGTERM');
+    assert.equal(await cluster.ended(node.name, (DRAIN_SECONDS + 10) * 1000), 0);
+    await cluster.startAgain(node.name);
+    await eventually('somebody talks', () => over || said.length > length + 10, 20_000);
+  }
+  await eventually('everybody is connected', () => members.every(({ socket }) => socket.connected), 20_000);
+  over = true;
+  await talk;
+  await Promise.all(members.map(({ joined }) => joined));
+  const allHeardIt = () => members.every(({ inbox }) => inbox.heard.length >= said.length);
+  // Should it never be complete, the comparison below says what is missing.
+  await eventually('everybody heard as much as was said', allHeardIt, 20_000).catch(() => {});
+  members.forEach(({ inbox }, index) => {
+    assert.deepEqual(inbox.offsets(), said, `client ${index} did not hear what was said`);
+  });
+  const moves = members.map(({ inbox }) => inbox.disconnects.length);
+  const recovered = members.flatMap(({ inbox }) => inbox.hellos()).filter((hello) => hello.recovered).length;
+  const all = moves.reduce((sum, count) => sum + count);
+  assert.equal(recovered, all, 'who was moved was not recovered');
+  // Who is moved before the last node's turn may be moved to a node whose turn is still to come, never back.
+  assert.ok(moves.every((count) => count <= cluster.nodes.length), `somebody was moved ${Math.max(...moves)} times`);
+  assert.ok(all / CLIENTS < 2, `clients were moved ${all / CLIENTS} times`);
+  t.diagnostic(`${all} moves of ${CLIENTS} clients, ${recovered} recovered, ${said.length} events`);
 });

@@ -2,9 +2,10 @@
 
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import http from 'node:http';
 import net from 'node:net';
+import os from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -31,6 +32,16 @@ export function startCluster(settings = {}) {
 /** One node in embedded mode (still behind HAProxy), with the gateway's own defaults. */
 export function startNode(settings = {}) {
   return Cluster.start(['--json', '--embedded'], settings);
+}
+
+/** The settings for a gateway with a configuration file, and the way to be rid of it. */
+export async function configured(toml) {
+  const directory = await mkdtemp(path.join(os.tmpdir(), 'gateway-test.'));
+  const [file, program] = ['gateway.toml', 'gateway'].map((name) => path.join(directory, name));
+  await writeFile(file, toml);
+  // The cluster starts its nodes without arguments.
+  await writeFile(program, `#!/bin/sh\nexec '${binary}' --config '${file}' "$@"\n`, { mode: 0o755 });
+  return { settings: { GATEWAY_BIN: program }, remove: () => rm(directory, { recursive: true }) };
 }
 
 /** A token as an operator mints it. */

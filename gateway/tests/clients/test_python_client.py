@@ -87,8 +87,15 @@ def heard_by(client, events=("message",)):
     """Everything that a client hears from now on, as (event, payload, offset)."""
     heard = []
     for event in events:
-        client.on(event, lambda payload, offset, event=event: heard.append((event, payload, offset)))
+        client.on(event, lambda payload, offset, *_, event=event: heard.append((event, payload, offset)))
     return heard
+
+
+def hellos_of(client):
+    """What the gateway says about the session of every connection, as (session, offset)."""
+    hellos = []
+    client.on("gateway:session", lambda session, offset: hellos.append((session, offset)))
+    return hellos
 
 
 class Threads(unittest.TestCase):
@@ -177,6 +184,7 @@ class Tasks(unittest.IsolatedAsyncioTestCase):
     async def connect(self, url, **options):
         client = socketio.AsyncClient(reconnection=False)
         client.heard = heard_by(client)
+        client.hellos = hellos_of(client)
         await client.connect(url, wait_timeout=SECONDS, **options)
         self.addAsyncCleanup(client.disconnect)
         return client
@@ -215,6 +223,81 @@ class Tasks(unittest.IsolatedAsyncioTestCase):
                     await self.eventually("everything is heard", lambda: len(member.heard) >= len(expected))
                     self.assertEqual([int(offset) for _, _, offset in member.heard], expected)
                     self.assertEqual(member.heard, members[0].heard)
+
+    async def test_offsets_by_room_bring_back_what_was_missed(self):
+        for mode, options in MODES.items():
+            with self.subTest(mode):
+                rooms = [f"offsets, {mode}, {number}" for number in range(3)]
+                speaker = await self.connect(cluster.nodes[0]["url"], transports=["websocket"])
+                traveller = await self.connect(cluster.url, **options)
+                for client in (speaker, traveller):
+                    for room in rooms:
+                        await self.ok(client, "join", {"room": room})
+                offsets = {}
+                for room in rooms:
+                    offsets[room] = (await self.ok(speaker, "publish", {"room": room, "data": "heard"}))["offset"]
+                await self.eventually("everything is heard", lambda: len(traveller.heard) == 3)
+                await traveller.disconnect()
+                missed = [
+                    (await self.ok(speaker, "publish", {"room": room, "data": turn}))["offset"]
+                    for turn in range(20)
+                    for room in rooms
+                ]
+                # Another process of the same application, on another node; all that it has are the offsets.
+                back = await self.connect(cluster.nodes[2]["url"], auth={"offsets": offsets}, **options)
+                live = (await self.ok(speaker, "publish", {"room": rooms[1], "data": "live"}))["offset"]
+                await self.eventually("everything is heard", lambda: len(back.heard) >= 61)
+                hello, _ = back.hellos[0]
+                self.assertIs(hello["recovered"], True, hello)
+                self.assertEqual(sorted(hello["rooms"]), sorted(rooms))
+                self.assertEqual(len(back.heard), 61)
+                for room in rooms:
+                    heard = [offset for _, payload, offset in back.heard if payload["room"] == room]
+                    self.assertTrue(increasing(heard))
+                self.assertEqual({offset for _, _, offset in back.heard}, {*missed, live})
+                self.assertEqual(back.heard[-1][2], live)
+                await self.ok(back, "publish", {"room": rooms[2], "data": "a member"})
+
+    async def test_offsets_are_all_or_nothing(self):
+        speaker = await self.connect(cluster.nodes[0]["url"], transports=["websocket"])
+        room = "offsets, in part"
+        await self.ok(speaker, "join", {"room": room})
+        first = (await self.ok(speaker, "publish", {"room": room, "data": "first"}))["offset"]
+        await self.ok(speaker, "publish", {"room": room, "data": "second"})
+        future = str(int(first) + 10**9)
+        for offsets in ({room: first, "another": future}, {room: "-1"}, {room: None}, {"": first}, [room], "x"):
+            with self.subTest(offsets):
+                client = await self.connect(cluster.url, transports=["websocket"], auth={"offsets": offsets})
+                await self.eventually("it is told", lambda: client.hellos)
+                hello, _ = client.hellos[0]
+                self.assertIs(hello["recovered"], False, hello)
+                self.assertTrue(hello["reason"], hello)
+                refusal = await client.call("publish", {"room": room, "data": 1}, timeout=SECONDS)
+                self.assertEqual(refusal["error"]["code"], "not_in_room")
+                self.assertEqual(client.heard, [])
+
+    async def test_a_session_is_recovered_by_hand(self):
+        for mode, options in MODES.items():
+            with self.subTest(mode):
+                room = f"by hand, {mode}"
+                speaker = await self.connect(cluster.nodes[0]["url"], transports=["websocket"])
+                traveller = await self.connect(cluster.url, **options)
+                for client in (speaker, traveller):
+                    await self.ok(client, "join", {"room": room})
+                for turn in range(3):
+                    await self.ok(speaker, "publish", {"room": room, "data": turn})
+                await self.eventually("everything is heard", lambda: len(traveller.heard) == 3)
+                hello, _ = traveller.hellos[0]
+                auth = {"pid": hello["pid"], "offset": traveller.heard[-1][2]}
+                # Only the transport ends: `disconnect` of the client itself would end the session.
+                await traveller.eio.disconnect()
+                for turn in range(3, 10):
+                    await self.ok(speaker, "publish", {"room": room, "data": turn})
+                back = await self.connect(cluster.nodes[1]["url"], auth=auth, **options)
+                await self.ok(speaker, "publish", {"room": room, "data": 10})
+                await self.eventually("everything is heard", lambda: len(back.heard) >= 8)
+                self.assertEqual(back.hellos[0][0], {"recovered": True, "pid": hello["pid"]})
+                self.assertEqual([payload["data"] for _, payload, _ in back.heard], list(range(3, 11)))
 
     async def test_bytes_stay_bytes(self):
         for mode, options in MODES.items():

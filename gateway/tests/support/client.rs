@@ -17,6 +17,11 @@ pub struct Client {
     next_ack: u64,
     /// Events that came while something else was awaited.
     events: VecDeque<Value>,
+    /// What it needs to come back, as official clients keep it.
+    pub pid: String,
+    pub offset: Option<String>,
+    /// The first event of the connection.
+    pub hello: Value,
 }
 
 impl Client {
@@ -24,12 +29,30 @@ impl Client {
     pub async fn try_connect(address: SocketAddr, auth: Value) -> Result<Self, String> {
         let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
         let (socket, _) = connect_async(url).await.map_err(|error| error.to_string())?;
-        let mut client = Self { socket, next_ack: 0, events: VecDeque::new() };
+        let (events, pid) = (VecDeque::new(), String::new());
+        let mut client = Self { socket, next_ack: 0, events, pid, offset: None, hello: Value::Null };
         let open = client.text().await.ok_or("closed before it was open")?;
         assert!(open.starts_with('0'), "{open}");
         client.send(&format!("40{auth}")).await;
         let answer = client.text().await.ok_or("closed before it was connected")?;
-        if answer.starts_with("40") { Ok(client) } else { Err(answer) }
+        let reply = answer.strip_prefix("40").ok_or_else(|| answer.clone())?;
+        let reply: Value = serde_json::from_str(reply).unwrap();
+        client.pid = reply["pid"].as_str().unwrap().to_owned();
+        let text = client.text().await.ok_or("closed before it was greeted")?;
+        client.keep(&text);
+        client.hello = client.events.pop_front().unwrap();
+        assert_eq!(client.hello[0], "gateway:session", "{}", client.hello);
+        Ok(client)
+    }
+
+    /// Comes back to the session of a client whose connection is over, to whichever node.
+    pub async fn come_back(address: SocketAddr, pid: &str, offset: Option<&str>) -> Self {
+        Self::try_connect(address, json!({ "pid": pid, "offset": offset })).await.unwrap()
+    }
+
+    /// Whether it has the session that it asked for.
+    pub fn recovered(&self) -> bool {
+        self.hello[1]["recovered"] == true
     }
 
     pub async fn connect(address: SocketAddr) -> Self {
@@ -107,7 +130,11 @@ impl Client {
 
     fn keep(&mut self, text: &str) {
         if let Some(event) = text.strip_prefix("42") {
-            self.events.push_back(serde_json::from_str(event).unwrap());
+            let event: Vec<Value> = serde_json::from_str(event).unwrap();
+            if let Some(offset) = event.last().and_then(Value::as_str) {
+                self.offset = Some(offset.to_owned());
+            }
+            self.events.push_back(Value::Array(event));
         }
     }
 }

@@ -32,7 +32,7 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut ask: impl FnMu
 
 /// The defaults with ports chosen by the system, and `changes` over them.
 pub fn config(changes: &[(&str, &str)]) -> Config {
-    let base = [("GATEWAY_LISTEN", "127.0.0.1:0"), ("GATEWAY_ADMIN_LISTEN", "127.0.0.1:0")];
+    let base = [("GATEWAY_LISTEN", "127.0.0.1:0"), ("GATEWAY_ADMIN_LISTEN", "127.0.0.1:0"), ("GATEWAY_DATA_DIR", "")];
     let environment = base.iter().chain(changes).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     gateway::config::load(None, environment).unwrap()
 }

@@ -17,13 +17,11 @@ pub struct Redis {
 impl Redis {
     /// A server that keeps what it acknowledged in an append-only file, so that it survives a restart.
     pub async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
         // Another process may take a port between choosing and using it: then the server ends, and another is tried.
         for _ in 0..10 {
             let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-            let mut redis = Self { port, folder: tempfile::tempdir_in(folder.path()).unwrap(), server: None };
+            let mut redis = Self { port, folder: tempfile::tempdir().unwrap(), server: None };
             if redis.run().await {
-                redis.folder = folder;
                 return redis;
             }
         }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{Answer, Call};
 use crate::domain::{Offset, Refusal, RoomName};
+use crate::node::Unrecovered;
 
 const JOIN: &str = "join takes {room, after?}, room a text, after an offset as text";
 const LEAVE: &str = "leave takes {room}, room a text";
@@ -26,14 +27,23 @@ struct Joined<'a> {
     /// Only for joins that named an offset: whether everything since then was delivered.
     #[serde(skip_serializing_if = "Option::is_none")]
     recovered: Option<bool>,
+    /// Why it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
 }
 
 pub(in crate::routes) async fn join(call: Call<'_>) -> Result<Answer, Refusal> {
     let args: JoinArgs<'_> = call.argument(JOIN)?;
     let room = RoomName::parse(&args.room)?;
     let after = args.after.map(|text| Offset::parse(&text).ok_or(Refusal::BadRequest(JOIN))).transpose()?;
-    let joined = call.node.join(call.session, &room, after).await?;
-    Ok(Answer::new(&Joined { ok: true, room: &room, offset: joined.offset, recovered: joined.recovered }))
+    let joined = call.node.join(call.session, &room, after, &call.route.event).await?;
+    Ok(Answer::new(&Joined {
+        ok: true,
+        room: &room,
+        offset: joined.offset,
+        recovered: joined.recovered.map(|recovered| recovered.is_ok()),
+        reason: joined.recovered.and_then(Result::err).map(Unrecovered::reason),
+    }))
 }
 
 #[derive(Deserialize)]
@@ -42,8 +52,8 @@ struct LeaveArgs<'a> {
     room: Cow<'a, str>,
 }
 
-pub(in crate::routes) fn leave(call: &Call<'_>) -> Result<Answer, Refusal> {
+pub(in crate::routes) async fn leave(call: &Call<'_>) -> Result<Answer, Refusal> {
     let args: LeaveArgs<'_> = call.argument(LEAVE)?;
-    call.node.leave(call.session, &RoomName::parse(&args.room)?);
+    call.node.leave(call.session, &RoomName::parse(&args.room)?).await?;
     Ok(Answer::done())
 }

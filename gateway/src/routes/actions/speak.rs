@@ -11,8 +11,7 @@ use crate::node::now_ms;
 
 const PUBLISH: &str = "publish takes {room, event?, data, id?}, texts but for data, which may be anything";
 const SIGNAL: &str = "signal takes {room, event, data}, texts but for data, which may be anything";
-const EVENT: &str =
-    "an event's name has 1 to 128 bytes, no control characters, and none of the names that Socket.IO keeps";
+const EVENT: &str = "an event's name has 1 to 128 bytes, no control characters, and none of the names that Socket.IO and the gateway keep";
 const ID: &str = "the id of a publish has 1 to 128 bytes";
 
 const MAX_EVENT_BYTES: usize = 128;
@@ -22,6 +21,9 @@ const MAX_ID_BYTES: usize = 128;
 /// learns of refusals.
 const RESERVED: [&str; 7] =
     ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener", "refused"];
+
+/// What the gateway's own notices begin with.
+const NOTICES: &str = "gateway:";
 
 #[derive(Deserialize)]
 struct SpeakArgs<'a> {
@@ -87,8 +89,9 @@ pub(in crate::routes) async fn signal(call: Call<'_>) -> Result<Answer, Refusal>
 }
 
 fn event(call: &Call<'_>, name: &str, args: &impl Serialize, at_ms: u64) -> Result<Event, Refusal> {
+    let is_ours = RESERVED.contains(&name) || name.starts_with(NOTICES);
     let fits = !name.is_empty() && name.len() <= MAX_EVENT_BYTES && !name.chars().any(char::is_control);
-    if !fits || RESERVED.contains(&name) {
+    if !fits || is_ours {
         return Err(Refusal::BadRequest(EVENT));
     }
     Ok(Event {

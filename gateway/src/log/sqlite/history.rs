@@ -1,0 +1,66 @@
+//! Whose history a file holds, and whether it can be continued.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use sqlx::{Connection, SqliteConnection};
+
+use super::append::State;
+use crate::domain::{Epoch, Offset};
+
+/// A history, and where it began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct History {
+    pub(super) epoch: Epoch,
+    pub(super) began: Offset,
+}
+
+impl History {
+    /// Continues the history of the file, or begins one; returns it and where it stands.
+    pub(super) async fn open(connection: &mut SqliteConnection) -> Result<(Self, State), sqlx::Error> {
+        // On the disk before anything is appended: a power cut must not undo that this was opened.
+        sqlx::raw_sql("PRAGMA synchronous = FULL").execute(&mut *connection).await?;
+        let boot = boot();
+        let mut transaction = connection.begin().await?;
+        let row: Option<(String, i64, i64, String)> =
+            sqlx::query_as("SELECT epoch, began, head, boot FROM log").fetch_optional(&mut *transaction).await?;
+        let last = row.as_ref().map_or(0, |(_, _, head, _)| *head);
+        let kept = row.filter(|(.., written)| written.is_empty() || *written == boot);
+        let kept = kept.and_then(|(epoch, began, ..)| Some((Epoch::parse(&epoch)?, began)));
+        let (epoch, began, head) = match kept {
+            Some((epoch, began)) => (epoch, began, last),
+            None => {
+                // Counting from the time puts this history's offsets above those of every one before.
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let head = i64::try_from(now.as_micros()).unwrap_or(last).max(last);
+                sqlx::query("DELETE FROM clock").execute(&mut *transaction).await?;
+                (Epoch::random(), head, head)
+            }
+        };
+        sqlx::query("DELETE FROM log").execute(&mut *transaction).await?;
+        sqlx::query("INSERT INTO log (epoch, began, head, boot) VALUES (?1, ?2, ?3, ?4)")
+            .bind(epoch.to_string())
+            .bind(began)
+            .bind(head)
+            .bind(boot)
+            .execute(&mut *transaction)
+            .await?;
+        let marked_at: Option<i64> =
+            sqlx::query_scalar("SELECT max(at) FROM clock").fetch_one(&mut *transaction).await?;
+        transaction.commit().await?;
+        sqlx::raw_sql("PRAGMA synchronous = NORMAL").execute(&mut *connection).await?;
+        let state = State { head: head.cast_unsigned(), at: marked_at.unwrap_or_default(), marked_at };
+        Ok((Self { epoch, began: Offset(began.cast_unsigned()) }, state))
+    }
+
+    /// Puts everything that was written on the disk, and notes that it is there.
+    pub(super) async fn close(mut connection: SqliteConnection) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql("PRAGMA synchronous = FULL; UPDATE log SET boot = ''").execute(&mut connection).await?;
+        connection.close().await
+    }
+}
+
+/// Which start of the machine this is; nothing where that cannot be known.
+fn boot() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
+}

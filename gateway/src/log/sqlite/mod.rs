@@ -1,0 +1,182 @@
+//! The log of one node in a file: one task writes, all that waits in one transaction, and announces what it wrote.
+//!
+//! `schema.sql` has the tables.
+
+mod append;
+mod history;
+mod sweep;
+mod writer;
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use parking_lot::Mutex;
+use sqlx::SqlitePool;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::{Appended, Dedupe, FeedItem, Log, LogError, Page, Range, Retention};
+use crate::domain::{Event, Offset, Position, RoomName};
+use crate::sqlite::{Database, milliseconds, now_ms};
+use history::History;
+use writer::{Append, Request, Writer};
+
+/// What tells the file from others: `log`, and the version of its tables.
+const KIND: i32 = 0x6c6f_6701;
+/// How many items may wait for the fan-out. The writer waits when it is full, so nothing is ever missed.
+const FEED_BUFFER: usize = 4096;
+/// How many appends may wait for the writer. A publish waits when it is full.
+const QUEUE: usize = 4096;
+/// Connections for reading: each is a thread.
+const READERS: u32 = 4;
+
+/// A log in a database file with its own feed.
+pub struct SqliteLog {
+    retention: Retention,
+    history: History,
+    database: Arc<Database>,
+    readers: SqlitePool,
+    requests: mpsc::Sender<Request>,
+    subscribed: Arc<Mutex<HashSet<RoomName>>>,
+    feed: mpsc::Sender<FeedItem>,
+    receiver: Mutex<Option<mpsc::Receiver<FeedItem>>>,
+}
+
+impl std::fmt::Debug for SqliteLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteLog").field("database", &self.database).finish_non_exhaustive()
+    }
+}
+
+impl SqliteLog {
+    /// Opens a file and continues its history, or makes it with its directory and begins one.
+    ///
+    /// A history also begins if the machine, and not only the process, was ended since the log was opened: its last
+    /// commits may not have reached the disk, and counting on would give their offsets again.
+    ///
+    /// # Errors
+    /// The file cannot be made, opened or read, another process has it, or it is something else.
+    pub async fn open(path: &Path, retention: Retention) -> Result<Self, LogError> {
+        let database = Database::open(path, KIND, include_str!("schema.sql")).await;
+        let database = Arc::new(database.map_err(|error| LogError::new("open", error))?);
+        let mut connection = database.connect().await.map_err(|error| LogError::new("open", error))?;
+        let opened = History::open(&mut connection).await;
+        let (history, state) = opened.map_err(|error| LogError::new("open", database.error(error)))?;
+        let (requests, incoming) = mpsc::channel(QUEUE);
+        let (feed, receiver) = mpsc::channel(FEED_BUFFER);
+        let subscribed = Arc::<Mutex<HashSet<RoomName>>>::default();
+        let writer = Writer::new(
+            database.clone(),
+            connection,
+            state,
+            history.epoch,
+            retention,
+            subscribed.clone(),
+            feed.clone(),
+        );
+        tokio::spawn(writer.run(incoming));
+        Ok(Self {
+            retention,
+            history,
+            readers: database.readers(READERS),
+            database,
+            requests,
+            subscribed,
+            feed,
+            receiver: Mutex::new(Some(receiver)),
+        })
+    }
+
+    /// Writes what waits, sees to it that everything is on the disk, and lets go of the file. What is asked of the log
+    /// after that fails. Without it, nothing is lost but by a power cut.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        let (done, closed) = oneshot::channel();
+        if self.requests.send(Request::Close(done)).await.is_ok() {
+            closed.await.ok();
+        }
+        self.database.unlock();
+    }
+
+    async fn try_read(&self, room: &RoomName, range: Range) -> Result<Page, sqlx::Error> {
+        let (query, offset, limit) = match range {
+            Range::After { offset, limit } => (include_str!("after.sql"), offset, limit),
+            Range::Newest { before, limit } => (include_str!("newest.sql"), before.unwrap_or(Offset(u64::MAX)), limit),
+        };
+        type Row = (i64, Option<i64>, Option<bool>, Option<i64>, Option<i64>, Option<Vec<u8>>);
+        let rows: Vec<Row> = sqlx::query_as(query)
+            .bind(room.as_str())
+            .bind(now_ms().saturating_sub(milliseconds(self.retention.room_retention)))
+            .bind(i64::try_from(offset.0).unwrap_or(i64::MAX))
+            // One more than asked for tells whether there are more.
+            .bind(i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX))
+            .fetch_all(&self.readers)
+            .await?;
+        let (head, floor, trimmed, oldest, ..) = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+        let offset_of = |number: i64| Offset(number.cast_unsigned());
+        let position = Position { epoch: self.history.epoch, offset: offset_of(*head) };
+        let floor = floor.map_or(position.offset, offset_of);
+        let (trimmed, oldest) = (trimmed.unwrap_or_default(), oldest.map(offset_of));
+        let mut entries: Vec<_> =
+            rows.into_iter().filter_map(|(.., offset, bytes)| Some((offset_of(offset?), bytes?))).collect();
+        let more = entries.len() > limit;
+        if more {
+            let surplus = if matches!(range, Range::Newest { .. }) { 0 } else { limit };
+            entries.remove(surplus);
+        }
+        let readable = |(offset, bytes): (Offset, Vec<u8>)| {
+            let event = Event::decode(&bytes);
+            if event.is_none() {
+                // Of a newer version, most likely. One record must not make the whole room unreadable.
+                tracing::error!(%room, %offset, "skipped a record that this version cannot read");
+            }
+            Some((offset, event?))
+        };
+        let events = entries.into_iter().filter_map(readable).collect();
+        Ok(Page { events, more, trimmed, oldest, floor, began: self.history.began, head: position })
+    }
+}
+
+#[async_trait]
+impl Log for SqliteLog {
+    async fn append(&self, room: &RoomName, event: &Event, dedupe: Option<&Dedupe>) -> Result<Appended, LogError> {
+        let (done, answer) = oneshot::channel();
+        let append =
+            Append { room: room.clone(), event: event.clone(), bytes: event.encode(), dedupe: dedupe.cloned(), done };
+        let closed = || LogError::new("append", "the log is closed");
+        self.requests.send(Request::Append(append)).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    async fn read(&self, room: &RoomName, range: Range) -> Result<Page, LogError> {
+        self.try_read(room, range).await.map_err(|error| LogError::new("read", self.database.error(error)))
+    }
+
+    async fn subscribe(&self, room: &RoomName) -> Result<(), LogError> {
+        self.subscribed.lock().insert(room.clone());
+        Ok(())
+    }
+
+    async fn unsubscribe(&self, room: &RoomName) {
+        self.subscribed.lock().remove(room);
+    }
+
+    async fn signal(&self, room: &RoomName, event: &Event) -> Result<(), LogError> {
+        let permit = self.feed.reserve().await.map_err(|_| LogError::new("signal", "the node has stopped"))?;
+        if self.subscribed.lock().contains(room) {
+            permit.send(FeedItem::Signal { room: room.clone(), event: event.clone() });
+        }
+        Ok(())
+    }
+
+    fn feed(&self) -> BoxStream<'static, FeedItem> {
+        match self.receiver.lock().take() {
+            Some(receiver) => ReceiverStream::new(receiver).boxed(),
+            None => futures_util::stream::empty().boxed(),
+        }
+    }
+}

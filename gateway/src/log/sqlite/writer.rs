@@ -1,0 +1,190 @@
+//! The task that writes the log: takes what waits, commits it, and only then announces and answers.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use super::append::{State, append};
+use super::history::History;
+use super::sweep::{interval, sweep};
+use crate::domain::{Epoch, Event, Offset, Position, RoomName};
+use crate::log::{Appended, Dedupe, FeedItem, LogError, Retention};
+use crate::sqlite::{Database, DatabaseError};
+
+/// Appends in one transaction at the most, and bytes beyond which no further one is taken: more would make the first
+/// wait longer and no append cheaper.
+const BATCH: usize = 512;
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// What is asked of the writer.
+pub(super) enum Request {
+    Append(Append),
+    /// To finish; answered when the file is free.
+    Close(oneshot::Sender<()>),
+}
+
+/// An append that waits to be written.
+pub(super) struct Append {
+    pub(super) room: RoomName,
+    pub(super) event: Event,
+    pub(super) bytes: Vec<u8>,
+    pub(super) dedupe: Option<Dedupe>,
+    pub(super) done: oneshot::Sender<Result<Appended, LogError>>,
+}
+
+/// The one who writes.
+pub(super) struct Writer {
+    database: Arc<Database>,
+    /// None after a failure: what became of a transaction that failed is known only by looking anew.
+    connection: Option<SqliteConnection>,
+    state: State,
+    epoch: Epoch,
+    retention: Retention,
+    subscribed: Arc<Mutex<HashSet<RoomName>>>,
+    feed: mpsc::Sender<FeedItem>,
+    next_sweep: Instant,
+}
+
+impl Writer {
+    pub(super) fn new(
+        database: Arc<Database>,
+        connection: SqliteConnection,
+        state: State,
+        epoch: Epoch,
+        retention: Retention,
+        subscribed: Arc<Mutex<HashSet<RoomName>>>,
+        feed: mpsc::Sender<FeedItem>,
+    ) -> Self {
+        let (connection, next_sweep) = (Some(connection), Instant::now());
+        Self { database, connection, state, epoch, retention, subscribed, feed, next_sweep }
+    }
+
+    /// Writes until it is told to close, or nobody can ask any more.
+    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        let mut closing = None;
+        while closing.is_none() {
+            let first = match timeout_at(self.next_sweep, requests.recv()).await {
+                Ok(None) => break,
+                Ok(first) => first,
+                Err(_) => None,
+            };
+            if self.next_sweep <= Instant::now() {
+                self.sweep().await;
+            }
+            let (mut batch, mut bytes) = (Vec::new(), 0);
+            let mut next = first;
+            while let Some(request) = next {
+                match request {
+                    Request::Append(append) => {
+                        bytes += append.bytes.len();
+                        batch.push(append);
+                    }
+                    Request::Close(done) => closing = Some(done),
+                }
+                let full = batch.len() >= BATCH || bytes >= BATCH_BYTES || closing.is_some();
+                next = if full { None } else { requests.try_recv().ok() };
+            }
+            if !batch.is_empty() {
+                self.write(batch).await;
+            }
+        }
+        if let Some(connection) = self.connection.take()
+            && let Err(error) = History::close(connection).await
+        {
+            let error = self.database.error(error);
+            tracing::warn!(%error, "the log was not closed; if the machine is restarted now, a new history begins");
+        }
+        // What still waits is told so, and not kept waiting.
+        drop(requests);
+        if let Some(done) = closing {
+            done.send(()).ok();
+        }
+    }
+
+    async fn write(&mut self, batch: Vec<Append>) {
+        let written = match self.connect().await {
+            Ok(mut connection) => {
+                let written = append(&mut connection, self.state, self.retention, &batch).await;
+                self.settle(connection, written).await
+            }
+            Err(error) => Err(error),
+        };
+        match written {
+            Ok((state, places)) => {
+                self.state = state;
+                for (append, (offset, duplicate)) in batch.into_iter().zip(places) {
+                    self.announce(append, offset, duplicate).await;
+                }
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                for append in batch {
+                    append.done.send(Err(LogError::new("append", error.clone()))).ok();
+                }
+            }
+        }
+    }
+
+    async fn announce(&self, append: Append, offset: Offset, duplicate: bool) {
+        let position = Position { epoch: self.epoch, offset };
+        let heard = !duplicate && self.subscribed.lock().contains(&append.room);
+        if heard {
+            // Nobody listens when the node stops.
+            self.feed.send(FeedItem::Event { room: append.room, position, event: append.event }).await.ok();
+        }
+        append.done.send(Ok(Appended { position, duplicate })).ok();
+    }
+
+    /// The connection, a new one if the last one failed.
+    async fn connect(&mut self) -> Result<SqliteConnection, DatabaseError> {
+        if let Some(connection) = self.connection.take() {
+            return Ok(connection);
+        }
+        let mut connection = self.database.connect().await?;
+        let head: i64 = sqlx::query_scalar("SELECT head FROM log")
+            .fetch_one(&mut connection)
+            .await
+            .map_err(|error| self.database.error(error))?;
+        if head.cast_unsigned() > self.state.head {
+            // The transaction failed and yet was committed: the readers find in the log what was never announced.
+            self.state.head = head.cast_unsigned();
+            self.feed.send(FeedItem::Gap).await.ok();
+        }
+        Ok(connection)
+    }
+
+    /// Keeps the connection if all went well.
+    async fn settle<T>(
+        &mut self,
+        connection: SqliteConnection,
+        outcome: Result<T, sqlx::Error>,
+    ) -> Result<T, DatabaseError> {
+        if outcome.is_ok() {
+            self.connection = Some(connection);
+        } else {
+            // Its next owner must not wait for its locks. How it ends makes no difference.
+            connection.close_hard().await.ok();
+        }
+        outcome.map_err(|error| self.database.error(error))
+    }
+
+    async fn sweep(&mut self) {
+        let swept = match self.connect().await {
+            Ok(mut connection) => {
+                let swept = sweep(&mut connection, self.retention).await;
+                self.settle(connection, swept).await
+            }
+            Err(error) => Err(error),
+        };
+        // What failed may do so for long, as on a full disk: appends tell of it, and it has time.
+        let more = swept.unwrap_or_else(|error| {
+            tracing::warn!(%error, "old events were not removed");
+            false
+        });
+        self.next_sweep = if more { Instant::now() } else { Instant::now() + interval(self.retention) };
+    }
+}

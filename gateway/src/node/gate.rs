@@ -1,0 +1,352 @@
+//! The gate: the one way by which frames reach a client's queue, in order, and where they wait when they have to.
+//!
+//! A client's last offset stands for all its rooms, so whatever moves it must be handed over in the order of offsets.
+//! Live frames come in that order from the fan-out. While a replay is on, or while the client's queue is full, they
+//! wait here, bounded in number, bytes and time.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep};
+
+use super::{CloseReason, Outlet, Undelivered};
+use crate::config::Limits;
+use crate::domain::{Frame, Offset, RoomName};
+
+/// How often a full queue is looked at again. A healthy client empties it in less.
+const PAUSE: Duration = Duration::from_millis(10);
+/// Frames that are handed over at a time while the lock is held, which the fan-out may want.
+const BATCH: usize = 128;
+
+/// What may wait for one client.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Frames.
+    pub events: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// How long the client's queue may stay full.
+    pub time: Duration,
+}
+
+impl Patience {
+    /// As configured: `time` is how long a write may take.
+    #[must_use]
+    pub fn new(limits: &Limits, time: Duration) -> Self {
+        Self { events: limits.backlog_events, bytes: limits.backlog_bytes, time }
+    }
+}
+
+pub(super) struct Gate {
+    outlet: Box<dyn Outlet>,
+    patience: Patience,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
+    /// A replay is on: nothing live passes.
+    held: bool,
+    /// A task hands over what waits.
+    draining: bool,
+    /// The client was given up: nothing is accepted any more.
+    shut: bool,
+    /// The offset of the last frame that was handed over and moves the client's.
+    handed: Offset,
+}
+
+struct Waiting {
+    room: RoomName,
+    /// None for what has no place in the log.
+    offset: Option<Offset>,
+    frame: Arc<Frame>,
+}
+
+/// What becomes of a frame that does not fit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Overflow {
+    /// It is dropped.
+    Drop,
+    /// The client is closed: a hole would never be noticed.
+    Close,
+}
+
+/// How far handing over came.
+enum Progress {
+    /// Nothing waits any more, or nothing may pass.
+    Done,
+    /// Something was handed over and something waits.
+    Some,
+    /// The client's queue is full.
+    Stuck,
+}
+
+impl Gate {
+    pub(super) fn new(outlet: Box<dyn Outlet>, patience: Patience) -> Self {
+        Self { outlet, patience, state: Mutex::default() }
+    }
+
+    pub(super) fn outlet(&self) -> &dyn Outlet {
+        &*self.outlet
+    }
+
+    /// Takes a live frame for the client, an event with its offset or a signal; false if it will not get it. A signal
+    /// that does not fit is dropped, as signals may be.
+    pub(super) fn deliver(self: &Arc<Self>, room: &RoomName, offset: Option<Offset>, frame: &Arc<Frame>) -> bool {
+        self.take(room, offset, frame, if offset.is_some() { Overflow::Close } else { Overflow::Drop })
+    }
+
+    /// Takes a notice that the client must not miss.
+    pub(super) fn notify(self: &Arc<Self>, room: &RoomName, notice: &Arc<Frame>) {
+        self.take(room, None, notice, Overflow::Close);
+    }
+
+    fn take(self: &Arc<Self>, room: &RoomName, offset: Option<Offset>, frame: &Arc<Frame>, overflow: Overflow) -> bool {
+        let mut state = self.state.lock();
+        if state.shut {
+            return false;
+        }
+        if !state.held && state.waiting.is_empty() {
+            match self.outlet.deliver(frame) {
+                Ok(()) => {
+                    state.handed = offset.unwrap_or(state.handed);
+                    return true;
+                }
+                Err(Undelivered::Gone) => return false,
+                Err(Undelivered::Full) => {}
+            }
+        }
+        let bytes = state.bytes + frame.size();
+        if state.waiting.len() >= self.patience.events || (bytes > self.patience.bytes && !state.waiting.is_empty()) {
+            if overflow == Overflow::Close {
+                self.give_up(&mut state);
+            }
+            return false;
+        }
+        state.bytes = bytes;
+        state.waiting.push_back(Waiting { room: room.clone(), offset, frame: frame.clone() });
+        if !state.held && !state.draining {
+            state.draining = true;
+            let gate = self.clone();
+            tokio::spawn(async move { gate.drain().await });
+        }
+        true
+    }
+
+    /// Lets nothing live pass until [`Self::release`]. Returns the newest offset that the client was handed before.
+    pub(super) fn hold(&self) -> Offset {
+        let mut state = self.state.lock();
+        debug_assert!(!state.held, "one replay at a time");
+        state.held = true;
+        state.handed
+    }
+
+    /// Hands a frame over before everything that waits, while the gate is held. Waits for a full queue. `moves` is
+    /// the offset to which the frame moves the client's.
+    pub(super) async fn overtake(&self, frame: &Frame, moves: Option<Offset>) {
+        let mut deadline = None;
+        loop {
+            {
+                let mut state = self.state.lock();
+                match self.outlet.deliver(frame) {
+                    Ok(()) => {
+                        state.handed = moves.unwrap_or(state.handed);
+                        return;
+                    }
+                    Err(Undelivered::Gone) => return,
+                    Err(Undelivered::Full) if state.shut => return,
+                    Err(Undelivered::Full) => {}
+                }
+                if Instant::now() >= *deadline.get_or_insert_with(|| Instant::now() + self.patience.time) {
+                    return self.give_up(&mut state);
+                }
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Lets live frames pass again; those of the given rooms that are not newer than `upto` were replayed and are
+    /// dropped. Returns when all that waited was handed over.
+    pub(super) async fn release(&self, rooms: &[RoomName], upto: Offset) {
+        {
+            let mut state = self.state.lock();
+            state.waiting.retain(|wait| wait.offset.is_none_or(|offset| offset > upto) || !rooms.contains(&wait.room));
+            state.bytes = state.waiting.iter().map(|wait| wait.frame.size()).sum();
+            state.held = false;
+            if state.draining {
+                return;
+            }
+            state.draining = true;
+        }
+        self.drain().await;
+    }
+
+    /// What the client was handed so far, for one that comes back and was handed it elsewhere.
+    pub(super) fn begin_at(&self, handed: Offset) {
+        self.state.lock().handed = handed;
+    }
+
+    /// Hands over what waits, until nothing does or the gate is held.
+    async fn drain(&self) {
+        let mut deadline = Instant::now() + self.patience.time;
+        loop {
+            match self.hand_over() {
+                Progress::Done => return,
+                Progress::Some => deadline = Instant::now() + self.patience.time,
+                Progress::Stuck if Instant::now() >= deadline => {
+                    let mut state = self.state.lock();
+                    state.draining = false;
+                    return self.give_up(&mut state);
+                }
+                Progress::Stuck => sleep(PAUSE).await,
+            }
+        }
+    }
+
+    fn hand_over(&self) -> Progress {
+        let mut state = self.state.lock();
+        let mut count = 0;
+        while !state.held
+            && let Some(next) = state.waiting.front()
+        {
+            if count == BATCH {
+                return Progress::Some;
+            }
+            match self.outlet.deliver(&next.frame) {
+                Ok(()) => {}
+                Err(Undelivered::Full) if count > 0 => return Progress::Some,
+                Err(Undelivered::Full) => return Progress::Stuck,
+                Err(Undelivered::Gone) => {
+                    state.shut = true;
+                    state.waiting = VecDeque::new();
+                    break;
+                }
+            }
+            count += 1;
+            if let Some(done) = state.waiting.pop_front() {
+                state.bytes -= done.frame.size();
+                state.handed = done.offset.unwrap_or(state.handed);
+            }
+        }
+        state.draining = false;
+        if state.waiting.is_empty() {
+            // A burst must not stay in the memory of an idle session.
+            state.waiting = VecDeque::new();
+            state.bytes = 0;
+        }
+        Progress::Done
+    }
+
+    fn give_up(&self, state: &mut State) {
+        state.shut = true;
+        state.waiting = VecDeque::new();
+        state.bytes = 0;
+        self.outlet.close(CloseReason::Slow);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::domain::Event;
+
+    /// A client whose queue has a limited room.
+    #[derive(Default)]
+    struct Queue {
+        got: Mutex<Vec<String>>,
+        room: AtomicUsize,
+        closed: Mutex<Option<CloseReason>>,
+    }
+
+    impl Outlet for Arc<Queue> {
+        fn deliver(&self, frame: &Frame) -> Result<(), Undelivered> {
+            if self.room.load(Ordering::SeqCst) == 0 {
+                return Err(Undelivered::Full);
+            }
+            self.room.fetch_sub(1, Ordering::SeqCst);
+            self.got.lock().push(frame.name.clone());
+            Ok(())
+        }
+
+        fn close(&self, reason: CloseReason) {
+            *self.closed.lock() = Some(reason);
+        }
+    }
+
+    fn gate(room: usize) -> (Arc<Gate>, Arc<Queue>) {
+        let queue = Arc::new(Queue { room: AtomicUsize::new(room), ..Queue::default() });
+        let patience = Patience { events: 10, bytes: 10_000, time: Duration::from_secs(10) };
+        (Arc::new(Gate::new(Box::new(queue.clone()), patience)), queue)
+    }
+
+    fn frame(name: &str) -> Arc<Frame> {
+        let event = Event { name: name.into(), args: "[]".into(), attachments: Vec::new(), except: None, at_ms: 0 };
+        Arc::new(Frame::published(&event, Offset(1)).unwrap())
+    }
+
+    fn room() -> RoomName {
+        RoomName::parse("r").unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_that_the_client_takes_in_time_arrives_whole_and_in_order() {
+        let (gate, queue) = gate(2);
+        for number in 1..=8 {
+            assert!(gate.deliver(&room(), Some(Offset(number)), &frame(&number.to_string())));
+        }
+        assert_eq!(*queue.got.lock(), ["1", "2"]);
+        sleep(Duration::from_secs(9)).await;
+        queue.room.store(3, Ordering::SeqCst);
+        sleep(Duration::from_secs(9)).await;
+        queue.room.store(100, Ordering::SeqCst);
+        sleep(Duration::from_secs(1)).await;
+        assert!(gate.deliver(&room(), Some(Offset(9)), &frame("9")));
+        assert_eq!(*queue.got.lock(), ["1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+        assert_eq!(*queue.closed.lock(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_closed_and_gets_nothing_after_the_hole() {
+        let (gate, queue) = gate(1);
+        assert!(gate.deliver(&room(), Some(Offset(1)), &frame("1")));
+        assert!(gate.deliver(&room(), Some(Offset(2)), &frame("2")));
+        sleep(Duration::from_secs(11)).await;
+        assert_eq!(*queue.closed.lock(), Some(CloseReason::Slow));
+        queue.room.store(100, Ordering::SeqCst);
+        assert!(!gate.deliver(&room(), Some(Offset(3)), &frame("3")));
+        assert_eq!(*queue.got.lock(), ["1"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn too_many_waiting_events_close_and_too_many_signals_are_dropped() {
+        let (gate, queue) = gate(0);
+        for _ in 0..10 {
+            assert!(gate.deliver(&room(), None, &frame("signal")));
+        }
+        assert!(!gate.deliver(&room(), None, &frame("signal")));
+        assert_eq!(*queue.closed.lock(), None);
+        assert!(!gate.deliver(&room(), Some(Offset(1)), &frame("event")));
+        assert_eq!(*queue.closed.lock(), Some(CloseReason::Slow));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_live_waits_for_a_replay_and_comes_once() {
+        let (gate, queue) = gate(100);
+        gate.deliver(&room(), Some(Offset(5)), &frame("5"));
+        assert_eq!(gate.hold(), Offset(5));
+        for number in 6..=9 {
+            gate.deliver(&room(), Some(Offset(number)), &frame(&number.to_string()));
+        }
+        gate.deliver(&RoomName::parse("other").unwrap(), Some(Offset(7)), &frame("other 7"));
+        gate.overtake(&frame("replayed 6"), None).await;
+        gate.overtake(&frame("replayed 7"), None).await;
+        gate.release(&[room()], Offset(7)).await;
+        assert_eq!(*queue.got.lock(), ["5", "replayed 6", "replayed 7", "8", "9", "other 7"]);
+    }
+}

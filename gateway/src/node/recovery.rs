@@ -1,0 +1,290 @@
+//! Recovery: what a session missed is read from the log, all of it or nothing, and handed over before what is live.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::{StreamExt, TryStreamExt};
+
+use super::{Node, Session};
+use crate::config;
+use crate::domain::{Event, Frame, Mark, Offset, RoomName, SessionId};
+use crate::log::{Log, LogError, Range};
+use crate::sessions::Record;
+
+/// Events that are read at a time.
+const PAGE: usize = 500;
+/// Rooms that are entered or read at the same time for one session.
+const CONCURRENCY: usize = 16;
+
+/// A room that a session comes back to.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The room.
+    pub room: RoomName,
+    /// The session has everything of the room up to here.
+    pub after: Offset,
+    /// The client event by which it is, or was, joined.
+    pub via: Arc<str>,
+}
+
+/// Why a session cannot have what it missed. Its name is what clients read and metrics count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unrecovered {
+    /// There is no such session: it is too long ago, it ended for good, or it is somebody else's.
+    Unknown,
+    /// The offset cannot be one of this log's.
+    Offset,
+    /// The log lost its history meanwhile.
+    History,
+    /// The log no longer has everything.
+    Retention,
+    /// The connection broke during a replay, and how much of it arrived is not known.
+    Interrupted,
+    /// The session may not be in one of its rooms any more.
+    NotAllowed,
+    /// It missed more than is replayed.
+    TooMuch,
+    /// Another connection took the session over meanwhile.
+    Replaced,
+}
+
+impl Unrecovered {
+    /// Every reason's name.
+    pub const REASONS: [&'static str; 8] =
+        ["unknown", "offset", "history", "retention", "interrupted", "not_allowed", "too_much", "replaced"];
+
+    /// Its name.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        Self::REASONS[self as usize]
+    }
+}
+
+/// What keeps a session from coming back.
+#[derive(Debug)]
+pub enum RecoveryError {
+    /// Nothing will change that.
+    Unrecovered(Unrecovered),
+    /// The log could not be asked; later it may.
+    Log(LogError),
+}
+
+impl From<LogError> for RecoveryError {
+    fn from(error: LogError) -> Self {
+        Self::Log(error)
+    }
+}
+
+impl From<Unrecovered> for RecoveryError {
+    fn from(reason: Unrecovered) -> Self {
+        Self::Unrecovered(reason)
+    }
+}
+
+/// What a session missed and is about to be handed.
+#[derive(Debug)]
+pub struct Replay {
+    rooms: Vec<RoomName>,
+    frames: Vec<(Offset, Frame)>,
+    /// Up to here the frames are complete in all its rooms.
+    pub(super) upto: Offset,
+}
+
+impl Replay {
+    /// The rooms that the session is in again.
+    #[must_use]
+    pub fn rooms(&self) -> &[RoomName] {
+        &self.rooms
+    }
+
+    /// How many events it missed.
+    #[must_use]
+    pub fn events(&self) -> usize {
+        self.frames.len()
+    }
+}
+
+/// Where a session that comes back missed events, by its record and what its client says it heard last.
+///
+/// # Errors
+/// Why that cannot be known.
+pub fn wanted(record: &Record, heard: Mark) -> Result<Vec<Wanted>, Unrecovered> {
+    let room = |room: &crate::sessions::RoomRecord| {
+        // Handed over after the replay began means after its end, and so does the notice of its end.
+        let replay_is_over = room.replay <= heard.replay || heard.offset > room.handed;
+        let after = room.since.max(heard.offset);
+        let wanted = Wanted { room: room.room.clone(), after, via: room.via.as_str().into() };
+        if replay_is_over { Ok(wanted) } else { Err(Unrecovered::Interrupted) }
+    };
+    record.rooms.iter().map(room).collect()
+}
+
+/// How much may still be replayed to one session.
+struct Budget {
+    events: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Budget {
+    fn new(settings: &config::Recovery) -> Self {
+        Self { events: settings.max_events.into(), bytes: settings.max_bytes.into() }
+    }
+
+    fn spend(&self, event: &Event) -> Result<(), Unrecovered> {
+        let take = |left: &AtomicUsize, amount: usize| {
+            left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(amount)).is_ok()
+        };
+        let enough = take(&self.events, 1) && take(&self.bytes, event.size());
+        if enough { Ok(()) } else { Err(Unrecovered::TooMuch) }
+    }
+}
+
+impl Node {
+    /// Puts a session that nobody hears yet into rooms and reads what it missed there. Live frames wait until
+    /// [`Node::replay`]. After an error the session is over.
+    ///
+    /// # Errors
+    /// It cannot have everything, or the log cannot be asked.
+    pub async fn recover(
+        &self,
+        session: &Arc<Session>,
+        wanted: Vec<Wanted>,
+        heard: Mark,
+    ) -> Result<Replay, RecoveryError> {
+        session.count_replays_from(heard.replay);
+        session.gate.begin_at(heard.offset);
+        session.gate.hold();
+        let replay = self.enter_and_read(session, wanted).await;
+        if replay.is_err() {
+            self.leave_all(session);
+        }
+        replay
+    }
+
+    async fn enter_and_read(&self, session: &Arc<Session>, wanted: Vec<Wanted>) -> Result<Replay, RecoveryError> {
+        // All rooms are entered before the first is read: what comes later than that read is in the feed.
+        let enter: Vec<_> = wanted.iter().map(|room| self.hub.enter(session, &room.room, &room.via)).collect();
+        let mut entered = futures_util::stream::iter(enter).buffer_unordered(CONCURRENCY);
+        while entered.try_next().await?.is_some() {}
+        drop(entered);
+        for room in &wanted {
+            session.stay_since(&room.room, room.after);
+        }
+        self.read_missed(session, wanted).await
+    }
+
+    /// Reads what a session missed in rooms that it entered, and has the hub skip it.
+    pub(super) async fn read_missed(&self, session: &Session, rooms: Vec<Wanted>) -> Result<Replay, RecoveryError> {
+        let budget = Budget::new(&self.recovery);
+        let reads: Vec<_> = rooms.iter().map(|wanted| read_room(&*self.log, wanted, session.id, &budget)).collect();
+        let parts: Vec<Part> = futures_util::stream::iter(reads).buffer_unordered(CONCURRENCY).try_collect().await?;
+        let upto = parts.iter().map(|part| part.upto).min().unwrap_or_default();
+        // What one room's log had beyond the others' comes through the feed: only so are all rooms in one order.
+        let mut frames: Vec<_> = parts.into_iter().flat_map(|part| part.frames).collect();
+        frames.retain(|(offset, _)| *offset <= upto);
+        frames.sort_by_key(|(offset, _)| *offset);
+        let rooms: Vec<_> = rooms.into_iter().map(|wanted| wanted.room).collect();
+        for room in &rooms {
+            self.hub.skip_to(session, room, upto);
+        }
+        Ok(Replay { rooms, frames, upto })
+    }
+
+    /// Hands over what a recovered session missed, then what waited meanwhile; from then on it hears what is live.
+    pub async fn replay(&self, session: &Session, replay: Replay) {
+        for (offset, frame) in &replay.frames {
+            session.gate.overtake(frame, Some(*offset)).await;
+        }
+        self.metrics.replayed_events.increment(replay.frames.len() as u64);
+        session.gate.release(&replay.rooms, replay.upto).await;
+    }
+
+    /// The same for a session that joined a room while it was connected: in that room only, without moving the
+    /// client's offset, which stands for its other rooms too. Ends with a notice, so that a client that breaks off is
+    /// known to have got everything or not.
+    pub(super) async fn replay_out_of_order(&self, session: &Session, replay: Replay, end: Option<Frame>) {
+        self.metrics.replayed_events.increment(replay.frames.len() as u64);
+        for (_, frame) in replay.frames {
+            session.gate.overtake(&frame.out_of_order(), None).await;
+        }
+        if let Some(end) = end {
+            session.gate.overtake(&end, None).await;
+        }
+        session.gate.release(&replay.rooms, replay.upto).await;
+    }
+}
+
+/// What one room has for a session.
+struct Part {
+    frames: Vec<(Offset, Frame)>,
+    upto: Offset,
+}
+
+async fn read_room(log: &dyn Log, wanted: &Wanted, session: SessionId, budget: &Budget) -> Result<Part, RecoveryError> {
+    let mut frames = Vec::new();
+    let mut from = wanted.after;
+    loop {
+        let page = log.read(&wanted.room, Range::After { offset: from, limit: PAGE }).await?;
+        // Asked of every page: what is still to be read may go while earlier pages are.
+        if !page.reaches_back_to(from) {
+            return Err(why_not(from, page.began, page.head.offset).into());
+        }
+        for (offset, event) in page.events {
+            from = offset;
+            if event.except != Some(session) {
+                budget.spend(&event)?;
+                frames.extend(Frame::published(&event, offset).map(|frame| (offset, frame)));
+            }
+        }
+        if !page.more {
+            return Ok(Part { frames, upto: page.head.offset });
+        }
+    }
+}
+
+fn why_not(offset: Offset, began: Offset, head: Offset) -> Unrecovered {
+    if offset > head {
+        Unrecovered::Offset
+    } else if offset < began {
+        Unrecovered::History
+    } else {
+        Unrecovered::Retention
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sessions::RoomRecord;
+
+    fn record(since: u64, replay: u32, handed: u64) -> Record {
+        let room = RoomName::parse("r").unwrap();
+        let room = RoomRecord { room, since: Offset(since), replay, handed: Offset(handed), via: "join".into() };
+        Record { session: SessionId::random(), user: None, rooms: vec![room] }
+    }
+
+    fn after(record: &Record, heard: &str) -> Result<u64, Unrecovered> {
+        wanted(record, Mark::parse(heard).unwrap()).map(|rooms| rooms[0].after.0)
+    }
+
+    #[test]
+    fn a_room_is_missed_from_what_was_heard_but_not_from_before_it_was_joined() {
+        assert_eq!(after(&record(50, 0, 0), "70"), Ok(70));
+        assert_eq!(after(&record(50, 0, 0), "0"), Ok(50));
+    }
+
+    #[test]
+    fn a_replay_counts_as_received_when_something_after_it_was() {
+        let record = record(100, 2, 60);
+        assert_eq!(after(&record, "60"), Err(Unrecovered::Interrupted));
+        assert_eq!(after(&record, "60.1"), Err(Unrecovered::Interrupted));
+        assert_eq!(after(&record, "60.2"), Ok(100));
+        assert_eq!(after(&record, "61"), Ok(100));
+    }
+
+    #[test]
+    fn every_reason_has_its_name() {
+        assert_eq!(Unrecovered::Unknown.reason(), "unknown");
+        assert_eq!(Unrecovered::Replaced.reason(), "replaced");
+    }
+}

@@ -1,0 +1,158 @@
+//! The sessions in Redis: a hash per session, one script per operation.
+//!
+//! The key `{prefix}:session:{pid}` has the fields `h`, the holder in 16 hexadecimal digits or nothing once it was
+//! released; `u`, whose it is; `r`, the record. The channel `{prefix}:superseded` carries `{pid}:{holder}`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use deadpool_redis::redis::Script;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{ANNOUNCEMENTS, Lease, Record, Sessions, SessionsError, holder, owner, time_held};
+use crate::bus::{Bus, BusMessage};
+use crate::domain::{Pid, UserId};
+use crate::redis::Commands;
+
+/// Sessions in one renewal: a script holds up everybody else while it runs.
+const BATCH: usize = 500;
+/// How long to wait before subscribing is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Sessions that all nodes of a deployment share.
+pub struct RedisSessions {
+    commands: Commands,
+    bus: Arc<dyn Bus>,
+    prefix: String,
+    window: Duration,
+    save: Script,
+    claim: Script,
+    release: Script,
+    renew: Script,
+    taken: AtomicBool,
+}
+
+impl std::fmt::Debug for RedisSessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisSessions").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+impl RedisSessions {
+    /// Sessions whose keys and channel start with `prefix`. `window` is how long a session may come back after its
+    /// connection was lost.
+    #[must_use]
+    pub fn new(commands: Commands, bus: Arc<dyn Bus>, prefix: &str, window: Duration) -> Self {
+        Self {
+            commands,
+            bus,
+            prefix: prefix.to_owned(),
+            window,
+            save: Script::new(include_str!("save.lua")),
+            claim: Script::new(include_str!("claim.lua")),
+            release: Script::new(include_str!("release.lua")),
+            renew: Script::new(include_str!("renew.lua")),
+            taken: AtomicBool::new(false),
+        }
+    }
+
+    fn key(&self, pid: Pid) -> String {
+        format!("{}:session:{pid}", self.prefix)
+    }
+
+    fn channel(&self) -> String {
+        format!("{}:superseded", self.prefix)
+    }
+
+    fn time_held(&self) -> u64 {
+        milliseconds(time_held(self.window))
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[async_trait]
+impl Sessions for RedisSessions {
+    async fn save(&self, lease: Lease, record: &Record) -> Result<bool, SessionsError> {
+        let answer = self.commands.run(&self.save, |script| {
+            script.key(self.key(lease.pid));
+            script.arg(holder(lease)).arg(owner(record.user.as_ref())).arg(record.encode()).arg(self.time_held());
+        });
+        let saved: u8 = answer.await.map_err(|error| SessionsError::new("save", error))?;
+        Ok(saved == 1)
+    }
+
+    async fn claim(&self, lease: Lease, user: Option<&UserId>) -> Result<Option<Record>, SessionsError> {
+        let answer = self.commands.run(&self.claim, |script| {
+            script.key(self.key(lease.pid));
+            script.arg(holder(lease)).arg(owner(user)).arg(self.time_held()).arg(Record::FORMAT);
+            script.arg(self.channel()).arg(lease.pid.to_string());
+        });
+        let record: Option<Bytes> = answer.await.map_err(|error| SessionsError::new("claim", error))?;
+        Ok(record.and_then(|bytes| Record::decode(&bytes)))
+    }
+
+    async fn release(&self, lease: Lease, keep: bool) -> Result<(), SessionsError> {
+        let kept = if keep { milliseconds(self.window) } else { 0 };
+        let answer = self.commands.run(&self.release, |script| {
+            script.key(self.key(lease.pid)).arg(holder(lease)).arg(kept);
+        });
+        let _: u8 = answer.await.map_err(|error| SessionsError::new("release", error))?;
+        Ok(())
+    }
+
+    async fn renew(&self, leases: &[Lease]) -> Result<Vec<Lease>, SessionsError> {
+        let mut all_lost = Vec::new();
+        for batch in leases.chunks(BATCH) {
+            let answer = self.commands.run(&self.renew, |script| {
+                script.arg(self.time_held());
+                for lease in batch {
+                    script.key(self.key(lease.pid)).arg(holder(*lease));
+                }
+            });
+            let lost: Vec<usize> = answer.await.map_err(|error| SessionsError::new("renew", error))?;
+            all_lost.extend(lost.into_iter().filter_map(|number| batch.get(number.checked_sub(1)?)));
+        }
+        Ok(all_lost)
+    }
+
+    fn superseded(&self) -> BoxStream<'static, Lease> {
+        if self.taken.swap(true, Ordering::AcqRel) {
+            return futures_util::stream::empty().boxed();
+        }
+        let (sink, messages) = mpsc::channel(ANNOUNCEMENTS);
+        let (bus, channel) = (self.bus.clone(), self.channel());
+        let subscribing = AbortOnDropHandle::new(tokio::spawn(async move {
+            while let Err(error) = bus.subscribe(&channel, sink.clone()).await {
+                tracing::warn!(%error, "claims of other nodes are not heard yet");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }));
+        let ended = move |message| {
+            // As long as somebody listens, the task goes on trying.
+            let _ = &subscribing;
+            // A gap is no loss that matters: what was missed shows when renewing.
+            let lease = match message {
+                BusMessage::Message { payload, .. } => lease(&payload),
+                BusMessage::Gap => None,
+            };
+            futures_util::future::ready(lease)
+        };
+        ReceiverStream::new(messages).filter_map(ended).boxed()
+    }
+}
+
+/// Reads a message of the channel.
+fn lease(payload: &[u8]) -> Option<Lease> {
+    let (pid, holder) = std::str::from_utf8(payload).ok()?.split_once(':')?;
+    Some(Lease { pid: Pid::parse(pid)?, holder: u64::from_str_radix(holder, 16).ok()? })
+}

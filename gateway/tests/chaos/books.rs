@@ -1,0 +1,280 @@
+//! The books of one room: what was published in which order, and what every member heard of it.
+//!
+//! Order is the order of offsets. What was published is known from acks and from whoever heard it first; up to the
+//! newest offset that was known when the oldest unacknowledged publish was first sent, nothing new can turn up, because
+//! offsets only grow. Up to there a member's hearing can be compared and then forgotten, so the books stay small.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Events that a room remembers although everybody has had them: what the server's history is compared with.
+const KEPT: usize = 2_000;
+
+/// What tells one publish from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Stamp {
+    pub(crate) publisher: u32,
+    /// Counts the publisher's publishes; the next one is sent after this one was acknowledged.
+    pub(crate) number: u32,
+}
+
+/// What can be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Wrong {
+    /// A member never heard an event, and nothing that was announced excuses it.
+    Lost,
+    /// An event was heard twice by a member, or appended twice.
+    Doubled,
+    /// A member heard an event after a later one.
+    Reordered,
+    /// A hole in what a member heard, or a new session, that nobody told it of.
+    Silent,
+    /// The server contradicts itself or the protocol.
+    Contradiction,
+}
+
+/// One wrong thing.
+#[derive(Clone, Debug)]
+pub(crate) struct Finding {
+    pub(crate) wrong: Wrong,
+    /// Whom it happened to, if to somebody.
+    pub(crate) client: Option<u32>,
+    pub(crate) note: String,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    events: BTreeMap<u64, Stamp>,
+    places: HashMap<Stamp, u64>,
+    /// Of the events that are forgotten, each publisher's highest number.
+    forgotten: HashMap<u32, u32>,
+    /// What was sent and is not acknowledged, with the newest offset that was known when it was first sent.
+    open: HashMap<Stamp, u64>,
+    newest: u64,
+    /// Nothing can turn up any more up to here.
+    closed: u64,
+    ears: BTreeMap<u32, Ear>,
+    /// What was found and not taken away yet.
+    pub(crate) findings: Vec<Finding>,
+    /// What was found altogether.
+    pub(crate) counts: BTreeMap<Wrong, u64>,
+    /// Deliveries that were compared.
+    pub(crate) audited: u64,
+    /// Events that members did not hear and were told of.
+    pub(crate) announced: u64,
+}
+
+/// What one member heard and has a right to.
+#[derive(Debug, Default)]
+struct Ear {
+    /// It is owed everything after this; nothing while its first join is not answered.
+    owed_after: Option<u64>,
+    /// Its first join was never answered, but worked: the first event that it hears says from where.
+    adopted: bool,
+    /// Compared up to here.
+    settled: u64,
+    last: u64,
+    /// What it heard and is not compared yet.
+    heard: BTreeSet<u64>,
+    /// What was found missing, in case it comes late.
+    missing: BTreeSet<u64>,
+    /// Ranges, both ends included, that an announcement excuses.
+    excused: Vec<(u64, u64)>,
+    /// A gap was announced after this offset; it ends at what is heard next.
+    gap_after: Option<u64>,
+    in_a_hole: bool,
+}
+
+impl Ear {
+    fn begin(&mut self, offset: u64) {
+        self.owed_after = Some(offset);
+        self.settled = offset;
+        self.last = self.last.max(offset);
+    }
+}
+
+impl Room {
+    fn find(&mut self, wrong: Wrong, client: Option<u32>, note: String) {
+        *self.counts.entry(wrong).or_default() += 1;
+        self.findings.push(Finding { wrong, client, note });
+    }
+
+    /// A publish is about to be sent, for the first time or again.
+    pub(crate) fn sent(&mut self, stamp: Stamp) {
+        self.open.entry(stamp).or_insert(self.newest);
+    }
+
+    pub(crate) fn acknowledged(&mut self, stamp: Stamp, offset: u64) {
+        self.place(stamp, offset);
+        self.open.remove(&stamp);
+    }
+
+    /// Publishes whose fate is unknown.
+    pub(crate) fn open(&self) -> usize {
+        self.open.len()
+    }
+
+    /// An event stands at an offset, somebody says.
+    fn place(&mut self, stamp: Stamp, offset: u64) {
+        match self.events.get(&offset) {
+            Some(known) if *known == stamp => return,
+            Some(known) => {
+                let note = format!("{known:?} and {stamp:?} both stand at {offset}");
+                return self.find(Wrong::Contradiction, None, note);
+            }
+            None => {}
+        }
+        if let Some(first) = self.places.get(&stamp) {
+            self.find(Wrong::Doubled, None, format!("{stamp:?} was appended at {first} and at {offset}"));
+        } else if self.forgotten.get(&stamp.publisher).is_some_and(|number| *number >= stamp.number) {
+            self.find(Wrong::Doubled, None, format!("{stamp:?} was appended again at {offset}"));
+        } else {
+            self.places.insert(stamp, offset);
+        }
+        if offset <= self.closed {
+            let note = format!("{stamp:?} got {offset}, but {} was given before it was sent", self.closed);
+            self.find(Wrong::Contradiction, None, note);
+        }
+        self.events.insert(offset, stamp);
+        self.newest = self.newest.max(offset);
+    }
+
+    /// A member's join was answered: it is owed what comes after.
+    pub(crate) fn joined(&mut self, client: u32, offset: u64) {
+        let ear = self.ears.entry(client).or_default();
+        if ear.owed_after.is_some() {
+            return;
+        }
+        ear.begin(offset);
+        let early = ear.heard.iter().filter(|heard| **heard <= offset).count();
+        ear.heard.retain(|heard| *heard > offset);
+        if early > 0 {
+            self.find(Wrong::Doubled, Some(client), format!("heard {early} events of before its join at {offset}"));
+        }
+    }
+
+    /// A member is in the room although its first join was not answered.
+    pub(crate) fn adopted(&mut self, client: u32) {
+        let ear = self.ears.entry(client).or_default();
+        ear.adopted = true;
+        if let (None, Some(first)) = (ear.owed_after, ear.heard.first().copied()) {
+            ear.begin(first.saturating_sub(1));
+        }
+    }
+
+    /// A member was told that it misses something: up to an offset, or up to what it hears next.
+    pub(crate) fn gap(&mut self, client: u32, through: Option<u64>) {
+        let ear = self.ears.entry(client).or_default();
+        match through {
+            Some(through) => ear.excused.push((ear.last + 1, through)),
+            None => ear.gap_after = ear.gap_after.or(Some(ear.last)),
+        }
+    }
+
+    pub(crate) fn heard(&mut self, client: u32, stamp: Stamp, offset: u64) {
+        self.place(stamp, offset);
+        let ear = self.ears.entry(client).or_default();
+        if ear.owed_after.is_none() && ear.adopted {
+            ear.begin(offset.saturating_sub(1));
+        }
+        if let Some(after) = ear.gap_after.take() {
+            ear.excused.push((after + 1, offset.saturating_sub(1)));
+        }
+        let last = ear.last;
+        if offset > last {
+            ear.last = offset;
+            ear.heard.insert(offset);
+        } else if ear.missing.remove(&offset) {
+            // It was lost until now.
+            self.counts.entry(Wrong::Lost).and_modify(|lost| *lost -= 1);
+            self.findings.retain(|finding| {
+                finding.wrong != Wrong::Lost || finding.client != Some(client) || finding.note != lost(offset, stamp)
+            });
+            self.find(Wrong::Reordered, Some(client), format!("{stamp:?} at {offset} came long after {last}"));
+        } else if offset <= ear.settled || !ear.heard.insert(offset) {
+            self.find(Wrong::Doubled, Some(client), format!("{stamp:?} at {offset} came again, after {last}"));
+        } else {
+            self.find(Wrong::Reordered, Some(client), format!("{stamp:?} at {offset} came after {last}"));
+        }
+    }
+
+    /// Whether every member has heard the newest event.
+    pub(crate) fn is_level(&self) -> bool {
+        self.ears.values().all(|ear| ear.last >= self.newest)
+    }
+
+    /// The members that have not heard the newest event.
+    pub(crate) fn behind(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.ears.iter().filter(|(_, ear)| ear.last < self.newest).map(|(client, ear)| (*client, ear.last))
+    }
+
+    /// Compares what can be compared. At the end that is everything: what was not heard by then is lost.
+    pub(crate) fn settle(&mut self, at_the_end: bool) {
+        self.closed = if at_the_end { self.newest } else { self.open.values().copied().min().unwrap_or(self.newest) };
+        let mut found = Vec::new();
+        for (client, ear) in &mut self.ears {
+            if ear.owed_after.is_none() {
+                continue;
+            }
+            if let (true, Some(after)) = (at_the_end, ear.gap_after.take()) {
+                ear.excused.push((after + 1, self.newest));
+            }
+            let through = if at_the_end { self.newest } else { self.closed.min(ear.last) };
+            if through <= ear.settled {
+                continue;
+            }
+            for (offset, stamp) in self.events.range(ear.settled + 1..=through) {
+                if ear.heard.remove(offset) {
+                    self.audited += 1;
+                    ear.in_a_hole = false;
+                } else if ear.excused.iter().any(|(first, last)| (first..=last).contains(&offset)) {
+                    self.announced += 1;
+                } else {
+                    if !ear.in_a_hole {
+                        found.push((Wrong::Silent, *client, format!("a hole that begins at {offset}")));
+                    }
+                    found.push((Wrong::Lost, *client, lost(*offset, *stamp)));
+                    ear.missing.insert(*offset);
+                    ear.in_a_hole = true;
+                }
+            }
+            ear.settled = through;
+            ear.excused.retain(|(_, last)| *last > through);
+        }
+        for (wrong, client, note) in found {
+            self.find(wrong, Some(client), note);
+        }
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        let settled = self.ears.values().filter(|ear| ear.owed_after.is_some()).map(|ear| ear.settled).min();
+        while self.events.len() > KEPT {
+            let Some(oldest) = self.events.first_entry() else { return };
+            if settled.is_none_or(|settled| *oldest.key() > settled) {
+                return;
+            }
+            let stamp = oldest.remove();
+            self.places.remove(&stamp);
+            let number = self.forgotten.entry(stamp.publisher).or_default();
+            *number = stamp.number.max(*number);
+        }
+    }
+
+    /// Compares the server's history, oldest first, with what is remembered.
+    pub(crate) fn compare(&mut self, history: &[(u64, Stamp)]) {
+        let known = |offset: &u64| self.events.first_key_value().is_some_and(|(oldest, _)| offset >= oldest);
+        let history: Vec<_> = history.iter().filter(|(offset, _)| known(offset)).copied().collect();
+        let oldest = history.first().map_or(u64::MAX, |(offset, _)| *offset);
+        let expected: Vec<_> = self.events.range(oldest..).map(|(offset, stamp)| (*offset, *stamp)).collect();
+        if history != expected || history.is_empty() != self.events.is_empty() {
+            let first = history.iter().zip(&expected).find(|(has, should)| has != should);
+            let (has, should) = (history.len(), expected.len());
+            let note = format!("history has {has} events since {oldest}, members had {should}; first other: {first:?}");
+            self.find(Wrong::Contradiction, None, note);
+        }
+    }
+}
+
+fn lost(offset: u64, stamp: Stamp) -> String {
+    format!("{stamp:?} at {offset} never came")
+}

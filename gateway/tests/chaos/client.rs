@@ -1,0 +1,368 @@
+//! A client as the official one behaves: it keeps its pid and the last offset that it saw, comes back by itself, and
+//! joins again where it was not brought back to.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rand::Rng;
+use rand::rngs::StdRng;
+use serde_json::{Value, json};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use super::books::{Stamp, Wrong};
+use super::plan::{NODES, about};
+use super::run::{Phase, Run};
+use super::trail::Step;
+use super::wire::{PATIENCE, Packet, Wire};
+
+/// How often a client looks at what is due.
+const TICK: Duration = Duration::from_millis(100);
+/// The official client's first pause before it connects again is 1 s and the longest 5 s. A fifth of it is more chaos.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long a client is away after it lost its connection, in the middle.
+const AWAY: Duration = Duration::from_secs(2);
+/// The longest time for which a client stops reading.
+const STOPPED: f64 = 15.0;
+/// Of how many troubles one is that the client stops reading.
+const STOPS_ONCE_IN: u32 = 12;
+
+pub(crate) struct Client {
+    pub(super) id: u32,
+    pub(super) run: Arc<Run>,
+    pub(super) random: StdRng,
+    token: String,
+    /// Of the session that it would like to come back to.
+    pub(super) pid: Option<String>,
+    /// The last argument of the last event whose last argument was a string.
+    pub(super) offset: Option<String>,
+    pub(super) seats: Vec<Seat>,
+    pub(super) publish: Option<Publish>,
+    published: u32,
+    next_publish: Instant,
+    next_trouble: Instant,
+    /// Rooms whose last event is still to be published; nothing before that time comes.
+    markers: Option<Vec<usize>>,
+}
+
+/// A client's place in a room.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) room: usize,
+    pub(super) stage: Stage,
+    /// Everything up to here it has, or has no right to.
+    pub(super) last: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// To be joined, not before this time.
+    Out(Instant),
+    /// A join was sent and is not answered.
+    Asked,
+    In,
+}
+
+/// The publish that a client wants to get acknowledged before the next one.
+#[derive(Debug)]
+pub(super) struct Publish {
+    pub(super) room: usize,
+    pub(super) stamp: Stamp,
+    pub(super) not_before: Instant,
+    pub(super) is_marker: bool,
+    data: Value,
+}
+
+/// What belongs to one connection.
+pub(super) struct Link {
+    pub(super) wire: Wire,
+    /// What waits for an answer, and since when.
+    pub(super) asked: HashMap<u64, (Ask, Instant)>,
+    next_ask: u64,
+    /// Whether the server said what became of the session.
+    pub(super) greeted: bool,
+    /// The pid with which the client came, and the one that it got.
+    pub(super) pids: (Option<String>, Option<String>),
+    /// The offset of the last event that was not a replay.
+    pub(super) live: u64,
+    began: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    Join { seat: usize, after: Option<u64> },
+    Publish,
+}
+
+/// How a connection ended.
+enum End {
+    /// Not by the client: it tries again after a pause.
+    Lost(String),
+    /// By the plan: the client is away for a while.
+    Cut,
+    Over,
+}
+
+impl Client {
+    pub(crate) fn new(id: u32, run: Arc<Run>, token: String) -> Self {
+        let mut random = run.settings.random(1 + u64::from(id));
+        let now = Instant::now();
+        let seat = |room| Seat { room, stage: Stage::Out(now), last: None };
+        let seats = run.rooms_of(id).into_iter().map(seat).collect();
+        let next_trouble = now + about(&mut random, run.settings.cut_every);
+        Self {
+            id,
+            run,
+            random,
+            token,
+            pid: None,
+            offset: None,
+            seats,
+            publish: None,
+            published: 0,
+            next_publish: now,
+            next_trouble,
+            markers: None,
+        }
+    }
+
+    pub(crate) async fn live(mut self) {
+        let mut pause = FIRST_PAUSE;
+        while self.run.phase() != Phase::Over {
+            let end = match self.dial().await {
+                Ok(wire) => {
+                    let (end, greeted) = self.stay(wire).await;
+                    if greeted {
+                        pause = FIRST_PAUSE;
+                    }
+                    end
+                }
+                Err(why) => {
+                    self.run.audit.lock().tally("dials failed", &why);
+                    None
+                }
+            };
+            self.run.calm[self.id as usize].store(false, Ordering::Release);
+            match end {
+                Some(End::Over) => return,
+                Some(End::Cut) => sleep(about(&mut self.random, AWAY)).await,
+                Some(End::Lost(why)) => {
+                    let mut audit = self.run.audit.lock();
+                    audit.tally("connections lost", &why);
+                    audit.note(self.id, Step::Ended(why));
+                }
+                None => {}
+            }
+            sleep(about(&mut self.random, pause)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn dial(&mut self) -> Result<Wire, String> {
+        let node = self.random.random_range(0..NODES);
+        let address = self.run.cluster.address(node).ok_or("no node there")?;
+        let wire = Wire::dial(address).await?;
+        let mut audit = self.run.audit.lock();
+        audit.tally("dials", "ok");
+        audit.note(self.id, Step::Dialled { node });
+        Ok(wire)
+    }
+
+    /// From the first packet to the end of the connection; whether it got as far as a session.
+    async fn stay(&mut self, wire: Wire) -> (Option<End>, bool) {
+        let mut link = Link {
+            wire,
+            asked: HashMap::new(),
+            next_ask: 0,
+            greeted: false,
+            pids: (self.pid.clone(), None),
+            live: 0,
+            began: Instant::now(),
+        };
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let end = loop {
+            let turn = tokio::select! {
+                packet = link.wire.read() => match packet {
+                    Ok(Packet::Open) => self.say_hello(&mut link).await,
+                    Ok(packet) => self.take(&mut link, packet),
+                    Err(why) => Err(why),
+                },
+                _ = tick.tick() => match self.do_what_is_due(&mut link).await {
+                    Ok(None) => Ok(()),
+                    Ok(Some(end)) => break end,
+                    Err(why) => Err(why),
+                }
+            };
+            if let Err(why) = turn {
+                break End::Lost(why);
+            }
+        };
+        let greeted = link.greeted;
+        if matches!(end, End::Cut) {
+            self.cut(link.wire).await;
+        }
+        (Some(end), greeted)
+    }
+
+    async fn say_hello(&mut self, link: &mut Link) -> Result<(), String> {
+        let mut auth = json!({ "token": self.token });
+        if let Some(pid) = &self.pid {
+            auth["pid"] = json!(pid);
+            if let Some(offset) = &self.offset {
+                auth["offset"] = json!(offset);
+            }
+        }
+        self.run.audit.lock().note(self.id, Step::Hello { pid: self.pid.clone(), offset: self.offset.clone() });
+        link.wire.send(format!("40{auth}")).await
+    }
+
+    async fn do_what_is_due(&mut self, link: &mut Link) -> Result<Option<End>, String> {
+        let now = Instant::now();
+        let phase = self.run.phase();
+        if phase == Phase::Over {
+            return Ok(Some(End::Over));
+        }
+        if phase == Phase::Chaos && now >= self.next_trouble {
+            self.next_trouble = now + about(&mut self.random, self.run.settings.cut_every);
+            if !self.random.random_ratio(1, STOPS_ONCE_IN) {
+                return Ok(Some(End::Cut));
+            }
+            self.stop_reading(link).await;
+        }
+        if !link.greeted {
+            let patient = now < link.began + PATIENCE;
+            return if patient { Ok(None) } else { Err("no answer to CONNECT".to_owned()) };
+        }
+        if let Some((ask, _)) = link.asked.values().find(|(_, since)| now > *since + PATIENCE) {
+            return Err(format!("no answer to {}", ask.name()));
+        }
+        for seat in 0..self.seats.len() {
+            if matches!(self.seats[seat].stage, Stage::Out(not_before) if not_before <= now) {
+                self.join(link, seat).await?;
+            }
+        }
+        self.choose_a_publish(phase, now);
+        self.send_the_publish(link, now).await?;
+        let is_done =
+            self.publish.is_none() && (phase != Phase::Markers || self.markers.as_ref().is_some_and(Vec::is_empty));
+        let calm = is_done && self.seats.iter().all(|seat| seat.stage == Stage::In);
+        self.run.calm[self.id as usize].store(calm, Ordering::Release);
+        Ok(None)
+    }
+
+    async fn stop_reading(&mut self, link: &mut Link) {
+        let length = Duration::from_secs_f64(self.random.random_range(1.0..STOPPED));
+        {
+            let mut audit = self.run.audit.lock();
+            audit.tally("faults", "client stopped reading");
+            audit.note(self.id, Step::StoppedReading(length));
+        }
+        link.wire.stop_reading(length).await;
+        // That was the client's own silence, not the server's.
+        let now = Instant::now();
+        link.began = now;
+        link.asked.values_mut().for_each(|(_, since)| *since = now);
+    }
+
+    async fn join(&mut self, link: &mut Link, seat: usize) -> Result<(), String> {
+        let Seat { room, last: after, .. } = self.seats[seat];
+        self.seats[seat].stage = Stage::Asked;
+        self.run.audit.lock().note(self.id, Step::Asked { room, after });
+        let mut argument = json!({ "room": room_name(room) });
+        if let Some(after) = after {
+            argument["after"] = json!(after.to_string());
+        }
+        link.ask(Ask::Join { seat, after }, json!(["join", argument])).await
+    }
+
+    fn choose_a_publish(&mut self, phase: Phase, now: Instant) {
+        if self.publish.is_some() {
+            return;
+        }
+        let room = match phase {
+            Phase::Chaos if now >= self.next_publish => {
+                let middle = Duration::from_secs_f64(f64::from(self.run.settings.clients) / self.run.settings.rate);
+                self.next_publish = now + about(&mut self.random, middle);
+                self.seats[self.random.random_range(0..self.seats.len())].room
+            }
+            Phase::Markers => {
+                let markers = self.markers.get_or_insert_with(|| self.run.owned_by(self.id));
+                let Some(room) = markers.pop() else { return };
+                room
+            }
+            _ => return,
+        };
+        let stamp = Stamp { publisher: self.id, number: self.published };
+        self.published += 1;
+        let padding = "x".repeat(self.random.random_range(0..1_000));
+        let data = json!({ "p": stamp.publisher, "n": stamp.number, "padding": padding });
+        self.publish = Some(Publish { room, stamp, not_before: now, is_marker: phase == Phase::Markers, data });
+    }
+
+    /// Sends the publish, or sends it again, if the client is in the room and it is not on its way already.
+    async fn send_the_publish(&mut self, link: &mut Link, now: Instant) -> Result<(), String> {
+        let Some(publish) = &self.publish else { return Ok(()) };
+        let is_in = self.seats.iter().any(|seat| seat.room == publish.room && seat.stage == Stage::In);
+        let on_its_way = link.asked.values().any(|(ask, _)| *ask == Ask::Publish);
+        if !is_in || on_its_way || now < publish.not_before {
+            return Ok(());
+        }
+        {
+            let mut audit = self.run.audit.lock();
+            audit.note(self.id, Step::Sent { room: publish.room, number: publish.stamp.number });
+            audit.rooms[publish.room].sent(publish.stamp);
+        }
+        let Publish { room, stamp, data, .. } = publish;
+        let argument = json!({ "room": room_name(*room), "data": data, "id": stamp.number.to_string() });
+        link.ask(Ask::Publish, json!(["publish", argument])).await
+    }
+
+    async fn cut(&mut self, wire: Wire) {
+        let (how, until_noticed) = (self.random.random_range(0..3), self.random.random_range(1.0..20.0));
+        let name = ["client reset", "client vanished", "client closed"][how];
+        {
+            let mut audit = self.run.audit.lock();
+            audit.tally("faults", name);
+            audit.note(self.id, Step::Ended(name.to_owned()));
+        }
+        match how {
+            0 => wire.reset(),
+            1 => wire.vanish(Duration::from_secs_f64(until_noticed)),
+            _ => wire.close().await,
+        }
+    }
+
+    /// Something is wrong that this client noticed.
+    pub(super) fn find(&self, wrong: Wrong, room: Option<usize>, note: String) {
+        self.run.audit.lock().find(wrong, self.id, room, note);
+    }
+}
+
+impl Link {
+    async fn ask(&mut self, ask: Ask, event: Value) -> Result<(), String> {
+        let id = self.next_ask;
+        self.next_ask += 1;
+        self.asked.insert(id, (ask, Instant::now()));
+        self.wire.send(format!("42{id}{event}")).await
+    }
+}
+
+impl Ask {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Join { .. } => "join",
+            Self::Publish => "publish",
+        }
+    }
+}
+
+pub(crate) fn room_name(room: usize) -> String {
+    format!("room {room}")
+}
+
+pub(crate) fn user_name(client: u32) -> String {
+    format!("client {client}")
+}

@@ -1,0 +1,207 @@
+//! Three gateway processes as an operator's supervisor runs them, and the deeds that are done to them.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::{Child, Command};
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::plan::{Deed, NODES, Partition};
+use super::proxy::{Proxy, Way};
+use super::redis::Redis;
+
+/// What every node is told besides where Redis is.
+const ENVIRONMENT: [(&str, &str); 6] = [
+    ("GATEWAY_LISTEN", "127.0.0.1:0"),
+    ("GATEWAY_ADMIN_LISTEN", "127.0.0.1:0"),
+    ("GATEWAY_AUTH__SECRET", SECRET),
+    ("GATEWAY_LIMITS__EVENTS_PER_SECOND", "0"),
+    ("GATEWAY_LIMITS__HANDSHAKES_PER_SECOND_PER_ADDRESS", "0"),
+    ("GATEWAY_TELEMETRY__FORMAT", "text"),
+];
+pub(crate) const SECRET: &str = "a secret that the nodes and the auditor share";
+
+/// How long a node may take to leave: more than `drain.timeout`.
+const LEAVING: Duration = Duration::from_secs(40);
+
+pub(crate) struct Cluster {
+    nodes: Vec<Node>,
+    redis: Mutex<Redis>,
+    /// Nodes that may be in trouble at the same time: not all.
+    troubles: Semaphore,
+}
+
+struct Node {
+    name: String,
+    log: PathBuf,
+    proxy: Proxy,
+    address: parking_lot::Mutex<Option<SocketAddr>>,
+    process: Mutex<Option<Child>>,
+}
+
+impl Cluster {
+    pub(crate) async fn start(folder: &Path) -> Self {
+        let redis = Redis::start(folder).await;
+        let mut nodes = Vec::new();
+        for number in 0..NODES {
+            let name = format!("node-{number}");
+            let proxy = Proxy::before(Redis::socket(folder)).await;
+            let log = folder.join(format!("{name}.log"));
+            let node = Node { name, log, proxy, address: Default::default(), process: Mutex::default() };
+            node.start(&mut *node.process.lock().await).await;
+            nodes.push(node);
+        }
+        Self { nodes, redis: Mutex::new(redis), troubles: Semaphore::new(NODES - 1) }
+    }
+
+    /// Where a node can be reached; nothing while it is down.
+    pub(crate) fn address(&self, node: usize) -> Option<SocketAddr> {
+        *self.nodes[node].address.lock()
+    }
+
+    /// Does a deed and undoes it; returns when the cluster has got over it, with what should not have happened.
+    pub(crate) async fn suffer(&self, deed: Deed) -> Result<(), String> {
+        match deed {
+            Deed::KillNode { node, down } => self.nodes[node].stop(&self.troubles, "KILL", down).await,
+            Deed::DrainNode { node, down } => self.nodes[node].stop(&self.troubles, "TERM", down).await,
+            Deed::PauseNode { node, length } => {
+                self.nodes[node].pause(&self.troubles, length).await;
+                Ok(())
+            }
+            Deed::PartitionNode { node, how, length } => {
+                self.nodes[node].partition(&self.troubles, how, length).await;
+                Ok(())
+            }
+            Deed::KillConnections => {
+                self.redis.lock().await.kill_connections().await;
+                Ok(())
+            }
+            Deed::StopRedis { politely, down } => {
+                let mut redis = self.redis.lock().await;
+                redis.stop(politely).await;
+                sleep(down).await;
+                redis.start_again().await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Starts nodes again that ended by themselves, and names them.
+    pub(crate) async fn revive(&self) -> Vec<String> {
+        let mut ended = Vec::new();
+        for node in &self.nodes {
+            // A node that something is being done to is looked after by whoever does it.
+            let Ok(mut process) = node.process.try_lock() else { continue };
+            let status = process.as_mut().and_then(|process| process.try_wait().unwrap());
+            if let Some(status) = status {
+                *node.address.lock() = None;
+                ended.push(format!("{} ended by itself: {status}", node.name));
+                node.start(&mut process).await;
+            }
+        }
+        ended
+    }
+
+    /// Ends all nodes as an operator would; what should not have happened.
+    pub(crate) async fn stop(&self) -> Vec<String> {
+        let mut complaints = Vec::new();
+        for node in &self.nodes {
+            let mut process = node.process.lock().await;
+            complaints.extend(node.end(&mut process, "TERM").await.err());
+        }
+        complaints
+    }
+}
+
+impl Node {
+    /// Starts the process, again and again as a supervisor does: it ends at once if Redis cannot be reached.
+    async fn start(&self, process: &mut Option<Child>) {
+        loop {
+            let written = std::fs::metadata(&self.log).map_or(0, |file| file.len());
+            let log = std::fs::File::options().create(true).append(true).open(&self.log).unwrap();
+            let mut child = Command::new(env!("CARGO_BIN_EXE_gateway"))
+                .env_clear()
+                .envs(ENVIRONMENT)
+                .env("GATEWAY_REDIS_URL", format!("redis://{}", self.proxy.address))
+                .env("GATEWAY_NODE_NAME", &self.name)
+                .stdout(Stdio::null())
+                .stderr(Stdio::from(log))
+                .kill_on_drop(true)
+                .spawn()
+                .unwrap();
+            while child.try_wait().unwrap().is_none() {
+                if let Some(address) = self.ready_since(written) {
+                    *self.address.lock() = Some(address);
+                    *process = Some(child);
+                    return;
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// The address that the process says it listens on, in what it logged since a place in the file.
+    fn ready_since(&self, written: u64) -> Option<SocketAddr> {
+        use std::io::{Read, Seek, SeekFrom};
+        let mut file = std::fs::File::open(&self.log).unwrap();
+        file.seek(SeekFrom::Start(written)).unwrap();
+        let mut text = String::new();
+        file.take(64 * 1024).read_to_string(&mut text).ok()?;
+        let line = text.lines().find(|line| line.contains(" ready "))?;
+        line.split(" address=").nth(1)?.split(' ').next()?.parse().ok()
+    }
+
+    async fn stop(&self, troubles: &Semaphore, signal: &str, down: Duration) -> Result<(), String> {
+        let _trouble = troubles.acquire().await.unwrap();
+        let mut process = self.process.lock().await;
+        let ended = self.end(&mut process, signal).await;
+        sleep(down).await;
+        self.start(&mut process).await;
+        ended
+    }
+
+    async fn end(&self, process: &mut Option<Child>, signal: &str) -> Result<(), String> {
+        let Some(mut child) = process.take() else { return Ok(()) };
+        self.signal(&child, signal).await;
+        let started = Instant::now();
+        let status = timeout(LEAVING, child.wait()).await;
+        *self.address.lock() = None;
+        match status {
+            Ok(status) if signal == "KILL" || status.as_ref().is_ok_and(std::process::ExitStatus::success) => Ok(()),
+            status => Err(format!("{} after SIG{signal}: {status:?} after {:?}", self.name, started.elapsed())),
+        }
+    }
+
+    async fn pause(&self, troubles: &Semaphore, length: Duration) {
+        let _trouble = troubles.acquire().await.unwrap();
+        let process = self.process.lock().await;
+        let Some(child) = &*process else { return };
+        self.signal(child, "STOP").await;
+        sleep(length).await;
+        self.signal(child, "CONT").await;
+    }
+
+    /// Signals the process by its id, if it still runs.
+    async fn signal(&self, child: &Child, signal: &str) {
+        if let Some(id) = child.id() {
+            Command::new("kill").arg(format!("-{signal}")).arg(id.to_string()).status().await.unwrap();
+        }
+    }
+
+    async fn partition(&self, troubles: &Semaphore, how: Partition, length: Duration) {
+        let _trouble = troubles.acquire().await.unwrap();
+        let blocked = if how == Partition::Cut { Way::Closed } else { Way::Held };
+        self.proxy.way.send_replace(blocked);
+        sleep(length).await;
+        if how == Partition::Swallow {
+            self.proxy.way.send_replace(Way::Closed);
+            // Long enough for every connection to notice.
+            sleep(Duration::from_millis(50)).await;
+        }
+        self.proxy.way.send_replace(Way::Open);
+    }
+}

@@ -1,0 +1,155 @@
+//! What a run does: its size from the environment, and the faults of the cluster from a seed.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+
+pub(crate) const NODES: usize = 3;
+
+/// The size of a run. Whatever `CHAOS_…` does not say is a short run's.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) seed: u64,
+    pub(crate) chaos: Duration,
+    pub(crate) clients: u32,
+    pub(crate) rooms: usize,
+    pub(crate) rooms_each: usize,
+    /// Publishes per second, by all clients together.
+    pub(crate) rate: f64,
+    /// How long a client's connection is left alone, in the middle.
+    pub(crate) cut_every: Duration,
+    /// How far faults of the cluster are apart, in the middle.
+    pub(crate) fault_every: Duration,
+}
+
+impl Settings {
+    pub(crate) fn from_environment() -> Self {
+        let number = |name: &str, default: f64| {
+            let text = std::env::var(format!("CHAOS_{name}")).ok().filter(|text| !text.is_empty());
+            text.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("CHAOS_{name}={text} is no number")))
+        };
+        let seconds = |name, default| Duration::from_secs_f64(number(name, default));
+        let seed = std::env::var("CHAOS_SEED").ok().filter(|seed| !seed.is_empty());
+        let clients = number("CLIENTS", 120.0);
+        Self {
+            seed: seed.map_or_else(|| rand::random::<u64>() >> 16, |seed| seed.parse().unwrap()),
+            chaos: seconds("SECONDS", 25.0),
+            clients: clients as u32,
+            rooms: number("ROOMS", 12.0) as usize,
+            rooms_each: number("ROOMS_EACH", 3.0) as usize,
+            rate: number("RATE", clients * 0.4),
+            cut_every: seconds("CUT_EVERY", 6.0),
+            fault_every: seconds("FAULT_EVERY", 2.5),
+        }
+    }
+
+    /// Randomness of its own for each part, so that one part's use of it does not change the others'.
+    pub(crate) fn random(&self, part: u64) -> StdRng {
+        StdRng::seed_from_u64(self.seed.wrapping_mul(1_000_003).wrapping_add(part))
+    }
+}
+
+/// Between a half and one and a half times as long.
+pub(crate) fn about(random: &mut StdRng, middle: Duration) -> Duration {
+    middle.mul_f64(random.random_range(0.5..1.5))
+}
+
+/// How a node loses Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Partition {
+    /// Nothing passes; afterwards everything that waited does, late.
+    Hold,
+    /// Nothing passes, and afterwards the connections are dead.
+    Swallow,
+    /// Connections end and new ones are refused.
+    Cut,
+}
+
+/// Something that is done to the cluster.
+#[derive(Clone, Debug)]
+pub(crate) enum Deed {
+    /// SIGKILL, and a new process after a while.
+    KillNode { node: usize, down: Duration },
+    /// SIGTERM, and a new process after a while.
+    DrainNode { node: usize, down: Duration },
+    /// SIGSTOP, and SIGCONT after a while: the process wakes up in a world that went on without it.
+    PauseNode { node: usize, length: Duration },
+    /// Every node loses every connection to Redis.
+    KillConnections,
+    /// Redis ends, on request or by SIGKILL, and starts again with what it wrote to its file.
+    StopRedis { politely: bool, down: Duration },
+    /// One node cannot reach Redis for a while.
+    PartitionNode { node: usize, how: Partition, length: Duration },
+}
+
+impl Deed {
+    /// As it is counted.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::KillNode { .. } => "node killed",
+            Self::DrainNode { .. } => "node drained",
+            Self::PauseNode { .. } => "node paused",
+            Self::KillConnections => "Redis connections killed",
+            Self::StopRedis { politely: true, .. } => "Redis stopped",
+            Self::StopRedis { politely: false, .. } => "Redis killed",
+            Self::PartitionNode { how: Partition::Hold, .. } => "node cut off from Redis (late)",
+            Self::PartitionNode { how: Partition::Swallow, .. } => "node cut off from Redis (swallowed)",
+            Self::PartitionNode { how: Partition::Cut, .. } => "node cut off from Redis (refused)",
+        }
+    }
+}
+
+/// The deeds with the pause before each.
+pub(crate) fn plan(settings: &Settings) -> Vec<(Duration, Deed)> {
+    let mut random = settings.random(0);
+    let (mut plan, mut deck) = (Vec::new(), Vec::new());
+    let mut at = Duration::ZERO;
+    loop {
+        let pause = about(&mut random, settings.fault_every);
+        at += pause;
+        if at >= settings.chaos {
+            return plan;
+        }
+        if deck.is_empty() {
+            deck = every_kind(&mut random);
+        }
+        plan.extend(deck.pop().map(|deed| (pause, deed)));
+    }
+}
+
+/// One of each kind, in any order: a run that is long enough has them all.
+fn every_kind(random: &mut StdRng) -> Vec<Deed> {
+    let mut node = || random.random_range(0..NODES);
+    let nodes = [node(), node(), node(), node()];
+    let mut seconds = |range: std::ops::Range<f64>| Duration::from_secs_f64(random.random_range(range));
+    let (killed, drained, paused) = (seconds(1.0..5.0), seconds(0.2..2.0), seconds(1.0..6.0));
+    let (down, partitioned) = (seconds(1.0..4.0), seconds(1.0..6.0));
+    let how = [Partition::Hold, Partition::Swallow, Partition::Cut][random.random_range(0..3)];
+    let mut deck = vec![
+        Deed::KillNode { node: nodes[0], down: killed },
+        Deed::DrainNode { node: nodes[1], down: drained },
+        Deed::PauseNode { node: nodes[2], length: paused },
+        Deed::KillConnections,
+        Deed::StopRedis { politely: random.random(), down },
+        Deed::PartitionNode { node: nodes[3], how, length: partitioned },
+    ];
+    deck.shuffle(random);
+    deck
+}
+
+#[test]
+fn a_seed_is_a_plan_and_a_short_run_has_every_kind() {
+    let settings = |seed| Settings { seed, ..Settings::from_environment() };
+    for seed in 0..100 {
+        let short =
+            Settings { chaos: Duration::from_secs(25), fault_every: Duration::from_millis(2500), ..settings(seed) };
+        let deeds = plan(&short);
+        let kinds: std::collections::BTreeSet<_> =
+            deeds.iter().map(|(_, deed)| std::mem::discriminant(deed)).map(|kind| format!("{kind:?}")).collect();
+        assert_eq!(kinds.len(), 6, "seed {seed}");
+        assert_eq!(format!("{deeds:?}"), format!("{:?}", plan(&short)));
+    }
+    assert_ne!(format!("{:?}", plan(&settings(1))), format!("{:?}", plan(&settings(2))));
+}

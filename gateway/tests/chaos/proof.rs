@@ -1,0 +1,183 @@
+//! The auditor under audit: records with one thing wrong each, in which it must find exactly that.
+
+use super::books::{Room, Stamp, Wrong};
+
+fn stamp(number: u32) -> Stamp {
+    Stamp { publisher: 7, number }
+}
+
+/// A room with a member who joined at offset 10, and five events at 11, 13, 15, 17 and 19.
+fn room() -> Room {
+    let mut room = Room::default();
+    room.joined(1, 10);
+    for number in 0..5 {
+        room.sent(stamp(number));
+        room.acknowledged(stamp(number), 11 + 2 * u64::from(number));
+    }
+    room
+}
+
+fn hears(room: &mut Room, numbers: &[u32]) {
+    for number in numbers {
+        room.heard(1, stamp(*number), 11 + 2 * u64::from(*number));
+    }
+}
+
+/// What is wrong after the end, in order of finding.
+fn verdict(mut room: Room) -> Vec<Wrong> {
+    room.settle(true);
+    room.findings.iter().map(|finding| finding.wrong).collect()
+}
+
+#[test]
+fn whoever_hears_everything_once_in_order_is_left_alone() {
+    let mut room = room();
+    hears(&mut room, &[0, 1]);
+    room.settle(false);
+    hears(&mut room, &[2, 3, 4]);
+    assert!(room.is_level());
+    room.compare(&[(11, stamp(0)), (13, stamp(1)), (15, stamp(2)), (17, stamp(3)), (19, stamp(4))]);
+    room.settle(true);
+    assert_eq!((room.audited, room.announced), (5, 0));
+    assert_eq!(verdict(room), []);
+}
+
+#[test]
+fn a_lost_event_is_found_in_the_middle_and_at_the_end() {
+    let mut middle = room();
+    hears(&mut middle, &[0, 1, 3, 4]);
+    assert_eq!(verdict(middle), [Wrong::Silent, Wrong::Lost]);
+    let mut end = room();
+    hears(&mut end, &[0, 1, 2]);
+    assert!(!end.is_level());
+    assert_eq!(end.behind().collect::<Vec<_>>(), [(1, 15)]);
+    assert_eq!(verdict(end), [Wrong::Silent, Wrong::Lost, Wrong::Lost], "one hole of two events");
+}
+
+#[test]
+fn a_loss_is_found_while_the_run_goes_on() {
+    let mut room = room();
+    hears(&mut room, &[0, 2]);
+    room.settle(false);
+    assert_eq!(room.findings.iter().map(|finding| finding.wrong).collect::<Vec<_>>(), [Wrong::Silent, Wrong::Lost]);
+    assert!(room.findings.iter().all(|finding| finding.client == Some(1)));
+}
+
+#[test]
+fn an_event_that_others_heard_is_owed_even_before_it_is_acknowledged() {
+    let mut room = room();
+    room.joined(2, 10);
+    hears(&mut room, &[0, 1, 2, 3, 4]);
+    room.sent(stamp(5));
+    room.heard(2, stamp(5), 21);
+    room.settle(false);
+    assert!(room.findings.iter().all(|finding| finding.client == Some(2)), "it may still come");
+    assert_eq!((room.findings.len(), room.open()), (6, 1), "a hole of five, and one publish in doubt");
+    room.settle(true);
+    assert_eq!(room.findings.iter().filter(|finding| finding.client == Some(1)).count(), 2);
+}
+
+#[test]
+fn a_doubled_event_is_found_whether_it_was_compared_before_or_not() {
+    let mut soon = room();
+    hears(&mut soon, &[0, 1, 1, 2, 3, 4]);
+    assert_eq!(verdict(soon), [Wrong::Doubled]);
+    let mut late = room();
+    hears(&mut late, &[0, 1, 2, 3]);
+    late.settle(false);
+    hears(&mut late, &[1, 4]);
+    assert_eq!(verdict(late), [Wrong::Doubled]);
+}
+
+#[test]
+fn a_reordered_event_is_not_taken_for_a_lost_one() {
+    let mut soon = room();
+    hears(&mut soon, &[0, 2, 1, 3, 4]);
+    assert_eq!(verdict(soon), [Wrong::Reordered]);
+    let mut late = room();
+    hears(&mut late, &[0, 2, 3]);
+    late.settle(false);
+    hears(&mut late, &[1, 4]);
+    assert_eq!(verdict(late), [Wrong::Silent, Wrong::Reordered], "there was a hole for a while");
+}
+
+#[test]
+fn an_announced_gap_excuses_what_lies_in_it_and_nothing_else() {
+    let mut rejoined = room();
+    hears(&mut rejoined, &[0]);
+    rejoined.gap(1, Some(15));
+    hears(&mut rejoined, &[3, 4]);
+    rejoined.settle(true);
+    assert_eq!((rejoined.audited, rejoined.announced, rejoined.findings.len()), (3, 2, 0));
+    let mut told = room();
+    hears(&mut told, &[0]);
+    told.gap(1, None);
+    hears(&mut told, &[2, 4]);
+    told.settle(true);
+    assert_eq!(told.announced, 1, "a gap ends at what is heard next");
+    assert_eq!(verdict(told), [Wrong::Silent, Wrong::Lost], "and the hole after it was not announced");
+}
+
+#[test]
+fn nothing_from_before_a_join_may_come() {
+    let mut room = room();
+    hears(&mut room, &[0, 1, 2, 3, 4]);
+    room.heard(2, stamp(0), 11);
+    room.heard(2, stamp(4), 19);
+    room.joined(2, 12);
+    assert_eq!(room.findings.iter().map(|finding| finding.wrong).collect::<Vec<_>>(), [Wrong::Doubled]);
+}
+
+#[test]
+fn whoever_is_in_a_room_without_an_answer_is_owed_what_follows_the_first_event() {
+    let mut room = room();
+    hears(&mut room, &[0, 1, 2, 3, 4]);
+    room.adopted(2);
+    room.heard(2, stamp(2), 15);
+    room.heard(2, stamp(4), 19);
+    assert_eq!(verdict(room), [Wrong::Silent, Wrong::Lost]);
+}
+
+#[test]
+fn a_publish_that_was_appended_twice_is_found() {
+    let mut room = room();
+    hears(&mut room, &[0, 1, 2, 3, 4]);
+    room.heard(1, stamp(4), 21);
+    assert_eq!(verdict(room), [Wrong::Doubled]);
+}
+
+#[test]
+fn a_publish_that_was_forgotten_and_appended_again_is_found() {
+    let mut room = Room::default();
+    room.joined(1, 0);
+    for number in 0..3_000 {
+        room.heard(1, stamp(number), u64::from(number) + 1);
+        room.settle(false);
+    }
+    room.heard(1, stamp(0), 3_001);
+    assert_eq!(verdict(room), [Wrong::Doubled]);
+}
+
+#[test]
+fn offsets_must_grow_and_stand_for_one_event() {
+    let mut shared = room();
+    hears(&mut shared, &[0, 1, 2, 3, 4]);
+    shared.acknowledged(stamp(9), 19);
+    assert_eq!(verdict(shared), [Wrong::Contradiction]);
+    let mut backwards = room();
+    hears(&mut backwards, &[0, 1, 2, 3, 4]);
+    backwards.settle(false);
+    backwards.sent(stamp(5));
+    backwards.acknowledged(stamp(5), 12);
+    assert_eq!(verdict(backwards), [Wrong::Contradiction]);
+}
+
+#[test]
+fn a_history_that_lacks_or_invents_an_event_is_found() {
+    for history in [&[(15, stamp(2)), (19, stamp(4))][..], &[(17, stamp(3)), (18, stamp(8)), (19, stamp(4))], &[]] {
+        let mut room = room();
+        hears(&mut room, &[0, 1, 2, 3, 4]);
+        room.compare(history);
+        assert_eq!(verdict(room), [Wrong::Contradiction], "{history:?}");
+    }
+}

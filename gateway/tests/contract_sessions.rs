@@ -1,0 +1,317 @@
+//! The contract of the sessions, run against every backend.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod support;
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use futures_util::stream::BoxStream;
+use gateway::bus::{Bus, RedisBus};
+use gateway::domain::{Offset, Pid, RoomName, SessionId, UserId};
+use gateway::metrics::Metrics;
+use gateway::redis::Commands;
+use gateway::sessions::{
+    Lease, MemorySessions, Record, RedisSessions, RoomRecord, Sessions, SessionsError, SqliteSessions,
+};
+use sqlx::ConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
+use support::redis::Redis;
+use tokio::time::{Instant, sleep};
+
+const WINDOW: Duration = Duration::from_secs(1);
+/// Until something is surely over that ends after a time.
+const MARGIN: Duration = Duration::from_millis(150);
+
+fn user(name: &str) -> Option<UserId> {
+    Some(UserId::parse(name).unwrap())
+}
+
+fn record(user: Option<UserId>) -> Record {
+    let room = RoomName::parse("général").unwrap();
+    let rooms = vec![RoomRecord { room, since: Offset(u64::MAX), replay: 3, via: "join".into() }];
+    Record { session: SessionId::random(), user, rooms }
+}
+
+/// A session of alice's that is held.
+async fn held(sessions: &dyn Sessions) -> (Lease, Record) {
+    let (lease, record) = (Lease::new(Pid::random()), record(user("alice")));
+    assert!(sessions.save(lease, &record).await.unwrap());
+    (lease, record)
+}
+
+fn rival(lease: Lease) -> Lease {
+    Lease::new(lease.pid)
+}
+
+async fn holds(sessions: &dyn Sessions, lease: Lease) -> bool {
+    sessions.renew(&[lease]).await.unwrap().is_empty()
+}
+
+async fn claims(sessions: &dyn Sessions, lease: Lease) -> Option<Record> {
+    sessions.claim(lease, user("alice").as_ref()).await.unwrap()
+}
+
+async fn next(superseded: &mut BoxStream<'static, Lease>) -> Lease {
+    tokio::time::timeout(support::PATIENCE, superseded.next()).await.expect("nobody was superseded").unwrap()
+}
+
+async fn a_session_comes_back_as_it_was_saved_last(one: &dyn Sessions, two: &dyn Sessions) {
+    let (lease, first) = held(one).await;
+    let second = record(user("alice"));
+    assert!(one.save(lease, &second).await.unwrap());
+    one.release(lease, true).await.unwrap();
+    let back = rival(lease);
+    assert_eq!(claims(two, back).await, Some(second));
+    assert!(!one.save(lease, &first).await.unwrap(), "it is another's now");
+    assert!(two.save(back, &first).await.unwrap());
+    assert_eq!(claims(one, rival(lease)).await, Some(first));
+    assert_eq!(claims(one, Lease::new(Pid::random())).await, None, "nobody has this one");
+}
+
+async fn only_the_holder_can_do_anything(one: &dyn Sessions, two: &dyn Sessions) {
+    let (lease, mine) = held(one).await;
+    let stranger = rival(lease);
+    assert!(!two.save(stranger, &record(None)).await.unwrap());
+    assert_eq!(two.renew(&[stranger]).await.unwrap(), [stranger]);
+    two.release(stranger, false).await.unwrap();
+    two.release(stranger, true).await.unwrap();
+    assert!(holds(one, lease).await);
+    assert_eq!(claims(two, stranger).await, Some(mine.clone()));
+    assert!(!holds(one, lease).await && holds(two, stranger).await);
+    assert!(!one.save(lease, &mine).await.unwrap());
+    one.release(lease, false).await.unwrap();
+    assert!(holds(two, stranger).await, "who was superseded cannot end it");
+}
+
+async fn a_released_session_is_nobodys_until_it_is_claimed(one: &dyn Sessions, two: &dyn Sessions) {
+    let (lease, mine) = held(one).await;
+    one.release(lease, true).await.unwrap();
+    assert!(!one.save(lease, &mine).await.unwrap(), "a save that comes late does not take it back");
+    assert_eq!(one.renew(&[lease]).await.unwrap(), [lease]);
+    assert_eq!(claims(two, lease).await, Some(mine), "the same holder may claim it");
+    two.release(lease, false).await.unwrap();
+    assert_eq!(claims(one, rival(lease)).await, None, "forgotten at once");
+    assert!(one.save(lease, &record(None)).await.unwrap(), "what is forgotten can be saved anew");
+}
+
+async fn a_session_is_its_users_alone(one: &dyn Sessions, two: &dyn Sessions) {
+    let people = [user("alice"), user("bob"), None, user("-"), user("anonymous")];
+    for owner in &people {
+        let (lease, mine) = (Lease::new(Pid::random()), record(owner.clone()));
+        assert!(one.save(lease, &mine).await.unwrap());
+        for other in people.iter().filter(|other| *other != owner) {
+            assert_eq!(two.claim(rival(lease), other.as_ref()).await.unwrap(), None, "{other:?} is not {owner:?}");
+        }
+        assert!(holds(one, lease).await, "who may not have it does not end it");
+        assert_eq!(two.claim(rival(lease), owner.as_ref()).await.unwrap(), Some(mine));
+    }
+}
+
+async fn many_are_renewed_at_once(one: &dyn Sessions) {
+    let mut leases = Vec::new();
+    let mut gone = Vec::new();
+    for number in 0..1_100 {
+        let (lease, _) = held(one).await;
+        if number % 100 == 7 {
+            one.release(lease, false).await.unwrap();
+            gone.push(lease);
+        }
+        leases.push(lease);
+    }
+    assert_eq!(one.renew(&leases).await.unwrap(), gone);
+    assert_eq!(one.renew(&[]).await.unwrap(), []);
+}
+
+async fn the_one_that_was_superseded_is_told(
+    one: &dyn Sessions,
+    two: &dyn Sessions,
+    superseded: &mut [BoxStream<'static, Lease>],
+) {
+    let (lease, _) = held(one).await;
+    let second = rival(lease);
+    claims(two, second).await.unwrap();
+    claims(two, second).await.unwrap();
+    two.release(second, true).await.unwrap();
+    let third = rival(lease);
+    claims(one, third).await.unwrap();
+    claims(two, rival(lease)).await.unwrap();
+    for stream in superseded {
+        assert_eq!(next(stream).await, lease);
+        // Neither who claims its own nor who released it is superseded.
+        assert_eq!(next(stream).await, third);
+    }
+}
+
+async fn of_a_thousand_claims_one_holds_in_the_end(
+    one: &dyn Sessions,
+    two: &dyn Sessions,
+    superseded: &mut [BoxStream<'static, Lease>],
+) {
+    let (lease, mine) = held(one).await;
+    let mut leases: Vec<_> = (0..1_000).map(|_| rival(lease)).collect();
+    let claimed = join_all(leases.iter().enumerate().map(|(number, lease)| {
+        let sessions = if number % 2 == 0 { one } else { two };
+        claims(sessions, *lease)
+    }))
+    .await;
+    assert!(claimed.iter().all(|claimed| claimed.as_ref() == Some(&mine)));
+    leases.push(lease);
+    let lost: HashSet<_> = one.renew(&leases).await.unwrap().into_iter().collect();
+    assert_eq!(lost.len(), leases.len() - 1, "exactly one still holds it");
+    for stream in superseded {
+        let mut told = HashSet::new();
+        for _ in 0..lost.len() {
+            told.insert(next(stream).await);
+        }
+        assert_eq!(told, lost);
+    }
+}
+
+/// What is still to be had after a time is asserted only if this machine was fast enough to ask in time.
+async fn sessions_are_forgotten_after_their_time_and_not_before(one: &dyn Sessions) {
+    let held_for = WINDOW * 3 / 2;
+    let released = async {
+        let (lease, _) = held(one).await;
+        one.release(lease, true).await.unwrap();
+        sleep(WINDOW + MARGIN).await;
+        assert_eq!(claims(one, lease).await, None, "released for longer than the window");
+    };
+    let released_late = async {
+        let (lease, _) = held(one).await;
+        sleep(WINDOW).await;
+        let since = Instant::now();
+        one.release(lease, true).await.unwrap();
+        sleep(WINDOW * 3 / 4).await;
+        let claimed = claims(one, lease).await;
+        assert!(claimed.is_some() || since.elapsed() >= WINDOW, "the window begins with the release");
+    };
+    let killed = async {
+        let since = Instant::now();
+        let (lease, _) = held(one).await;
+        sleep(WINDOW * 5 / 4).await;
+        let renewed = Instant::now();
+        let (kept, in_time) = (holds(one, lease).await, since.elapsed() < held_for);
+        assert!(kept || !in_time, "held for longer than the window");
+        sleep(WINDOW * 5 / 4).await;
+        let found = claims(one, lease).await;
+        assert!(!kept || found.is_some() || renewed.elapsed() >= held_for, "kept by the renewal");
+        sleep(held_for + MARGIN).await;
+        assert!(!holds(one, lease).await, "nobody renewed it");
+        assert_eq!(claims(one, rival(lease)).await, None);
+        assert!(one.save(rival(lease), &record(None)).await.unwrap(), "what is forgotten is anybody's");
+    };
+    tokio::join!(released, released_late, killed);
+}
+
+async fn the_whole_contract(one: &dyn Sessions, two: &dyn Sessions, mut superseded: Vec<BoxStream<'static, Lease>>) {
+    the_one_that_was_superseded_is_told(one, two, &mut superseded).await;
+    of_a_thousand_claims_one_holds_in_the_end(one, two, &mut superseded).await;
+    a_session_comes_back_as_it_was_saved_last(one, two).await;
+    only_the_holder_can_do_anything(one, two).await;
+    a_released_session_is_nobodys_until_it_is_claimed(one, two).await;
+    a_session_is_its_users_alone(one, two).await;
+    many_are_renewed_at_once(one).await;
+    sessions_are_forgotten_after_their_time_and_not_before(one).await;
+    for sessions in [one, two] {
+        assert!(sessions.superseded().next().await.is_none(), "it is taken once");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory() {
+    let sessions = MemorySessions::new(WINDOW);
+    the_whole_contract(&sessions, &sessions, vec![sessions.superseded()]).await;
+}
+
+async fn sqlite_sessions(folder: &Path) -> Result<SqliteSessions, SessionsError> {
+    SqliteSessions::open(&folder.join("data/sessions.sqlite"), WINDOW).await
+}
+
+#[tokio::test]
+async fn sqlite() {
+    let folder = tempfile::tempdir().unwrap();
+    let sessions = sqlite_sessions(folder.path()).await.unwrap();
+    the_whole_contract(&sessions, &sessions, vec![sessions.superseded()]).await;
+}
+
+#[tokio::test]
+async fn sessions_in_a_file_survive_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = Duration::from_secs(60);
+    let path = folder.path().join("sessions.sqlite");
+    let sessions = SqliteSessions::open(&path, long).await.unwrap();
+    let (lease, mine) = held(&sessions).await;
+    let second = SqliteSessions::open(&path, long).await.unwrap_err().to_string();
+    assert!(second.contains("in use by another process"), "{second}");
+    drop(sessions);
+    let sessions = SqliteSessions::open(&path, long).await.unwrap();
+    assert!(holds(&sessions, lease).await);
+    assert_eq!(claims(&sessions, rival(lease)).await, Some(mine));
+    sessions.close().await;
+    assert!(sessions.renew(&[lease]).await.is_err(), "it is closed");
+    SqliteSessions::open(&path, long).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_record_of_another_format_in_a_file_is_no_session_and_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let sessions = sqlite_sessions(folder.path()).await.unwrap();
+    let (lease, _) = held(&sessions).await;
+    let file = SqliteConnectOptions::new().filename(folder.path().join("data/sessions.sqlite"));
+    let mut other = file.connect().await.unwrap();
+    sqlx::raw_sql("UPDATE sessions SET record = x'0900'").execute(&mut other).await.unwrap();
+    assert_eq!(claims(&sessions, rival(lease)).await, None);
+    assert!(holds(&sessions, lease).await);
+}
+
+async fn redis_sessions(redis: &Redis, prefix: &str) -> (RedisSessions, Arc<RedisBus>) {
+    // A thousand at once take their time in a small pool.
+    let settings = support::config(&[("GATEWAY_REDIS__TIMEOUT", "20s")]).redis;
+    let bus = RedisBus::connect(&redis.url(), &settings, Arc::new(Metrics::new())).await.unwrap();
+    let (bus, commands) = (Arc::new(bus), Commands::new(&redis.url(), &settings).unwrap());
+    (RedisSessions::new(commands, bus.clone(), prefix, WINDOW), bus)
+}
+
+#[tokio::test]
+async fn redis() {
+    let redis = Redis::start().await;
+    let (one, bus) = redis_sessions(&redis, "shared").await;
+    let (two, _) = redis_sessions(&redis, "shared").await;
+    let superseded = vec![one.superseded(), two.superseded()];
+    support::eventually("both listen", || async { bus.subscribers("shared:superseded").await.unwrap() == 2 }).await;
+    the_whole_contract(&one, &two, superseded).await;
+    let (stranger, _) = redis_sessions(&redis, "other").await;
+    let (lease, _) = held(&one).await;
+    assert_eq!(claims(&stranger, lease).await, None, "deployments are apart");
+}
+
+#[tokio::test]
+async fn a_record_of_another_format_in_redis_is_no_session_and_stays() {
+    let redis = Redis::start().await;
+    let (sessions, _) = redis_sessions(&redis, "new").await;
+    let (lease, _) = held(&sessions).await;
+    let key = format!("new:session:{}", lease.pid);
+    assert_eq!(redis.command(&format!("HGET {key} h")).await, format!("$16\r\n{:016x}\r\n", lease.holder));
+    assert_eq!(redis.command(&format!("HSET {key} r format-nine")).await, ":0\r\n");
+    assert_eq!(claims(&sessions, rival(lease)).await, None);
+    assert!(holds(&sessions, lease).await);
+}
+
+#[tokio::test]
+async fn claims_are_heard_as_soon_as_redis_is_there() {
+    let mut redis = Redis::start().await;
+    let (sessions, bus) = redis_sessions(&redis, "late").await;
+    redis.stop().await;
+    let mut superseded = sessions.superseded();
+    redis.start_again().await;
+    let listens = || async { bus.subscribers("late:superseded").await.is_ok_and(|listeners| listeners == 1) };
+    support::eventually("it listens", listens).await;
+    let (lease, _) = held(&sessions).await;
+    claims(&sessions, rival(lease)).await.unwrap();
+    assert_eq!(next(&mut superseded).await, lease);
+}

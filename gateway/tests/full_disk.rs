@@ -1,0 +1,69 @@
+//! A log in a file on a disk without room: in a process of its own, because the limit is the process's.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use gateway::domain::{Event, Offset, RoomName};
+use gateway::log::{FeedItem, Log, Range, Retention, SqliteLog};
+use rlimit::Resource;
+use tokio::signal::unix::{SignalKind, signal};
+
+const RETENTION: Retention = Retention {
+    room_events: 10_000,
+    room_retention: Duration::from_secs(3_600),
+    dedupe_window: Duration::from_secs(600),
+};
+/// What the kernel sends who writes beyond the limit of `RLIMIT_FSIZE`.
+const SIGXFSZ: i32 = 25;
+
+#[tokio::test]
+async fn a_full_disk_refuses_and_heals() {
+    // Heard, so that it does not end the process; the write then fails.
+    let _signals = signal(SignalKind::from_raw(SIGXFSZ)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log.sqlite");
+    let room = RoomName::parse("r").unwrap();
+    let event = |number: usize| Event {
+        name: "message".into(),
+        args: format!("[{number},{:?}]", "x".repeat(5_000)),
+        attachments: Vec::new(),
+        except: None,
+        at_ms: 1,
+    };
+    let log = SqliteLog::open(&path, RETENTION).await.unwrap();
+    let mut feed = log.feed();
+    log.subscribe(&room).await.unwrap();
+    let (_, most) = Resource::FSIZE.get().unwrap();
+    let mut acknowledged = Vec::new();
+    let mut number = 0;
+    for round in 1..4 {
+        Resource::FSIZE.set(round * 600_000, most).unwrap();
+        let error = loop {
+            number += 1;
+            match log.append(&room, &event(number), None).await {
+                Ok(appended) => acknowledged.push((appended.position.offset, event(number))),
+                Err(error) => break error.to_string(),
+            }
+            assert!(number < 10_000, "nothing limits it");
+        };
+        assert!(error.contains("log.sqlite") && error.contains("disk"), "{error}");
+        assert!(log.append(&room, &event(0), None).await.is_err(), "there still is no room");
+        Resource::FSIZE.set(most, most).unwrap();
+        number += 1;
+        let appended = log.append(&room, &event(number), None).await.unwrap();
+        acknowledged.push((appended.position.offset, event(number)));
+    }
+    let page = log.read(&room, Range::After { offset: Offset::START, limit: 10_000 }).await.unwrap();
+    assert!(page.events == acknowledged, "what was acknowledged is there, and nothing else");
+    assert!(acknowledged.is_sorted_by_key(|(offset, _)| *offset));
+    for (offset, _) in &acknowledged {
+        let heard = tokio::time::timeout(Duration::from_secs(20), feed.next()).await.unwrap().unwrap();
+        assert!(matches!(&heard, FeedItem::Event { position, .. } if position.offset == *offset), "{heard:?}");
+    }
+    log.close().await;
+    drop(log);
+    let log = SqliteLog::open(&path, RETENTION).await.unwrap();
+    let page = log.read(&room, Range::After { offset: Offset::START, limit: 10_000 }).await.unwrap();
+    assert!(page.events == acknowledged, "the file is sound");
+}
