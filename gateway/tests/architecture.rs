@@ -141,7 +141,8 @@ fn only_the_composition_root_names_backends() {
     let mut violations = Vec::new();
     for source in sources() {
         for (backend, home) in BACKENDS {
-            let is_built_on_it = ["log", "sessions"].contains(&source.part.as_str()) && ["redis", "sqlite"].contains(&home);
+            let is_built_on_it =
+                ["log", "sessions"].contains(&source.part.as_str()) && ["redis", "sqlite"].contains(&home);
             if source.part != home && source.part != "app" && !is_built_on_it && names(&source.code, backend) {
                 violations.push(format!("{} names {backend}", source.path.display()));
             }

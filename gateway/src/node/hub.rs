@@ -49,7 +49,8 @@ enum Listening {
 
 #[derive(Debug, Default)]
 struct Members {
-    sessions: IndexMap<SessionId, Member>,
+    /// By connection: for a moment, a session that came back and the one that it replaces may both be here.
+    sessions: IndexMap<u64, Member>,
     last: Option<Position>,
     /// Since when there is no member.
     empty_since: Option<Instant>,
@@ -147,7 +148,7 @@ impl Hub {
     fn add(&self, session: &Arc<Session>, name: &RoomName, room: &Room, via: &Arc<str>) -> Entered {
         let mut members = room.members.lock();
         let boundary = members.last.expect("a room that is listened to has a position");
-        let was_member = members.sessions.contains_key(&session.id);
+        let was_member = members.sessions.contains_key(&session.lease.holder);
         if was_member || !session.remember(name, Stay::new(boundary.offset, via)) {
             return Entered { boundary, is_new: false };
         }
@@ -155,14 +156,14 @@ impl Hub {
             members.empty_since = None;
             self.metrics.rooms.increment(1.0);
         }
-        members.sessions.insert(session.id, Member { session: session.clone(), from: Offset::START });
+        members.sessions.insert(session.lease.holder, Member { session: session.clone(), from: Offset::START });
         Entered { boundary, is_new: true }
     }
 
     /// Notes that a member needs no published events up to an offset: they were read from the log for it.
     pub(super) fn skip_to(&self, session: &Session, name: &RoomName, from: Offset) {
         let Some(room) = self.rooms.lock().get(name).cloned() else { return };
-        if let Some(member) = room.members.lock().sessions.get_mut(&session.id) {
+        if let Some(member) = room.members.lock().sessions.get_mut(&session.lease.holder) {
             member.from = from;
         }
     }
@@ -170,9 +171,7 @@ impl Hub {
     pub(super) fn leave(&self, session: &Session, name: &RoomName) {
         let Some(room) = self.rooms.lock().get(name).cloned() else { return };
         let mut members = room.members.lock();
-        // A session that came back has the id of the one that it replaces.
-        let is_member = members.sessions.get(&session.id).is_some_and(|member| std::ptr::eq(&*member.session, session));
-        let was_member = is_member && members.sessions.swap_remove(&session.id).is_some();
+        let was_member = members.sessions.swap_remove(&session.lease.holder).is_some();
         if was_member && members.sessions.is_empty() {
             members.empty_since = Some(Instant::now());
             self.metrics.rooms.decrement(1.0);
@@ -214,8 +213,8 @@ impl Hub {
         except: Option<SessionId>,
     ) {
         let mut delivered = 0;
-        for (id, member) in &members.sessions {
-            if except != Some(*id) && offset.is_none_or(|offset| offset > member.from) {
+        for member in members.sessions.values() {
+            if except != Some(member.session.id) && offset.is_none_or(|offset| offset > member.from) {
                 delivered += u64::from(member.session.deliver(name, offset, frame));
             }
         }

@@ -127,15 +127,7 @@ impl Node {
     /// # Errors
     /// The store of sessions cannot be reached.
     pub async fn claim(&self, lease: Lease, user: Option<&UserId>) -> Result<Option<Record>, Refusal> {
-        let claimed = self.sessions.claim(lease, user).await.map_err(|error| self.without_sessions(&error))?;
-        if claimed.is_some()
-            && let Some(predecessor) = self.roster.find(lease.pid)
-        {
-            // On this node at once: its place in the rooms is the same one.
-            predecessor.close(CloseReason::Replaced);
-            self.depart(&predecessor, true);
-        }
-        Ok(claimed)
+        self.sessions.claim(lease, user).await.map_err(|error| self.without_sessions(&error))
     }
 
     /// Stores a session so that it can come back. False if another connection has taken it over.
@@ -151,19 +143,10 @@ impl Node {
         })
     }
 
-    /// Counts a session among those that are connected, until [`Self::depart`]; its connection ends at `ends`.
+    /// Counts a session among those that are connected, until [`Self::depart`]; its connection ends at `ends`. Before
+    /// it is stored for the first time: only who is counted learns that somebody else has claimed the session.
     pub fn arrive(&self, session: &Arc<Session>, ends: Option<Instant>) {
         self.roster.insert(session, ends);
-    }
-
-    /// Forgets a session that nobody can come back to any more.
-    pub fn forget(&self, lease: Lease) {
-        self.release(lease, false);
-    }
-
-    /// Lets go of a session that was claimed and could not be begun: its client will try again.
-    pub fn put_back(&self, lease: Lease) {
-        self.release(lease, true);
     }
 
     fn release(&self, lease: Lease, keep: bool) {

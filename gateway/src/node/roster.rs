@@ -9,15 +9,14 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{CloseReason, Node, Session};
-use crate::domain::Pid;
 use crate::sessions::Lease;
 
 /// Leases that are renewed at a time.
 const BATCH: usize = 500;
 
-/// The sessions that are connected to this node.
+/// The sessions that are connected to this node, by the holder of their lease.
 #[derive(Debug, Default)]
-pub struct Roster(Mutex<HashMap<Pid, Place>>);
+pub struct Roster(Mutex<HashMap<u64, Place>>);
 
 #[derive(Debug)]
 struct Place {
@@ -46,18 +45,16 @@ impl Roster {
     }
 
     pub(super) fn insert(&self, session: &Arc<Session>, ends: Option<Instant>) {
-        self.0.lock().insert(session.lease.pid, Place { session: session.clone(), ends });
+        self.0.lock().insert(session.lease.holder, Place { session: session.clone(), ends });
     }
 
     /// Takes a session out; false if it was not in.
     pub(super) fn remove(&self, session: &Session) -> bool {
-        let mut places = self.0.lock();
-        let is_in = places.get(&session.lease.pid).is_some_and(|place| std::ptr::eq(&*place.session, session));
-        is_in && places.remove(&session.lease.pid).is_some()
+        self.0.lock().remove(&session.lease.holder).is_some()
     }
 
-    pub(super) fn find(&self, pid: Pid) -> Option<Arc<Session>> {
-        self.0.lock().get(&pid).map(|place| place.session.clone())
+    fn find(&self, lease: Lease) -> Option<Arc<Session>> {
+        self.0.lock().get(&lease.holder).map(|place| place.session.clone())
     }
 
     fn aged(&self, now: Instant) -> Vec<Arc<Session>> {
@@ -101,7 +98,7 @@ impl Node {
                 continue;
             }
             // Forgotten, by a store that lost its data, is made good; taken over is not.
-            if self.save(session).await == Ok(false) && self.roster.find(session.lease.pid).is_some() {
+            if self.save(session).await == Ok(false) && self.roster.find(session.lease).is_some() {
                 session.close(CloseReason::Replaced);
             }
         }
@@ -111,7 +108,7 @@ impl Node {
     pub(super) async fn heed_claims_forever(&self) {
         let mut superseded = self.sessions.superseded();
         while let Some(lease) = superseded.next().await {
-            if let Some(session) = self.roster.find(lease.pid).filter(|session| session.lease == lease) {
+            if let Some(session) = self.roster.find(lease) {
                 session.close(CloseReason::Replaced);
             }
         }

@@ -137,7 +137,6 @@ impl Edge {
         );
         socket.on_fallback::<_, ()>(Inlet(mailbox.clone()));
         link.opened(&self.metrics);
-        self.router.node().arrive(&session, self.end_of_life());
         self.starting.lock().insert(socket.id, Start { mailbox, welcome });
         socket.on_disconnect::<_, ()>(Departure(Presence { edge: self.clone(), sid: socket.id, session, link }));
         self.metrics.connects.with("ok").increment(1);
@@ -145,7 +144,7 @@ impl Edge {
     }
 
     /// When a connection that begins now is as old as it may get, give or take a fifth.
-    fn end_of_life(&self) -> Option<Instant> {
+    pub(super) fn end_of_life(&self) -> Option<Instant> {
         let age = self.settings.socket.max_age;
         (!age.is_zero()).then(|| Instant::now() + age.mul_f64(rand::random_range(0.8..=1.2)))
     }

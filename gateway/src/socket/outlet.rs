@@ -34,6 +34,7 @@ impl Outlet for SocketOutlet {
             CloseReason::Draining => self.link.close_softly("draining"),
             CloseReason::Aged => self.link.close_softly("aged"),
             CloseReason::Replaced => {
+                self.link.because("replaced");
                 // A DISCONNECT keeps official clients away: two that share a session would replace each other for ever.
                 if let Some(socket) = self.socket.upgrade() {
                     socket.disconnect().ok();

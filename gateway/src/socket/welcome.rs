@@ -134,6 +134,7 @@ impl Edge {
             return Ok(self.fresh(make, SessionId::random(), Some(Unrecovered::Unknown)).await);
         };
         let session = make(record.session, lease);
+        node.arrive(&session, self.end_of_life());
         let recovered = match self.rooms_to_return_to(&record, heard, identity) {
             Ok(rooms) => node.recover(&session, rooms, heard).await,
             Err(why) => Err(why.into()),
@@ -147,17 +148,17 @@ impl Edge {
                 }
                 Err(refusal) => {
                     node.depart(&session, true);
-                    node.put_back(lease);
                     Err(refusal)
                 }
             },
             Err(RecoveryError::Unrecovered(why)) => {
+                node.depart(&session, false);
                 // It keeps its id: whatever it published before and sends again is still the same author's.
-                node.forget(lease);
                 Ok(self.fresh(make, record.session, Some(why)).await)
             }
             Err(RecoveryError::Log(error)) => {
-                node.put_back(lease);
+                // What it was claimed from stays, for the next attempt.
+                node.depart(&session, true);
                 Err(node.unavailable(&error))
             }
         }
@@ -182,6 +183,7 @@ impl Edge {
     ) -> Result<(Arc<Session>, Welcome, Option<Unrecovered>), Refusal> {
         let node = self.router.node();
         let session = make(SessionId::random(), Lease::new(Pid::random()));
+        node.arrive(&session, self.end_of_life());
         let limit = self.settings.limits.rooms_per_session;
         let recovered = match self.router.table().way_in(identity) {
             None => Err(Unrecovered::NotAllowed.into()),
@@ -196,8 +198,13 @@ impl Edge {
                 node.save(&session).await.inspect_err(|_| node.depart(&session, false))?;
                 Ok(recovered_as(session, replay, Some("0")))
             }
-            Err(RecoveryError::Unrecovered(why)) => Ok(self.fresh(make, SessionId::random(), Some(why)).await),
-            Err(RecoveryError::Log(error)) => Err(node.unavailable(&error)),
+            Err(error) => {
+                node.depart(&session, false);
+                match error {
+                    RecoveryError::Unrecovered(why) => Ok(self.fresh(make, SessionId::random(), Some(why)).await),
+                    RecoveryError::Log(error) => Err(node.unavailable(&error)),
+                }
+            }
         }
     }
 
@@ -209,6 +216,7 @@ impl Edge {
         why: Option<Unrecovered>,
     ) -> (Arc<Session>, Welcome, Option<Unrecovered>) {
         let session = make(id, Lease::new(Pid::random()));
+        self.router.node().arrive(&session, self.end_of_life());
         self.router.node().save(&session).await.ok();
         let hello = Hello {
             recovered: false,

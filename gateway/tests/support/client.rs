@@ -118,7 +118,10 @@ impl Client {
 
     /// The data of the next `message`, and its offset.
     pub async fn message(&mut self) -> (Value, u64) {
-        let event = self.event().await;
+        let mut event = self.event().await;
+        while event[0] == "gateway:replayed" {
+            event = self.event().await;
+        }
         assert_eq!(event[0], "message", "{event}");
         (event[1]["data"].clone(), event[2].as_str().unwrap().parse().unwrap())
     }
