@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CLIENTS := gateway/tests/clients
 
-.PHONY: help run cluster test tools build test-rust test-clients test-python test-load test-deploy check fmt audit bench \
+.PHONY: help run cluster test tools build test-rust test-clients test-python test-load test-deploy chaos check fmt audit bench \
 	bench-flaky
 
 help: ## this list
@@ -38,6 +38,14 @@ test-load: build ## k6, crowds and slow clients against one node; dashboards and
 test-deploy: ## configurations that other programs read
 	PATH=$$PATH:/usr/sbin HAPROXY_COOKIE_KEY=check haproxy -c -f deploy/compose/haproxy.cfg
 	promtool check config --syntax-only deploy/compose/prometheus.yml
+
+chaos: SECONDS = 600
+chaos: CLIENTS = 500
+chaos: ROOMS = 50
+chaos: SEED =
+chaos: ## the auditor at length, e.g. make chaos SECONDS=3600 CLIENTS=500 ROOMS=50 SEED=7
+	CHAOS_SECONDS=$(SECONDS) CHAOS_CLIENTS=$(CLIENTS) CHAOS_ROOMS=$(ROOMS) CHAOS_SEED=$(SEED) \
+		cargo test --release --locked --package gateway --test chaos -- --nocapture whatever_fails
 
 check: ## formatting, lints, documentation, dependencies: as strict as it gets
 	cargo fmt --all --check

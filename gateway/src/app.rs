@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::bus::{Bus, MemoryBus, MemoryHub, RedisBus};
-use crate::config::Config;
-use crate::http::{AdminState, admin, web};
+use crate::config::{self, Config};
+use crate::http::{AdminState, AskOverHttp, admin, web};
 use crate::log::{Log, MemoryLog, RedisLog, Retention, SqliteLog};
 use crate::metrics::Metrics;
-use crate::node::{Node, count_peers};
+use crate::node::{Listening, Node, count_peers};
 use crate::redis::Commands;
 use crate::routes::{RouteTable, Router};
 use crate::sessions::{MemorySessions, RedisSessions, Sessions, SqliteSessions};
@@ -52,6 +52,14 @@ pub struct Gateway {
     ready: Arc<AtomicBool>,
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// What embedded mode writes, to be closed at the end.
+    files: Option<Files>,
+}
+
+#[derive(Debug)]
+struct Files {
+    log: Arc<SqliteLog>,
+    sessions: Arc<SqliteSessions>,
 }
 
 impl Gateway {
@@ -72,7 +80,7 @@ impl Gateway {
         metrics.connections_limit.set(u32::try_from(config.limits.connections).unwrap_or(u32::MAX));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
 
-        let Backends { bus, log, sessions } = backends(&config, &metrics).await?;
+        let Backends { bus, log, sessions, files } = backends(&config, &metrics).await?;
         let node = Node::new(log, sessions, &config, metrics.clone(), tasks.clone());
         let router = Arc::new(Router::new(table, node.clone(), &config.limits, metrics.clone()));
         let server = SocketServer::start(&config, router, bus.clone(), metrics.clone(), tasks.clone())
@@ -90,15 +98,31 @@ impl Gateway {
             ready: ready.clone(),
             stop: stop.clone(),
             tasks: tasks.clone(),
+            files,
             name,
         };
 
         node.run(&gateway.name, config.canary.interval, &stop);
-        let counting = count_peers(bus, config.redis.prefix.clone(), metrics.clone());
+        let counting = count_peers(bus.clone(), config.redis.prefix.clone(), metrics.clone());
         tasks.spawn(stop.clone().run_until_cancelled_owned(counting));
         tasks.spawn(stop.clone().run_until_cancelled_owned(upkeep(server.clone(), metrics.clone())));
-        let state =
-            AdminState { metrics, ready: ready.clone(), control: server.control(), token: config.admin.token.clone() };
+        if !config.canary.deaf_after.is_zero() && !config.redis_url.is_empty() {
+            let listening = Listening {
+                bus: bus.clone(),
+                roll: format!("{}:hearing", config.redis.prefix),
+                address: advertised(&config.admin, gateway.admin_address, &gateway.name),
+                ask: Arc::new(AskOverHttp),
+                deaf_after: config.canary.deaf_after,
+            };
+            tasks.spawn(stop.clone().run_until_cancelled_owned(node.clone().mind_hearing(listening)));
+        }
+        let state = AdminState {
+            metrics: metrics.clone(),
+            ready: ready.clone(),
+            node,
+            control: server.control(),
+            token: config.admin.token.clone(),
+        };
         let stopped = stop.clone().cancelled_owned();
         tasks.spawn(async move {
             let served = axum::serve(operators, admin(state)).with_graceful_shutdown(stopped).await;
@@ -132,6 +156,10 @@ impl Gateway {
         self.tasks.close();
         // What still runs are connections that did not end in time; they end with the process.
         tokio::time::timeout(FAREWELL, self.tasks.wait()).await.ok();
+        if let Some(files) = self.files {
+            files.sessions.close().await;
+            files.log.close().await;
+        }
         left
     }
 }
@@ -140,6 +168,7 @@ struct Backends {
     bus: Arc<dyn Bus>,
     log: Arc<dyn Log>,
     sessions: Arc<dyn Sessions>,
+    files: Option<Files>,
 }
 
 async fn backends(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Backends> {
@@ -156,11 +185,13 @@ async fn backends(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Bac
         let folder = &config.data_dir;
         if folder.as_os_str().is_empty() {
             let (log, sessions) = (MemoryLog::new(retention), MemorySessions::new(window));
-            return Ok(Backends { bus, log: Arc::new(log), sessions: Arc::new(sessions) });
+            return Ok(Backends { bus, log: Arc::new(log), sessions: Arc::new(sessions), files: None });
         }
-        let log = SqliteLog::open(&folder.join("log.sqlite"), retention).await.context("data_dir")?;
+        let log = Arc::new(SqliteLog::open(&folder.join("log.sqlite"), retention).await.context("data_dir")?);
         let sessions = SqliteSessions::open(&folder.join("sessions.sqlite"), window).await.context("data_dir")?;
-        return Ok(Backends { bus, log: Arc::new(log), sessions: Arc::new(sessions) });
+        let sessions = Arc::new(sessions);
+        let files = Some(Files { log: log.clone(), sessions: sessions.clone() });
+        return Ok(Backends { bus, log, sessions, files });
     }
     let settings = &config.redis;
     let commands = Commands::new(url, settings).context("redis_url")?;
@@ -168,7 +199,18 @@ async fn backends(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Bac
     let bus: Arc<dyn Bus> = Arc::new(bus);
     let sessions = RedisSessions::new(commands.clone(), bus.clone(), &settings.prefix, window);
     let log = RedisLog::new(commands, bus.clone(), &settings.prefix, retention, settings.feed_buffer);
-    Ok(Backends { bus, log: Arc::new(log), sessions: Arc::new(sessions) })
+    Ok(Backends { bus, log: Arc::new(log), sessions: Arc::new(sessions), files: None })
+}
+
+/// What other nodes know this one by: where it can be asked, or else at least its name.
+fn advertised(settings: &config::Admin, listens: SocketAddr, name: &str) -> String {
+    if !settings.advertise.is_empty() {
+        settings.advertise.clone()
+    } else if listens.ip().is_unspecified() {
+        name.to_owned()
+    } else {
+        listens.to_string()
+    }
 }
 
 fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

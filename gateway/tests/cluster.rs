@@ -8,6 +8,7 @@ use std::time::Duration;
 use gateway::app::Gateway;
 use serde_json::json;
 use support::client::Client;
+use support::proxy::Proxy;
 use support::redis::Redis;
 use support::{eventually, http, metric, node};
 
@@ -262,4 +263,68 @@ async fn a_room_whose_log_is_damaged_does_not_silence_the_node() {
     assert_eq!(metric(&nodes[1], "gateway_feed_gaps_total{result=\"lost\"}"), 1.0);
     let ack = one.ask("publish", json!({ "room": "damaged", "data": 1 })).await;
     assert_eq!(ack["error"]["code"], "unavailable", "{ack}");
+}
+
+/// Nodes that notice within a second that they hear nothing; the last one reaches Redis at another URL.
+async fn nodes_with_one_apart(redis: &Redis, apart: &str) -> Vec<Gateway> {
+    let quick = [
+        ("GATEWAY_CANARY__INTERVAL", "100ms"),
+        ("GATEWAY_CANARY__DEAF_AFTER", "1s"),
+        ("GATEWAY_REDIS__TIMEOUT", "300ms"),
+    ];
+    let mut nodes = cluster(redis, 2, &quick).await;
+    let changes: Vec<_> = quick.into_iter().chain([("GATEWAY_REDIS_URL", apart)]).collect();
+    nodes.push(support::node(&changes).await);
+    nodes
+}
+
+async fn readiness(nodes: &[Gateway]) -> Vec<u16> {
+    let mut answers = Vec::new();
+    for node in nodes {
+        answers.push(http("GET", node.admin_address, "/readyz", "").await.0);
+    }
+    answers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_cut_off_from_redis_is_not_ready_unless_all_are() {
+    let mut redis = Redis::start().await;
+    let proxy = Proxy::before(&redis).await;
+    let nodes = nodes_with_one_apart(&redis, &proxy.url()).await;
+    eventually("they have seen each other", || async {
+        redis.command("ZCARD gateway:hearing").await.starts_with(":3")
+    })
+    .await;
+    proxy.shut(true);
+    eventually("the deaf one says so", || async { readiness(&nodes).await == [200, 200, 503] }).await;
+    assert_eq!(metric(&nodes[2], "gateway_deaf"), 1.0);
+    proxy.shut(false);
+    eventually("it hears again", || async { readiness(&nodes).await == [200, 200, 200] }).await;
+    redis.stop().await;
+    eventually("nobody hears", || async {
+        let mut deaf = 0;
+        for node in &nodes {
+            deaf += usize::from(http("GET", node.admin_address, "/hearing", "").await.0 == 503);
+        }
+        deaf == 3
+    })
+    .await;
+    // Long enough for each of them to ask the others.
+    for _ in 0..20 {
+        assert_eq!(readiness(&nodes).await, [200, 200, 200]);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_can_command_redis_but_hears_nothing_is_not_ready() {
+    let redis = Redis::start().await;
+    redis.command("ACL SETUSER half on >secret ~* &* +@all").await;
+    let apart = redis.url().replace("redis://", "redis://half:secret@");
+    let nodes = nodes_with_one_apart(&redis, &apart).await;
+    assert_eq!(readiness(&nodes).await, [200, 200, 200]);
+    redis.command("ACL SETUSER half resetchannels").await;
+    eventually("the deaf one says so", || async { readiness(&nodes).await == [200, 200, 503] }).await;
+    redis.command("ACL SETUSER half allchannels").await;
+    eventually("it hears again", || async { readiness(&nodes).await == [200, 200, 200] }).await;
 }

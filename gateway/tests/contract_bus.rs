@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gateway::bus::{Bus, BusMessage, MemoryBus, MemoryHub, RedisBus};
 use gateway::metrics::Metrics;
+use support::proxy::Proxy;
 use support::redis::Redis;
 use tokio::sync::mpsc;
 
@@ -77,10 +78,24 @@ async fn a_full_sink_finds_a_gap_and_others_do_not_notice(one: &dyn Bus, two: &d
     while next(&mut slow).await != message("slow too", "last") {}
 }
 
+async fn nodes_attest_that_they_hear_and_learn_which_others_do(one: &dyn Bus, two: &dyn Bus) {
+    let within = Duration::from_millis(600);
+    assert!(one.attest("roll", "one", true, within).await.unwrap().is_empty(), "a node is no witness of its own");
+    assert_eq!(two.attest("roll", "two", false, within).await.unwrap(), ["one"]);
+    assert!(one.attest("roll", "one", true, within).await.unwrap().is_empty());
+    assert_eq!(two.attest("roll", "two", true, within).await.unwrap(), ["one"]);
+    assert!(two.attest("another roll", "two", true, within).await.unwrap().is_empty());
+    assert_eq!(one.attest("roll", "one", false, within).await.unwrap(), ["two"]);
+    assert!(two.attest("roll", "two", true, within).await.unwrap().is_empty(), "it said that it does not hear");
+    tokio::time::sleep(within * 2).await;
+    assert!(one.attest("roll", "one", true, within).await.unwrap().is_empty(), "that was long ago");
+}
+
 async fn the_whole_contract(one: Arc<dyn Bus>, two: Arc<dyn Bus>) {
     messages_reach_every_subscriber_in_order(&*one, &*two).await;
     an_unsubscribed_channel_goes_silent_and_can_come_back(&*one, &*two).await;
     a_full_sink_finds_a_gap_and_others_do_not_notice(&*one, &*two).await;
+    nodes_attest_that_they_hear_and_learn_which_others_do(&*one, &*two).await;
 }
 
 #[tokio::test]
@@ -170,56 +185,17 @@ async fn a_redis_that_is_not_there_is_an_error_and_not_a_wait() {
     assert!(started.elapsed() < Duration::from_secs(5));
 }
 
-/// Forwards to a server until it is frozen; then what is connected stays so and hears nothing, as behind a firewall
-/// that forgot the connection. New connections work.
-struct Freezer {
-    port: u16,
-    frozen: Arc<tokio::sync::watch::Sender<u64>>,
-}
-
-impl Freezer {
-    async fn before(redis: &Redis) -> Self {
-        let target = redis.url().trim_start_matches("redis://").to_owned();
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let frozen = Arc::new(tokio::sync::watch::Sender::new(0));
-        let generation = frozen.clone();
-        tokio::spawn(async move {
-            while let Ok((mut near, _)) = listener.accept().await {
-                let mut far = tokio::net::TcpStream::connect(&target).await.unwrap();
-                let mut freezing = generation.subscribe();
-                freezing.mark_unchanged();
-                tokio::spawn(async move {
-                    tokio::select! {
-                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
-                        _ = freezing.changed() => {
-                            // Open on both sides for as long as the test lives, and silent.
-                            std::future::pending::<()>().await;
-                            drop((near, far));
-                        }
-                    }
-                });
-            }
-        });
-        Self { port, frozen }
-    }
-
-    fn freeze(&self) {
-        self.frozen.send_modify(|generation| *generation += 1);
-    }
-}
-
 #[tokio::test]
 async fn half_open_connections_are_noticed_and_replaced() {
     let redis = Redis::start().await;
-    let freezer = Freezer::before(&redis).await;
+    let proxy = Proxy::before(&redis).await;
     let settings = support::config(&[("GATEWAY_REDIS__TIMEOUT", "500ms")]).redis;
     let metrics = Arc::new(Metrics::new());
-    let bus = RedisBus::connect(&format!("redis://127.0.0.1:{}", freezer.port), &settings, metrics).await.unwrap();
+    let bus = RedisBus::connect(&proxy.url(), &settings, metrics).await.unwrap();
     let (sink, mut messages) = mpsc::channel(1_000);
     bus.subscribe("a", sink).await.unwrap();
     for round in 0..2 {
-        freezer.freeze();
+        proxy.freeze();
         assert_eq!(next(&mut messages).await, BusMessage::Gap, "round {round}");
         redis.command(&format!("PUBLISH a {round}")).await;
         while next(&mut messages).await != message("a", &round.to_string()) {}

@@ -17,6 +17,7 @@ use gateway::metrics::Metrics;
 use gateway::redis::Commands;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, SqliteConnection};
+use support::proxy::Proxy;
 use support::redis::Redis;
 
 const RETENTION: Retention =
@@ -533,4 +534,23 @@ async fn only_its_owner_may_read_a_log() {
         let entry = entry.unwrap();
         assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.file_name());
     }
+}
+
+#[tokio::test]
+async fn an_append_whose_answer_got_lost_is_settled_and_not_guessed() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::before(&redis).await;
+    let settings = support::config(&[]).redis;
+    let bus = RedisBus::connect(&redis.url(), &settings, Arc::new(Metrics::new())).await.unwrap();
+    let commands = Commands::new(&proxy.url(), &settings).unwrap();
+    let log = RedisLog::new(commands, Arc::new(bus), "doubt", RETENTION, settings.feed_buffer);
+    append(&log, "r", "0").await;
+    for (number, key) in [(1, None), (2, Some(Dedupe("u:alice:2".into())))] {
+        proxy.lose_an_answer();
+        let appended = log.append(&room("r"), &event(&number.to_string()), key.as_ref()).await.unwrap();
+        assert!(!proxy.will_lose_an_answer(), "it was lost");
+        assert!(!appended.duplicate, "it was appended by this call, whichever attempt did it");
+        assert_eq!(newest(&log, "r", None, 1).await.events[0].0, appended.position.offset);
+    }
+    assert_eq!(texts(&after(&log, "r", Offset::START, 10).await), ["0", "1", "2"], "each once");
 }

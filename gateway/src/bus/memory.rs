@@ -1,10 +1,13 @@
 //! The bus of embedded mode: channels within this process. Several nodes of one process can share a hub.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::{Bus, BusError, Sink, Sinks};
 
@@ -12,6 +15,8 @@ use super::{Bus, BusError, Sink, Sinks};
 #[derive(Debug, Default)]
 pub struct MemoryHub {
     nodes: Mutex<Vec<Weak<Mutex<Sinks>>>>,
+    /// When which node last heard, by roll and node.
+    rolls: Mutex<HashMap<(String, String), Instant>>,
 }
 
 /// One node's end of a [`MemoryHub`].
@@ -59,5 +64,19 @@ impl Bus for MemoryBus {
             node.upgrade().is_some_and(|sinks| sinks.lock().by_channel.contains_key(channel))
         };
         Ok(nodes.iter().filter(|node| hears(node)).count())
+    }
+
+    async fn attest(&self, roll: &str, node: &str, hears: bool, within: Duration) -> Result<Vec<String>, BusError> {
+        let (me, now) = ((roll.to_owned(), node.to_owned()), Instant::now());
+        let mut rolls = self.hub.rolls.lock();
+        if hears {
+            rolls.insert(me.clone(), now);
+        } else {
+            rolls.remove(&me);
+        }
+        let others = rolls
+            .iter()
+            .filter(|(name, heard)| name.0 == roll && name.1 != node && now.duration_since(**heard) <= within);
+        Ok(others.map(|(name, _)| name.1.clone()).collect())
     }
 }

@@ -8,6 +8,7 @@ pub use memory::{MemoryBus, MemoryHub};
 pub use redis::RedisBus;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -38,6 +39,11 @@ pub trait Bus: Send + Sync + 'static {
 
     /// How many nodes hear the channel.
     async fn subscribers(&self, channel: &str) -> Result<usize, BusError>;
+
+    /// Writes into the roll that a node hears the bus, or that it does not; returns the other nodes of the roll that
+    /// did within a time. The roll is kept apart from messages, so that a node which hears none can learn by it whether
+    /// others do.
+    async fn attest(&self, roll: &str, node: &str, hears: bool, within: Duration) -> Result<Vec<String>, BusError>;
 }
 
 /// What a sink receives.

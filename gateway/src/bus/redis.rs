@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use fred::prelude::{Builder, Client, ClientLike, EventInterface, PubsubInterface, ReconnectPolicy};
+use fred::prelude::{Builder, Client, ClientLike, EventInterface, LuaInterface, PubsubInterface, ReconnectPolicy};
 use fred::types::{ClientState, Message, RespVersion, Value};
+use parking_lot::Mutex;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, oneshot};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Bus, BusError, Sink, Sinks};
@@ -27,12 +28,18 @@ const BATCH: usize = 512;
 const REQUESTS: usize = 4096;
 /// How often sinks that were full are told of what they missed.
 const TICK: Duration = Duration::from_millis(100);
+/// How long a listening connection has to bring something before it is replaced once more.
+const REPLACE: Duration = Duration::from_secs(5);
 /// How often each connection is asked for a sign of life.
 const WATCH: Duration = Duration::from_secs(1);
 
 /// A bus over one Redis primary.
 pub struct RedisBus {
     publisher: Client,
+    subscriber: Client,
+    /// When the listening connection was last replaced because the node heard nothing on it.
+    replaced: Mutex<Option<Instant>>,
+    timeout: Duration,
     requests: mpsc::Sender<Request>,
     _listener: AbortOnDropHandle<()>,
     _watch: AbortOnDropHandle<()>,
@@ -70,13 +77,29 @@ impl RedisBus {
         let timeout = settings.timeout;
         let watched = [publisher.clone(), subscriber.clone()];
         let sinks = Sinks::default();
+        let listening = subscriber.clone();
         let listener = Listener { subscriber, incoming, messages, reconnects, errors, sinks, timeout, metrics };
         Ok(Self {
             publisher,
+            subscriber: listening,
+            replaced: Mutex::default(),
+            timeout,
             requests,
             _listener: AbortOnDropHandle::new(tokio::spawn(listener.run())),
             _watch: AbortOnDropHandle::new(tokio::spawn(watch(watched, timeout))),
         })
+    }
+}
+
+impl RedisBus {
+    /// Replaces a listening connection that looks well but brings nothing: Redis may have refused a subscription, which
+    /// fred does not tell.
+    async fn listen_anew(&self) {
+        let due = self.replaced.lock().is_none_or(|last| last.elapsed() >= REPLACE);
+        if due && self.subscriber.state() == ClientState::Connected {
+            *self.replaced.lock() = Some(Instant::now());
+            reconnect(&self.subscriber, self.timeout).await;
+        }
     }
 }
 
@@ -123,6 +146,16 @@ impl Bus for RedisBus {
     async fn subscribers(&self, channel: &str) -> Result<usize, BusError> {
         let answer: Result<(String, usize), _> = self.publisher.pubsub_numsub(channel).await;
         answer.map(|(_, count)| count).map_err(|error| BusError::new("count subscribers", error))
+    }
+
+    async fn attest(&self, roll: &str, node: &str, hears: bool, within: Duration) -> Result<Vec<String>, BusError> {
+        let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX).to_string();
+        let arguments = vec![node.to_owned(), u8::from(hears).to_string(), within];
+        if !hears {
+            self.listen_anew().await;
+        }
+        let answer = self.publisher.eval(include_str!("attest.lua"), vec![roll.to_owned()], arguments).await;
+        answer.map_err(|error| BusError::new("attest", error))
     }
 }
 

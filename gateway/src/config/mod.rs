@@ -148,6 +148,8 @@ pub struct Redis {
 pub struct Canary {
     #[serde(with = "humantime_serde")]
     pub interval: Duration,
+    #[serde(with = "humantime_serde")]
+    pub deaf_after: Duration,
 }
 
 /// `[drain]`
@@ -165,6 +167,7 @@ pub struct Drain {
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "see Config")]
 pub struct Admin {
+    pub advertise: String,
     pub token: Secret,
 }
 

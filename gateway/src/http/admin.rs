@@ -15,7 +15,9 @@ use serde_json::json;
 
 use crate::config::Secret;
 use crate::domain::UserId;
+use crate::http::ask::HEARING;
 use crate::metrics::Metrics;
+use crate::node::Node;
 use crate::socket::Control;
 
 /// What the admin listener shows and does.
@@ -25,6 +27,8 @@ pub struct AdminState {
     pub metrics: Arc<Metrics>,
     /// What `/readyz` says: whether new clients should be sent here.
     pub ready: Arc<AtomicBool>,
+    /// What `/hearing` says, and what keeps a deaf node from being ready.
+    pub node: Arc<Node>,
     /// What the session controls do.
     pub control: Control,
     /// Who may use them. Empty: nobody, they do not exist.
@@ -36,6 +40,7 @@ pub fn admin(state: AdminState) -> Router {
     let mut router = Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
+        .route(HEARING, get(hearing))
         .route("/metrics", get(metrics));
     if !state.token.is_empty() {
         let controls = Router::new()
@@ -47,10 +52,21 @@ pub fn admin(state: AdminState) -> Router {
 }
 
 async fn ready(State(state): State<AdminState>) -> Response {
-    if state.ready.load(Ordering::Acquire) {
+    if state.node.hearing().deaf() {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready: this node does not hear what others do\n").into_response()
+    } else if state.ready.load(Ordering::Acquire) {
         "ready\n".into_response()
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready: starting or draining\n").into_response()
+    }
+}
+
+/// What other nodes ask that do not hear.
+async fn hearing(State(state): State<AdminState>) -> Response {
+    if state.node.hearing().hears() {
+        "hears\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "hears nothing\n").into_response()
     }
 }
 

@@ -1,7 +1,9 @@
 //! EDGE: plain HTTP. The admin listener for operators, and the web page for people.
 
 mod admin;
+mod ask;
 mod web;
 
 pub use admin::{AdminState, admin};
+pub use ask::AskOverHttp;
 pub use web::web;

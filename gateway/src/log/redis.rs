@@ -6,12 +6,13 @@
 //! | `{prefix}:log:epoch` | `{epoch}:{began}`: the epoch, 16 hexadecimal digits, and the offset that it counts from |
 //! | `{prefix}:log:clock` | a sorted set: when which offset was the newest, now and then |
 //! | `{prefix}:log:room:{room}` | the room's stream, entry ids `{offset}-0`, one field `e` |
-//! | `{prefix}:log:once:{key}` | the offset that a dedupe key got |
+//! | `{prefix}:log:once:{key}` | the offset that a dedupe key got; every append has one, so that it can be tried again |
 //!
 //! The channel `{prefix}:room:{room}` carries `E{epoch}{offset}:{event}` for events and `S{event}` for signals.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,15 +21,32 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Appended, Dedupe, FeedItem, Log, LogError, Page, Range, Retention, position};
 use crate::bus::{Bus, BusMessage};
 use crate::domain::{Epoch, Event, Offset, Position, RoomName};
-use crate::redis::Commands;
+use crate::redis::{CommandError, Commands};
 
 /// The digits of an epoch in a message.
 const EPOCH_DIGITS: usize = 16;
+
+/// How many times the time of a command an append is tried again whose fate is unknown.
+const RETRY_TIMEOUTS: u32 = 2;
+/// How long to wait before.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// What makes two attempts the same append, and for how long.
+struct Once {
+    key: String,
+    window: Duration,
+}
+
+enum AppendError {
+    Command(CommandError),
+    Damaged,
+}
 
 /// A log that all nodes of a deployment share.
 pub struct RedisLog {
@@ -83,13 +101,36 @@ impl RedisLog {
         script.arg(Epoch::random().to_string()).arg(self.known.load(Ordering::Acquire));
     }
 
+    /// The key of an append that has none: it lives only as long as the append may be tried again.
+    fn own_key(&self) -> Once {
+        let key = format!("-:{:032x}", rand::random::<u128>());
+        Once { key, window: self.commands.timeout() * (RETRY_TIMEOUTS * 2) }
+    }
+
+    async fn try_append(&self, room: &RoomName, event: &Event, once: &Once) -> Result<Appended, AppendError> {
+        let answer = self.commands.run(&self.append, |script| {
+            self.history(script);
+            script
+                .key(self.key(&format!("room:{room}")))
+                .key(self.key(&format!("once:{}", once.key)))
+                .arg(event.encode())
+                .arg(self.retention.room_events)
+                .arg(milliseconds(self.retention.room_retention))
+                .arg(self.channel(room))
+                .arg(milliseconds(once.window));
+        });
+        let (epoch, offset, duplicate): (String, String, u8) = answer.await.map_err(AppendError::Command)?;
+        let position = position(&epoch, &offset).ok_or(AppendError::Damaged)?;
+        Ok(Appended { position: self.saw(position), duplicate: duplicate == 1 })
+    }
+
     fn saw(&self, position: Position) -> Position {
         self.known.fetch_max(position.offset.0, Ordering::AcqRel);
         position
     }
 }
 
-fn milliseconds(duration: std::time::Duration) -> u64 {
+fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -100,22 +141,30 @@ fn damaged(operation: &'static str) -> LogError {
 #[async_trait]
 impl Log for RedisLog {
     async fn append(&self, room: &RoomName, event: &Event, dedupe: Option<&Dedupe>) -> Result<Appended, LogError> {
-        let answer = self.commands.run(&self.append, |script| {
-            self.history(script);
-            script
-                .key(self.key(&format!("room:{room}")))
-                .arg(event.encode())
-                .arg(self.retention.room_events)
-                .arg(milliseconds(self.retention.room_retention))
-                .arg(self.channel(room));
-            if let Some(Dedupe(key)) = dedupe {
-                script.key(self.key(&format!("once:{key}"))).arg(milliseconds(self.retention.dedupe_window));
+        let once = dedupe.map_or_else(
+            || self.own_key(),
+            |Dedupe(key)| Once { key: key.clone(), window: self.retention.dedupe_window },
+        );
+        let deadline = Instant::now() + self.commands.timeout() * RETRY_TIMEOUTS;
+        let mut in_doubt = false;
+        loop {
+            let error = match self.try_append(room, event, &once).await {
+                Ok(mut appended) => {
+                    // What an attempt of this very call did is no duplicate.
+                    appended.duplicate &= !in_doubt;
+                    return Ok(appended);
+                }
+                Err(AppendError::Damaged) => return Err(damaged("append")),
+                Err(AppendError::Command(error)) => error,
+            };
+            // Nothing was done: the client may as well know at once. Otherwise only Redis can tell what became of it,
+            // and it answers the same attempt the same way.
+            in_doubt |= error.leaves_doubt();
+            if !in_doubt || Instant::now() >= deadline {
+                return Err(LogError::new("append", error));
             }
-        });
-        let (epoch, offset, duplicate): (String, String, u8) =
-            answer.await.map_err(|error| LogError::new("append", error))?;
-        let position = position(&epoch, &offset).ok_or_else(|| damaged("append"))?;
-        Ok(Appended { position: self.saw(position), duplicate: duplicate == 1 })
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
     }
 
     async fn read(&self, room: &RoomName, range: Range) -> Result<Page, LogError> {

@@ -3,6 +3,7 @@
 mod canary;
 mod fanout;
 mod gate;
+mod hearing;
 mod hub;
 mod limits;
 mod peers;
@@ -11,6 +12,7 @@ mod roster;
 mod session;
 
 pub use gate::Patience;
+pub use hearing::{Ask, Hearing, Listening};
 pub use hub::Hub;
 pub use limits::{AddressLimiter, EventLimiter, HandshakeLimiter};
 pub use peers::count_peers;
@@ -48,6 +50,7 @@ pub struct Node {
     sessions: Arc<dyn Sessions>,
     hub: Hub,
     roster: Roster,
+    hearing: Hearing,
     limits: Limits,
     recovery: config::Recovery,
     metrics: Arc<Metrics>,
@@ -96,7 +99,8 @@ impl Node {
             Limits { rooms_per_session: config.limits.rooms_per_session, history_page: config.limits.history_page };
         let hub = Hub::new(log.clone(), config.rooms.linger, metrics.clone());
         let recovery = config.recovery.clone();
-        Arc::new(Self { log, sessions, hub, roster: Roster::default(), limits, recovery, metrics, tasks })
+        let (roster, hearing) = (Roster::default(), Hearing::default());
+        Arc::new(Self { log, sessions, hub, roster, hearing, limits, recovery, metrics, tasks })
     }
 
     /// Starts the node's own work: fan-out, canary, keeping sessions, and listening no longer to rooms that nobody
@@ -113,6 +117,12 @@ impl Node {
         let every = self.recovery.window / 4;
         spawn(Box::pin(async move { keeper.renew_forever(every).await }));
         spawn(Box::pin(async move { listener.heed_claims_forever().await }));
+    }
+
+    /// Whether it hears the others.
+    #[must_use]
+    pub fn hearing(&self) -> &Hearing {
+        &self.hearing
     }
 
     /// The sessions that are connected to this node.

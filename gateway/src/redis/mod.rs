@@ -28,7 +28,25 @@ pub enum CommandError {
     Timeout(Duration),
 }
 
+impl CommandError {
+    /// Whether the command may have taken effect although there was no answer.
+    #[must_use]
+    pub fn leaves_doubt(&self) -> bool {
+        match self {
+            Self::Pool(_) => false,
+            Self::Redis(error) => error.is_io_error() || error.is_timeout() || error.is_connection_dropped(),
+            Self::Timeout(_) => true,
+        }
+    }
+}
+
 impl Commands {
+    /// How long one command may take.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// A pool that connects when it is first used.
     ///
     /// # Errors

@@ -26,8 +26,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const AWAY: Duration = Duration::from_secs(2);
 /// The longest time for which a client stops reading.
 const STOPPED: f64 = 15.0;
-/// Of how many troubles one is that the client stops reading.
+/// Of how many troubles one is that the client stops reading, and of how many cuts one after which it starts anew.
 const STOPS_ONCE_IN: u32 = 12;
+const ANEW_ONCE_IN: u32 = 8;
 
 pub(crate) struct Client {
     pub(super) id: u32,
@@ -38,6 +39,8 @@ pub(crate) struct Client {
     pub(super) pid: Option<String>,
     /// The last argument of the last event whose last argument was a string.
     pub(super) offset: Option<String>,
+    /// It has no session to come back to, but knows the offset of each room and asks for them all when it connects.
+    pub(super) by_offsets: bool,
     pub(super) seats: Vec<Seat>,
     pub(super) publish: Option<Publish>,
     published: u32,
@@ -119,6 +122,7 @@ impl Client {
             token,
             pid: None,
             offset: None,
+            by_offsets: false,
             seats,
             publish: None,
             published: 0,
@@ -147,7 +151,12 @@ impl Client {
             self.run.calm[self.id as usize].store(false, Ordering::Release);
             match end {
                 Some(End::Over) => return,
-                Some(End::Cut) => sleep(about(&mut self.random, AWAY)).await,
+                Some(End::Cut) => {
+                    sleep(about(&mut self.random, AWAY)).await;
+                    if self.random.random_ratio(1, ANEW_ONCE_IN) {
+                        self.start_anew();
+                    }
+                }
                 Some(End::Lost(why)) => {
                     let mut audit = self.run.audit.lock();
                     audit.tally("connections lost", &why);
@@ -214,6 +223,9 @@ impl Client {
             if let Some(offset) = &self.offset {
                 auth["offset"] = json!(offset);
             }
+        } else if self.by_offsets {
+            let known = |seat: &Seat| seat.last.map(|last| (room_name(seat.room), json!(last.to_string())));
+            auth["offsets"] = Value::Object(self.seats.iter().filter_map(known).collect());
         }
         self.run.audit.lock().note(self.id, Step::Hello { pid: self.pid.clone(), offset: self.offset.clone() });
         link.wire.send(format!("40{auth}")).await
@@ -318,6 +330,23 @@ impl Client {
         let Publish { room, stamp, data, .. } = publish;
         let argument = json!({ "room": room_name(*room), "data": data, "id": stamp.number.to_string() });
         link.ask(Ask::Publish, json!(["publish", argument])).await
+    }
+
+    /// As a page that was loaded again, and remembers only where it stood in each room.
+    fn start_anew(&mut self) {
+        (self.pid, self.offset) = (None, None);
+        self.by_offsets = self.random.random();
+        self.get_up();
+        let how = if self.by_offsets { "client started anew by offsets" } else { "client started anew" };
+        let mut audit = self.run.audit.lock();
+        audit.tally("faults", how);
+        audit.note(self.id, Step::Ended(how.to_owned()));
+    }
+
+    /// It is in no room any more.
+    pub(super) fn get_up(&mut self) {
+        let now = Instant::now();
+        self.seats.iter_mut().for_each(|seat| seat.stage = Stage::Out(now));
     }
 
     async fn cut(&mut self, wire: Wire) {

@@ -22,6 +22,10 @@ impl Client {
             Packet::Open => {}
             Packet::Connected { pid } => {
                 link.pids.1.clone_from(&pid);
+                if pid != self.pid {
+                    // Official clients say in this moment that nothing was recovered.
+                    self.get_up();
+                }
                 self.pid = pid;
             }
             Packet::Refused(why) => {
@@ -79,18 +83,24 @@ impl Client {
         let rooms: Option<Vec<usize>> =
             session["rooms"].as_array().map(|rooms| rooms.iter().map(room_number).collect());
         let (before, now) = &link.pids;
+        let by_offsets = std::mem::take(&mut self.by_offsets) && before.is_none();
         let came_back = before.is_some() && before == now;
+        let fits = recovered == came_back || by_offsets;
         {
             let mut audit = self.run.audit.lock();
-            let kind = if before.is_none() { "first" } else { reason.unwrap_or("without reason") };
-            audit.tally(if recovered { "recovered" } else { "fresh" }, if recovered { "ok" } else { kind });
+            let asked = before.is_some() || by_offsets;
+            let kind = if asked { reason.unwrap_or("without reason") } else { "not asked for" };
+            match recovered {
+                true => audit.tally("recovered", if by_offsets { "by offsets" } else { "by pid" }),
+                false => audit.tally("fresh", kind),
+            }
             let (reason, offset) = (reason.map(str::to_owned), offset.map(str::to_owned));
             audit.note(self.id, Step::Session { recovered, reason, rooms: rooms.as_ref().map(Vec::len), offset });
         }
-        if link.greeted || recovered != came_back || session["pid"].as_str() != now.as_deref() {
+        if link.greeted || !fits || session["pid"].as_str() != now.as_deref() {
             self.find(Wrong::Contradiction, None, format!("{session} does not fit to {:?}", link.pids));
         }
-        if !recovered && before.is_some() && reason.is_none() {
+        if !recovered && (before.is_some() || by_offsets) && reason.is_none() {
             self.find(Wrong::Silent, None, "a new session, and no reason".to_owned());
         }
         link.greeted = true;

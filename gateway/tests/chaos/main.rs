@@ -138,7 +138,7 @@ async fn suffer_and_heal(run: &Arc<Run>) -> Result<(), String> {
     let nothing_is_in_doubt = async || run.restless().is_empty() && run.audit.lock().open() == 0;
     until(run, "everybody is back and every publish acknowledged", nothing_is_in_doubt).await?;
     run.phase.send_replace(Phase::Markers);
-    let all_markers = async || run.markers.load(Ordering::Acquire) == run.settings.rooms;
+    let all_markers = async || run.markers.load(Ordering::Acquire) == run.rooms_in_use();
     until(run, "every room's last event is acknowledged", all_markers).await?;
     let everybody_has_everything = async || run.audit.lock().is_level();
     until(run, "everybody has heard the last event", everybody_has_everything).await
@@ -179,7 +179,7 @@ fn report(run: &Run, audit: &Audit) -> String {
         audit.tallied("dials"),
         audit.kinds("dials failed"),
         audit.kinds("connections lost"),
-        audit.tallied("recovered"),
+        audit.kinds("recovered"),
         audit.kinds("fresh"),
         audit.kinds("joins"),
         audit.kinds("gaps announced"),

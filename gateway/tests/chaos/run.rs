@@ -1,5 +1,6 @@
 //! What all clients of a run share.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
@@ -52,6 +53,12 @@ impl Run {
     pub(crate) fn owned_by(&self, client: u32) -> Vec<usize> {
         let is_first = |room: &usize| !(0..client).any(|other| self.rooms_of(other).contains(room));
         self.rooms_of(client).into_iter().filter(is_first).collect()
+    }
+
+    /// The rooms that have a member.
+    pub(crate) fn rooms_in_use(&self) -> usize {
+        let rooms: BTreeSet<usize> = (0..self.settings.clients).flat_map(|client| self.rooms_of(client)).collect();
+        rooms.len()
     }
 
     pub(crate) fn restless(&self) -> Vec<usize> {

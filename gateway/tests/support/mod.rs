@@ -9,6 +9,7 @@
 #![allow(unreachable_pub, reason = "shared by several binaries")]
 
 pub mod client;
+pub mod proxy;
 pub mod redis;
 
 use std::future::Future;

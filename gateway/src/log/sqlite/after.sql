@@ -10,4 +10,4 @@ SELECT
   page.event
 FROM log LEFT JOIN (
   SELECT offset, event FROM events WHERE room = (SELECT id FROM here) AND offset > ?3 ORDER BY offset LIMIT ?4
-) AS page ORDER BY page.offset
+) AS page

@@ -48,11 +48,11 @@ fn json<T: serde::Serialize>(values: &[T]) -> String {
 /// dedupe key was known.
 pub(super) async fn append(
     connection: &mut SqliteConnection,
-    mut state: State,
+    stands: State,
     retention: Retention,
     batch: &[Append],
 ) -> Result<(State, Vec<(Offset, bool)>), sqlx::Error> {
-    let before = state.head;
+    let mut state = stands;
     let now = now_ms();
     // Sixteen marks in a retention are enough.
     let step = milliseconds(retention.room_retention) / 16;
@@ -82,12 +82,13 @@ pub(super) async fn append(
         }
     }
     if counts.is_empty() {
-        return Ok((state, places));
+        transaction.rollback().await?;
+        return Ok((stands, places));
     }
     if state.marked_at.is_none_or(|at| state.at.saturating_sub(at) >= step) {
         sqlx::query("INSERT INTO clock (at, before) VALUES (?1, ?2)")
             .bind(state.at)
-            .bind(before.cast_signed())
+            .bind(stands.head.cast_signed())
             .execute(&mut *transaction)
             .await?;
         state.marked_at = Some(state.at);

@@ -123,6 +123,7 @@ impl SqliteLog {
         let (trimmed, oldest) = (trimmed.unwrap_or_default(), oldest.map(offset_of));
         let mut entries: Vec<_> =
             rows.into_iter().filter_map(|(.., offset, bytes)| Some((offset_of(offset?), bytes?))).collect();
+        entries.sort_unstable_by_key(|(offset, _)| *offset);
         let more = entries.len() > limit;
         if more {
             let surplus = if matches!(range, Range::Newest { .. }) { 0 } else { limit };

@@ -1,5 +1,4 @@
--- The newest events of a room before an offset, oldest first, and where the log stands, as of one moment. At least one
--- row.
+-- The newest events of a room before an offset, and where the log stands, as of one moment. At least one row.
 -- ?1 room, ?2 what is not younger than this is gone, ?3 the offset, ?4 how many
 WITH here AS MATERIALIZED (SELECT id, trimmed FROM rooms WHERE name = ?1 AND last_at > ?2)
 SELECT
@@ -11,4 +10,4 @@ SELECT
   page.event
 FROM log LEFT JOIN (
   SELECT offset, event FROM events WHERE room = (SELECT id FROM here) AND offset < ?3 ORDER BY offset DESC LIMIT ?4
-) AS page ORDER BY page.offset
+) AS page

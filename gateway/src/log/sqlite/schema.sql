@@ -17,6 +17,7 @@ CREATE TABLE rooms (
   trimmed INTEGER NOT NULL DEFAULT 0,
   last_at INTEGER NOT NULL
 );
+CREATE INDEX rooms_by_age ON rooms (last_at);
 
 CREATE TABLE events (
   offset INTEGER PRIMARY KEY,

@@ -7,12 +7,14 @@ use sqlx::{Connection, SqliteConnection};
 use crate::log::Retention;
 use crate::sqlite::{milliseconds, now_ms};
 
+/// How often to look at the most.
+const OFTEN: Duration = Duration::from_millis(100);
 /// Rows that are removed in one transaction: appends wait for it.
 const ROWS: u64 = 2_000;
 
-/// How often to look.
+/// How often to look: seldom against what is kept for how long.
 pub(super) fn interval(retention: Retention) -> Duration {
-    retention.room_retention.min(retention.dedupe_window) / 8
+    (retention.room_retention.min(retention.dedupe_window) / 8).max(OFTEN)
 }
 
 /// Removes some of what is too old. Returns whether there may be more.
