@@ -277,6 +277,8 @@ metrics! {
         ["limiter": ["session_events", "address_handshakes", "node_handshakes"], "decision": ["allow", "deny"]];
     /// Keys that a rate limiter remembers.
     rate_limit_keys: Family<Gauge> = "gateway_rate_limit_keys" ["limiter": ["address_handshakes"]];
+    /// Other nodes that say that they hear the bus, as this node last learned.
+    hearing_peers: Gauge = "gateway_hearing_peers";
     /// 1 while this node hears nothing although others do, which makes it not ready; else 0.
     deaf: Gauge = "gateway_deaf";
     /// Rooms with members on this node.

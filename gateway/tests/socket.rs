@@ -6,11 +6,13 @@ mod support;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use support::client::Client;
 use support::{config, eventually, http, metric, node};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_of_a_session_are_handled_in_order_however_fast_they_come() {
@@ -333,4 +335,55 @@ async fn a_replay_larger_than_the_queue_of_a_client_is_no_reason_to_close_it() {
     for number in 0..500 {
         assert_eq!(returning.message().await.0[0], number);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_old_enough_is_asked_to_come_back_and_recovers() {
+    let node = node(&[("GATEWAY_SOCKET__MAX_AGE", "300ms")]).await;
+    let mut client = Client::connect(node.address).await;
+    client.join("r").await;
+    assert_eq!(client.text().await, None, "a transport close and no DISCONNECT: official clients come back");
+    let client = Client::come_back(node.address, &client.pid, client.offset.as_deref()).await;
+    assert!(client.recovered());
+    let closed = "gateway_connections_closed_total{transport=\"websocket\",reason=\"aged\"}";
+    assert_eq!(metric(&node, closed), 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stampede_is_admitted_at_the_configured_rate_and_told_to_wait() {
+    let node = node(&[("GATEWAY_LIMITS__HANDSHAKES_PER_SECOND", "20")]).await;
+    let handshake = || http("GET", node.address, "/socket.io/?EIO=4&transport=polling", "");
+    let answers = join_all((0..200).map(|_| handshake())).await;
+    let admitted = answers.iter().filter(|(status, _)| *status == 200).count();
+    assert!((20..60).contains(&admitted), "{admitted}");
+    let (status, body) = answers.iter().find(|(status, _)| *status != 200).unwrap();
+    assert_eq!(*status, 503);
+    assert!(body.contains("\"busy\"") && body.contains("retryAfterMs"), "{body}");
+    assert!(metric(&node, "gateway_handshakes_total{result=\"busy\"}") >= 100.0);
+    eventually("there is room again", || async { handshake().await.0 == 200 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_that_does_not_fit_the_queue_reaches_a_client_that_reads() {
+    let node = node(&[("GATEWAY_LIMITS__OUTBOX_PACKETS", "8")]).await;
+    let mut speaker = Client::connect(node.address).await;
+    let mut reader = Client::connect(node.address).await;
+    reader.join("r").await;
+    speaker.join("r").await;
+    let (mut send, mut receive) = speaker.socket.split();
+    let listening = tokio::spawn(async move { while receive.next().await.is_some() {} });
+    let speaking = tokio::spawn(async move {
+        for number in 0..3000 {
+            let publish = json!(["publish", { "room": "r", "data": [number, "x".repeat(500)] }]);
+            send.send(Message::text(format!("42{publish}"))).await.unwrap();
+        }
+        send
+    });
+    for number in 0..3000 {
+        assert_eq!(reader.message().await.0[0], number);
+    }
+    let closed = "gateway_connections_closed_total{transport=\"websocket\",reason=\"slow\"}";
+    assert_eq!(metric(&node, closed), 0.0);
+    drop(speaking.await.unwrap());
+    listening.abort();
 }

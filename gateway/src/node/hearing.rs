@@ -72,6 +72,7 @@ impl Node {
             let others_hear = match bus.attest(&roll, &address, hears, deaf_after).await {
                 Ok(hearing) => {
                     others = hearing;
+                    self.metrics.hearing_peers.set(u32::try_from(others.len()).unwrap_or(u32::MAX));
                     !others.is_empty()
                 }
                 // Who cannot reach Redis asks those that it last saw there.

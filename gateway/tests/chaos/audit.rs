@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use super::books::{Finding, Room, Stamp, Wrong};
 use super::trail::{Step, Trail};
 
-/// Findings that are described with their trail; the others are only counted.
-const DESCRIBED: usize = 8;
+/// Findings of each kind that are described with their trail; the others are only counted.
+const DESCRIBED: usize = 4;
 
 pub(crate) struct Audit {
     started: Instant,
@@ -18,7 +18,7 @@ pub(crate) struct Audit {
     trails: Vec<Trail>,
     /// What belongs to no room.
     counts: BTreeMap<Wrong, u64>,
-    described: Vec<String>,
+    described: BTreeMap<Wrong, usize>,
     /// By what is counted, and by which kind of it.
     tallies: BTreeMap<&'static str, BTreeMap<String, u64>>,
 }
@@ -30,7 +30,7 @@ impl Audit {
             rooms: (0..rooms).map(|_| Room::default()).collect(),
             trails: (0..clients).map(|_| Trail::default()).collect(),
             counts: BTreeMap::new(),
-            described: Vec::new(),
+            described: BTreeMap::new(),
             tallies: BTreeMap::new(),
         }
     }
@@ -66,17 +66,17 @@ impl Audit {
     }
 
     fn describe(&mut self, finding: &Finding, room: Option<usize>) {
-        if self.described.len() >= DESCRIBED {
+        let Finding { wrong, client, note } = finding;
+        let described = self.described.entry(*wrong).or_default();
+        *described += 1;
+        if *described > DESCRIBED {
             return;
         }
-        let Finding { wrong, client, note } = finding;
         let whom = client.map_or_else(|| "somebody".to_owned(), |client| format!("client {client}"));
         let trail = client.map(|client| self.trails[client as usize].about(room)).unwrap_or_default();
         let at = self.elapsed().as_secs_f64();
         let place = room.map_or_else(|| "anywhere".to_owned(), |room| format!("in room {room}"));
-        let text = format!("{at:.3} {wrong:?} for {whom} {place}: {note}\n{trail}");
-        println!("{text}");
-        self.described.push(text);
+        println!("{at:.3} {wrong:?} for {whom} {place}: {note}\n{trail}");
     }
 
     pub(crate) fn settle(&mut self, at_the_end: bool) {

@@ -68,7 +68,7 @@ pub(crate) struct Room {
 struct Ear {
     /// It is owed everything after this; nothing while its first join is not answered.
     owed_after: Option<u64>,
-    /// Its first join was never answered, but worked: the first event that it hears says from where.
+    /// Its first join was not answered, but worked: the first event that it heard says from where.
     adopted: bool,
     /// Compared up to here.
     settled: u64,
@@ -152,7 +152,7 @@ impl Room {
         }
     }
 
-    /// A member is in the room although its first join was not answered.
+    /// A member is in the room although its first join was not answered, or not with success.
     pub(crate) fn adopted(&mut self, client: u32) {
         let ear = self.ears.entry(client).or_default();
         ear.adopted = true;

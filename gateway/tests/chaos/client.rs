@@ -1,7 +1,6 @@
 //! A client as the official one behaves: it keeps its pid and the last offset that it saw, comes back by itself, and
 //! joins again where it was not brought back to.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::books::{Stamp, Wrong};
+use super::link::{Ask, Link};
 use super::plan::{NODES, about};
 use super::run::{Phase, Run};
 use super::trail::Step;
@@ -45,7 +45,8 @@ pub(crate) struct Client {
     pub(super) publish: Option<Publish>,
     published: u32,
     next_publish: Instant,
-    next_trouble: Instant,
+    /// Nothing before the chaos begins.
+    next_trouble: Option<Instant>,
     /// Rooms whose last event is still to be published; nothing before that time comes.
     markers: Option<Vec<usize>>,
 }
@@ -78,27 +79,6 @@ pub(super) struct Publish {
     data: Value,
 }
 
-/// What belongs to one connection.
-pub(super) struct Link {
-    pub(super) wire: Wire,
-    /// What waits for an answer, and since when.
-    pub(super) asked: HashMap<u64, (Ask, Instant)>,
-    next_ask: u64,
-    /// Whether the server said what became of the session.
-    pub(super) greeted: bool,
-    /// The pid with which the client came, and the one that it got.
-    pub(super) pids: (Option<String>, Option<String>),
-    /// The offset of the last event that was not a replay.
-    pub(super) live: u64,
-    began: Instant,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ask {
-    Join { seat: usize, after: Option<u64> },
-    Publish,
-}
-
 /// How a connection ended.
 enum End {
     /// Not by the client: it tries again after a pause.
@@ -110,11 +90,10 @@ enum End {
 
 impl Client {
     pub(crate) fn new(id: u32, run: Arc<Run>, token: String) -> Self {
-        let mut random = run.settings.random(1 + u64::from(id));
+        let random = run.settings.random(1 + u64::from(id));
         let now = Instant::now();
         let seat = |room| Seat { room, stage: Stage::Out(now), last: None };
         let seats = run.rooms_of(id).into_iter().map(seat).collect();
-        let next_trouble = now + about(&mut random, run.settings.cut_every);
         Self {
             id,
             run,
@@ -127,7 +106,7 @@ impl Client {
             publish: None,
             published: 0,
             next_publish: now,
-            next_trouble,
+            next_trouble: None,
             markers: None,
         }
     }
@@ -181,15 +160,8 @@ impl Client {
 
     /// From the first packet to the end of the connection; whether it got as far as a session.
     async fn stay(&mut self, wire: Wire) -> (Option<End>, bool) {
-        let mut link = Link {
-            wire,
-            asked: HashMap::new(),
-            next_ask: 0,
-            greeted: false,
-            pids: (self.pid.clone(), None),
-            live: 0,
-            began: Instant::now(),
-        };
+        let rooms_before = self.seats.iter().filter(|seat| seat.stage == Stage::In).count();
+        let mut link = Link::new(wire, self.pid.clone(), rooms_before);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let end = loop {
@@ -237,8 +209,11 @@ impl Client {
         if phase == Phase::Over {
             return Ok(Some(End::Over));
         }
-        if phase == Phase::Chaos && now >= self.next_trouble {
-            self.next_trouble = now + about(&mut self.random, self.run.settings.cut_every);
+        if phase == Phase::Chaos && self.next_trouble.is_none_or(|trouble| now >= trouble) {
+            let next = now + about(&mut self.random, self.run.settings.cut_every);
+            if self.next_trouble.replace(next).is_none() {
+                return Ok(None);
+            }
             if !self.random.random_ratio(1, STOPS_ONCE_IN) {
                 return Ok(Some(End::Cut));
             }
@@ -367,24 +342,6 @@ impl Client {
     /// Something is wrong that this client noticed.
     pub(super) fn find(&self, wrong: Wrong, room: Option<usize>, note: String) {
         self.run.audit.lock().find(wrong, self.id, room, note);
-    }
-}
-
-impl Link {
-    async fn ask(&mut self, ask: Ask, event: Value) -> Result<(), String> {
-        let id = self.next_ask;
-        self.next_ask += 1;
-        self.asked.insert(id, (ask, Instant::now()));
-        self.wire.send(format!("42{id}{event}")).await
-    }
-}
-
-impl Ask {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Join { .. } => "join",
-            Self::Publish => "publish",
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::books::{Stamp, Wrong};
 use super::client::room_name;
-use super::hearing::read_stamp;
+use super::heard::read_stamp;
 use super::plan::NODES;
 use super::run::Run;
 use super::support::client::Client;

@@ -6,8 +6,9 @@ mod audit;
 mod books;
 mod client;
 mod cluster;
-mod hearing;
+mod heard;
 mod ledger;
+mod link;
 mod plan;
 mod proof;
 mod proxy;
@@ -50,7 +51,7 @@ async fn every_event_reaches_every_member_once_and_in_order_whatever_fails() {
     let cluster = Cluster::start(folder.path()).await;
     let run = Arc::new(Run {
         audit: Mutex::new(Audit::new(settings.rooms, settings.clients as usize)),
-        phase: watch::Sender::new(Phase::Chaos),
+        phase: watch::Sender::new(Phase::Quiet),
         calm: (0..settings.clients).map(|_| AtomicBool::default()).collect(),
         markers: AtomicUsize::default(),
         cluster,
@@ -82,11 +83,14 @@ async fn every_event_reaches_every_member_once_and_in_order_whatever_fails() {
     let mut audit = run.audit.lock();
     audit.settle(true);
     println!("{}", report(&run, &audit));
-    if healed.is_err() || !audit.is_clean() {
+    let is_well = healed.is_ok() && audit.is_clean() && audit.tallied("complaints") == 0;
+    if !is_well {
         println!("the logs of the processes are in {}", folder.keep().display());
     }
-    healed.unwrap();
-    assert!(audit.is_clean(), "seed {}: {}", run.settings.seed, audit.verdict());
+    if let Err(missing) = healed {
+        println!("it did not heal, and what was still on its way counts as lost: {missing}");
+    }
+    assert!(is_well, "seed {}: {}", run.settings.seed, audit.verdict());
 }
 
 /// Settles the books, starts nodes again that ended by themselves, and says how it goes.
@@ -115,6 +119,7 @@ async fn suffer_and_heal(run: &Arc<Run>) -> Result<(), String> {
     let everybody_is_calm = async || run.restless().is_empty();
     until(run, "everybody joins", everybody_is_calm).await?;
     println!("everybody has joined");
+    run.phase.send_replace(Phase::Chaos);
     let end = Instant::now() + run.settings.chaos;
     let mut deeds = JoinSet::new();
     for (pause, deed) in plan::plan(&run.settings) {

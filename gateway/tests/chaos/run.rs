@@ -13,10 +13,10 @@ use super::plan::Settings;
 /// What clients do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
+    /// Come together, or finish what was begun.
+    Quiet,
     /// Publish, and lose connections.
     Chaos,
-    /// Finish what was begun.
-    Quiet,
     /// Publish the last event of each room.
     Markers,
     Over,

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 /// Steps that are remembered per client: about a minute's.
 const STEPS: usize = 1_000;
+/// Steps that are told.
+const TOLD: usize = 100;
 
 /// One thing that happened to a client.
 #[derive(Debug)]
@@ -58,9 +60,11 @@ impl Trail {
         self.0.push_back((at, step));
     }
 
-    /// The steps that have to do with a room or with all, a line each; without a room, all steps.
+    /// The latest steps that have to do with a room or with all, a line each; without a room, all steps.
     pub(crate) fn about(&self, room: Option<usize>) -> String {
-        let steps = self.0.iter().filter(|(_, step)| step.room().is_none() || room.is_none() || step.room() == room);
-        steps.map(|(at, step)| format!("    {:9.3} {step:?}\n", at.as_secs_f64())).collect()
+        let is_about = |step: &Step| step.room().is_none() || room.is_none() || step.room() == room;
+        let mut steps: Vec<_> = self.0.iter().rev().filter(|(_, step)| is_about(step)).take(TOLD).collect();
+        steps.reverse();
+        steps.into_iter().map(|(at, step)| format!("    {:9.3} {step:?}\n", at.as_secs_f64())).collect()
     }
 }

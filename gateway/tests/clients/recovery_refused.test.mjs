@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 
-import { client, connect, Inbox, member, MODES, ok, refused } from './clients.mjs';
+import { ask, assertIncreasing, client, connect, Inbox, member, MODES, ok, refused } from './clients.mjs';
 import { eventually, mintToken, request, startCluster, startNode } from './harness.mjs';
 import { Proxy } from './proxy.mjs';
 
@@ -21,6 +21,27 @@ const KINDS = {
   'three nodes': startCluster,
   'one node without Redis': startNode,
 };
+
+/** Two rooms; in the first one it misses `count` events, in the other one a single one. */
+async function missing(t, cluster, count, pause = 0) {
+  const proxy = await Proxy.start(cluster.url);
+  t.after(() => proxy.stop());
+  const [room, other] = [`busy ${count} ${pause}`, `calm ${count} ${pause}`];
+  const gone = await member(proxy.url, { ...SOON, ...websocket }, room, other);
+  const speaker = await connect(cluster.nodes[0].url, websocket);
+  for (const name of [room, other]) await ok(speaker, 'join', { room: name });
+  await ok(speaker, 'publish', { room, data: 'before' });
+  await eventually('it hears', () => gone.inbox.heard.length === 1);
+  proxy.refusing = true;
+  proxy.cut();
+  await eventually('it lost its connection', () => !gone.socket.connected);
+  await ok(speaker, 'publish', { room: other, data: 'missed' });
+  await Promise.all(numbers(count).map((data) => ok(speaker, 'publish', { room, data })));
+  await delay(pause);
+  proxy.refusing = false;
+  await eventually('it is told', () => gone.inbox.hellos().length === 2);
+  return { ...gone, room, other, hello: gone.inbox.hellos()[1] };
+}
 
 for (const [kind, start] of Object.entries(KINDS)) {
   describe(kind, { timeout: 180_000 }, () => {
@@ -245,40 +266,18 @@ for (const [kind, start] of Object.entries(KINDS)) {
     });
   });
 
-  describe(`${kind} with a short memory`, { timeout: 60_000 }, () => {
+  describe(`${kind}, with a short log`, { timeout: 60_000 }, () => {
     let cluster;
     before(async () => {
       cluster = await start({
         GATEWAY_LIMITS__EVENTS_PER_SECOND: '0',
         GATEWAY_LOG__ROOM_EVENTS: String(ROOM_EVENTS),
-        GATEWAY_RECOVERY__WINDOW: `${WINDOW_SECONDS}s`,
       });
     });
     after(() => cluster?.stop());
 
-    /** Two rooms; in the first one it misses `count` events, in the other one a single one. */
-    async function missing(t, count, pause = 0) {
-      const proxy = await Proxy.start(cluster.url);
-      t.after(() => proxy.stop());
-      const [room, other] = [`busy ${count} ${pause}`, `calm ${count} ${pause}`];
-      const gone = await member(proxy.url, { ...SOON, ...websocket }, room, other);
-      const speaker = await connect(cluster.nodes[0].url, websocket);
-      for (const name of [room, other]) await ok(speaker, 'join', { room: name });
-      await ok(speaker, 'publish', { room, data: 'before' });
-      await eventually('it hears', () => gone.inbox.heard.length === 1);
-      proxy.refusing = true;
-      proxy.cut();
-      await eventually('it lost its connection', () => !gone.socket.connected);
-      await ok(speaker, 'publish', { room: other, data: 'missed' });
-      await Promise.all(numbers(count).map((data) => ok(speaker, 'publish', { room, data })));
-      await delay(pause);
-      proxy.refusing = false;
-      await eventually('it is told', () => gone.inbox.hellos().length === 2);
-      return { ...gone, room, other, hello: gone.inbox.hellos()[1] };
-    }
-
     test('what the log still has is recovered', async (t) => {
-      const { inbox, room, other, hello } = await missing(t, ROOM_EVENTS);
+      const { inbox, room, other, hello } = await missing(t, cluster, ROOM_EVENTS);
       assert.equal(hello.recovered, true);
       await eventually('it heard what it missed', () => inbox.heard.length >= ROOM_EVENTS + 2);
       assert.deepEqual(inbox.data(room), ['before', ...numbers(ROOM_EVENTS)]);
@@ -286,7 +285,7 @@ for (const [kind, start] of Object.entries(KINDS)) {
     });
 
     test('what the log has only in part is not recovered in part', async (t) => {
-      const { socket, inbox, room, other, hello } = await missing(t, 2_000);
+      const { socket, inbox, room, other, hello } = await missing(t, cluster, 2_000);
       assert.equal(hello.recovered, false);
       assert.equal(hello.reason, 'retention');
       assert.equal(socket.recovered, false);
@@ -296,9 +295,45 @@ for (const [kind, start] of Object.entries(KINDS)) {
       assert.deepEqual(inbox.heard.map(({ payload }) => payload.data), ['before']);
     });
 
+    test('a node that cannot make up for what it missed says so', { skip: start === startNode }, async () => {
+      const [speaking, deaf] = cluster.nodes;
+      const room = 'a gap';
+      const speaker = await member(speaking.url, websocket, room);
+      const { inbox } = await member(deaf.url, websocket, room);
+      await ok(speaker.socket, 'publish', { room, data: 'before' });
+      await eventually('it hears', () => inbox.heard.length === 1);
+      cluster.signal(deaf, 'SIGSTOP');
+      try {
+        await cluster.redis('CLIENT', 'KILL', 'TYPE', 'pubsub');
+        // The others heal, and may refuse for as long as that takes.
+        for (const data of numbers(1_000)) {
+          await eventually('it is published', async () => (await ask(speaker.socket, 'publish', { room, data })).ok);
+        }
+      } finally {
+        cluster.signal(deaf, 'SIGCONT');
+      }
+      const isGap = ({ event, payload }) => event === 'gateway:gap' && payload.room === room;
+      const { payload, offset } = await eventually('it is told', () => inbox.notices.find(isGap));
+      assert.deepEqual(Object.keys(payload).sort(), ['reason', 'room']);
+      assert.equal(typeof payload.reason, 'string');
+      assert.equal(offset, null);
+      await ok(speaker.socket, 'publish', { room, data: 'after' });
+      await eventually('it hears', () => inbox.data(room).at(-1) === 'after');
+      assertIncreasing(inbox.offsets(), 'who was told');
+      assert.deepEqual(inbox.disconnects, []);
+    });
+  });
+
+  describe(`${kind}, with a short window`, { timeout: 60_000 }, () => {
+    let cluster;
+    before(async () => {
+      cluster = await start({ GATEWAY_RECOVERY__WINDOW: `${WINDOW_SECONDS}s` });
+    });
+    after(() => cluster?.stop());
+
     test('who comes back too late is unknown', async (t) => {
       // A session is kept for the window at least; how much longer, in its backend's own time, is not promised.
-      const { socket, inbox, room, hello } = await missing(t, 1, WINDOW_SECONDS * 2_500);
+      const { socket, inbox, room, hello } = await missing(t, cluster, 1, WINDOW_SECONDS * 2_500);
       assert.equal(hello.recovered, false);
       assert.equal(hello.reason, 'unknown');
       assert.equal((await refused(socket, 'publish', { room, data: 'me too' })).code, 'not_in_room');

@@ -131,7 +131,8 @@ impl Client {
         self.events.is_empty() && tokio::time::timeout(duration, self.text()).await.is_err()
     }
 
-    fn keep(&mut self, text: &str) {
+    /// Takes note of a packet that came while something else was awaited.
+    pub fn keep(&mut self, text: &str) {
         if let Some(event) = text.strip_prefix("42") {
             let event: Vec<Value> = serde_json::from_str(event).unwrap();
             if let Some(offset) = event.last().and_then(Value::as_str) {

@@ -7,7 +7,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::books::{Stamp, Wrong};
-use super::client::{Ask, Client, Link, Stage, room_name, user_name};
+use super::client::{Client, Stage, room_name, user_name};
+use super::link::{Ask, Link};
 use super::trail::Step;
 use super::wire::Packet;
 
@@ -92,6 +93,7 @@ impl Client {
             let kind = if asked { reason.unwrap_or("without reason") } else { "not asked for" };
             match recovered {
                 true => audit.tally("recovered", if by_offsets { "by offsets" } else { "by pid" }),
+                false if link.rooms_before > 0 => audit.tally("fresh", &format!("{kind} (was in rooms)")),
                 false => audit.tally("fresh", kind),
             }
             let (reason, offset) = (reason.map(str::to_owned), offset.map(str::to_owned));
@@ -132,7 +134,7 @@ impl Client {
         if !replayed {
             if offset <= link.live {
                 let note = format!("{offset} after {} on one connection, over all rooms", link.live);
-                self.find(Wrong::Reordered, Some(room), note);
+                self.find(Wrong::Reordered, None, note);
             }
             link.live = offset;
         }
@@ -163,7 +165,11 @@ impl Client {
         if recovered == Some(false) {
             audit.rooms[room].gap(self.id, Some(offset));
         }
-        audit.rooms[room].joined(self.id, offset);
+        match after {
+            None => audit.rooms[room].joined(self.id, offset),
+            // If no earlier join was answered, one that was refused let something through; from there it is owed all.
+            Some(_) => audit.rooms[room].adopted(self.id),
+        }
     }
 
     fn take_publish(&mut self, answer: &Value) {
