@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # Measures one embedded node: resident memory per idle connection at 5,000, CPU per delivery at 200 events/s into rooms
-# of 100. Each on a fresh node, three times; machines are noisy, so read the middle one.
+# of 100. Each on a fresh node, three times; machines are noisy, so read the middle one. In memory; with DISK=1 on disk.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 runs=${RUNS:-3}
+data=${DISK:+$(mktemp -d)}
 node=''
-trap '[[ -z $node ]] || kill $node' EXIT
+trap '[[ -z $node ]] || kill $node; [[ -z $data ]] || rm -r "$data"' EXIT
 
 fresh_node() {
   [[ -z $node ]] || { kill $node; wait $node || true; }
   GATEWAY_LISTEN=127.0.0.1:3900 GATEWAY_ADMIN_LISTEN=127.0.0.1:3901 GATEWAY_DRAIN__TIMEOUT=1s \
-    GATEWAY_LIMITS__HANDSHAKES_PER_SECOND_PER_ADDRESS=0 GATEWAY_LIMITS__EVENTS_PER_SECOND=0 GATEWAY_TELEMETRY__LOG=error \
+    GATEWAY_DATA_DIR=$data GATEWAY_LIMITS__HANDSHAKES_PER_SECOND_PER_ADDRESS=0 GATEWAY_LIMITS__EVENTS_PER_SECOND=0 GATEWAY_TELEMETRY__LOG=error \
     target/release/gateway &
   node=$!
   until curl -fsS http://127.0.0.1:3901/readyz >/dev/null 2>&1; do sleep 0.05; done
