@@ -91,7 +91,7 @@ struct Lost<'a> {
 #[derive(Default)]
 struct Missed {
     events: Vec<(RoomName, Position, Event)>,
-    /// Where the log stood when each room was read.
+    /// Up to where the events are complete, in every room that could be read.
     heads: Vec<(RoomName, Position)>,
     /// Rooms of which events are gone, or could not be read, and why.
     lost_rooms: Vec<(RoomName, &'static str)>,
@@ -121,7 +121,14 @@ async fn missed(node: &Node) -> Missed {
             }
         }
     }
+    // Rooms are read one after the other. What one had beyond the earliest of these reads comes through the feed, in its
+    // place among the others'.
+    let upto = missed.heads.iter().map(|(_, head)| head.offset).min().unwrap_or_default();
+    missed.events.retain(|(_, position, _)| position.offset <= upto);
     missed.events.sort_by_key(|(_, position, _)| position.offset);
+    for (_, head) in &mut missed.heads {
+        head.offset = upto;
+    }
     missed
 }
 

@@ -63,15 +63,6 @@ struct Member {
     from: Offset,
 }
 
-/// What entering a room came to.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Entered {
-    /// After this the session hears everything.
-    pub(super) boundary: Position,
-    /// Whether it was not a member before.
-    pub(super) is_new: bool,
-}
-
 impl Hub {
     pub(super) fn new(log: Arc<dyn Log>, linger: Duration, metrics: Arc<Metrics>) -> Self {
         Self {
@@ -84,8 +75,8 @@ impl Hub {
         }
     }
 
-    /// Puts a session into a room and returns the position after which it hears everything there; nothing if it was
-    /// a member already or is over.
+    /// Puts a session into a room, unless it is in it or over; returns the position after which it hears everything
+    /// there.
     ///
     /// # Errors
     /// The log cannot be reached.
@@ -94,7 +85,7 @@ impl Hub {
         session: &Arc<Session>,
         name: &RoomName,
         via: &Arc<str>,
-    ) -> Result<Entered, LogError> {
+    ) -> Result<Position, LogError> {
         loop {
             let room = self.rooms.lock().entry(name.clone()).or_default().clone();
             let mut listening = room.listening.lock().await;
@@ -145,19 +136,19 @@ impl Hub {
         }
     }
 
-    fn add(&self, session: &Arc<Session>, name: &RoomName, room: &Room, via: &Arc<str>) -> Entered {
+    fn add(&self, session: &Arc<Session>, name: &RoomName, room: &Room, via: &Arc<str>) -> Position {
         let mut members = room.members.lock();
         let boundary = members.last.expect("a room that is listened to has a position");
         let was_member = members.sessions.contains_key(&session.lease.holder);
         if was_member || !session.remember(name, Stay::new(boundary.offset, via)) {
-            return Entered { boundary, is_new: false };
+            return boundary;
         }
         if members.sessions.is_empty() {
             members.empty_since = None;
             self.metrics.rooms.increment(1.0);
         }
         members.sessions.insert(session.lease.holder, Member { session: session.clone(), from: Offset::START });
-        Entered { boundary, is_new: true }
+        boundary
     }
 
     /// Notes that a member needs no published events up to an offset: they were read from the log for it.

@@ -185,26 +185,31 @@ impl Node {
         {
             return Err(Refusal::TooManyRooms { limit: self.limits.rooms_per_session });
         }
-        match after.filter(|_| !session.is_in(room)) {
-            None => {
-                let entered = self.hub.enter(session, room, via).await.map_err(|error| self.unavailable(&error))?;
-                if entered.is_new {
-                    self.save_or_leave(session, room).await?;
-                }
-                Ok(Joined { offset: entered.boundary.offset, recovered: None })
-            }
-            Some(after) => {
-                let handed = session.gate.hold();
-                let joined = self.join_after(session, room, after, via, handed).await;
-                if joined.is_err() {
-                    session.gate.release(&[], Offset::START).await;
-                }
-                joined
-            }
+        if session.is_in(room) {
+            let boundary = self.hub.enter(session, room, via).await.map_err(|error| self.unavailable(&error))?;
+            return Ok(Joined { offset: boundary.offset, recovered: None });
         }
+        let handed = session.gate.hold();
+        let joined = match after {
+            None => self.join_from_now(session, room, via).await,
+            Some(after) => self.join_after(session, room, after, via, handed).await,
+        };
+        if joined.is_err() {
+            // What came for a room that it is not in was never meant for it.
+            session.gate.release(std::slice::from_ref(room), Offset(u64::MAX)).await;
+        }
+        joined
     }
 
     /// Joins while the gate is held, and opens it unless there is an error.
+    async fn join_from_now(&self, session: &Arc<Session>, room: &RoomName, via: &Arc<str>) -> Result<Joined, Refusal> {
+        let boundary = self.hub.enter(session, room, via).await.map_err(|error| self.unavailable(&error))?;
+        self.save_or_leave(session, room).await?;
+        session.gate.release(&[], Offset::START).await;
+        Ok(Joined { offset: boundary.offset, recovered: None })
+    }
+
+    /// Joins while the gate is held, reads and hands over what was missed, and opens it unless there is an error.
     async fn join_after(
         &self,
         session: &Arc<Session>,
@@ -213,14 +218,14 @@ impl Node {
         via: &Arc<str>,
         handed: Offset,
     ) -> Result<Joined, Refusal> {
-        let entered = self.hub.enter(session, room, via).await.map_err(|error| self.unavailable(&error))?;
+        let boundary = self.hub.enter(session, room, via).await.map_err(|error| self.unavailable(&error))?;
         let wanted = Wanted { room: room.clone(), after, via: via.clone() };
         let replay = match self.read_missed(session, vec![wanted]).await {
             Ok(replay) => replay,
             Err(RecoveryError::Unrecovered(reason)) => {
                 self.save_or_leave(session, room).await?;
                 session.gate.release(&[], Offset::START).await;
-                return Ok(Joined { offset: entered.boundary.offset, recovered: Some(Err(reason)) });
+                return Ok(Joined { offset: boundary.offset, recovered: Some(Err(reason)) });
             }
             Err(RecoveryError::Log(error)) => {
                 self.leave_room(session, room);
