@@ -24,7 +24,7 @@ pub const HANDSHAKE_RESULTS: [&str; 6] = ["ok", "rate_limited", "busy", "capacit
 pub const CONNECT_RESULTS: [&str; 4] = ["ok", "auth", "too_many", "unavailable"];
 
 /// Why a connection ended.
-pub const CLOSE_REASONS: [&str; 11] = [
+pub const CLOSE_REASONS: [&str; 10] = [
     "client_close",
     "transport_error",
     "ping_timeout",
@@ -33,13 +33,12 @@ pub const CLOSE_REASONS: [&str; 11] = [
     "aged",
     "replaced",
     "kicked",
-    "unavailable",
     "bad_packet",
     "server",
 ];
 
 /// What came of a client's wish to get its session or its rooms back: it did, or why not.
-pub const RECOVERY_RESULTS: [&str; 10] = [
+pub const RECOVERY_RESULTS: [&str; 11] = [
     "recovered",
     "unknown",
     "offset",
@@ -48,6 +47,7 @@ pub const RECOVERY_RESULTS: [&str; 10] = [
     "interrupted",
     "not_allowed",
     "too_much",
+    "unreadable",
     "replaced",
     "unavailable",
 ];
@@ -234,7 +234,7 @@ metrics! {
     connects: Family<Counter> = "gateway_connects_total" ["result": CONNECT_RESULTS];
     /// Client events, by the action their route names.
     events_received: Family<Counter> = "gateway_events_received_total" ["action": ACTIONS];
-    /// Events handed to clients' connections, counted once per receiver.
+    /// Events and signals taken for clients, counted once per receiver.
     events_delivered: Counter = "gateway_events_delivered_total";
     /// Requests that were refused, by code.
     refusals: Family<Counter> = "gateway_refusals_total" ["code": Refusal::CODES];

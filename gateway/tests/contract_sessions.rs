@@ -33,7 +33,14 @@ fn user(name: &str) -> Option<UserId> {
 
 fn record(user: Option<UserId>) -> Record {
     let room = RoomName::parse("général").unwrap();
-    let rooms = vec![RoomRecord { room, since: Offset(u64::MAX), replay: 3, handed: Offset(7), via: "join".into() }];
+    let rooms = vec![RoomRecord {
+        room,
+        since: Offset(u64::MAX),
+        complete_from: Offset(1),
+        replay: 3,
+        handed: Offset(7),
+        via: "join".into(),
+    }];
     Record { session: SessionId::random(), user, rooms }
 }
 

@@ -37,8 +37,8 @@ const WATCH: Duration = Duration::from_secs(1);
 pub struct RedisBus {
     publisher: Client,
     subscriber: Client,
-    /// When the listening connection was last replaced because the node heard nothing on it.
-    replaced: Mutex<Option<Instant>>,
+    /// When the listening connection last brought something, or was replaced because it did not.
+    heard: Arc<Mutex<Instant>>,
     timeout: Duration,
     requests: mpsc::Sender<Request>,
     _listener: AbortOnDropHandle<()>,
@@ -77,12 +77,22 @@ impl RedisBus {
         let timeout = settings.timeout;
         let watched = [publisher.clone(), subscriber.clone()];
         let sinks = Sinks::default();
-        let listening = subscriber.clone();
-        let listener = Listener { subscriber, incoming, messages, reconnects, errors, sinks, timeout, metrics };
+        let (listening, heard) = (subscriber.clone(), Arc::new(Mutex::new(Instant::now())));
+        let listener = Listener {
+            subscriber,
+            incoming,
+            messages,
+            reconnects,
+            errors,
+            sinks,
+            heard: heard.clone(),
+            timeout,
+            metrics,
+        };
         Ok(Self {
             publisher,
             subscriber: listening,
-            replaced: Mutex::default(),
+            heard,
             timeout,
             requests,
             _listener: AbortOnDropHandle::new(tokio::spawn(listener.run())),
@@ -95,9 +105,9 @@ impl RedisBus {
     /// Replaces a listening connection that looks well but brings nothing: Redis may have refused a subscription, which
     /// fred does not tell.
     async fn listen_anew(&self) {
-        let due = self.replaced.lock().is_none_or(|last| last.elapsed() >= REPLACE);
+        let due = self.heard.lock().elapsed() >= REPLACE;
         if due && self.subscriber.state() == ClientState::Connected {
-            *self.replaced.lock() = Some(Instant::now());
+            *self.heard.lock() = Instant::now();
             reconnect(&self.subscriber, self.timeout).await;
         }
     }
@@ -167,6 +177,7 @@ struct Listener {
     reconnects: broadcast::Receiver<fred::types::config::Server>,
     errors: broadcast::Receiver<(fred::error::Error, Option<fred::types::config::Server>)>,
     sinks: Sinks,
+    heard: Arc<Mutex<Instant>>,
     timeout: Duration,
     metrics: Arc<Metrics>,
 }
@@ -229,6 +240,7 @@ impl Listener {
     }
 
     fn deliver(&mut self, message: Message) {
+        *self.heard.lock() = Instant::now();
         let payload = match message.value {
             Value::Bytes(bytes) => bytes,
             Value::String(text) => text.into_inner(),

@@ -204,6 +204,8 @@ impl Config {
             ("limits.backlog_events", self.limits.backlog_events),
             ("limits.backlog_bytes", self.limits.backlog_bytes),
             ("log.room_events", self.log.room_events),
+            ("recovery.max_events", self.recovery.max_events),
+            ("recovery.max_bytes", self.recovery.max_bytes),
             ("redis.pool_size", self.redis.pool_size),
             ("redis.feed_buffer", self.redis.feed_buffer),
             ("drain.connections_per_second", self.drain.connections_per_second as usize),
@@ -235,6 +237,10 @@ impl Config {
         }
         if self.limits.mailbox_pause_events > self.limits.mailbox_events {
             return Err(("limits.mailbox_pause_events", "must not be larger than limits.mailbox_events".into()));
+        }
+        let deaf_after = self.canary.deaf_after;
+        if !deaf_after.is_zero() && deaf_after < self.canary.interval * 3 {
+            return Err(("canary.deaf_after", "must be 0s, or at least three times canary.interval".into()));
         }
         if self.redis.prefix.is_empty() {
             return Err(("redis.prefix", "must not be empty".into()));

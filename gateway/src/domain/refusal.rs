@@ -106,7 +106,7 @@ impl Refusal {
             Self::TooManyRooms { limit } => format!("a session may be in {limit} rooms; leave one first"),
             Self::RateLimited { .. } => "too fast; try again after the wait".into(),
             Self::Overloaded => "events arrive faster than they can be handled; slow down".into(),
-            Self::Unavailable => "the log cannot be reached; try again".into(),
+            Self::Unavailable => "what this needs cannot be reached; try again".into(),
             Self::Capacity => "this node is full; try again".into(),
             Self::Busy => "this node takes new connections at a limited rate; try again".into(),
             Self::Draining => "this node is leaving; connect again".into(),
@@ -182,7 +182,7 @@ mod tests {
             ),
             (
                 Refusal::Unavailable,
-                r#"{"code":"unavailable","message":"the log cannot be reached; try again","retryAfterMs":1000}"#,
+                r#"{"code":"unavailable","message":"what this needs cannot be reached; try again","retryAfterMs":1000}"#,
             ),
             (Refusal::Capacity, r#"{"code":"capacity","message":"this node is full; try again","retryAfterMs":1000}"#),
             (

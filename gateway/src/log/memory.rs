@@ -146,6 +146,8 @@ impl Log for MemoryLog {
         let Some(log) = state.rooms.get(room) else {
             return Ok(Page {
                 events: Vec::new(),
+                read_to: None,
+                unreadable: false,
                 more: false,
                 trimmed: false,
                 oldest: None,
@@ -166,9 +168,20 @@ impl Log for MemoryLog {
                 (start..end, start > 0)
             }
         };
-        let events = log.events.range(part).cloned().collect();
+        let events: Vec<_> = log.events.range(part).cloned().collect();
+        let read_to = events.last().map(|(offset, _)| *offset);
         let oldest = log.events.front().map(|(offset, _)| *offset);
-        Ok(Page { events, more, trimmed: log.trimmed, oldest, floor, began: self.began, head })
+        Ok(Page {
+            events,
+            read_to,
+            unreadable: false,
+            more,
+            trimmed: log.trimmed,
+            oldest,
+            floor,
+            began: self.began,
+            head,
+        })
     }
 
     async fn subscribe(&self, room: &RoomName) -> Result<(), LogError> {

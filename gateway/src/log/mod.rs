@@ -84,6 +84,10 @@ pub enum Range {
 pub struct Page {
     /// The events.
     pub events: Vec<(Offset, Event)>,
+    /// The offset of the last record of this part, readable or not: where reading after it goes on.
+    pub read_to: Option<Offset>,
+    /// Whether there were records that this version cannot read; they are not among the events.
+    pub unreadable: bool,
     /// Whether the room has further events in the direction of reading.
     pub more: bool,
     /// Whether this room ever lost events to its length limit, so that what lies before its oldest event is

@@ -27,13 +27,16 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::{Appended, Dedupe, FeedItem, Log, LogError, Page, Range, Retention, position};
 use crate::bus::{Bus, BusMessage};
 use crate::domain::{Epoch, Event, Offset, Position, RoomName};
-use crate::redis::{CommandError, Commands};
+use crate::redis::{CommandError, Commands, milliseconds};
 
 /// The digits of an epoch in a message.
 const EPOCH_DIGITS: usize = 16;
 
 /// How many times the time of a command an append is tried again whose fate is unknown.
 const RETRY_TIMEOUTS: u32 = 2;
+/// How long the key of an append is known that came without one: longer than it is tried again, and than an attempt
+/// may lie in a Redis that stands still.
+const DOUBT: Duration = Duration::from_secs(60);
 /// How long to wait before.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
@@ -101,10 +104,10 @@ impl RedisLog {
         script.arg(Epoch::random().to_string()).arg(self.known.load(Ordering::Acquire));
     }
 
-    /// The key of an append that has none: it lives only as long as the append may be tried again.
-    fn own_key(&self) -> Once {
+    /// The key of an append that has none.
+    fn own_key() -> Once {
         let key = format!("-:{:032x}", rand::random::<u128>());
-        Once { key, window: self.commands.timeout() * (RETRY_TIMEOUTS * 2) }
+        Once { key, window: DOUBT }
     }
 
     async fn try_append(&self, room: &RoomName, event: &Event, once: &Once) -> Result<Appended, AppendError> {
@@ -130,10 +133,6 @@ impl RedisLog {
     }
 }
 
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 fn damaged(operation: &'static str) -> LogError {
     LogError::new(operation, "the keys of the log hold something else")
 }
@@ -142,7 +141,7 @@ fn damaged(operation: &'static str) -> LogError {
 impl Log for RedisLog {
     async fn append(&self, room: &RoomName, event: &Event, dedupe: Option<&Dedupe>) -> Result<Appended, LogError> {
         let once = dedupe.map_or_else(
-            || self.own_key(),
+            || Self::own_key(),
             |Dedupe(key)| Once { key: key.clone(), window: self.retention.dedupe_window },
         );
         let deadline = Instant::now() + self.commands.timeout() * RETRY_TIMEOUTS;
@@ -200,13 +199,26 @@ impl Log for RedisLog {
             }
             entry
         };
-        let mut events: Vec<_> = entries.into_iter().take(limit).filter_map(readable).collect();
+        let entries: Vec<_> = entries.into_iter().take(limit).collect();
+        let (count, read_to) = (entries.len(), entries.iter().filter_map(|(id, _)| entry_offset(id)).max());
+        let mut events: Vec<_> = entries.into_iter().filter_map(readable).collect();
+        let unreadable = events.len() < count;
         if matches!(range, Range::Newest { .. }) {
             events.reverse();
         }
         let head = self.saw(position(&epoch, &head).ok_or_else(|| damaged("read"))?);
         let (floor, began) = Offset::parse(&floor).zip(Offset::parse(&began)).ok_or_else(|| damaged("read"))?;
-        Ok(Page { events, more, trimmed: trimmed == 1, oldest: entry_offset(&oldest), floor, began, head })
+        Ok(Page {
+            events,
+            read_to,
+            unreadable,
+            more,
+            trimmed: trimmed == 1,
+            oldest: entry_offset(&oldest),
+            floor,
+            began,
+            head,
+        })
     }
 
     async fn subscribe(&self, room: &RoomName) -> Result<(), LogError> {

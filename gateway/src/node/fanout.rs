@@ -142,15 +142,14 @@ async fn read_room(node: &Node, room: RoomName, last: Position) -> Result<Missed
         let why_lost = if page.head.epoch != last.epoch {
             Some(Unrecovered::History)
         } else {
-            (!page.reaches_back_to(after)).then_some(Unrecovered::Retention)
+            let why = if page.unreadable { Unrecovered::Unreadable } else { Unrecovered::Retention };
+            (page.unreadable || !page.reaches_back_to(after)).then_some(why)
         };
         if let Some(why) = why_lost.filter(|_| missed.lost_rooms.is_empty()) {
             missed.lost_rooms.push((room.clone(), why.reason()));
         }
         let head = page.head;
-        if let Some((offset, _)) = page.events.last() {
-            after = *offset;
-        }
+        after = page.read_to.unwrap_or(after);
         let placed = |(offset, event)| (room.clone(), Position { epoch: head.epoch, offset }, event);
         missed.events.extend(page.events.into_iter().map(placed));
         if !page.more {

@@ -121,7 +121,9 @@ impl Gate {
             }
         }
         let bytes = state.bytes + frame.size();
-        if state.waiting.len() >= self.patience.events || (bytes > self.patience.bytes && !state.waiting.is_empty()) {
+        // Signals leave room for what must not be dropped.
+        let events = if overflow == Overflow::Close { self.patience.events } else { self.patience.events / 2 };
+        if state.waiting.len() >= events || (bytes > self.patience.bytes && !state.waiting.is_empty()) {
             if overflow == Overflow::Close {
                 self.give_up(&mut state);
             }
@@ -152,13 +154,15 @@ impl Gate {
         loop {
             {
                 let mut state = self.state.lock();
+                if state.shut {
+                    return;
+                }
                 match self.outlet.deliver(frame) {
                     Ok(()) => {
                         state.handed = moves.unwrap_or(state.handed);
                         return;
                     }
                     Err(Undelivered::Gone) => return,
-                    Err(Undelivered::Full) if state.shut => return,
                     Err(Undelivered::Full) => {}
                 }
                 if Instant::now() >= *deadline.get_or_insert_with(|| Instant::now() + self.patience.time) {
@@ -177,9 +181,6 @@ impl Gate {
             state.waiting.retain(|wait| wait.offset.is_none_or(|offset| offset > upto) || !rooms.contains(&wait.room));
             state.bytes = state.waiting.iter().map(|wait| wait.frame.size()).sum();
             state.held = false;
-            if state.draining {
-                return;
-            }
             state.draining = true;
         }
         self.drain().await;
@@ -326,12 +327,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn too_many_waiting_events_close_and_too_many_signals_are_dropped() {
         let (gate, queue) = gate(0);
-        for _ in 0..10 {
+        for _ in 0..5 {
             assert!(gate.deliver(&room(), None, &frame("signal")));
         }
         assert!(!gate.deliver(&room(), None, &frame("signal")));
+        for number in 1..=5 {
+            assert!(gate.deliver(&room(), Some(Offset(number)), &frame("event")));
+        }
         assert_eq!(*queue.closed.lock(), None);
-        assert!(!gate.deliver(&room(), Some(Offset(1)), &frame("event")));
+        assert!(!gate.deliver(&room(), Some(Offset(6)), &frame("event")));
         assert_eq!(*queue.closed.lock(), Some(CloseReason::Slow));
     }
 

@@ -138,7 +138,9 @@ impl Hub {
 
     fn add(&self, session: &Arc<Session>, name: &RoomName, room: &Room, via: &Arc<str>) -> Position {
         let mut members = room.members.lock();
-        let boundary = members.last.expect("a room that is listened to has a position");
+        let mut boundary = members.last.expect("a room that is listened to has a position");
+        // Where the feed lags, this may lie before what the session was handed from the log of its other rooms.
+        boundary.offset = boundary.offset.max(session.floor());
         let was_member = members.sessions.contains_key(&session.lease.holder);
         if was_member || !session.remember(name, Stay::new(boundary.offset, via)) {
             return boundary;
@@ -147,7 +149,7 @@ impl Hub {
             members.empty_since = None;
             self.metrics.rooms.increment(1.0);
         }
-        members.sessions.insert(session.lease.holder, Member { session: session.clone(), from: Offset::START });
+        members.sessions.insert(session.lease.holder, Member { session: session.clone(), from: session.floor() });
         boundary
     }
 

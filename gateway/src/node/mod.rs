@@ -16,6 +16,7 @@ pub use hearing::{Ask, Hearing, Listening};
 pub use hub::Hub;
 pub use limits::{AddressLimiter, EventLimiter, HandshakeLimiter};
 pub use peers::count_peers;
+use recovery::Recoveries;
 pub use recovery::{RecoveryError, Replay, Unrecovered, Wanted, wanted};
 pub use roster::Roster;
 pub use session::{CloseReason, Outlet, Session, Undelivered};
@@ -53,6 +54,7 @@ pub struct Node {
     hearing: Hearing,
     limits: Limits,
     recovery: config::Recovery,
+    recoveries: Recoveries,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
 }
@@ -99,8 +101,8 @@ impl Node {
             Limits { rooms_per_session: config.limits.rooms_per_session, history_page: config.limits.history_page };
         let hub = Hub::new(log.clone(), config.rooms.linger, metrics.clone());
         let recovery = config.recovery.clone();
-        let (roster, hearing) = (Roster::default(), Hearing::default());
-        Arc::new(Self { log, sessions, hub, roster, hearing, limits, recovery, metrics, tasks })
+        let (roster, hearing, recoveries) = (Roster::default(), Hearing::default(), Recoveries::default());
+        Arc::new(Self { log, sessions, hub, roster, hearing, limits, recovery, recoveries, metrics, tasks })
     }
 
     /// Starts the node's own work: fan-out, canary, keeping sessions, and listening no longer to rooms that nobody
@@ -140,13 +142,14 @@ impl Node {
         self.sessions.claim(lease, user).await.map_err(|error| self.without_sessions(&error))
     }
 
-    /// Stores a session so that it can come back. False if another connection has taken it over.
+    /// Stores a session so that it can come back. False if another connection has taken it over, or it is over.
     ///
     /// # Errors
     /// The store of sessions cannot be reached.
     pub async fn save(&self, session: &Session) -> Result<bool, Refusal> {
         let _saving = session.saving.lock().await;
-        let saved = self.sessions.save(session.lease, &session.record()).await;
+        let Some(record) = session.record() else { return Ok(false) };
+        let saved = self.sessions.save(session.lease, &record).await;
         saved.map_err(|error| {
             session.mark_unsaved();
             self.without_sessions(&error)
@@ -159,10 +162,12 @@ impl Node {
         self.roster.insert(session, ends);
     }
 
-    fn release(&self, lease: Lease, keep: bool) {
+    fn release(&self, session: Arc<Session>, keep: bool) {
         let (sessions, metrics) = (self.sessions.clone(), self.metrics.clone());
         self.tasks.spawn(async move {
-            if let Err(error) = sessions.release(lease, keep).await {
+            // After whatever is being stored: a record must not come back from the dead.
+            let _saving = session.saving.lock().await;
+            if let Err(error) = sessions.release(session.lease, keep).await {
                 // It is forgotten a while later by itself.
                 metrics.session_errors.with(error.operation).increment(1);
             }
@@ -187,7 +192,11 @@ impl Node {
         }
         if session.is_in(room) {
             let boundary = self.hub.enter(session, room, via).await.map_err(|error| self.unavailable(&error))?;
-            return Ok(Joined { offset: boundary.offset, recovered: None });
+            // The answer to the join may have been lost: what it came to must not sound better the second time.
+            let complete_from = session.complete_from(room).unwrap_or(boundary.offset);
+            let recovered =
+                after.map(|after| if after >= complete_from { Ok(()) } else { Err(Unrecovered::Retention) });
+            return Ok(Joined { offset: boundary.offset, recovered });
         }
         let handed = session.gate.hold();
         let joined = match after {
@@ -219,7 +228,7 @@ impl Node {
         handed: Offset,
     ) -> Result<Joined, Refusal> {
         let boundary = self.hub.enter(session, room, via).await.map_err(|error| self.unavailable(&error))?;
-        let wanted = Wanted { room: room.clone(), after, via: via.clone() };
+        let wanted = Wanted { room: room.clone(), after, complete_from: after, via: via.clone() };
         let replay = match self.read_missed(session, vec![wanted]).await {
             Ok(replay) => replay,
             Err(RecoveryError::Unrecovered(reason)) => {
@@ -234,7 +243,7 @@ impl Node {
         };
         let (events, offset) = (replay.events(), replay.upto);
         let number = if events == 0 { 0 } else { session.next_replay() };
-        session.remember(room, Stay { since: offset, replay: number, handed, via: via.clone() });
+        session.remember(room, Stay { since: offset, complete_from: after, replay: number, handed, via: via.clone() });
         self.save_or_leave(session, room).await?;
         let end = (events > 0).then(|| {
             let mark = Mark { offset: handed, replay: number }.to_string();
@@ -273,10 +282,10 @@ impl Node {
 
     /// Takes a session whose connection is over out of everything. It may come back within the recovery window if it
     /// is to be kept.
-    pub fn depart(&self, session: &Session, keep: bool) {
+    pub fn depart(&self, session: &Arc<Session>, keep: bool) {
         self.leave_all(session);
         if self.roster.remove(session) {
-            self.release(session.lease, keep);
+            self.release(session.clone(), keep);
         }
     }
 

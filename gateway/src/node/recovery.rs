@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::{StreamExt, TryStreamExt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Node, Session};
 use crate::config;
@@ -11,10 +12,14 @@ use crate::domain::{Event, Frame, Mark, Offset, RoomName, SessionId};
 use crate::log::{Log, LogError, Range};
 use crate::sessions::Record;
 
-/// Events that are read at a time.
-const PAGE: usize = 500;
+/// Events that are read at a time: at the largest, a few megabytes.
+const PAGE: usize = 100;
 /// Rooms that are entered or read at the same time for one session.
-const CONCURRENCY: usize = 16;
+const CONCURRENCY: usize = 4;
+/// Sessions that are read for at the same time. The rest wait for milliseconds.
+const AT_A_TIME: usize = 16;
+/// What all replays of the node may hold in memory until their clients have taken them, in KiB.
+const MEMORY_KIB: u32 = 256 * 1024;
 
 /// A room that a session comes back to.
 #[derive(Clone, Debug)]
@@ -23,6 +28,8 @@ pub struct Wanted {
     pub room: RoomName,
     /// The session has everything of the room up to here.
     pub after: Offset,
+    /// The session has, or had, everything of the room from here on.
+    pub complete_from: Offset,
     /// The client event by which it is, or was, joined.
     pub via: Arc<str>,
 }
@@ -44,14 +51,25 @@ pub enum Unrecovered {
     NotAllowed,
     /// It missed more than is replayed.
     TooMuch,
+    /// Something that it missed was written by a newer version of the gateway.
+    Unreadable,
     /// Another connection took the session over meanwhile.
     Replaced,
 }
 
 impl Unrecovered {
     /// Every reason's name.
-    pub const REASONS: [&'static str; 8] =
-        ["unknown", "offset", "history", "retention", "interrupted", "not_allowed", "too_much", "replaced"];
+    pub const REASONS: [&'static str; 9] = [
+        "unknown",
+        "offset",
+        "history",
+        "retention",
+        "interrupted",
+        "not_allowed",
+        "too_much",
+        "unreadable",
+        "replaced",
+    ];
 
     /// Its name.
     #[must_use]
@@ -88,6 +106,21 @@ pub struct Replay {
     frames: Vec<(Offset, Frame)>,
     /// Up to here the frames are complete in all its rooms.
     pub(super) upto: Offset,
+    /// Its part of the memory that replays may take.
+    _memory: OwnedSemaphorePermit,
+}
+
+/// Bounds what recoveries take together, however many clients come back at once.
+#[derive(Debug)]
+pub(super) struct Recoveries {
+    reading: Semaphore,
+    memory: Arc<Semaphore>,
+}
+
+impl Default for Recoveries {
+    fn default() -> Self {
+        Self { reading: Semaphore::new(AT_A_TIME), memory: Arc::new(Semaphore::new(MEMORY_KIB as usize)) }
+    }
 }
 
 impl Replay {
@@ -113,7 +146,8 @@ pub fn wanted(record: &Record, heard: Mark) -> Result<Vec<Wanted>, Unrecovered> 
         // Handed over after the replay began means after its end, and so does the notice of its end.
         let replay_is_over = room.replay <= heard.replay || heard.offset > room.handed;
         let after = room.since.max(heard.offset);
-        let wanted = Wanted { room: room.room.clone(), after, via: room.via.as_str().into() };
+        let complete_from = room.complete_from;
+        let wanted = Wanted { room: room.room.clone(), after, complete_from, via: room.via.as_str().into() };
         if replay_is_over { Ok(wanted) } else { Err(Unrecovered::Interrupted) }
     };
     record.rooms.iter().map(room).collect()
@@ -168,13 +202,16 @@ impl Node {
         while entered.try_next().await?.is_some() {}
         drop(entered);
         for room in &wanted {
-            session.stay_since(&room.room, room.after);
+            session.stay_since(&room.room, room.after, room.complete_from);
         }
-        self.read_missed(session, wanted).await
+        let replay = self.read_missed(session, wanted).await?;
+        session.raise_floor(replay.upto);
+        Ok(replay)
     }
 
     /// Reads what a session missed in rooms that it entered, and has the hub skip it.
     pub(super) async fn read_missed(&self, session: &Session, rooms: Vec<Wanted>) -> Result<Replay, RecoveryError> {
+        let _reading = self.recoveries.reading.acquire().await.expect("never closed");
         let budget = Budget::new(&self.recovery);
         let reads: Vec<_> = rooms.iter().map(|wanted| read_room(&*self.log, wanted, session.id, &budget)).collect();
         let parts: Vec<Part> = futures_util::stream::iter(reads).buffer_unordered(CONCURRENCY).try_collect().await?;
@@ -187,7 +224,10 @@ impl Node {
         for room in &rooms {
             self.hub.skip_to(session, room, upto);
         }
-        Ok(Replay { rooms, frames, upto })
+        let bytes: usize = frames.iter().map(|(_, frame)| frame.size()).sum();
+        let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(MEMORY_KIB).min(MEMORY_KIB);
+        let memory = self.recoveries.memory.clone().acquire_many_owned(kib).await.expect("never closed");
+        Ok(Replay { rooms, frames, upto, _memory: memory })
     }
 
     /// Hands over what a recovered session missed, then what waited meanwhile; from then on it hears what is live.
@@ -229,8 +269,11 @@ async fn read_room(log: &dyn Log, wanted: &Wanted, session: SessionId, budget: &
         if !page.reaches_back_to(from) {
             return Err(why_not(from, page.began, page.head.offset).into());
         }
+        if page.unreadable {
+            return Err(Unrecovered::Unreadable.into());
+        }
+        from = page.read_to.unwrap_or(from);
         for (offset, event) in page.events {
-            from = offset;
             if event.except != Some(session) {
                 budget.spend(&event)?;
                 frames.extend(Frame::published(&event, offset).map(|frame| (offset, frame)));
@@ -259,7 +302,14 @@ mod tests {
 
     fn record(since: u64, replay: u32, handed: u64) -> Record {
         let room = RoomName::parse("r").unwrap();
-        let room = RoomRecord { room, since: Offset(since), replay, handed: Offset(handed), via: "join".into() };
+        let room = RoomRecord {
+            room,
+            since: Offset(since),
+            complete_from: Offset(since),
+            replay,
+            handed: Offset(handed),
+            via: "join".into(),
+        };
         Record { session: SessionId::random(), user: None, rooms: vec![room] }
     }
 

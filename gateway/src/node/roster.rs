@@ -1,6 +1,6 @@
 //! The roster: the sessions that have a connection to this node, and their right to come back, kept up to date.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +10,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{CloseReason, Node, Session};
 use crate::sessions::Lease;
-
-/// Leases that are renewed at a time.
-const BATCH: usize = 500;
 
 /// The sessions that are connected to this node, by the holder of their lease.
 #[derive(Debug, Default)]
@@ -81,25 +78,24 @@ impl Node {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            for batch in self.roster.all().chunks(BATCH) {
-                self.renew(batch).await;
-            }
+            self.renew(&self.roster.all()).await;
         }
     }
 
     async fn renew(&self, sessions: &[Arc<Session>]) {
         let leases: Vec<Lease> = sessions.iter().map(|session| session.lease).collect();
-        let lost = match self.sessions.renew(&leases).await {
-            Ok(lost) => lost,
+        let lost: HashSet<Lease> = match self.sessions.renew(&leases).await {
+            Ok(lost) => lost.into_iter().collect(),
             Err(error) => return self.note_sessions_error(&error),
         };
         for session in sessions {
-            if session.is_saved() && !lost.contains(&session.lease) {
+            // Whoever is still beginning stores itself.
+            if !session.is_begun() || (session.is_saved() && !lost.contains(&session.lease)) {
                 continue;
             }
             // Forgotten, by a store that lost its data, is made good; taken over is not.
-            if self.save(session).await == Ok(false) && self.roster.find(session.lease).is_some() {
-                session.close(CloseReason::Replaced);
+            if self.save(session).await == Ok(false) {
+                session.close(CloseReason::Unrecorded);
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -45,6 +45,8 @@ pub enum CloseReason {
     Aged,
     /// Another connection has the session by now.
     Replaced,
+    /// The store of sessions no longer knows that this connection has it.
+    Unrecorded,
 }
 
 /// One session on this node.
@@ -61,8 +63,12 @@ pub struct Session {
     membership: Mutex<Membership>,
     /// How many replays began.
     replays: AtomicU32,
+    /// Whether its beginning is over: until then only who begins it may store it.
+    begun: AtomicBool,
     /// Whether the stored record is as the session is.
     saved: AtomicBool,
+    /// Nothing up to here is for it in rooms that it joins from now on: it was handed newer events, from the log.
+    floor: AtomicU64,
     /// Held while the record is stored, so that an older one never comes after a newer one.
     pub(super) saving: tokio::sync::Mutex<()>,
 }
@@ -78,6 +84,7 @@ struct Membership {
 #[derive(Clone, Debug)]
 pub(super) struct Stay {
     pub(super) since: Offset,
+    pub(super) complete_from: Offset,
     pub(super) replay: u32,
     pub(super) handed: Offset,
     pub(super) via: Arc<str>,
@@ -85,7 +92,7 @@ pub(super) struct Stay {
 
 impl Stay {
     pub(super) fn new(since: Offset, via: &Arc<str>) -> Self {
-        Self { since, replay: 0, handed: Offset::START, via: via.clone() }
+        Self { since, complete_from: since, replay: 0, handed: Offset::START, via: via.clone() }
     }
 }
 
@@ -114,7 +121,9 @@ impl Session {
             gate: Arc::new(Gate::new(outlet, patience)),
             membership: Mutex::default(),
             replays: AtomicU32::new(0),
+            begun: AtomicBool::new(false),
             saved: AtomicBool::new(false),
+            floor: AtomicU64::new(0),
             saving: tokio::sync::Mutex::default(),
         }
     }
@@ -167,10 +176,10 @@ impl Session {
         !membership.departed
     }
 
-    /// Notes since when it is in a room, if it is.
-    pub(super) fn stay_since(&self, room: &RoomName, since: Offset) {
+    /// Notes since when it is in a room to which it came back, if it is.
+    pub(super) fn stay_since(&self, room: &RoomName, since: Offset, complete_from: Offset) {
         if let Some(stay) = self.membership.lock().rooms.get_mut(room) {
-            stay.since = since;
+            (stay.since, stay.complete_from) = (since, complete_from);
         }
     }
 
@@ -196,27 +205,48 @@ impl Session {
         self.replays.store(last, Ordering::Release);
     }
 
-    /// What must be stored so that it can come back. Whatever changes from now on makes it stale.
-    pub(super) fn record(&self) -> Record {
+    /// From which offset on it has, or will have, everything of a room that it is in.
+    pub(super) fn complete_from(&self, room: &RoomName) -> Option<Offset> {
+        self.membership.lock().rooms.get(room).map(|stay| stay.complete_from)
+    }
+
+    /// Notes that what it joins from now on is nothing to it up to an offset.
+    pub(super) fn raise_floor(&self, upto: Offset) {
+        self.floor.fetch_max(upto.0, Ordering::AcqRel);
+    }
+
+    pub(super) fn floor(&self) -> Offset {
+        Offset(self.floor.load(Ordering::Acquire))
+    }
+
+    /// What must be stored so that it can come back; nothing if it is over, because then its rooms are gone. Whatever
+    /// changes from now on makes it stale.
+    pub(super) fn record(&self) -> Option<Record> {
+        self.begun.store(true, Ordering::Release);
         self.saved.store(true, Ordering::Release);
         let membership = self.membership.lock();
+        if membership.departed {
+            return None;
+        }
         let room = |(room, stay): (&RoomName, &Stay)| RoomRecord {
             room: room.clone(),
             since: stay.since,
+            complete_from: stay.complete_from,
             replay: stay.replay,
             handed: stay.handed,
             via: stay.via.to_string(),
         };
-        Record {
-            session: self.id,
-            user: self.identity.user.clone(),
-            rooms: membership.rooms.iter().map(room).collect(),
-        }
+        let rooms = membership.rooms.iter().map(room).collect();
+        Some(Record { session: self.id, user: self.identity.user.clone(), rooms })
     }
 
     /// Notes that what is stored is not what the session is.
     pub(super) fn mark_unsaved(&self) {
         self.saved.store(false, Ordering::Release);
+    }
+
+    pub(super) fn is_begun(&self) -> bool {
+        self.begun.load(Ordering::Acquire)
     }
 
     pub(super) fn is_saved(&self) -> bool {

@@ -90,3 +90,9 @@ impl Commands {
         tokio::time::timeout(self.timeout, answer).await.unwrap_or(Err(CommandError::Timeout(self.timeout)))
     }
 }
+
+/// A duration as scripts take it.
+#[must_use]
+pub fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

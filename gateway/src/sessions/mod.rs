@@ -84,6 +84,8 @@ pub struct RoomRecord {
     pub room: RoomName,
     /// What was published up to here is not missing: it came before the session did, or was replayed when it joined.
     pub since: Offset,
+    /// The session has, or will have, everything from here on. Earlier than `since` if a replay began here.
+    pub complete_from: Offset,
     /// The number of the replay with which it joined, counted from 1 in each session; 0 without one.
     pub replay: u32,
     /// The newest offset that the session had been handed when that replay began: a client that knows of no newer

@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{ANNOUNCEMENTS, Lease, Record, Sessions, SessionsError, holder, owner, time_held};
 use crate::bus::{Bus, BusMessage};
 use crate::domain::{Pid, UserId};
-use crate::redis::Commands;
+use crate::redis::{Commands, milliseconds};
 
 /// Sessions in one renewal: a script holds up everybody else while it runs.
 const BATCH: usize = 500;
@@ -74,10 +74,6 @@ impl RedisSessions {
     fn time_held(&self) -> u64 {
         milliseconds(time_held(self.window))
     }
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[async_trait]

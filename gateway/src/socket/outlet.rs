@@ -33,6 +33,8 @@ impl Outlet for SocketOutlet {
             CloseReason::Slow => self.link.kill("slow"),
             CloseReason::Draining => self.link.close_softly("draining"),
             CloseReason::Aged => self.link.close_softly("aged"),
+            // Softly: after a failover of Redis it may be the rightful one, and gets the session again.
+            CloseReason::Unrecorded => self.link.close_softly("replaced"),
             CloseReason::Replaced => {
                 self.link.because("replaced");
                 // A DISCONNECT keeps official clients away: two that share a session would replace each other for ever.

@@ -189,7 +189,10 @@ impl Edge {
             None => Err(Unrecovered::NotAllowed.into()),
             Some(_) if limit > 0 && rooms.len() > limit => Err(Unrecovered::TooMuch.into()),
             Some(via) => {
-                let wanted = rooms.into_iter().map(|(room, after)| Wanted { room, after, via: via.clone() }).collect();
+                let wanted = rooms
+                    .into_iter()
+                    .map(|(room, after)| Wanted { room, after, complete_from: after, via: via.clone() })
+                    .collect();
                 node.recover(&session, wanted, Mark::default()).await
             }
         };

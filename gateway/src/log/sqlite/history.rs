@@ -59,8 +59,10 @@ impl History {
     }
 }
 
-/// Which start of the machine this is; nothing where that cannot be known.
+/// Which start of the machine this is. Where that cannot be known, something that no other start is called.
 fn boot() -> String {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    id.trim().to_owned()
+    match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+        Ok(id) if !id.trim().is_empty() => id.trim().to_owned(),
+        _ => format!("unknown {:032x}", rand::random::<u128>()),
+    }
 }

@@ -137,8 +137,20 @@ impl SqliteLog {
             }
             Some((offset, event?))
         };
-        let events = entries.into_iter().filter_map(readable).collect();
-        Ok(Page { events, more, trimmed, oldest, floor, began: self.history.began, head: position })
+        let (count, read_to) = (entries.len(), entries.last().map(|(offset, _)| *offset));
+        let events: Vec<_> = entries.into_iter().filter_map(readable).collect();
+        let unreadable = events.len() < count;
+        Ok(Page {
+            events,
+            read_to,
+            unreadable,
+            more,
+            trimmed,
+            oldest,
+            floor,
+            began: self.history.began,
+            head: position,
+        })
     }
 }
 
