@@ -152,6 +152,7 @@ launch_node() { # NAME
     GATEWAY_LISTEN="127.0.0.1:${client_port_of[$name]}" \
     GATEWAY_ADMIN_LISTEN="127.0.0.1:${admin_port_of[$name]}" \
     GATEWAY_REDIS_URL="$redis_url" \
+    GATEWAY_DATA_DIR="${GATEWAY_DATA_DIR-$dir/data}" \
     GATEWAY_TRUSTED_PROXIES="${GATEWAY_TRUSTED_PROXIES-127.0.0.1/32}" \
     "$binary"
 }
