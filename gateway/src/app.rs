@@ -110,7 +110,7 @@ impl Gateway {
             let listening = Listening {
                 bus: bus.clone(),
                 roll: format!("{}:hearing", config.redis.prefix),
-                address: advertised(&config.admin, gateway.admin_address, &gateway.name),
+                address: advertised(&config.admin, gateway.admin_address),
                 ask: Arc::new(AskOverHttp),
                 deaf_after: config.canary.deaf_after,
             };
@@ -202,12 +202,13 @@ async fn backends(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Bac
     Ok(Backends { bus, log: Arc::new(log), sessions: Arc::new(sessions), files: None })
 }
 
-/// What other nodes know this one by: where it can be asked, or else at least its name.
-fn advertised(settings: &config::Admin, listens: SocketAddr, name: &str) -> String {
+/// Where other nodes reach the admin listener.
+fn advertised(settings: &config::Admin, listens: SocketAddr) -> String {
     if !settings.advertise.is_empty() {
         settings.advertise.clone()
     } else if listens.ip().is_unspecified() {
-        name.to_owned()
+        // Containers of one network find each other by it.
+        format!("{}:{}", host_name(), listens.port())
     } else {
         listens.to_string()
     }
@@ -234,7 +235,11 @@ async fn upkeep(server: SocketServer, metrics: Arc<Metrics>) {
 }
 
 fn random_name() -> String {
+    format!("{}-{:06x}", host_name(), rand::random::<u32>() & 0x00ff_ffff)
+}
+
+fn host_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = host.trim();
-    format!("{}-{:06x}", if host.is_empty() { "node" } else { host }, rand::random::<u32>() & 0x00ff_ffff)
+    if host.is_empty() { "node".to_owned() } else { host.to_owned() }
 }

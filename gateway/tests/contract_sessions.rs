@@ -41,7 +41,7 @@ fn record(user: Option<UserId>) -> Record {
         handed: Offset(7),
         via: "join".into(),
     }];
-    Record { session: SessionId::random(), user, rooms }
+    Record { session: SessionId::random(), user, version: 1, rooms }
 }
 
 /// A session of alice's that is held.
@@ -321,4 +321,19 @@ async fn claims_are_heard_as_soon_as_redis_is_there() {
     let (lease, _) = held(&sessions).await;
     claims(&sessions, rival(lease)).await.unwrap();
     assert_eq!(next(&mut superseded).await, lease);
+}
+
+#[tokio::test]
+async fn a_save_that_redis_carries_out_late_does_not_undo_a_newer_one() {
+    let redis = Redis::start().await;
+    let (store, _bus) = redis_sessions(&redis, "late").await;
+    let lease = Lease::new(Pid::random());
+    let first = record(None);
+    let second = Record { version: 2, rooms: Vec::new(), ..first.clone() };
+    assert!(store.save(lease, &second).await.unwrap());
+    assert!(store.save(lease, &first).await.unwrap(), "it still is the holder");
+    let next = rival(lease);
+    assert_eq!(store.claim(next, None).await.unwrap(), Some(second));
+    assert!(store.save(next, &first).await.unwrap(), "the next holder counts from the beginning");
+    assert_eq!(store.claim(rival(lease), None).await.unwrap(), Some(first));
 }

@@ -234,8 +234,7 @@ async fn a_session_has_one_connection_and_the_newest_one_wins() {
         old.message().await;
         let mut new = Client::come_back(nodes[other].address, &old.pid, old.offset.as_deref()).await;
         assert!(new.recovered());
-        assert_eq!(old.text().await.as_deref(), Some("41"), "an official client stays away");
-        assert_eq!(old.text().await, None);
+        assert_eq!(old.text().await, None, "closed softly: it may be the rightful one, and would come back");
         new.publish("r", json!(2)).await;
         assert_eq!(new.message().await.0, 2);
         assert!(new.is_quiet(Duration::from_millis(100)).await, "once");
@@ -273,9 +272,7 @@ async fn of_a_thousand_who_come_with_one_pid_one_has_the_session() {
         while let Ok(Some(text)) = tokio::time::timeout(Duration::from_millis(500), client.text()).await {
             said.push(text);
         }
-        let hears = said.iter().any(|text| text.starts_with("42[\"message\""));
-        assert!(!(hears && said.iter().any(|text| text == "41")));
-        hears
+        said.iter().any(|text| text.starts_with("42[\"message\""))
     };
     let heard = join_all(clients.into_iter().map(hears)).await.into_iter().filter(|hears| *hears).count();
     assert!(recovered >= 1);

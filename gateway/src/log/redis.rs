@@ -140,10 +140,8 @@ fn damaged(operation: &'static str) -> LogError {
 #[async_trait]
 impl Log for RedisLog {
     async fn append(&self, room: &RoomName, event: &Event, dedupe: Option<&Dedupe>) -> Result<Appended, LogError> {
-        let once = dedupe.map_or_else(
-            || Self::own_key(),
-            |Dedupe(key)| Once { key: key.clone(), window: self.retention.dedupe_window },
-        );
+        let once = dedupe
+            .map_or_else(Self::own_key, |Dedupe(key)| Once { key: key.clone(), window: self.retention.dedupe_window });
         let deadline = Instant::now() + self.commands.timeout() * RETRY_TIMEOUTS;
         let mut in_doubt = false;
         loop {

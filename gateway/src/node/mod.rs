@@ -243,13 +243,22 @@ impl Node {
         };
         let (events, offset) = (replay.events(), replay.upto);
         let number = if events == 0 { 0 } else { session.next_replay() };
-        session.remember(room, Stay { since: offset, complete_from: after, replay: number, handed, via: via.clone() });
+        // Until the replay has ended, only the notice of its end proves that a client got it. If this join is refused
+        // because its record was stored without an answer, nothing does.
+        let unproven =
+            Stay { since: offset, complete_from: after, replay: number, handed: Offset(u64::MAX), via: via.clone() };
+        session.remember(room, unproven);
         self.save_or_leave(session, room).await?;
         let end = (events > 0).then(|| {
             let mark = Mark { offset: handed, replay: number }.to_string();
             Frame::notice("gateway:replayed", &Replayed { room, events }, Some(&mark))
         });
         self.replay_out_of_order(session, replay, end).await;
+        if events > 0 {
+            session.replay_ended(room, handed);
+            // If it cannot be stored now, it will be; until then a client that breaks off may be told too much.
+            self.save(session).await.ok();
+        }
         Ok(Joined { offset, recovered: Some(Ok(())) })
     }
 

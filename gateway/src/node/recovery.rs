@@ -310,7 +310,7 @@ mod tests {
             handed: Offset(handed),
             via: "join".into(),
         };
-        Record { session: SessionId::random(), user: None, rooms: vec![room] }
+        Record { session: SessionId::random(), user: None, version: 1, rooms: vec![room] }
     }
 
     fn after(record: &Record, heard: &str) -> Result<u64, Unrecovered> {

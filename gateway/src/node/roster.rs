@@ -95,7 +95,7 @@ impl Node {
             }
             // Forgotten, by a store that lost its data, is made good; taken over is not.
             if self.save(session).await == Ok(false) {
-                session.close(CloseReason::Unrecorded);
+                session.close(CloseReason::Replaced);
             }
         }
     }

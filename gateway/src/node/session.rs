@@ -21,7 +21,7 @@ pub trait Outlet: Send + Sync + 'static {
     /// Why the frame will not be delivered.
     fn deliver(&self, frame: &Frame) -> Result<(), Undelivered>;
 
-    /// Ends the connection; but for [`CloseReason::Replaced`] so that an official client comes back by itself.
+    /// Ends the connection so that an official client comes back by itself.
     fn close(&self, reason: CloseReason);
 }
 
@@ -43,10 +43,8 @@ pub enum CloseReason {
     Draining,
     /// The connection is as old as it may get.
     Aged,
-    /// Another connection has the session by now.
+    /// Another connection has the session, as far as the store of sessions knows.
     Replaced,
-    /// The store of sessions no longer knows that this connection has it.
-    Unrecorded,
 }
 
 /// One session on this node.
@@ -67,6 +65,8 @@ pub struct Session {
     begun: AtomicBool,
     /// Whether the stored record is as the session is.
     saved: AtomicBool,
+    /// How often it was to be stored.
+    saves: AtomicU32,
     /// Nothing up to here is for it in rooms that it joins from now on: it was handed newer events, from the log.
     floor: AtomicU64,
     /// Held while the record is stored, so that an older one never comes after a newer one.
@@ -123,6 +123,7 @@ impl Session {
             replays: AtomicU32::new(0),
             begun: AtomicBool::new(false),
             saved: AtomicBool::new(false),
+            saves: AtomicU32::new(0),
             floor: AtomicU64::new(0),
             saving: tokio::sync::Mutex::default(),
         }
@@ -174,6 +175,13 @@ impl Session {
             membership.rooms.insert(room.clone(), stay);
         }
         !membership.departed
+    }
+
+    /// Notes that the replay with which it joined a room has ended, and what it had been handed before.
+    pub(super) fn replay_ended(&self, room: &RoomName, handed: Offset) {
+        if let Some(stay) = self.membership.lock().rooms.get_mut(room) {
+            stay.handed = handed;
+        }
     }
 
     /// Notes since when it is in a room to which it came back, if it is.
@@ -237,7 +245,8 @@ impl Session {
             via: stay.via.to_string(),
         };
         let rooms = membership.rooms.iter().map(room).collect();
-        Some(Record { session: self.id, user: self.identity.user.clone(), rooms })
+        let version = self.saves.fetch_add(1, Ordering::AcqRel) + 1;
+        Some(Record { session: self.id, user: self.identity.user.clone(), version, rooms })
     }
 
     /// Notes that what is stored is not what the session is.

@@ -7,7 +7,8 @@ local holder, owner, record = entry[1], entry[2], entry[3]
 if not record or owner ~= ARGV[2] or string.byte(record) ~= tonumber(ARGV[4]) then
   return false
 end
-redis.call('HSET', KEYS[1], 'h', ARGV[1])
+-- Each holder counts its versions from the beginning.
+redis.call('HSET', KEYS[1], 'h', ARGV[1], 'v', '0')
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 if holder ~= '' and holder ~= ARGV[1] then
   redis.call('PUBLISH', ARGV[5], ARGV[6] .. ':' .. holder)

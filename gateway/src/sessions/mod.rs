@@ -73,6 +73,8 @@ pub struct Record {
     pub session: SessionId,
     /// Who it is.
     pub user: Option<UserId>,
+    /// Counts what this holder has saved. A save may arrive late, and must not undo a later one.
+    pub version: u32,
     /// Where it is a member.
     pub rooms: Vec<RoomRecord>,
 }

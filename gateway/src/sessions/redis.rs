@@ -81,7 +81,12 @@ impl Sessions for RedisSessions {
     async fn save(&self, lease: Lease, record: &Record) -> Result<bool, SessionsError> {
         let answer = self.commands.run(&self.save, |script| {
             script.key(self.key(lease.pid));
-            script.arg(holder(lease)).arg(owner(record.user.as_ref())).arg(record.encode()).arg(self.time_held());
+            script
+                .arg(holder(lease))
+                .arg(owner(record.user.as_ref()))
+                .arg(record.encode())
+                .arg(self.time_held())
+                .arg(record.version);
         });
         let saved: u8 = answer.await.map_err(|error| SessionsError::new("save", error))?;
         Ok(saved == 1)

@@ -33,16 +33,9 @@ impl Outlet for SocketOutlet {
             CloseReason::Slow => self.link.kill("slow"),
             CloseReason::Draining => self.link.close_softly("draining"),
             CloseReason::Aged => self.link.close_softly("aged"),
-            // Softly: after a failover of Redis it may be the rightful one, and gets the session again.
-            CloseReason::Unrecorded => self.link.close_softly("replaced"),
-            CloseReason::Replaced => {
-                self.link.because("replaced");
-                // A DISCONNECT keeps official clients away: two that share a session would replace each other for ever.
-                if let Some(socket) = self.socket.upgrade() {
-                    socket.disconnect().ok();
-                }
-                self.link.close_softly("replaced");
-            }
+            // Softly too. It may be the rightful one: a claim that was given up may arrive late, and a failover of Redis
+            // may forget the last ones. Then its client comes back and claims again.
+            CloseReason::Replaced => self.link.close_softly("replaced"),
         }
     }
 }
