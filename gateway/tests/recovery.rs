@@ -22,7 +22,8 @@ async fn cluster(redis: &Redis, changes: &[(&str, &str)]) -> Vec<Gateway> {
 
 /// Ends a client's connection without a word; returns what it needs to come back.
 fn cut(client: Client) -> (String, Option<String>) {
-    (client.pid.clone(), client.offset.clone())
+    let Client { pid, offset, .. } = client;
+    (pid, offset)
 }
 
 async fn gone(node: &Gateway, left: usize) {
@@ -54,7 +55,7 @@ async fn a_client_that_comes_back_has_its_rooms_and_gets_what_it_missed_before_w
     let mut number = 0_u64;
     let mut speak = async |speaker: &mut Client, count: u64| {
         for _ in 0..count {
-            speaker.publish(if number % 3 == 0 { "a" } else { "b" }, json!(number)).await;
+            speaker.publish(if number.is_multiple_of(3) { "a" } else { "b" }, json!(number)).await;
             number += 1;
         }
     };
