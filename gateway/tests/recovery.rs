@@ -20,6 +20,17 @@ async fn cluster(redis: &Redis, changes: &[(&str, &str)]) -> Vec<Gateway> {
     vec![node(&changes).await, node(&changes).await]
 }
 
+/// A node with one route of its own.
+async fn node_with_route(route: &str, changes: &[(&str, &str)]) -> Gateway {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.toml");
+    std::fs::write(&file, format!("[[route]]\n{route}\n")).unwrap();
+    let base = [("GATEWAY_LISTEN", "127.0.0.1:0"), ("GATEWAY_ADMIN_LISTEN", "127.0.0.1:0"), ("GATEWAY_DATA_DIR", "")];
+    let environment = base.iter().chain(changes).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    let config = gateway::config::load(Some(&file), environment).unwrap();
+    Gateway::start(config, 20_000).await.unwrap()
+}
+
 /// Ends a client's connection without a word; returns what it needs to come back.
 fn cut(client: Client) -> (String, Option<String>) {
     let Client { pid, offset, .. } = client;
@@ -107,15 +118,7 @@ async fn a_client_that_has_heard_nothing_yet_comes_back_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_session_left_or_published_for_others_does_not_come_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("gateway.toml");
-    let route = "[[route]]\nevent = \"publish\"\naction = \"publish\"\nto = \"others\"\n";
-    std::fs::write(&file, route).unwrap();
-    let environment =
-        [("GATEWAY_LISTEN", "127.0.0.1:0"), ("GATEWAY_ADMIN_LISTEN", "127.0.0.1:0"), ("GATEWAY_DATA_DIR", "")];
-    let environment = environment.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let config = gateway::config::load(Some(&file), environment.into_iter()).unwrap();
-    let node = Gateway::start(config, 20_000).await.unwrap();
+    let node = node_with_route("event = \"publish\"\naction = \"publish\"\nto = \"others\"", &[]).await;
     let (mut one, mut two) = (Client::connect(node.address).await, Client::connect(node.address).await);
     for client in [&mut one, &mut two] {
         client.join("r").await;
@@ -156,6 +159,29 @@ async fn nobody_gets_another_user_s_session_and_a_token_is_checked_again() {
     let mut alice = Client::try_connect(node.address, auth).await.unwrap();
     assert!(alice.recovered());
     assert_eq!(alice.message().await.0, "secret");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_no_longer_enter_a_room_does_not_come_back_into_it() {
+    let secrets = [("GATEWAY_AUTH__SECRET", "s")];
+    let node = node_with_route("event = \"join\"\naction = \"join\"\nallow = [\"role:member\"]", &secrets).await;
+    let tokens = Tokens::new(&support::config(&secrets).auth);
+    let token = |roles: &[&str]| {
+        let roles = roles.iter().map(|role| (*role).to_owned()).collect();
+        tokens.mint(&UserId::parse("alice").unwrap(), roles, Duration::from_secs(60)).unwrap()
+    };
+    let mut alice = Client::try_connect(node.address, json!({ "token": token(&["member"]) })).await.unwrap();
+    let start = alice.join("r").await;
+    alice.publish("r", json!("for members")).await;
+    let (pid, _) = cut(alice);
+    for wish in [json!({ "pid": pid, "offset": "0" }), json!({ "offsets": { "r": start } })] {
+        let mut auth = wish;
+        auth["token"] = json!(token(&["guest"]));
+        let mut guest = Client::try_connect(node.address, auth).await.unwrap();
+        assert_eq!((&guest.hello[1]["recovered"], &guest.hello[1]["reason"]), (&json!(false), &json!("not_allowed")));
+        assert!(guest.is_quiet(Duration::from_millis(50)).await);
+        assert_eq!(guest.ask("history", json!({ "room": "r" })).await["error"]["code"], "not_in_room");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -224,6 +224,7 @@ impl Node {
         for room in &rooms {
             self.hub.skip_to(session, room, upto);
         }
+        // Waited for while this still counts as reading: what nobody hands over yet must not pile up either.
         let bytes: usize = frames.iter().map(|(_, frame)| frame.size()).sum();
         let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(MEMORY_KIB).min(MEMORY_KIB);
         let memory = self.recoveries.memory.clone().acquire_many_owned(kib).await.expect("never closed");
@@ -333,8 +334,21 @@ mod tests {
     }
 
     #[test]
-    fn every_reason_has_its_name() {
-        assert_eq!(Unrecovered::Unknown.reason(), "unknown");
-        assert_eq!(Unrecovered::Replaced.reason(), "replaced");
+    fn every_reason_has_its_name_and_its_series() {
+        let reasons = [
+            (Unrecovered::Unknown, "unknown"),
+            (Unrecovered::Offset, "offset"),
+            (Unrecovered::History, "history"),
+            (Unrecovered::Retention, "retention"),
+            (Unrecovered::Interrupted, "interrupted"),
+            (Unrecovered::NotAllowed, "not_allowed"),
+            (Unrecovered::TooMuch, "too_much"),
+            (Unrecovered::Unreadable, "unreadable"),
+            (Unrecovered::Replaced, "replaced"),
+        ];
+        assert_eq!(reasons.map(|(reason, _)| reason.reason()), reasons.map(|(_, name)| name));
+        for (_, name) in reasons {
+            assert!(crate::metrics::RECOVERY_RESULTS.contains(&name), "{name} would not be counted");
+        }
     }
 }

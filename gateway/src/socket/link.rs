@@ -33,7 +33,6 @@ pub(super) struct Link {
 struct State {
     io: Option<Arc<IoControl>>,
     reason: Option<&'static str>,
-    ended: bool,
     /// What the CONNECT reply is to carry, until it did.
     announcement: Option<Arc<Announcement>>,
     /// Set once the session counts in the gauge of connections, to the transport that it counts under.
@@ -52,8 +51,7 @@ const POLLING: &str = "polling";
 impl Link {
     /// Ends the connection after what is queued for the client was written. The first reason given counts.
     pub(super) fn close_softly(&self, reason: &'static str) {
-        self.because(reason);
-        match self.end() {
+        match self.end(reason) {
             (_, Some(io)) => io.close_softly(),
             (true, None) => self.links.close_polling(self.sid, POLLING_GRACE),
             (false, None) => {}
@@ -62,23 +60,18 @@ impl Link {
 
     /// Ends the connection at once.
     pub(super) fn kill(&self, reason: &'static str) {
-        self.because(reason);
-        match self.end() {
+        match self.end(reason) {
             (_, Some(io)) => io.kill(),
             (true, None) => self.links.close_polling(self.sid, Duration::ZERO),
             (false, None) => {}
         }
     }
 
-    /// Notes why the connection is about to end, unless that is known.
-    pub(super) fn because(&self, reason: &'static str) {
-        self.state.lock().reason.get_or_insert(reason);
-    }
-
-    /// Notes that it ends; returns whether this is the first time, and the stream to end.
-    fn end(&self) -> (bool, Option<Arc<IoControl>>) {
+    /// Notes why it ends; returns whether this is the first time, and the stream to end.
+    fn end(&self, reason: &'static str) -> (bool, Option<Arc<IoControl>>) {
         let mut state = self.state.lock();
-        let is_first = !std::mem::replace(&mut state.ended, true);
+        let is_first = state.reason.is_none();
+        state.reason.get_or_insert(reason);
         (is_first, state.io.clone())
     }
 
@@ -139,7 +132,7 @@ impl Link {
             metrics.connections.with(POLLING).decrement(1.0);
             metrics.connections.with(WEBSOCKET).increment(1.0);
         }
-        if state.ended {
+        if state.reason.is_some() {
             io.close_softly();
         }
         if let Some(announcement) = &state.announcement {
