@@ -1,5 +1,6 @@
 //! Refusals: why something was not done, in words and codes that a client can act on.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -11,7 +12,7 @@ use serde::ser::{SerializeStruct, Serializer};
 #[error("{code}: {message}", code = self.code(), message = self.message())]
 pub enum Refusal {
     /// The arguments are not what the event takes; the text says what is expected.
-    BadRequest(&'static str),
+    BadRequest(Cow<'static, str>),
     /// The room name cannot be one.
     BadRoom,
     /// No route names the event.
@@ -45,13 +46,48 @@ pub enum Refusal {
     Busy,
     /// The node is leaving the cluster.
     Draining,
-    /// The token is missing, or does not prove who the client is.
+    /// There is no token, and without one nobody comes in.
+    TokenRequired,
+    /// The token does not prove who the client is.
     Unauthorized,
+    /// The token's time is over.
+    TokenExpired,
+    /// The token, or its user's tokens of that time, were revoked.
+    TokenRevoked,
     /// The connection asked too often for a session.
     TooManyConnects,
+    /// The connection has a session in as many namespaces as it may.
+    TooManyNamespaces {
+        /// The limit, in namespaces.
+        limit: usize,
+    },
+    /// The address has as many connections to this node as it may.
+    TooManyConnections,
+    /// The user has as many sessions on this node as it may.
+    TooManySessions {
+        /// The limit, in sessions.
+        limit: usize,
+    },
+    /// The page's origin is not on the list.
+    ForbiddenOrigin,
+    /// Somebody else holds the name.
+    Taken,
+    /// The room has as many members as it may.
+    RoomFull {
+        /// The limit, in members.
+        limit: usize,
+    },
+    /// The back end that was asked said no, in these words.
+    Rejected(String),
 }
 
 impl Refusal {
+    /// The arguments are not valid; `expected` says what is.
+    #[must_use]
+    pub fn bad_request(expected: impl Into<Cow<'static, str>>) -> Self {
+        Self::BadRequest(expected.into())
+    }
+
     /// The stable, machine-readable reason.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -69,13 +105,23 @@ impl Refusal {
             Self::Capacity => "capacity",
             Self::Busy => "busy",
             Self::Draining => "draining",
+            Self::TokenRequired => "token_required",
             Self::Unauthorized => "unauthorized",
+            Self::TokenExpired => "token_expired",
+            Self::TokenRevoked => "token_revoked",
             Self::TooManyConnects => "too_many_connects",
+            Self::TooManyNamespaces { .. } => "too_many_namespaces",
+            Self::TooManyConnections => "too_many_connections",
+            Self::TooManySessions { .. } => "too_many_sessions",
+            Self::ForbiddenOrigin => "forbidden_origin",
+            Self::Taken => "taken",
+            Self::RoomFull { .. } => "room_full",
+            Self::Rejected(_) => "rejected",
         }
     }
 
     /// Every code, so that metrics can start each series at 0.
-    pub const CODES: [&'static str; 15] = [
+    pub const CODES: [&'static str; 25] = [
         "bad_request",
         "bad_room",
         "unknown_event",
@@ -89,8 +135,18 @@ impl Refusal {
         "capacity",
         "busy",
         "draining",
+        "token_required",
         "unauthorized",
+        "token_expired",
+        "token_revoked",
         "too_many_connects",
+        "too_many_namespaces",
+        "too_many_connections",
+        "too_many_sessions",
+        "forbidden_origin",
+        "taken",
+        "room_full",
+        "rejected",
     ];
 
     /// What happened and what to do about it, for people.
@@ -110,8 +166,20 @@ impl Refusal {
             Self::Capacity => "this node is full; try again".into(),
             Self::Busy => "this node takes new connections at a limited rate; try again".into(),
             Self::Draining => "this node is leaving; connect again".into(),
-            Self::Unauthorized => "unauthorized: a valid token is required in auth.token".into(),
+            Self::TokenRequired => {
+                "unauthorized: a token is required, in auth.token or the Authorization header".into()
+            }
+            Self::Unauthorized => "unauthorized: the token is not valid here".into(),
+            Self::TokenExpired => "unauthorized: the token has expired; come back with a new one".into(),
+            Self::TokenRevoked => "unauthorized: the token was revoked".into(),
             Self::TooManyConnects => "too many attempts on one connection".into(),
+            Self::TooManyNamespaces { limit } => format!("a connection may be in {limit} namespaces"),
+            Self::TooManyConnections => "too many connections from this address; close one first".into(),
+            Self::TooManySessions { limit } => format!("a user may have {limit} sessions on a node; close one first"),
+            Self::ForbiddenOrigin => "pages of this origin may not connect".into(),
+            Self::Taken => "somebody else holds this name".into(),
+            Self::RoomFull { limit } => format!("the room has its {limit} members"),
+            Self::Rejected(message) => message.clone(),
         }
     }
 
@@ -120,9 +188,12 @@ impl Refusal {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after } => Some(*retry_after),
-            Self::Overloaded | Self::Unavailable | Self::Capacity | Self::Busy | Self::Draining => {
-                Some(Duration::from_secs(1))
-            }
+            Self::Overloaded
+            | Self::Unavailable
+            | Self::Capacity
+            | Self::Busy
+            | Self::Draining
+            | Self::TooManyConnections => Some(Duration::from_secs(1)),
             _ => None,
         }
     }
@@ -154,7 +225,7 @@ mod tests {
         let wait = Duration::from_micros(1_500);
         let table = [
             (
-                Refusal::BadRequest("an object"),
+                Refusal::bad_request("an object"),
                 r#"{"code":"bad_request","message":"the arguments are not valid: an object"}"#,
             ),
             (
@@ -194,13 +265,38 @@ mod tests {
                 r#"{"code":"draining","message":"this node is leaving; connect again","retryAfterMs":1000}"#,
             ),
             (
-                Refusal::Unauthorized,
-                r#"{"code":"unauthorized","message":"unauthorized: a valid token is required in auth.token"}"#,
+                Refusal::TokenRequired,
+                r#"{"code":"token_required","message":"unauthorized: a token is required, in auth.token or the Authorization header"}"#,
             ),
+            (Refusal::Unauthorized, r#"{"code":"unauthorized","message":"unauthorized: the token is not valid here"}"#),
+            (
+                Refusal::TokenExpired,
+                r#"{"code":"token_expired","message":"unauthorized: the token has expired; come back with a new one"}"#,
+            ),
+            (Refusal::TokenRevoked, r#"{"code":"token_revoked","message":"unauthorized: the token was revoked"}"#),
             (
                 Refusal::TooManyConnects,
                 r#"{"code":"too_many_connects","message":"too many attempts on one connection"}"#,
             ),
+            (
+                Refusal::TooManyNamespaces { limit: 8 },
+                r#"{"code":"too_many_namespaces","message":"a connection may be in 8 namespaces"}"#,
+            ),
+            (
+                Refusal::TooManyConnections,
+                r#"{"code":"too_many_connections","message":"too many connections from this address; close one first","retryAfterMs":1000}"#,
+            ),
+            (
+                Refusal::TooManySessions { limit: 5 },
+                r#"{"code":"too_many_sessions","message":"a user may have 5 sessions on a node; close one first"}"#,
+            ),
+            (
+                Refusal::ForbiddenOrigin,
+                r#"{"code":"forbidden_origin","message":"pages of this origin may not connect"}"#,
+            ),
+            (Refusal::Taken, r#"{"code":"taken","message":"somebody else holds this name"}"#),
+            (Refusal::RoomFull { limit: 2 }, r#"{"code":"room_full","message":"the room has its 2 members"}"#),
+            (Refusal::Rejected("no credit".into()), r#"{"code":"rejected","message":"no credit"}"#),
         ];
         let codes: Vec<_> = table.iter().map(|(refusal, _)| refusal.code()).collect();
         assert_eq!(codes, Refusal::CODES);

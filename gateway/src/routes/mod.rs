@@ -122,19 +122,19 @@ impl Router {
             return Err(Refusal::TooLarge { limit: self.message_bytes });
         }
         if json::depth(&inbound.text) > self.json_depth {
-            return Err(Refusal::BadRequest("its JSON nests too deeply"));
+            return Err(Refusal::bad_request("its JSON nests too deeply"));
         }
         if !json::placeholders_fit(&inbound.text, inbound.attachments.len()) {
-            return Err(Refusal::BadRequest("its placeholders do not match its attachments"));
+            return Err(Refusal::bad_request("its placeholders do not match its attachments"));
         }
-        let mut args: Vec<&RawValue> =
-            serde_json::from_str(&inbound.text).map_err(|_| Refusal::BadRequest("an array of a name and arguments"))?;
+        let mut args: Vec<&RawValue> = serde_json::from_str(&inbound.text)
+            .map_err(|_| Refusal::bad_request("an array of a name and arguments"))?;
         let event = match args.first() {
             Some(_) => args.remove(0),
-            None => return Err(Refusal::BadRequest("an event has a name")),
+            None => return Err(Refusal::bad_request("an event has a name")),
         };
         let event: String =
-            serde_json::from_str(event.get()).map_err(|_| Refusal::BadRequest("an event's name is a text"))?;
+            serde_json::from_str(event.get()).map_err(|_| Refusal::bad_request("an event's name is a text"))?;
         let Some(route) = self.table.find(&event) else {
             self.metrics.events_received.with("unknown").increment(1);
             return Err(Refusal::UnknownEvent);

@@ -41,11 +41,11 @@ struct Entry {
 pub(in crate::routes) async fn history(call: Call<'_>) -> Result<Answer, Refusal> {
     let args: HistoryArgs<'_> = call.argument(HISTORY)?;
     let room = RoomName::parse(&args.room)?;
-    let offset = |text: Cow<'_, str>| Offset::parse(&text).ok_or(Refusal::BadRequest(HISTORY));
+    let offset = |text: Cow<'_, str>| Offset::parse(&text).ok_or(Refusal::bad_request(HISTORY));
     let (after, before) = (args.after.map(offset).transpose()?, args.before.map(offset).transpose()?);
     let limit = args.limit.unwrap_or(usize::MAX);
     let range = match (after, before) {
-        (Some(_), Some(_)) => return Err(Refusal::BadRequest(HISTORY)),
+        (Some(_), Some(_)) => return Err(Refusal::bad_request(HISTORY)),
         (Some(offset), None) => Range::After { offset, limit },
         (None, before) => Range::Newest { before, limit },
     };

@@ -35,7 +35,7 @@ struct Joined<'a> {
 pub(in crate::routes) async fn join(call: Call<'_>) -> Result<Answer, Refusal> {
     let args: JoinArgs<'_> = call.argument(JOIN)?;
     let room = RoomName::parse(&args.room)?;
-    let after = args.after.map(|text| Offset::parse(&text).ok_or(Refusal::BadRequest(JOIN))).transpose()?;
+    let after = args.after.map(|text| Offset::parse(&text).ok_or(Refusal::bad_request(JOIN))).transpose()?;
     let joined = call.node.join(call.session, &room, after, &call.route.event).await?;
     Ok(Answer::new(&Joined {
         ok: true,

@@ -16,7 +16,7 @@ use crate::domain::Refusal;
 impl<'a> Call<'a> {
     /// Reads the event's one argument; `expected` is what the client is told if it is something else.
     fn argument<T: Deserialize<'a>>(&self, expected: &'static str) -> Result<T, Refusal> {
-        let first = self.args.first().ok_or(Refusal::BadRequest(expected))?;
-        serde_json::from_str(first.get()).map_err(|_| Refusal::BadRequest(expected))
+        let first = self.args.first().ok_or(Refusal::bad_request(expected))?;
+        serde_json::from_str(first.get()).map_err(|_| Refusal::bad_request(expected))
     }
 }

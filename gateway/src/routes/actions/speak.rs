@@ -65,7 +65,7 @@ pub(in crate::routes) async fn publish(call: Call<'_>) -> Result<Answer, Refusal
     let room = RoomName::parse(&args.room)?;
     let id = args.id.as_deref();
     if id.is_some_and(|id| id.is_empty() || id.len() > MAX_ID_BYTES) {
-        return Err(Refusal::BadRequest(ID));
+        return Err(Refusal::bad_request(ID));
     }
     let at = now_ms();
     let user = call.session.identity.user.as_ref();
@@ -78,7 +78,7 @@ pub(in crate::routes) async fn publish(call: Call<'_>) -> Result<Answer, Refusal
 pub(in crate::routes) async fn signal(call: Call<'_>) -> Result<Answer, Refusal> {
     let args: SpeakArgs<'_> = call.argument(SIGNAL)?;
     let (Some(name), None) = (args.event.as_deref(), &args.id) else {
-        return Err(Refusal::BadRequest(SIGNAL));
+        return Err(Refusal::bad_request(SIGNAL));
     };
     let room = RoomName::parse(&args.room)?;
     let user = call.session.identity.user.as_ref();
@@ -92,7 +92,7 @@ fn event(call: &Call<'_>, name: &str, args: &impl Serialize, at_ms: u64) -> Resu
     let is_ours = RESERVED.contains(&name) || name.starts_with(NOTICES);
     let fits = !name.is_empty() && name.len() <= MAX_EVENT_BYTES && !name.chars().any(char::is_control);
     if !fits || is_ours {
-        return Err(Refusal::BadRequest(EVENT));
+        return Err(Refusal::bad_request(EVENT));
     }
     Ok(Event {
         name: name.to_owned(),
