@@ -2,7 +2,7 @@
 //! between them.
 //!
 //! The modules in reading order; `ARCHITECTURE.md` has the picture. Dependencies point from the edges inwards:
-//! `socket`, `http` → `routes` → `node` → the ports (`log`, `sessions`, `bus`) → `domain`. Only `app` names backends.
+//! `socket`, `http` → `routes` → `node` → the ports (`log`, `presence`, `sessions`, `bus`) → `domain`. Only `app` names backends.
 
 pub mod app;
 pub mod auth;
@@ -13,6 +13,7 @@ pub mod http;
 pub mod log;
 pub mod metrics;
 pub mod node;
+pub mod presence;
 pub mod redis;
 pub mod routes;
 pub mod sessions;

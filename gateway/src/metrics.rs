@@ -61,6 +61,12 @@ pub const LOG_OPERATIONS: [&str; 4] = ["append", "read", "subscribe", "signal"];
 /// What the store of sessions was asked.
 pub const SESSION_OPERATIONS: [&str; 4] = ["save", "claim", "release", "renew"];
 
+/// What presence was asked.
+pub const PRESENCE_OPERATIONS: [&str; 6] = ["enter", "enter_first", "leave", "count", "list", "beat"];
+
+/// Why a member departed from a place.
+pub const DEPARTURE_CAUSES: [&str; 3] = ["left", "lingered", "lease"];
+
 /// Counters of one metric, one for each value of one label; all exist from the start.
 pub struct Family<T>(Vec<(&'static str, T)>);
 
@@ -254,6 +260,12 @@ metrics! {
     replayed_events: Counter = "gateway_replayed_events_total";
     /// Requests that the store of sessions failed to serve, by operation.
     session_errors: Family<Counter> = "gateway_session_errors_total" ["op": SESSION_OPERATIONS];
+    /// Requests that presence failed to serve, by operation.
+    presence_errors: Family<Counter> = "gateway_presence_errors_total" ["op": PRESENCE_OPERATIONS];
+    /// Sessions that this node has in places, each counted in each place, as of its last beat.
+    presence_entries: Gauge = "gateway_presence_entries";
+    /// Members whose departure from a place this node was told, by cause.
+    presence_departures: Family<Counter> = "gateway_presence_departures_total" ["cause": DEPARTURE_CAUSES];
     /// Requests that the log failed to serve, by operation.
     log_errors: Family<Counter> = "gateway_log_errors_total" ["op": LOG_OPERATIONS];
     /// Events and signals that reached this node's fan-out.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Each part of the crate with the parts that it may name. `config`, `metrics` and `domain` may be named by all that
 /// list them and name nobody outside this table.
-const MAY_NAME: [(&str, &[&str]); 17] = [
+const MAY_NAME: [(&str, &[&str]); 18] = [
     ("domain", &[]),
     ("config", &[]),
     ("metrics", &["domain"]),
@@ -17,22 +17,26 @@ const MAY_NAME: [(&str, &[&str]); 17] = [
     ("sqlite", &[]),
     ("bus", &["config", "metrics"]),
     ("log", &["bus", "domain", "redis", "sqlite"]),
+    ("presence", &["config", "domain", "metrics", "redis"]),
     ("sessions", &["bus", "domain", "redis", "sqlite"]),
-    ("node", &["auth", "bus", "config", "domain", "log", "metrics", "sessions"]),
+    ("node", &["auth", "bus", "config", "domain", "log", "metrics", "presence", "sessions"]),
     ("routes", &["auth", "config", "domain", "log", "metrics", "node"]),
     ("socket", &["auth", "bus", "config", "domain", "metrics", "node", "routes", "sessions"]),
     ("http", &["config", "domain", "metrics", "node", "socket"]),
     ("shutdown", &[]),
     ("telemetry", &["config"]),
-    ("app", &["bus", "config", "http", "log", "metrics", "node", "redis", "routes", "sessions", "socket"]),
+    ("app", &["bus", "config", "http", "log", "metrics", "node", "presence", "redis", "routes", "sessions", "socket"]),
     ("main", &["app", "auth", "config", "domain", "routes", "shutdown", "telemetry"]),
 ];
 
 /// Types that only the composition root may name, with the folders that define them.
-const BACKENDS: [(&str, &str); 11] = [
+const BACKENDS: [(&str, &str); 14] = [
     ("MemoryLog", "log"),
     ("RedisLog", "log"),
     ("SqliteLog", "log"),
+    ("MemoryPlaces", "presence"),
+    ("MemoryPresence", "presence"),
+    ("RedisPresence", "presence"),
     ("MemorySessions", "sessions"),
     ("RedisSessions", "sessions"),
     ("SqliteSessions", "sessions"),
@@ -49,7 +53,7 @@ const LIBRARIES: [(&str, &[&str]); 8] = [
     ("socketioxide_redis", &["socket"]),
     ("engineioxide", &["socket"]),
     ("fred", &["bus"]),
-    ("deadpool_redis", &["redis", "log", "sessions"]),
+    ("deadpool_redis", &["redis", "log", "presence", "sessions"]),
     ("sqlx", &["sqlite", "log", "sessions"]),
     ("governor", &["node"]),
     ("jsonwebtoken", &["auth"]),
@@ -142,7 +146,7 @@ fn only_the_composition_root_names_backends() {
     for source in sources() {
         for (backend, home) in BACKENDS {
             let is_built_on_it =
-                ["log", "sessions"].contains(&source.part.as_str()) && ["redis", "sqlite"].contains(&home);
+                ["log", "presence", "sessions"].contains(&source.part.as_str()) && ["redis", "sqlite"].contains(&home);
             if source.part != home && source.part != "app" && !is_built_on_it && names(&source.code, backend) {
                 violations.push(format!("{} names {backend}", source.path.display()));
             }

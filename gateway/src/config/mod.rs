@@ -34,6 +34,7 @@ pub struct Config {
     pub log: Log,
     pub recovery: Recovery,
     pub rooms: Rooms,
+    pub presence: Presence,
     pub redis: Redis,
     pub canary: Canary,
     pub drain: Drain,
@@ -129,6 +130,18 @@ pub struct Rooms {
     pub linger: Duration,
 }
 
+/// `[presence]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "see Config")]
+pub struct Presence {
+    #[serde(with = "humantime_serde")]
+    pub lease: Duration,
+    #[serde(with = "humantime_serde")]
+    pub linger: Duration,
+    pub page: usize,
+}
+
 /// `[redis]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -206,6 +219,7 @@ impl Config {
             ("log.room_events", self.log.room_events),
             ("recovery.max_events", self.recovery.max_events),
             ("recovery.max_bytes", self.recovery.max_bytes),
+            ("presence.page", self.presence.page),
             ("redis.pool_size", self.redis.pool_size),
             ("redis.feed_buffer", self.redis.feed_buffer),
             ("drain.connections_per_second", self.drain.connections_per_second as usize),
@@ -241,6 +255,9 @@ impl Config {
         let deaf_after = self.canary.deaf_after;
         if !deaf_after.is_zero() && deaf_after < self.canary.interval * 3 {
             return Err(("canary.deaf_after", "must be 0s, or at least three times canary.interval".into()));
+        }
+        if self.presence.lease < Duration::from_millis(100) {
+            return Err(("presence.lease", "must be at least 100ms: a node beats three times in it".into()));
         }
         if self.redis.prefix.is_empty() {
             return Err(("redis.prefix", "must not be empty".into()));

@@ -16,6 +16,13 @@ impl SessionId {
     pub fn random() -> Self {
         Self(rand::random())
     }
+
+    /// Reads the form that [`fmt::Display`] writes: 32 hexadecimal digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        digits.then(|| u128::from_str_radix(text, 16).ok().map(Self)).flatten()
+    }
 }
 
 impl fmt::Display for SessionId {
@@ -97,6 +104,13 @@ mod tests {
         for bad in ["", "0", "+0000000000000000000000000000000", &"g".repeat(32), &"0".repeat(33)] {
             assert_eq!(Pid::parse(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_session_id_survives_its_text_form() {
+        let session = SessionId(7);
+        assert_eq!(SessionId::parse(&session.to_string()), Some(session));
+        assert_eq!(SessionId::parse("7"), None);
     }
 
     #[test]

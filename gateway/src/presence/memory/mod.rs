@@ -1,0 +1,208 @@
+//! The presence of one process: several nodes of it can share the places, and all is gone when it ends.
+
+mod places;
+mod series;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::time::Instant;
+
+use self::places::{Home, PlaceState, Record};
+use self::series::Series;
+use super::{
+    Arrival, Attendee, Beat, Cause, Departed, Entered, Member, Numbered, Page, Place, Presence, PresenceError,
+};
+use crate::config;
+use crate::domain::{RoomName, SessionId};
+
+/// What the presences of one process share.
+#[derive(Debug, Default)]
+pub struct MemoryPlaces {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    nodes: HashMap<u64, Node>,
+    places: HashMap<RoomName, PlaceState>,
+    series: HashMap<Numbered, Series>,
+    /// Entries that no node has any more, by when their time is over. The number tells two of the same time apart.
+    lingering: BTreeMap<(Instant, u64), (SessionId, RoomName)>,
+    lingered: u64,
+    /// Until when nobody's lease counts as run out, and from when on that may be again.
+    grace: Option<(Instant, Instant)>,
+}
+
+#[derive(Debug)]
+struct Node {
+    name: String,
+    until: Instant,
+    entries: HashSet<(SessionId, RoomName)>,
+}
+
+/// The presence of one node of a [`MemoryPlaces`].
+#[derive(Debug)]
+pub struct MemoryPresence {
+    places: Arc<MemoryPlaces>,
+    name: String,
+    lease: Duration,
+    page: usize,
+    identity: Mutex<Identity>,
+}
+
+/// What is forgotten comes back under another number, so that the entries it no longer cares for end with the old one.
+#[derive(Debug)]
+struct Identity {
+    instance: u64,
+    /// To be told by the next beat.
+    forgotten: bool,
+}
+
+impl MemoryPresence {
+    /// The presence of a node whose lease begins now; the name is for people.
+    #[must_use]
+    pub fn new(places: Arc<MemoryPlaces>, name: &str, settings: &config::Presence) -> Self {
+        let identity = Mutex::new(Identity { instance: rand::random(), forgotten: false });
+        let presence = Self { places, name: name.to_owned(), lease: settings.lease, page: settings.page, identity };
+        let instance = presence.identity.lock().instance;
+        presence.places.state.lock().nodes.insert(instance, presence.node());
+        presence
+    }
+
+    fn node(&self) -> Node {
+        Node { name: self.name.clone(), until: Instant::now() + self.lease, entries: HashSet::new() }
+    }
+
+    /// The state, with this node in it, and its number there.
+    fn enlisted(&self) -> (MutexGuard<'_, State>, u64) {
+        let mut identity = self.identity.lock();
+        let mut state = self.places.state.lock();
+        if !state.nodes.contains_key(&identity.instance) {
+            *identity = Identity { instance: rand::random(), forgotten: true };
+            state.nodes.insert(identity.instance, self.node());
+        }
+        (state, identity.instance)
+    }
+}
+
+impl State {
+    /// Takes out the entries whose time is over; returns the names of nodes that are lost as well.
+    fn settle(&mut self, now: Instant) -> (Vec<Departed>, Vec<String>) {
+        let mut departed = Vec::new();
+        while let Some(due) = self.lingering.first_entry().filter(|due| due.key().0 <= now) {
+            let (session, place) = due.get().clone();
+            departed.extend(self.remove(session, &place, Cause::Lingered));
+        }
+        let mut lost = Vec::new();
+        if self.grace.is_none_or(|(until, _)| until <= now) {
+            for node in self.nodes.extract_if(|_, node| node.until <= now).map(|(_, node)| node).collect::<Vec<_>>() {
+                if !node.entries.is_empty() {
+                    lost.push(node.name);
+                }
+                for (session, place) in node.entries {
+                    departed.extend(self.remove(session, &place, Cause::Lease));
+                }
+            }
+        }
+        (departed, lost)
+    }
+
+    /// If nobody has beaten for a while, the whole process stood still: its nodes get time to come back. Not twice in a
+    /// row, or a single node that beats slowly would keep the dead ones forever.
+    fn grant_grace(&mut self, now: Instant, lease: Duration) {
+        let newest = self.nodes.values().map(|node| node.until).max();
+        let may_be = self.grace.is_none_or(|(_, again)| again <= now);
+        if may_be && newest.is_some_and(|until| until < now + lease / 2) {
+            self.grace = Some((now + lease, now + lease * 2));
+        }
+    }
+
+    /// Takes an entry from the node, or the lingering ones, that have it.
+    fn disown(&mut self, home: Home, session: SessionId, place: &RoomName) {
+        match home {
+            Home::Lingering(key) => drop(self.lingering.remove(&key)),
+            Home::Node(instance) => {
+                if let Some(node) = self.nodes.get_mut(&instance) {
+                    node.entries.remove(&(session, place.clone()));
+                }
+            }
+        }
+    }
+
+    fn own(&mut self, instance: u64, session: SessionId, place: &RoomName) {
+        if let Some(node) = self.nodes.get_mut(&instance) {
+            node.entries.insert((session, place.clone()));
+        }
+    }
+}
+
+#[async_trait]
+impl Presence for MemoryPresence {
+    async fn enter(&self, who: &Attendee, places: &[Place], arrival: Arrival) -> Result<Vec<Entered>, PresenceError> {
+        let (mut state, instance) = self.enlisted();
+        let enter = |place: &Place| state.enter(instance, who, &place.room, place.capacity, arrival);
+        Ok(places.iter().map(enter).collect())
+    }
+
+    async fn enter_first(
+        &self,
+        who: &Attendee,
+        places: &Numbered,
+        capacity: usize,
+    ) -> Result<(u32, Entered), PresenceError> {
+        let (mut state, instance) = self.enlisted();
+        Ok(state.enter_first(instance, who, places, capacity.max(1)))
+    }
+
+    async fn leave(
+        &self,
+        who: &Attendee,
+        places: &[RoomName],
+        linger: Duration,
+    ) -> Result<Vec<Departed>, PresenceError> {
+        let mut state = self.places.state.lock();
+        let now = Instant::now();
+        let leave = |place| state.leave(who, place, linger, now);
+        Ok(places.iter().filter_map(leave).collect())
+    }
+
+    async fn count(&self, places: &[RoomName]) -> Result<Vec<u64>, PresenceError> {
+        let state = self.places.state.lock();
+        let count = |place| state.places.get(place).map_or(0, |place: &PlaceState| place.members.len() as u64);
+        Ok(places.iter().map(count).collect())
+    }
+
+    async fn list(&self, place: &RoomName, after: Option<&str>, limit: usize) -> Result<Page, PresenceError> {
+        let state = self.places.state.lock();
+        let Some(place) = state.places.get(place) else { return Ok(Page::default()) };
+        let limit = limit.clamp(1, self.page);
+        let mut rest = place.after(after);
+        let member = |(member, record): (&String, &Record)| Member {
+            member: member.clone(),
+            user: record.user.clone(),
+            since_ms: record.since_ms,
+        };
+        let members: Vec<_> = rest.by_ref().take(limit).map(member).collect();
+        let next = members.last().filter(|_| rest.next().is_some()).map(|last| last.member.clone());
+        Ok(Page { members, next, count: place.members.len() as u64 })
+    }
+
+    async fn beat(&self) -> Result<Beat, PresenceError> {
+        let (mut state, instance) = self.enlisted();
+        let now = Instant::now();
+        state.grant_grace(now, self.lease);
+        let mut entries = 0;
+        if let Some(node) = state.nodes.get_mut(&instance) {
+            node.until = now + self.lease;
+            entries = node.entries.len() as u64;
+        }
+        let (departed, lost) = state.settle(now);
+        drop(state);
+        let forgotten = std::mem::take(&mut self.identity.lock().forgotten);
+        Ok(Beat { forgotten, departed, lost, entries })
+    }
+}

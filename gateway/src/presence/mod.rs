@@ -1,0 +1,224 @@
+//! PORT: presence. Who is in which place, cluster-wide, leased by node; the trait is the contract,
+//! `tests/contract_presence.rs` checks every backend against it.
+
+mod measured;
+mod memory;
+mod redis;
+
+pub use measured::MeasuredPresence;
+pub use memory::{MemoryPlaces, MemoryPresence};
+pub use redis::RedisPresence;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::domain::{RoomName, SessionId, UserId};
+
+/// One node's view of who is in which place of a deployment.
+///
+/// **Places.** A place is anything that has members: a room, a namespace, a name that only one may have (a place with a
+/// capacity of 1). Members are counted, not sessions: several sessions of one member are in a place once. A session
+/// keeps the member as which it entered until it has left.
+///
+/// **Joined once, left once.** For each member and place, [`Entered::First`] and [`Departed`] take turns, whichever
+/// nodes they are told on. A departure is told to one node, once; an answer that is lost on its way is not told again.
+///
+/// **One holder.** A session is in a place for one holder, the last one that entered it as [`Arrival::Newest`]. What an
+/// older one still asks, on whichever node, changes nothing: no leaving, no entering as [`Arrival::Restored`].
+/// Entering where the session already is takes no seat, and is [`Entered::Again`]. A node sends what concerns one holder
+/// one after the other.
+///
+/// **Leases.** What a node entered stays as long as the node beats, every third of its lease. When the lease has run
+/// out, the next beat of any other node takes all of it out: at most a lease and a beat after a node was killed.
+/// When nobody has beaten for half a lease, the store itself was away: then no node is given up for another lease.
+///
+/// **Errors.** What was asked may have been done, in part or later. All of it may be asked again.
+#[async_trait]
+pub trait Presence: Send + Sync + 'static {
+    /// Enters a session into places; one answer for each, in order. Others that are full change nothing for the rest.
+    async fn enter(&self, who: &Attendee, places: &[Place], arrival: Arrival) -> Result<Vec<Entered>, PresenceError>;
+
+    /// Enters a session, as [`Arrival::Newest`], into the first of numbered places that has fewer members than
+    /// `capacity` (0 counts as 1), in one step; returns its number. A member that this has seated and that is still there
+    /// gets the same place.
+    async fn enter_first(
+        &self,
+        who: &Attendee,
+        places: &Numbered,
+        capacity: usize,
+    ) -> Result<(u32, Entered), PresenceError>;
+
+    /// Takes a session out of places: at once, or when `linger` has passed (on the beat after that) unless it comes back.
+    /// Where it lingers already, the time goes on. Returns the members whose last session left just now, which none does
+    /// that lingers.
+    async fn leave(
+        &self,
+        who: &Attendee,
+        places: &[RoomName],
+        linger: Duration,
+    ) -> Result<Vec<Departed>, PresenceError>;
+
+    /// How many members each place has, in order.
+    async fn count(&self, places: &[RoomName]) -> Result<Vec<u64>, PresenceError>;
+
+    /// Members of a place in the order of their bytes, from the one after `after` on, at least 1 and at most `limit` or
+    /// the configured page. Who is there all the while is on exactly one page, whoever else comes and goes.
+    async fn list(&self, place: &RoomName, after: Option<&str>, limit: usize) -> Result<Page, PresenceError>;
+
+    /// Renews the node's lease and takes out everybody whose time is over. To be called every third of the lease, and
+    /// sooner after an error. What it found before an error is in the next answer.
+    async fn beat(&self) -> Result<Beat, PresenceError>;
+}
+
+/// A session, as it is in places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attendee {
+    /// Which session.
+    pub session: SessionId,
+    /// Which connection has it: random, as in the lease by which it holds the session.
+    pub holder: u64,
+    /// Who it is in places: a user with several sessions is one member, a session that stands for itself is its own.
+    pub member: String,
+    /// Who the token says it is.
+    pub user: Option<UserId>,
+}
+
+/// Why a session enters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// Its connection is new, or asks for the place: it takes the session over from an older connection.
+    Newest,
+    /// The store had forgotten the node ([`Beat::forgotten`]). The session may have come back elsewhere meanwhile.
+    Restored,
+}
+
+/// A place to enter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its name.
+    pub room: RoomName,
+    /// How many members may be in it; nothing for any number.
+    pub capacity: Option<usize>,
+}
+
+/// What came of entering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entered {
+    /// The member was not there.
+    First,
+    /// It was: another session of it, or the same one, that perhaps came back in time.
+    Again,
+    /// As many members as fit are there, and this is none of them.
+    Full,
+    /// Another holder has the session here; only for [`Arrival::Restored`].
+    Elsewhere,
+}
+
+/// Places that differ in a number, counted from 1.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Numbered {
+    /// What stands before the number: the beginning of a room's name.
+    pub before: String,
+    /// What stands after it; it does not begin with a digit.
+    pub after: String,
+}
+
+impl Numbered {
+    /// The place of a number.
+    #[must_use]
+    pub fn name(&self, number: u32) -> RoomName {
+        RoomName::trusted(&format!("{}{number}{}", self.before, self.after))
+    }
+}
+
+/// A member's last session left a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Departed {
+    /// Which place.
+    pub place: RoomName,
+    /// That session.
+    pub session: SessionId,
+    /// Who left.
+    pub member: String,
+    /// Who the token said it was when it entered.
+    pub user: Option<UserId>,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// Why a member departed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// It left.
+    Left,
+    /// It did not come back in time.
+    Lingered,
+    /// The lease of its node ran out.
+    Lease,
+}
+
+impl Cause {
+    /// One of `metrics::DEPARTURE_CAUSES`; the word that backends use as well.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::Lingered => "lingered",
+            Self::Lease => "lease",
+        }
+    }
+}
+
+/// Some of a place's members.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// In the order of their bytes.
+    pub members: Vec<Member>,
+    /// Where the next page begins, if there are more.
+    pub next: Option<String>,
+    /// How many there are in all.
+    pub count: u64,
+}
+
+/// A member of a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// As which its sessions entered.
+    pub member: String,
+    /// Who the token of the first of them says it is.
+    pub user: Option<UserId>,
+    /// When the first of them entered, in milliseconds since 1970.
+    pub since_ms: u64,
+}
+
+/// What a beat found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beat {
+    /// The store no longer knew the node: each of its sessions is to be entered again, as [`Arrival::Restored`].
+    pub forgotten: bool,
+    /// Who left since the last beat because its time was over, wherever it had entered.
+    pub departed: Vec<Departed>,
+    /// The nodes whose lease ran out with sessions on them, by name. Each is told to one node.
+    pub lost: Vec<String>,
+    /// Sessions that this node has in places, each counted in each place.
+    pub entries: u64,
+}
+
+/// Presence could not be asked. The cause is for operators.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation}: {source}")]
+pub struct PresenceError {
+    /// What was asked: one of `metrics::PRESENCE_OPERATIONS`.
+    pub operation: &'static str,
+    /// What the backend said.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl PresenceError {
+    /// An error of an operation, with the backend's own as its source.
+    pub fn new(operation: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { operation, source: source.into() }
+    }
+}

@@ -1,0 +1,104 @@
+-- Places as all scripts of this folder see them: this text stands before each of them. ARGV[1] is what all keys start
+-- with. Which keys a script needs shows only in what it reads, so they are not declared: one Redis primary has them all.
+--   nodes            sorted set: {node} by when its lease runs out, in ms; a node is 16 digits (the instance), then its name
+--   node:{instance}  set: what the node has entered; an entry is 32 digits (the session), then the place
+--   dead             set: instances whose lease ran out and whose entries are being taken out
+--   lingering        sorted set: entries that no node has any more, by when their time is over, in ms
+--   grace            until when nobody's lease counts as run out
+--   members:{place}  sorted set: the members with equal scores, so that they are in the order of their bytes
+--   place:{place}    hash: 'm'..member = sessions:since in ms:user; 's'..session = holder (16)..instance (16)..member;
+--                    'n' = number:series, if the place is one of numbered ones in use
+--   series:{series}  hash: 'capacity'; 'high', below which every number is full or in open:{series}; 'used', how many are
+--                    in use; 'm'..member = the number where it is
+--   open:{series}    sorted set: the numbers below 'high' that are not full
+local base = ARGV[1]
+-- In place of an instance.
+local LINGERING = '----------------'
+local FIRST, AGAIN, FULL, ELSEWHERE = 0, 1, 2, 3
+
+-- The time is Redis's own, so that nodes' clocks do not matter.
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function is_alive(node)
+  return redis.call('ZSCORE', base .. 'nodes', node) ~= false
+end
+
+-- Takes an entry from the node, or the lingering ones, that have it.
+local function disown(instance, entry)
+  if instance == LINGERING then
+    redis.call('ZREM', base .. 'lingering', entry)
+  else
+    redis.call('SREM', base .. 'node:' .. instance, entry)
+  end
+end
+
+-- Enters who = {instance, session, holder, member, user, yields} into a place; a capacity below 0 is none.
+local function enter(who, room, capacity)
+  local place, members, entry = base .. 'place:' .. room, base .. 'members:' .. room, who.session .. room
+  local was = redis.call('HGET', place, 's' .. who.session)
+  local member = was and string.sub(was, 33) or who.member
+  if was then
+    if who.yields and string.sub(was, 1, 16) ~= who.holder then
+      return ELSEWHERE
+    end
+    disown(string.sub(was, 17, 32), entry)
+  end
+  local record = redis.call('HGET', place, 'm' .. member)
+  if not was then
+    if record then
+      local sessions, rest = string.match(record, '^(%d+)(:.*)$')
+      redis.call('HSET', place, 'm' .. member, sessions + 1 .. rest)
+    else
+      if capacity >= 0 and redis.call('ZCARD', members) >= capacity then
+        return FULL
+      end
+      redis.call('ZADD', members, 0, member)
+      redis.call('HSET', place, 'm' .. member, string.format('1:%.0f:', now_ms()) .. who.user)
+    end
+  end
+  redis.call('HSET', place, 's' .. who.session, who.holder .. who.instance .. member)
+  redis.call('SADD', base .. 'node:' .. who.instance, entry)
+  return (was or record) and AGAIN or FIRST
+end
+
+-- A member has left a numbered place: its number can be had again.
+local function reopen(place, members, member, tag)
+  local number, name = string.match(tag, '^(%d+):(.*)$')
+  local series, open = base .. 'series:' .. name, base .. 'open:' .. name
+  if redis.call('HGET', series, 'm' .. member) == number then
+    redis.call('HDEL', series, 'm' .. member)
+  end
+  if redis.call('EXISTS', members) == 0 then
+    redis.call('DEL', place)
+    if redis.call('HINCRBY', series, 'used', -1) <= 0 then
+      redis.call('DEL', series, open)
+      return
+    end
+  end
+  if tonumber(number) < tonumber(redis.call('HGET', series, 'high') or 0) then
+    redis.call('ZADD', open, number, number)
+  end
+end
+
+-- Takes a session out of a place where it is, as `was` says. Adds to departed if it was its member's last there.
+local function remove(session, room, was, cause, departed)
+  local place, members = base .. 'place:' .. room, base .. 'members:' .. room
+  local member = string.sub(was, 33)
+  disown(string.sub(was, 17, 32), session .. room)
+  redis.call('HDEL', place, 's' .. session)
+  local sessions, rest = string.match(redis.call('HGET', place, 'm' .. member) or '1:0:', '^(%d+)(:.*)$')
+  if tonumber(sessions) > 1 then
+    redis.call('HSET', place, 'm' .. member, sessions - 1 .. rest)
+    return
+  end
+  redis.call('HDEL', place, 'm' .. member)
+  redis.call('ZREM', members, member)
+  local tag = redis.call('HGET', place, 'n')
+  if tag then
+    reopen(place, members, member, tag)
+  end
+  departed[#departed + 1] = { room, session, member, string.match(rest, '^:%d+:(.*)$'), cause }
+end

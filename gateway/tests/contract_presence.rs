@@ -1,0 +1,868 @@
+//! The contract of presence, every test against every backend.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod support;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use gateway::config;
+use gateway::domain::{RoomName, SessionId, UserId};
+use gateway::metrics::Metrics;
+use gateway::presence::{
+    Arrival, Attendee, Cause, Departed, Entered, MeasuredPresence, MemoryPlaces, MemoryPresence, Numbered, Place,
+    Presence, RedisPresence,
+};
+use gateway::redis::Commands;
+use rand::rngs::StdRng;
+use rand::seq::{IndexedMutRandom, IndexedRandom};
+use rand::{Rng, SeedableRng};
+use support::eventually;
+use support::redis::Redis;
+use tokio::time::{Instant, sleep};
+
+/// Long enough that nothing ends by itself, on the slowest machine.
+const LONG: Duration = Duration::from_secs(600);
+/// The lease of nodes that are to die.
+const LEASE: Duration = Duration::from_millis(600);
+const PAGE: usize = 100;
+/// Clocks of milliseconds round down.
+const TICK: Duration = Duration::from_millis(2);
+
+type Node = Arc<dyn Presence>;
+
+/// What the nodes of a deployment share.
+enum Store {
+    Memory(Arc<MemoryPlaces>),
+    Redis(Box<Redis>),
+}
+
+impl Store {
+    fn node(&self, lease: Duration) -> Node {
+        self.named("node", lease)
+    }
+
+    fn named(&self, name: &str, lease: Duration) -> Node {
+        let settings = config::Presence { lease, linger: LONG, page: PAGE };
+        match self {
+            Self::Memory(places) => Arc::new(MemoryPresence::new(places.clone(), name, &settings)),
+            Self::Redis(redis) => Arc::new(RedisPresence::new(commands(redis), "test", name, &settings)),
+        }
+    }
+
+    /// What is left of places, other than the nodes themselves.
+    async fn remains(&self) -> String {
+        match self {
+            Self::Memory(places) => format!("{places:?}").split_once("places: ").unwrap().1.to_owned(),
+            Self::Redis(redis) => redis.command("KEYS *").await,
+        }
+    }
+}
+
+/// Hundreds at once take their time in a small pool.
+fn commands(redis: &Redis) -> Commands {
+    let settings = support::config(&[("GATEWAY_REDIS__TIMEOUT", "20s")]).redis;
+    Commands::new(&redis.url(), &settings).unwrap()
+}
+
+/// Each test on a fresh store of each kind; in memory with a clock that jumps.
+macro_rules! contract {
+    ($($name:ident,)+) => {
+        mod memory {
+            use super::*;
+            $(#[tokio::test(start_paused = true)]
+            async fn $name() {
+                super::$name(Store::Memory(Arc::default())).await;
+            })+
+        }
+        mod redis {
+            use super::*;
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(Store::Redis(Box::new(Redis::start().await))).await;
+            })+
+        }
+    };
+}
+
+contract! {
+    members_are_counted_and_not_sessions,
+    a_session_is_in_a_place_once,
+    each_place_has_its_own_answer_and_capacity,
+    a_capacity_holds_against_two_hundred,
+    a_hundred_fill_fifty_numbered_places,
+    numbers_are_had_again,
+    a_name_is_one_members,
+    who_comes_back_in_time_never_left,
+    who_does_not_come_back_leaves_after_its_time,
+    an_older_holder_changes_nothing,
+    a_dead_nodes_members_depart_once,
+    a_node_that_was_given_up_is_told,
+    a_node_that_is_late_but_not_missed_keeps_everything,
+    after_an_outage_nobody_is_given_up_at_once,
+    nobody_is_passed_over_in_pages,
+    names_are_only_names,
+    five_thousand_on_a_dead_node,
+    what_happens_is_counted,
+    random_operations_do_what_a_model_does,
+}
+
+fn room(name: &str) -> RoomName {
+    RoomName::trusted(name)
+}
+
+fn open(name: &str) -> Place {
+    Place { room: room(name), capacity: None }
+}
+
+fn limited(name: &str, capacity: usize) -> Place {
+    Place { room: room(name), capacity: Some(capacity) }
+}
+
+/// A new session of a member.
+fn one_of(member: &str) -> Attendee {
+    Attendee {
+        session: SessionId::random(),
+        holder: rand::random(),
+        member: member.to_owned(),
+        user: UserId::parse(member),
+    }
+}
+
+/// The same session on another connection.
+fn back(who: &Attendee) -> Attendee {
+    Attendee { holder: rand::random(), ..who.clone() }
+}
+
+async fn enter(node: &Node, who: &Attendee, place: Place) -> Entered {
+    node.enter(who, &[place], Arrival::Newest).await.unwrap()[0]
+}
+
+async fn restore(node: &Node, who: &Attendee, place: Place) -> Entered {
+    node.enter(who, &[place], Arrival::Restored).await.unwrap()[0]
+}
+
+/// Leaves at once; whether the member did.
+async fn leave(node: &Node, who: &Attendee, place: &str) -> bool {
+    let departed = node.leave(who, &[room(place)], Duration::ZERO).await.unwrap();
+    let told = |departed: &Departed| {
+        departed.place == room(place) && departed.session == who.session && departed.cause == Cause::Left
+    };
+    assert!(departed.len() <= 1 && departed.iter().all(told), "{departed:?}");
+    !departed.is_empty()
+}
+
+async fn linger(node: &Node, who: &Attendee, place: &str, time: Duration) {
+    assert_eq!(node.leave(who, &[room(place)], time).await.unwrap(), []);
+}
+
+async fn count(node: &Node, place: &str) -> u64 {
+    node.count(&[room(place)]).await.unwrap()[0]
+}
+
+/// All members, by pages of a size.
+async fn members(node: &Node, place: &str, page: usize) -> Vec<String> {
+    let (mut all, mut after) = (Vec::new(), None::<String>);
+    loop {
+        let page = node.list(&room(place), after.as_deref(), page).await.unwrap();
+        all.extend(page.members.into_iter().map(|member| member.member));
+        after = page.next;
+        if after.is_none() {
+            return all;
+        }
+    }
+}
+
+/// Beats as nodes do until as many have departed as are expected, and a while longer: nobody may depart twice.
+async fn departures(nodes: &[&Node], lease: Duration, expected: usize) -> Vec<Departed> {
+    let deadline = Instant::now() + support::PATIENCE;
+    let (mut departed, mut surplus) = (Vec::new(), 4);
+    while surplus > 0 {
+        for beat in join_all(nodes.iter().map(|node| node.beat())).await {
+            departed.extend(beat.unwrap().departed);
+        }
+        assert!(Instant::now() < deadline, "{} of {expected} departed", departed.len());
+        surplus -= u32::from(departed.len() >= expected);
+        sleep(lease / 6).await;
+    }
+    assert_eq!(departed.len(), expected, "{departed:?}");
+    departed
+}
+
+async fn members_are_counted_and_not_sessions(store: Store) {
+    let (one, two) = (store.node(LONG), store.node(LONG));
+    let (phone, desk, bob) = (one_of("alice"), one_of("alice"), one_of("bob"));
+    assert_eq!(enter(&one, &phone, open("r")).await, Entered::First);
+    assert_eq!(enter(&two, &desk, open("r")).await, Entered::Again);
+    assert_eq!(enter(&two, &bob, open("r")).await, Entered::First);
+    assert_eq!(two.count(&[room("r"), room("empty"), room("r")]).await.unwrap(), [2, 0, 2]);
+    assert_eq!(members(&one, "r", PAGE).await, ["alice", "bob"]);
+    assert!(!leave(&one, &phone, "r").await, "her other session is there");
+    assert_eq!(count(&one, "r").await, 2);
+    let departed = two.leave(&desk, &[room("empty"), room("r")], Duration::ZERO).await.unwrap();
+    let alice = UserId::parse("alice");
+    let left =
+        Departed { place: room("r"), session: desk.session, member: "alice".into(), user: alice, cause: Cause::Left };
+    assert_eq!(departed, [left]);
+    assert_eq!(members(&one, "r", PAGE).await, ["bob"]);
+    assert_eq!(enter(&one, &phone, open("r")).await, Entered::First, "she left, so she comes anew");
+}
+
+async fn a_session_is_in_a_place_once(store: Store) {
+    let (one, two) = (store.node(LONG), store.node(LONG));
+    let who = one_of("alice");
+    assert_eq!(enter(&one, &who, open("r")).await, Entered::First);
+    assert_eq!(enter(&one, &who, open("r")).await, Entered::Again);
+    assert_eq!(enter(&two, &who, open("r")).await, Entered::Again, "on whichever node");
+    let other = Attendee { member: "bob".into(), ..who.clone() };
+    assert_eq!(enter(&one, &other, open("r")).await, Entered::Again, "it stays who it was until it has left");
+    assert_eq!(members(&one, "r", PAGE).await, ["alice"]);
+    assert_eq!(one.enter(&who, &[], Arrival::Newest).await.unwrap(), []);
+    assert!(one.count(&[]).await.unwrap().is_empty());
+    assert!(leave(&two, &who, "r").await, "it was there once");
+    assert!(!leave(&two, &who, "r").await);
+    assert_eq!(count(&one, "r").await, 0);
+}
+
+async fn each_place_has_its_own_answer_and_capacity(store: Store) {
+    let node = store.node(LONG);
+    let (alice, bob) = (one_of("alice"), one_of("bob"));
+    let places = [limited("a", 1), open("b"), limited("c", 2), limited("none", 0)];
+    let entered = node.enter(&alice, &places, Arrival::Newest).await.unwrap();
+    assert_eq!(entered, [Entered::First, Entered::First, Entered::First, Entered::Full]);
+    let entered = node.enter(&bob, &places, Arrival::Newest).await.unwrap();
+    assert_eq!(entered, [Entered::Full, Entered::First, Entered::First, Entered::Full]);
+    assert_eq!(enter(&node, &one_of("alice"), limited("a", 1)).await, Entered::Again, "who is in is never too many");
+    let rooms: Vec<_> = ["a", "b", "c", "none"].map(room).into();
+    assert_eq!(node.count(&rooms).await.unwrap(), [1, 2, 2, 0]);
+    let many: Vec<_> = (0..450).map(|number| open(&format!("many:{number}"))).collect();
+    assert_eq!(node.enter(&alice, &many, Arrival::Newest).await.unwrap(), [Entered::First; 450]);
+    let rooms: Vec<_> = many.into_iter().map(|place| place.room).collect();
+    assert_eq!(node.count(&rooms).await.unwrap(), [1; 450]);
+    let left = node.leave(&alice, &rooms, Duration::ZERO).await.unwrap();
+    assert_eq!(left.into_iter().map(|departed| departed.place).collect::<Vec<_>>(), rooms);
+}
+
+async fn a_capacity_holds_against_two_hundred(store: Store) {
+    let nodes = [store.node(LONG), store.node(LONG), store.node(LONG)];
+    let entering = (0..200).map(async |number: usize| {
+        let who = one_of(&number.to_string());
+        (enter(&nodes[number % 3], &who, limited("r", 7)).await, who)
+    });
+    let entered = join_all(entering).await;
+    let inside: Vec<_> = entered.iter().filter(|(entered, _)| *entered == Entered::First).collect();
+    assert_eq!(inside.len(), 7);
+    assert!(entered.iter().all(|(entered, _)| matches!(entered, Entered::First | Entered::Full)));
+    assert_eq!(count(&nodes[0], "r").await, 7);
+    assert!(leave(&nodes[1], &inside[0].1, "r").await);
+    assert_eq!(enter(&nodes[2], &one_of("late"), limited("r", 7)).await, Entered::First);
+    assert_eq!(enter(&nodes[2], &one_of("later"), limited("r", 7)).await, Entered::Full);
+}
+
+fn games() -> Numbered {
+    Numbered { before: "game:".into(), after: "/tables".into() }
+}
+
+async fn a_hundred_fill_fifty_numbered_places(store: Store) {
+    let nodes = [store.node(LONG), store.node(LONG), store.node(LONG)];
+    let games = games();
+    let sessions: Vec<_> = (0..100).map(|number| one_of(&format!("player {number}"))).collect();
+    let seating = sessions.iter().enumerate().map(async |(number, who)| {
+        let (seat, entered) = nodes[number % 3].enter_first(who, &games, 2).await.unwrap();
+        assert_eq!(entered, Entered::First);
+        seat
+    });
+    let seats = join_all(seating).await;
+    let mut by_number: BTreeMap<u32, usize> = BTreeMap::new();
+    for seat in &seats {
+        *by_number.entry(*seat).or_default() += 1;
+    }
+    assert_eq!(by_number, (1..=50).map(|number| (number, 2)).collect());
+    let rooms: Vec<_> = (1..=51).map(|number| games.name(number)).collect();
+    let counts = nodes[0].count(&rooms).await.unwrap();
+    assert_eq!((&counts[..50], counts[50]), (&[2; 50][..], 0));
+    for (who, seat) in sessions.iter().zip(&seats) {
+        assert_eq!(nodes[0].enter_first(who, &games, 2).await.unwrap(), (*seat, Entered::Again), "asked again");
+    }
+    for (who, seat) in sessions.iter().zip(&seats) {
+        assert!(leave(&nodes[0], who, games.name(*seat).as_str()).await);
+    }
+    assert_eq!(nodes[0].count(&rooms).await.unwrap(), [0; 51]);
+    assert_no_places(&store).await;
+}
+
+async fn numbers_are_had_again(store: Store) {
+    let node = store.node(LONG);
+    let games = games();
+    let first = async |who: &Attendee, capacity| node.enter_first(who, &games, capacity).await.unwrap();
+    let people: Vec<_> = (0..8).map(|number| one_of(&number.to_string())).collect();
+    for (number, who) in (1..).zip(&people[..4]) {
+        assert_eq!(first(who, 1).await, (number, Entered::First));
+    }
+    assert!(leave(&node, &people[2], "game:3/tables").await);
+    assert!(leave(&node, &people[1], "game:2/tables").await);
+    assert_eq!(enter(&node, &people[4], limited("game:2/tables", 1)).await, Entered::First, "by its name alone");
+    assert_eq!(first(&people[1], 1).await, (3, Entered::First), "the first that is free now");
+    assert_eq!(first(&people[2], 1).await, (5, Entered::First));
+    assert!(leave(&node, &people[4], "game:2/tables").await);
+    assert_eq!(first(&people[4], 1).await, (2, Entered::First));
+    assert_eq!(first(&people[5], 3).await, (1, Entered::First), "with another capacity full is something else");
+    assert_eq!(first(&one_of("5"), 3).await, (1, Entered::Again), "another session of the same member");
+    assert_eq!(first(&people[6], 1).await, (6, Entered::First));
+    assert_eq!(first(&people[7], 0).await, (7, Entered::First), "at least one fits");
+    linger(&node, &people[7], "game:7/tables", Duration::from_millis(1)).await;
+    departures(&[&node], Duration::from_millis(12), 1).await;
+    assert_eq!(first(&one_of("another"), 1).await, (7, Entered::First));
+}
+
+async fn a_name_is_one_members(store: Store) {
+    let (one, two) = (store.node(LONG), store.node(LONG));
+    let claim = || limited("\u{1}name:bob", 1);
+    let (mine, theirs) = (one_of("alice"), one_of("mallory"));
+    assert_eq!(enter(&one, &mine, claim()).await, Entered::First);
+    assert_eq!(enter(&two, &theirs, claim()).await, Entered::Full);
+    assert!(!leave(&two, &theirs, "\u{1}name:bob").await);
+    linger(&one, &mine, "\u{1}name:bob", LONG).await;
+    assert_eq!(enter(&two, &theirs, claim()).await, Entered::Full, "she may come back");
+    assert_eq!(enter(&two, &back(&mine), claim()).await, Entered::Again);
+    let found = two.list(&room("\u{1}name:bob"), None, 1).await.unwrap();
+    assert_eq!((found.members[0].member.as_str(), found.count), ("alice", 1));
+}
+
+async fn who_comes_back_in_time_never_left(store: Store) {
+    let (one, two) = (store.node(LONG), store.node(LONG));
+    let here = one_of("alice");
+    assert_eq!(enter(&one, &here, limited("r", 1)).await, Entered::First);
+    linger(&one, &here, "r", LONG).await;
+    assert_eq!((one.beat().await.unwrap().departed, count(&two, "r").await), (vec![], 1));
+    let there = back(&here);
+    assert_eq!(enter(&two, &there, limited("r", 1)).await, Entered::Again);
+    assert_eq!((one.beat().await.unwrap().entries, two.beat().await.unwrap().entries), (0, 1));
+    // The node from which it went may be slow to notice.
+    linger(&one, &here, "r", Duration::from_millis(1)).await;
+    assert!(!leave(&one, &here, "r").await);
+    sleep(Duration::from_millis(5)).await;
+    assert_eq!((one.beat().await.unwrap().departed, count(&two, "r").await), (vec![], 1));
+    linger(&two, &there, "r", LONG).await;
+    assert_eq!(enter(&one, &one_of("alice"), limited("r", 1)).await, Entered::Again, "another session of hers");
+    assert!(!leave(&two, &there, "r").await, "the lingering one may be ended, and she is still there");
+    assert_eq!(count(&two, "r").await, 1);
+}
+
+async fn who_does_not_come_back_leaves_after_its_time(store: Store) {
+    let (one, two) = (store.node(LONG), store.node(LONG));
+    let time = Duration::from_millis(120);
+    let (alice, phone, desk) = (one_of("alice"), one_of("bob"), one_of("bob"));
+    for who in [&alice, &phone, &desk] {
+        enter(&one, who, open("r")).await;
+    }
+    let since = Instant::now();
+    linger(&one, &alice, "r", time).await;
+    linger(&one, &phone, "r", time).await;
+    linger(&one, &alice, "r", LONG).await;
+    let departed = departures(&[&one, &two], time, 1).await;
+    assert!(since.elapsed() + TICK >= time, "not before its time");
+    let user = UserId::parse("alice");
+    let left =
+        Departed { place: room("r"), session: alice.session, member: "alice".into(), user, cause: Cause::Lingered };
+    assert_eq!(departed, [left]);
+    assert_eq!(members(&two, "r", PAGE).await, ["bob"]);
+    assert!(leave(&one, &desk, "r").await, "his other session left before");
+    assert_no_places(&store).await;
+}
+
+async fn an_older_holder_changes_nothing(store: Store) {
+    let (one, two) = (store.node(LONG), store.node(LONG));
+    let old = one_of("alice");
+    enter(&one, &old, open("r")).await;
+    let new = back(&old);
+    assert_eq!(enter(&two, &new, open("r")).await, Entered::Again);
+    assert_eq!(restore(&one, &old, open("r")).await, Entered::Elsewhere, "a node that woke up");
+    assert!(!leave(&one, &old, "r").await);
+    assert_eq!(count(&one, "r").await, 1);
+    linger(&two, &new, "r", LONG).await;
+    assert_eq!(restore(&one, &old, open("r")).await, Entered::Elsewhere);
+    assert_eq!(restore(&two, &new, open("r")).await, Entered::Again, "its own holder may");
+    assert_eq!(restore(&one, &old, open("s")).await, Entered::First, "where nobody else has it");
+    assert!(leave(&two, &new, "r").await);
+}
+
+async fn a_dead_nodes_members_depart_once(store: Store) {
+    let since = Instant::now();
+    let (dead, one, two) = (store.named("dead", LEASE), store.node(LEASE), store.node(LEASE));
+    let people: Vec<_> = (0..10).map(|number| one_of(&number.to_string())).collect();
+    for who in &people {
+        assert_eq!(enter(&dead, who, open("r")).await, Entered::First);
+    }
+    enter(&one, &one_of("0"), open("r")).await;
+    let moved = back(&people[1]);
+    assert_eq!(enter(&two, &moved, open("r")).await, Entered::Again);
+    let mut lost = Vec::new();
+    let mut departed = Vec::new();
+    let deadline = Instant::now() + support::PATIENCE;
+    while departed.len() < 8 {
+        for beat in [one.beat().await.unwrap(), two.beat().await.unwrap()] {
+            lost.extend(beat.lost);
+            departed.extend(beat.departed);
+        }
+        assert!(Instant::now() < deadline, "{departed:?}");
+        sleep(LEASE / 6).await;
+    }
+    assert!(since.elapsed() + TICK >= LEASE, "not before its lease ran out");
+    let is_exact = matches!(store, Store::Memory(_));
+    assert!(!is_exact || since.elapsed() <= LEASE + LEASE / 3, "at most a lease and a beat: {:?}", since.elapsed());
+    assert_eq!(lost, ["dead"]);
+    assert!(departed.iter().all(|departed| departed.cause == Cause::Lease));
+    let gone: HashSet<_> = departed.iter().map(|departed| departed.member.as_str()).collect();
+    let expected: HashSet<_> = people[2..].iter().map(|who| who.member.as_str()).collect();
+    assert_eq!(gone, expected, "neither who has another session nor who moved");
+    departures(&[&one, &two], LEASE, 0).await;
+    assert_eq!(members(&two, "r", PAGE).await, ["0", "1"]);
+}
+
+async fn a_node_that_was_given_up_is_told(store: Store) {
+    let (paused, other) = (store.node(LEASE), store.node(LEASE));
+    let (stays, moves, left) = (one_of("stays"), one_of("moves"), one_of("left"));
+    for who in [&stays, &moves, &left] {
+        assert_eq!(enter(&paused, who, open("r")).await, Entered::First);
+    }
+    assert!(!paused.beat().await.unwrap().forgotten);
+    departures(&[&other], LEASE, 3).await;
+    let moved = back(&moves);
+    assert_eq!(enter(&other, &moved, open("r")).await, Entered::First);
+    // What it does before it knows makes it known again, but not unforgotten.
+    assert_eq!(enter(&paused, &one_of("new"), open("r")).await, Entered::First);
+    let beat = paused.beat().await.unwrap();
+    assert!(beat.forgotten);
+    assert_eq!(beat.entries, 1);
+    assert_eq!(restore(&paused, &stays, open("r")).await, Entered::First);
+    assert_eq!(restore(&paused, &moves, open("r")).await, Entered::Elsewhere);
+    let beat = paused.beat().await.unwrap();
+    assert!(!beat.forgotten, "told once");
+    assert_eq!(beat.entries, 2);
+    assert_eq!(members(&other, "r", PAGE).await, ["moves", "new", "stays"]);
+}
+
+async fn a_node_that_is_late_but_not_missed_keeps_everything(store: Store) {
+    let node = store.node(LEASE);
+    let who = one_of("alice");
+    enter(&node, &who, open("r")).await;
+    sleep(LEASE * 2).await;
+    let beat = node.beat().await.unwrap();
+    assert_eq!((beat.forgotten, beat.departed, beat.entries), (false, vec![], 1));
+    assert!(leave(&node, &who, "r").await);
+}
+
+async fn after_an_outage_nobody_is_given_up_at_once(store: Store) {
+    let (one, two, dead) = (store.node(LEASE), store.node(LEASE), store.node(LEASE));
+    let (alice, bob, ghost) = (one_of("alice"), one_of("bob"), one_of("ghost"));
+    for (node, who) in [(&one, &alice), (&two, &bob), (&dead, &ghost)] {
+        enter(node, who, open("r")).await;
+    }
+    // Nobody can reach the store for longer than all leases.
+    sleep(LEASE * 2).await;
+    let first = one.beat().await.unwrap();
+    let second = two.beat().await.unwrap();
+    assert_eq!((first.departed, second.forgotten), (vec![], false));
+    let departed = departures(&[&one, &two], LEASE, 1).await;
+    assert_eq!(departed[0].member, "ghost", "the one that did not come back");
+    assert_eq!(members(&one, "r", PAGE).await, ["alice", "bob"]);
+}
+
+async fn nobody_is_passed_over_in_pages(store: Store) {
+    let node = store.node(LONG);
+    let names: Vec<_> = (0..250).map(|number| format!("{number:04}")).collect();
+    let people: Vec<_> = names.iter().map(|name| one_of(name)).collect();
+    for who in people.iter().rev() {
+        enter(&node, who, open("r")).await;
+    }
+    assert_eq!(members(&node, "r", 7).await, names);
+    let first = node.list(&room("r"), None, usize::MAX).await.unwrap();
+    assert_eq!((first.members.len(), first.count), (PAGE, 250), "never more than the configured page");
+    assert_eq!(node.list(&room("r"), None, 0).await.unwrap().members.len(), 1, "and never nothing");
+    assert!(first.members.iter().all(|member| member.user == UserId::parse(&member.member)));
+    assert!(first.members.iter().all(|member| member.since_ms > 1_700_000_000_000));
+    let next = first.next.unwrap();
+    assert_eq!(next, "0099");
+    // Between two pages the last of the first one leaves, one of the second one, and others come on both.
+    for number in [0, 99, 150] {
+        leave(&node, &people[number], "r").await;
+    }
+    for name in ["00500", "01500"] {
+        enter(&node, &one_of(name), open("r")).await;
+    }
+    let second = node.list(&room("r"), Some(&next), PAGE).await.unwrap();
+    let listed: Vec<_> = second.members.iter().map(|member| member.member.as_str()).collect();
+    let mut expected: Vec<_> = names[100..].iter().map(String::as_str).filter(|name| *name != "0150").collect();
+    expected.push("01500");
+    expected.sort_unstable();
+    assert_eq!(listed, expected[..PAGE]);
+    let last = node.list(&room("r"), second.next.as_deref(), PAGE).await.unwrap();
+    assert_eq!((last.members.len(), last.next, last.count), (50, None, 249));
+    assert_eq!(node.list(&room("nowhere"), Some("x"), 5).await.unwrap(), Default::default());
+}
+
+async fn names_are_only_names(store: Store) {
+    let node = store.node(LONG);
+    let long = "ü".repeat(127) + "x";
+    let names = [
+        "a",
+        "a:b",
+        "a\u{0}b",
+        "général",
+        "\u{1}ns:/admin",
+        "{tag}",
+        "*",
+        "%s",
+        " ",
+        "-",
+        "+",
+        "(a",
+        "[a",
+        "🦀",
+        &long,
+    ];
+    let people: HashMap<_, _> = names.iter().map(|name| (*name, one_of(name))).collect();
+    for name in names {
+        for who in people.values() {
+            assert_eq!(enter(&node, who, open(name)).await, Entered::First);
+        }
+    }
+    let mut sorted = names;
+    sorted.sort_unstable();
+    for name in names {
+        assert_eq!(members(&node, name, 2).await, sorted);
+        let numbered = Numbered { before: name.to_owned(), after: name.trim_start_matches(char::is_numeric).into() };
+        let (number, _) = node.enter_first(&people[name], &numbered, 1).await.unwrap();
+        assert_eq!((number, count(&node, numbered.name(1).as_str()).await), (1, 1));
+        assert!(leave(&node, &people[name], numbered.name(1).as_str()).await);
+    }
+    for name in names {
+        for (member, who) in &people {
+            linger(&node, who, name, Duration::from_millis(1)).await;
+            assert!(members(&node, name, PAGE).await.iter().any(|listed| listed == member));
+        }
+    }
+    let departed = departures(&[&node], Duration::from_millis(12), names.len() * names.len()).await;
+    let told: HashSet<_> = departed.iter().map(|departed| (departed.place.as_str(), &*departed.member)).collect();
+    let all: HashSet<_> = names.iter().flat_map(|place| names.iter().map(move |member| (*place, *member))).collect();
+    assert_eq!(told, all);
+    for Departed { place, member, user, session, .. } in &departed {
+        let who = &people[member.as_str()];
+        assert_eq!((user, *session), (&who.user, who.session), "{place}");
+    }
+    assert_no_places(&store).await;
+}
+
+async fn five_thousand_on_a_dead_node(store: Store) {
+    const LEASE: Duration = Duration::from_secs(3);
+    let (dead, alive) = (store.node(LEASE), store.node(LEASE));
+    let places: Vec<_> = (0..50).map(|number| open(&format!("room {number}"))).collect();
+    let entering = (0..100).map(async |number: usize| {
+        let entered = dead.enter(&one_of(&number.to_string()), &places, Arrival::Newest).await.unwrap();
+        assert_eq!(entered, [Entered::First; 50]);
+    });
+    join_all(entering).await;
+    let deadline = Instant::now() + support::PATIENCE;
+    let departed = loop {
+        let since = Instant::now();
+        let departed = alive.beat().await.unwrap().departed;
+        if !departed.is_empty() {
+            assert_eq!(departed.len(), 5_000, "all in one beat");
+            assert!(since.elapsed() < LEASE / 3, "well under the lease: {:?}", since.elapsed());
+            break departed;
+        }
+        assert!(Instant::now() < deadline);
+        sleep(LEASE / 12).await;
+    };
+    let told: HashSet<_> = departed.iter().map(|departed| (&departed.place, &departed.member)).collect();
+    assert_eq!(told.len(), 5_000, "each once");
+    assert_no_places(&store).await;
+}
+
+async fn what_happens_is_counted(store: Store) {
+    let metrics = Arc::new(Metrics::new());
+    let (dead, node) = (store.node(LEASE), store.node(LEASE));
+    let node: Node = Arc::new(MeasuredPresence::new(node, metrics.clone()));
+    for name in ["a", "b"] {
+        enter(&dead, &one_of(name), open("r")).await;
+    }
+    let (left, lingers, stays) = (one_of("left"), one_of("lingers"), one_of("stays"));
+    for who in [&left, &lingers, &stays] {
+        enter(&node, who, open("r")).await;
+    }
+    assert!(leave(&node, &left, "r").await);
+    linger(&node, &lingers, "r", Duration::from_millis(1)).await;
+    departures(&[&node], LEASE, 3).await;
+    let text = metrics.render();
+    for line in [
+        "gateway_presence_entries 1",
+        r#"gateway_presence_departures_total{cause="left"} 1"#,
+        r#"gateway_presence_departures_total{cause="lingered"} 1"#,
+        r#"gateway_presence_departures_total{cause="lease"} 2"#,
+        r#"gateway_presence_errors_total{op="enter"} 0"#,
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+    }
+}
+
+/// Nobody is anywhere, and nothing is left of it.
+async fn assert_no_places(store: &Store) {
+    let remains = store.remains().await;
+    match store {
+        Store::Memory(_) => {
+            let empty = "{}, series: {}, lingering: {}";
+            assert!(remains.starts_with(empty), "{remains}");
+        }
+        Store::Redis(_) => {
+            let keys: Vec<_> = remains.lines().filter(|line| line.contains(':')).collect();
+            let nodes = ["test:presence:nodes", "test:presence:grace"];
+            assert!(keys.iter().all(|key| nodes.contains(key)), "{keys:?}");
+        }
+    }
+}
+
+/// Presence as one would write it without caring for speed: who is where, in lists.
+#[derive(Default)]
+struct Model {
+    entries: Vec<ModelEntry>,
+    /// Members that were seated in numbered places, and are still there.
+    seats: HashMap<String, u32>,
+}
+
+struct ModelEntry {
+    room: RoomName,
+    session: SessionId,
+    member: String,
+    holder: u64,
+    lingers: bool,
+    is_due: bool,
+}
+
+impl Model {
+    fn members(&self, room: &RoomName) -> Vec<String> {
+        let here = self.entries.iter().filter(|entry| entry.room == *room).map(|entry| entry.member.clone());
+        here.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+    }
+
+    fn enter(&mut self, who: &Attendee, place: &Place, arrival: Arrival) -> Entered {
+        let is_it = |entry: &&mut ModelEntry| entry.room == place.room && entry.session == who.session;
+        if let Some(entry) = self.entries.iter_mut().find(is_it) {
+            if arrival == Arrival::Restored && entry.holder != who.holder {
+                return Entered::Elsewhere;
+            }
+            (entry.holder, entry.lingers, entry.is_due) = (who.holder, false, false);
+            return Entered::Again;
+        }
+        let members = self.members(&place.room);
+        let was_there = members.contains(&who.member);
+        if !was_there && place.capacity.is_some_and(|capacity| members.len() >= capacity) {
+            return Entered::Full;
+        }
+        self.entries.push(ModelEntry {
+            room: place.room.clone(),
+            session: who.session,
+            member: who.member.clone(),
+            holder: who.holder,
+            lingers: false,
+            is_due: false,
+        });
+        if was_there { Entered::Again } else { Entered::First }
+    }
+
+    fn enter_first(&mut self, who: &Attendee, numbered: &Numbered, capacity: usize) -> (u32, Entered) {
+        if let Some(&seat) = self.seats.get(&who.member) {
+            let place = Place { room: numbered.name(seat), capacity: None };
+            return (seat, self.enter(who, &place, Arrival::Newest));
+        }
+        let has_room = |number: &u32| self.members(&numbered.name(*number)).len() < capacity;
+        let number = (1..).find(has_room).unwrap();
+        let place = Place { room: numbered.name(number), capacity: None };
+        self.seats.insert(who.member.clone(), number);
+        (number, self.enter(who, &place, Arrival::Newest))
+    }
+
+    fn leave(&mut self, who: &Attendee, room: &RoomName, time: Duration, numbered: &Numbered) -> Vec<String> {
+        let is_it =
+            |entry: &ModelEntry| entry.room == *room && entry.session == who.session && entry.holder == who.holder;
+        if time.is_zero() {
+            return self.take_out(numbered, is_it);
+        }
+        if let Some(entry) = self.entries.iter_mut().find(|entry| is_it(entry) && !entry.lingers) {
+            (entry.lingers, entry.is_due) = (true, time < LONG);
+        }
+        Vec::new()
+    }
+
+    /// Removes entries; returns who is no longer where.
+    fn take_out(&mut self, numbered: &Numbered, is_over: impl Fn(&ModelEntry) -> bool) -> Vec<String> {
+        let over: Vec<_> = self.entries.extract_if(.., |entry| is_over(entry)).collect();
+        let mut gone: Vec<_> = over.iter().map(|entry| (entry.room.clone(), entry.member.clone())).collect();
+        gone.sort();
+        gone.dedup();
+        gone.retain(|(room, member)| !self.members(room).contains(member));
+        self.seats.retain(|member, seat| !gone.contains(&(numbered.name(*seat), member.clone())));
+        let mut gone: Vec<_> = gone.into_iter().map(|(room, member)| format!("{member} in {room}")).collect();
+        gone.sort();
+        gone
+    }
+}
+
+fn told(departed: Vec<Departed>) -> Vec<String> {
+    let mut told: Vec<_> = departed.into_iter().map(|gone| format!("{} in {}", gone.member, gone.place)).collect();
+    told.sort();
+    told
+}
+
+async fn random_operations_do_what_a_model_does(store: Store) {
+    for seed in 0..20 {
+        let nodes = [store.node(LONG), store.node(LONG), store.node(LONG)];
+        one_random_run(seed, &nodes).await;
+        assert_no_places(&store).await;
+    }
+}
+
+async fn one_random_run(seed: u64, nodes: &[Node]) {
+    const CAPACITY: usize = 2;
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut model = Model::default();
+    let games = games();
+    let rooms: Vec<_> = (1..=5).map(|number| games.name(number)).chain([room("a"), room("b")]).collect();
+    // Twelve sessions of eight members; each remembers the holders it had, newest last.
+    let mut sessions: Vec<_> = (0..12).map(|number| vec![one_of(&format!("m{}", number % 8))]).collect();
+    for step in 0..250 {
+        let node = nodes.choose(&mut random).unwrap();
+        let holders = sessions.choose_mut(&mut random).unwrap();
+        if random.random_bool(0.2) {
+            holders.push(back(&holders[0]));
+        }
+        let newest = holders.last().unwrap().clone();
+        let any = holders.choose(&mut random).unwrap().clone();
+        let place = rooms.choose(&mut random).unwrap().clone();
+        let context = format!("seed {seed}, step {step}, {} in {place}", any.member);
+        match random.random_range(0..9) {
+            0..3 => {
+                let capacity = [None, Some(1), Some(3)][random.random_range(0..3)];
+                let place = Place { room: place, capacity };
+                let expected = model.enter(&newest, &place, Arrival::Newest);
+                assert_eq!(enter(node, &newest, place).await, expected, "{context}: enters");
+            }
+            3 => {
+                let place = Place { room: place, capacity: None };
+                let expected = model.enter(&any, &place, Arrival::Restored);
+                assert_eq!(restore(node, &any, place).await, expected, "{context}: is restored");
+            }
+            4 => {
+                let expected = model.enter_first(&newest, &games, CAPACITY);
+                let seated = node.enter_first(&newest, &games, CAPACITY).await.unwrap();
+                assert_eq!(seated, expected, "{context}: is seated");
+            }
+            5..8 => {
+                let time = [Duration::ZERO, Duration::from_millis(1), LONG][random.random_range(0..3)];
+                let expected = model.leave(&any, &place, time, &games);
+                let departed = node.leave(&any, &[place], time).await.unwrap();
+                assert_eq!(told(departed), expected, "{context}: leaves");
+            }
+            _ => {
+                sleep(Duration::from_millis(4)).await;
+                let expected = model.take_out(&games, |entry| entry.is_due);
+                assert_eq!(told(node.beat().await.unwrap().departed), expected, "{context}: a beat");
+            }
+        }
+        let place = rooms.choose(&mut random).unwrap();
+        let expected = model.members(place);
+        assert_eq!(count(node, place.as_str()).await, expected.len() as u64, "{context}: count of {place}");
+        assert_eq!(members(node, place.as_str(), 2).await, expected, "{context}: list of {place}");
+    }
+    for who in sessions.iter().flatten() {
+        nodes[0].leave(who, &rooms, Duration::ZERO).await.unwrap();
+    }
+    for place in rooms.iter().cloned().chain((6..40).map(|number| games.name(number))) {
+        for who in sessions.iter().flatten() {
+            nodes[0].leave(who, &[place.clone()], Duration::ZERO).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_lost_everything_has_forgotten_the_node() {
+    let mut redis = Redis::start().await;
+    let settings = config::Presence { lease: LONG, linger: LONG, page: PAGE };
+    let node: Node = Arc::new(RedisPresence::new(commands(&redis), "test", "node", &settings));
+    let who = one_of("alice");
+    assert_eq!(enter(&node, &who, open("r")).await, Entered::First);
+    assert!(!node.beat().await.unwrap().forgotten);
+    redis.kill();
+    redis.lose_everything();
+    redis.start_again().await;
+    let deadline = Instant::now() + support::PATIENCE;
+    let beat = loop {
+        match node.beat().await {
+            Ok(beat) => break beat,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        sleep(Duration::from_millis(20)).await;
+    };
+    assert!(beat.forgotten);
+    assert_eq!(restore(&node, &who, open("r")).await, Entered::First);
+    assert!(!node.beat().await.unwrap().forgotten);
+}
+
+#[tokio::test]
+async fn a_redis_that_went_back_in_time_has_forgotten_the_node() {
+    let redis = Redis::start().await;
+    let store = Store::Redis(Box::new(redis));
+    let (node, other) = (store.node(LEASE), store.node(LEASE));
+    let Store::Redis(redis) = &store else { unreachable!() };
+    let (stays, left) = (one_of("stays"), one_of("left"));
+    for who in [&stays, &left] {
+        assert_eq!(enter(&node, who, open("r")).await, Entered::First);
+    }
+    node.beat().await.unwrap();
+    let nodes = redis.command("ZRANGE test:presence:nodes 0 -1").await;
+    let name = nodes.lines().find(|line| line.ends_with("node")).unwrap().trim().to_owned();
+    redis.command(&format!("ZINCRBY test:presence:nodes -1 {name}")).await;
+    assert!(node.beat().await.unwrap().forgotten, "it is not the state after the last beat");
+    assert_eq!(restore(&node, &stays, open("r")).await, Entered::Again);
+    // What the node no longer cares for ends with its old lease.
+    let departed = departures(&[&node, &other], LEASE, 1).await;
+    assert_eq!((departed[0].member.as_str(), departed[0].cause), ("left", Cause::Lease));
+    assert_eq!(members(&node, "r", PAGE).await, ["stays"]);
+}
+
+#[tokio::test]
+async fn deployments_are_apart_and_errors_say_what_was_asked() {
+    let mut redis = Redis::start().await;
+    let settings = config::Presence { lease: LONG, linger: LONG, page: PAGE };
+    let metrics = Arc::new(Metrics::new());
+    let node = |prefix: &str| -> Node {
+        let presence = RedisPresence::new(commands(&redis), prefix, "node", &settings);
+        Arc::new(MeasuredPresence::new(Arc::new(presence), metrics.clone()))
+    };
+    let (one, two) = (node("one"), node("two"));
+    let who = one_of("alice");
+    enter(&one, &who, open("r")).await;
+    assert_eq!((count(&one, "r").await, count(&two, "r").await), (1, 0));
+    redis.stop().await;
+    let places = [room("r")];
+    let errors = [
+        one.enter(&who, &[open("r")], Arrival::Newest).await.unwrap_err(),
+        one.enter_first(&who, &games(), 1).await.unwrap_err(),
+        one.leave(&who, &places, LONG).await.unwrap_err(),
+        one.count(&places).await.unwrap_err(),
+        one.list(&places[0], None, 1).await.unwrap_err(),
+        one.beat().await.unwrap_err(),
+    ];
+    let operations = errors.map(|error| error.operation);
+    assert_eq!(operations, gateway::metrics::PRESENCE_OPERATIONS);
+    let text = metrics.render();
+    for operation in operations {
+        let line = format!(r#"gateway_presence_errors_total{{op="{operation}"}} 1"#);
+        assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+    }
+    redis.start_again().await;
+    eventually("it heals", async || one.beat().await.is_ok_and(|beat| beat.entries == 1)).await;
+    assert!(leave(&one, &who, "r").await, "the server kept its file");
+}
