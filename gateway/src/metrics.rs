@@ -58,6 +58,10 @@ pub const ACTIONS: [&str; 6] = ["join", "leave", "publish", "signal", "history",
 /// What the log was asked.
 pub const LOG_OPERATIONS: [&str; 4] = ["append", "read", "subscribe", "signal"];
 
+/// What came of a call to a back end.
+pub const CALL_RESULTS: [&str; 8] =
+    ["ok", "rejected", "postponed", "failed", "timeout", "open", "overloaded", "cancelled"];
+
 /// What the store of sessions was asked.
 pub const SESSION_OPERATIONS: [&str; 4] = ["save", "claim", "release", "renew"];
 
@@ -284,6 +288,16 @@ metrics! {
     canary_lag: Histogram = "gateway_canary_lag_seconds";
     /// How long ago this node last heard its own canary, in seconds.
     canary_silence: Gauge = "gateway_canary_silence_seconds";
+    /// Calls of back ends on behalf of clients, by result.
+    calls: Family<Counter> = "gateway_calls_total" ["result": CALL_RESULTS];
+    /// Calls of back ends that are under way.
+    calls_in_flight: Gauge = "gateway_calls_in_flight";
+    /// How long back ends were asked until the call had its result, further attempts included, in seconds.
+    call_duration: Histogram = "gateway_call_duration_seconds";
+    /// Attempts to ask a back end after the first of a call.
+    call_retries: Counter = "gateway_call_retries_total";
+    /// How often a back end was left alone for a while because it had failed too often in a row.
+    call_breaker_openings: Counter = "gateway_call_breaker_openings_total";
     /// Decisions of the rate limiters.
     rate_limit_decisions: Family2<Counter> = "gateway_rate_limit_decisions_total"
         ["limiter": ["session_events", "address_handshakes", "node_handshakes"], "decision": ["allow", "deny"]];

@@ -16,6 +16,7 @@ const MAY_NAME: [(&str, &[&str]); 18] = [
     ("redis", &["config"]),
     ("sqlite", &[]),
     ("bus", &["config", "metrics"]),
+    ("calls", &["config", "domain", "metrics"]),
     ("log", &["bus", "domain", "redis", "sqlite"]),
     ("presence", &["config", "domain", "metrics", "redis"]),
     ("sessions", &["bus", "domain", "redis", "sqlite"]),
@@ -48,7 +49,7 @@ const BACKENDS: [(&str, &str); 14] = [
 ];
 
 /// Libraries that belong to one place.
-const LIBRARIES: [(&str, &[&str]); 8] = [
+const LIBRARIES: [(&str, &[&str]); 10] = [
     ("socketioxide", &["socket"]),
     ("socketioxide_redis", &["socket"]),
     ("engineioxide", &["socket"]),
@@ -57,6 +58,8 @@ const LIBRARIES: [(&str, &[&str]); 8] = [
     ("sqlx", &["sqlite", "log", "sessions"]),
     ("governor", &["node"]),
     ("jsonwebtoken", &["auth"]),
+    ("reqwest", &["auth", "calls"]),
+    ("backon", &["auth", "calls"]),
 ];
 
 struct Source {

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use gateway::calls::{Caller, Endpoint};
 use gateway::domain::Refusal;
 use serde_json::json;
 use support::client::Client;
@@ -59,6 +60,11 @@ async fn live_metrics() -> BTreeSet<String> {
         node.metrics.render().contains("gateway_canary_lag_seconds_count")
     })
     .await;
+    // The port of a server that is gone: a call that fails is a call.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let caller = Caller::new(&support::config(&[]).calls, node.metrics.clone()).unwrap();
+    let endpoint = Endpoint { attempts: 1, ..Endpoint::new(format!("http://{nobody}").parse().unwrap()) };
+    caller.call(&endpoint, "1", "1".into()).await.unwrap_err();
     let text = node.metrics.render();
     let names = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split(['{', ' ']).next());
     names.filter(|name| name.starts_with("gateway_")).map(base).collect()

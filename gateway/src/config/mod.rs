@@ -35,6 +35,7 @@ pub struct Config {
     pub recovery: Recovery,
     pub rooms: Rooms,
     pub presence: Presence,
+    pub calls: Calls,
     pub redis: Redis,
     pub canary: Canary,
     pub drain: Drain,
@@ -142,6 +143,15 @@ pub struct Presence {
     pub page: usize,
 }
 
+/// `[calls]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "see Config")]
+pub struct Calls {
+    pub in_flight: usize,
+    pub answer_bytes: usize,
+}
+
 /// `[redis]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -220,6 +230,8 @@ impl Config {
             ("recovery.max_events", self.recovery.max_events),
             ("recovery.max_bytes", self.recovery.max_bytes),
             ("presence.page", self.presence.page),
+            ("calls.in_flight", self.calls.in_flight),
+            ("calls.answer_bytes", self.calls.answer_bytes),
             ("redis.pool_size", self.redis.pool_size),
             ("redis.feed_buffer", self.redis.feed_buffer),
             ("drain.connections_per_second", self.drain.connections_per_second as usize),
