@@ -45,7 +45,8 @@ export async function member(url, options = {}, ...rooms) {
   return { socket, inbox };
 }
 
-async function settle(socket, options) {
+/** Connects a client, up to the transport where it will stay. */
+export async function settle(socket, options = {}) {
   await new Promise((resolve, reject) => {
     socket.once('connect', resolve);
     socket.once('connect_error', reject);

@@ -1,0 +1,119 @@
+// What the tests of dialects share: where a front end may be connected, and a client that remembers all it hears.
+
+import assert from 'node:assert/strict';
+import { after, afterEach, before, describe } from 'node:test';
+
+import { ask, client, closeClients, MODES, settle } from './clients.mjs';
+import { eventually, startCluster, startNode } from './harness.mjs';
+
+const PLACES = { 'one embedded node': startNode, 'three nodes': startCluster };
+
+/**
+ * Defines tests twice: for one embedded node and for three nodes, with the profile, the settings and nothing else.
+ * `define` is given an object whose `cluster` is there once the tests run.
+ */
+export function everywhere(profile, settings, define) {
+  for (const [name, start] of Object.entries(PLACES)) {
+    describe(`${profile}, ${name}`, { timeout: 180_000 }, () => {
+      const place = {};
+      before(async () => {
+        place.cluster = await start({ GATEWAY_PROFILE: profile, ...settings });
+      });
+      afterEach(() => closeClients());
+      after(() => place.cluster?.stop());
+      define(place);
+    });
+  }
+}
+
+/** The official client as an application sets it up, and everything that it hears from before it connects. */
+export class FrontEnd {
+  heard = [];
+  disconnects = 0;
+  /** When it was connected for the first time, in milliseconds. */
+  connectedAt;
+  #options;
+
+  constructor(name, url, options = {}) {
+    this.name = name;
+    this.#options = { ...MODES['default transports'], ...options };
+    this.socket = client(url, this.#options);
+    this.listen(this.socket);
+  }
+
+  listen(socket) {
+    socket.once('connect', () => (this.connectedAt = Date.now()));
+    socket.on('disconnect', () => (this.disconnects += 1));
+    socket.onAny((event, ...args) => {
+      // What the gateway says about the session; these front ends do not know of it.
+      if (!event.startsWith('gateway:')) this.heard.push({ event, args, at: Date.now() });
+    });
+  }
+
+  async connect() {
+    await settle(this.socket, this.#options);
+    await this.done();
+    return this;
+  }
+
+  /** Sends without asking for an acknowledgement, as these front ends do. */
+  emit(event, ...args) {
+    this.socket.emit(event, ...args);
+  }
+
+  /** The arguments of every event of that name, in the order of hearing. */
+  of(event) {
+    return this.heard.filter((one) => one.event === event).map(({ args }) => args);
+  }
+
+  /** Until all that it sent has been handled: a session's events are handled in order. */
+  async done() {
+    const ack = await ask(this.socket, 'nothing of this dialect');
+    assert.equal(ack?.error?.code, 'unknown_event', JSON.stringify(ack));
+  }
+
+  /** Hears the event as often as there are expectations, each a list of arguments, and in this order. */
+  async hears(event, ...expected) {
+    const enough = () => this.of(event).length >= expected.length;
+    await eventually(`${this.name} hears ${event} ${expected.length} times`, enough);
+    this.heardJust(event, ...expected);
+  }
+
+  /** Has heard the event so far with just these arguments. */
+  heardJust(event, ...expected) {
+    const heard = this.of(event).map((args, turn) => declared(args, expected[turn]?.length ?? args.length));
+    assert.deepEqual(heard, expected, `${event} at ${this.name}`);
+  }
+
+  /** Was never told that it did something wrong. */
+  wasNeverRefused() {
+    assert.deepEqual(this.of('refused'), [], this.name);
+  }
+}
+
+/** What a handler with `count` parameters sees. One more argument may follow: an offset, or null in its place. */
+export function declared(args, count) {
+  const extra = args.slice(count);
+  const isOffset = (value) => value === null || /^[0-9.]+$/.test(value);
+  assert.ok(extra.length <= 1 && extra.every(isOffset), `more than was declared: ${JSON.stringify(args)}`);
+  return args.slice(0, count);
+}
+
+/** Where the next client goes: through the load balancer, then to each node, and so on. */
+export function urlOf({ cluster }, turn) {
+  const urls = [cluster.url, ...cluster.nodes.map(({ url }) => url)];
+  return urls[turn % urls.length];
+}
+
+/** So many connected front ends, at the load balancer and at every node. */
+export function frontEnds(place, count, optionsOf = () => ({}), path = '') {
+  const turns = Array.from({ length: count }, (_, turn) => turn);
+  return Promise.all(
+    turns.map((turn) => new FrontEnd(`client ${turn}`, `${urlOf(place, turn)}${path}`, optionsOf(turn)).connect()),
+  );
+}
+
+/** All of them, at the same time. */
+export function each(people, act) {
+  return Promise.all(people.map(act));
+}
