@@ -2,7 +2,8 @@
 //! between them.
 //!
 //! The modules in reading order; `ARCHITECTURE.md` has the picture. Dependencies point from the edges inwards:
-//! `socket`, `http` → `routes` → `node` → the ports (`log`, `presence`, `sessions`, `bus`) → `domain`. Only `app` names backends.
+//! `socket`, `http` → `routes` → `node` → the ports (`log`, `presence`, `sessions`, `revocations`, `bus`) → `domain`.
+//! Only `app` names backends.
 
 pub mod app;
 pub mod auth;
@@ -16,6 +17,7 @@ pub mod metrics;
 pub mod node;
 pub mod presence;
 pub mod redis;
+pub mod revocations;
 pub mod routes;
 pub mod sessions;
 pub mod shutdown;

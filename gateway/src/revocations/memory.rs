@@ -1,0 +1,43 @@
+//! The revocations of one process, gone when it ends.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use parking_lot::Mutex;
+
+use super::announcements::Announcements;
+use super::{Change, Revocation, Revocations, RevocationsError, now};
+
+/// Revocations in memory.
+#[derive(Debug, Default)]
+pub struct MemoryRevocations {
+    /// `before` and `until` by key.
+    entries: Mutex<HashMap<String, (u64, u64)>>,
+    announcements: Announcements,
+}
+
+#[async_trait]
+impl Revocations for MemoryRevocations {
+    async fn add(&self, revocation: &Revocation) -> Result<(), RevocationsError> {
+        {
+            let mut entries = self.entries.lock();
+            let (before, until) = entries.entry(revocation.key()).or_default();
+            (*before, *until) = (revocation.before().max(*before), revocation.until.max(*until));
+        }
+        self.announcements.tell(revocation);
+        Ok(())
+    }
+
+    async fn all(&self) -> Result<Vec<Revocation>, RevocationsError> {
+        let now = now();
+        let mut entries = self.entries.lock();
+        entries.retain(|_, (_, until)| *until > now);
+        let read = |(key, (before, until)): (&String, &(u64, u64))| Revocation::from_parts(key, *before, *until);
+        Ok(entries.iter().filter_map(read).collect())
+    }
+
+    fn changes(&self) -> BoxStream<'static, Change> {
+        self.announcements.take()
+    }
+}
