@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::auth::{Revoked, Tokens};
 use crate::bus::{Bus, MemoryBus, MemoryHub, RedisBus};
 use crate::config::{self, Config};
 use crate::http::{AdminState, AskOverHttp, admin, web};
@@ -17,6 +18,7 @@ use crate::log::{Log, MemoryLog, RedisLog, Retention, SqliteLog};
 use crate::metrics::Metrics;
 use crate::node::{Listening, Node, count_peers};
 use crate::redis::Commands;
+use crate::revocations::{MemoryRevocations, RedisRevocations, Revocations, SqliteRevocations};
 use crate::routes::{RouteTable, Router};
 use crate::sessions::{MemorySessions, RedisSessions, Sessions, SqliteSessions};
 use crate::socket::{Control, SocketServer, serve};
@@ -60,6 +62,7 @@ pub struct Gateway {
 struct Files {
     log: Arc<SqliteLog>,
     sessions: Arc<SqliteSessions>,
+    revocations: Arc<SqliteRevocations>,
 }
 
 impl Gateway {
@@ -71,6 +74,7 @@ impl Gateway {
     pub async fn start(config: Config, max_files: usize) -> Result<Self, StartError> {
         let table = RouteTable::compile(&config.profile, &config.route)
             .map_err(|error| StartError::Configuration(error.to_string()))?;
+        Tokens::check(&config.auth).map_err(|error| StartError::Configuration(error.to_string()))?;
         Self::build(config, table, max_files).await.map_err(StartError::Unavailable)
     }
 
@@ -80,10 +84,12 @@ impl Gateway {
         metrics.connections_limit.set(u32::try_from(config.limits.connections).unwrap_or(u32::MAX));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
 
-        let Backends { bus, log, sessions, files } = backends(&config, &metrics).await?;
+        let Backends { bus, log, sessions, revocations, files } = backends(&config, &metrics).await?;
         let node = Node::new(log, sessions, &config, metrics.clone(), tasks.clone());
         let router = Arc::new(Router::new(table, node.clone(), &config.limits, metrics.clone()));
-        let server = SocketServer::start(&config, router, bus.clone(), metrics.clone(), tasks.clone())
+        let revoked = Revoked::start(revocations, config.auth.revocations_kept, metrics.clone()).await;
+        let tokens = Tokens::start(&config.auth, revoked.clone(), metrics.clone()).await?;
+        let server = SocketServer::start(&config, router, tokens.clone(), bus.clone(), metrics.clone(), tasks.clone())
             .await
             .map_err(|error| anyhow::anyhow!("the control plane did not start: {error}"))?;
 
@@ -105,6 +111,8 @@ impl Gateway {
         node.run(&gateway.name, config.canary.interval, &stop);
         let counting = count_peers(bus.clone(), config.redis.prefix.clone(), metrics.clone());
         tasks.spawn(stop.clone().run_until_cancelled_owned(counting));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(revoked.clone().keep_up()));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(tokens.keep_fresh()));
         tasks.spawn(stop.clone().run_until_cancelled_owned(upkeep(server.clone(), metrics.clone())));
         if !config.canary.deaf_after.is_zero() && !config.redis_url.is_empty() {
             let listening = Listening {
@@ -121,6 +129,7 @@ impl Gateway {
             ready: ready.clone(),
             node,
             control: server.control(),
+            revoked,
             token: config.admin.token.clone(),
         };
         let stopped = stop.clone().cancelled_owned();
@@ -158,6 +167,7 @@ impl Gateway {
         tokio::time::timeout(FAREWELL, self.tasks.wait()).await.ok();
         if let Some(files) = self.files {
             files.sessions.close().await;
+            files.revocations.close().await;
             files.log.close().await;
         }
         left
@@ -168,6 +178,7 @@ struct Backends {
     bus: Arc<dyn Bus>,
     log: Arc<dyn Log>,
     sessions: Arc<dyn Sessions>,
+    revocations: Arc<dyn Revocations>,
     files: Option<Files>,
 }
 
@@ -185,21 +196,25 @@ async fn backends(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Bac
         let folder = &config.data_dir;
         if folder.as_os_str().is_empty() {
             let (log, sessions) = (MemoryLog::new(retention), MemorySessions::new(window));
-            return Ok(Backends { bus, log: Arc::new(log), sessions: Arc::new(sessions), files: None });
+            let revocations = Arc::new(MemoryRevocations::default());
+            return Ok(Backends { bus, log: Arc::new(log), sessions: Arc::new(sessions), revocations, files: None });
         }
         let log = Arc::new(SqliteLog::open(&folder.join("log.sqlite"), retention).await.context("data_dir")?);
         let sessions = SqliteSessions::open(&folder.join("sessions.sqlite"), window).await.context("data_dir")?;
         let sessions = Arc::new(sessions);
-        let files = Some(Files { log: log.clone(), sessions: sessions.clone() });
-        return Ok(Backends { bus, log, sessions, files });
+        let revocations = SqliteRevocations::open(&folder.join("revocations.sqlite")).await.context("data_dir")?;
+        let revocations = Arc::new(revocations);
+        let files = Some(Files { log: log.clone(), sessions: sessions.clone(), revocations: revocations.clone() });
+        return Ok(Backends { bus, log, sessions, revocations, files });
     }
     let settings = &config.redis;
     let commands = Commands::new(url, settings).context("redis_url")?;
     let bus = RedisBus::connect(url, settings, metrics.clone()).await.context("redis_url")?;
     let bus: Arc<dyn Bus> = Arc::new(bus);
     let sessions = RedisSessions::new(commands.clone(), bus.clone(), &settings.prefix, window);
+    let revocations = Arc::new(RedisRevocations::new(commands.clone(), bus.clone(), &settings.prefix));
     let log = RedisLog::new(commands, bus.clone(), &settings.prefix, retention, settings.feed_buffer);
-    Ok(Backends { bus, log: Arc::new(log), sessions: Arc::new(sessions), files: None })
+    Ok(Backends { bus, log: Arc::new(log), sessions: Arc::new(sessions), revocations, files: None })
 }
 
 /// Where other nodes reach the admin listener.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use gateway::app::{Gateway, StartError};
-use gateway::auth::Tokens;
+use gateway::auth::{Grant, Rights, Tokens, mint};
 use gateway::config::{self, Config};
 use gateway::domain::UserId;
 use gateway::routes::RouteTable;
@@ -54,6 +54,15 @@ enum Command {
         /// How long it is valid.
         #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
         ttl: Duration,
+        /// A pattern of the rooms that it lets its bearer join, as in "team-*"; may be repeated. None: no limit.
+        #[arg(long, value_name = "PATTERN")]
+        join: Vec<String>,
+        /// A pattern of the rooms that it lets its bearer publish to; may be repeated. None: no limit.
+        #[arg(long, value_name = "PATTERN")]
+        publish: Vec<String>,
+        /// The id (jti) by which it can be revoked.
+        #[arg(long, value_name = "JTI")]
+        id: Option<String>,
     },
     /// Ask the node on this machine whether it is ready; exit 0 if it is.
     Healthcheck,
@@ -76,7 +85,14 @@ fn main() -> ExitCode {
     match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => run(config),
         Command::Check => check(&config),
-        Command::Token { user, roles, ttl } => token(&config, &user, roles, ttl),
+        Command::Token { user, roles, ttl, join, publish, id } => {
+            let Some(user) = UserId::parse(&user) else {
+                return fail(BAD_CONFIGURATION, "--user: a user id has 1 to 255 bytes and no control characters");
+            };
+            let patterns = |given: Vec<String>| (!given.is_empty()).then_some(given);
+            let (join, publish) = (patterns(join), patterns(publish));
+            token(&config, &Grant { user, roles, ttl, join, publish, id })
+        }
         Command::Healthcheck => healthcheck(config.admin_listen),
     }
 }
@@ -140,6 +156,9 @@ fn check(config: &Config) -> ExitCode {
         Ok(table) => table,
         Err(error) => return fail(BAD_CONFIGURATION, &error.to_string()),
     };
+    if let Err(error) = Tokens::check(&config.auth) {
+        return fail(BAD_CONFIGURATION, &error.to_string());
+    }
     let text = match toml::to_string(config) {
         Ok(text) => text,
         Err(error) => return fail(INTERNAL, &format!("cannot print the configuration: {error}")),
@@ -151,11 +170,11 @@ fn check(config: &Config) -> ExitCode {
     OK.into()
 }
 
-fn token(config: &Config, user: &str, roles: Vec<String>, ttl: Duration) -> ExitCode {
-    let Some(user) = UserId::parse(user) else {
-        return fail(BAD_CONFIGURATION, "--user: a user id has 1 to 255 bytes and no control characters");
-    };
-    match Tokens::new(&config.auth).mint(&user, roles, ttl) {
+fn token(config: &Config, grant: &Grant) -> ExitCode {
+    if let Err(why) = Rights::new(grant.join.as_deref(), grant.publish.as_deref()) {
+        return fail(BAD_CONFIGURATION, &format!("--join, --publish: {why}"));
+    }
+    match mint(&config.auth, grant) {
         Some(token) => {
             println!("{token}");
             OK.into()

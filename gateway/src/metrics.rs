@@ -71,6 +71,12 @@ pub const PRESENCE_OPERATIONS: [&str; 6] = ["enter", "enter_first", "leave", "co
 /// Why a member departed from a place.
 pub const DEPARTURE_CAUSES: [&str; 3] = ["left", "lingered", "lease"];
 
+/// What came of fetching keys.
+pub const JWKS_RESULTS: [&str; 3] = ["ok", "unreachable", "unusable"];
+
+/// What the store of revocations was asked.
+pub const REVOCATION_OPERATIONS: [&str; 2] = ["add", "load"];
+
 /// Counters of one metric, one for each value of one label; all exist from the start.
 pub struct Family<T>(Vec<(&'static str, T)>);
 
@@ -272,6 +278,14 @@ metrics! {
     presence_departures: Family<Counter> = "gateway_presence_departures_total" ["cause": DEPARTURE_CAUSES];
     /// Requests that the log failed to serve, by operation.
     log_errors: Family<Counter> = "gateway_log_errors_total" ["op": LOG_OPERATIONS];
+    /// Attempts to fetch the keys of `auth.jwks_url`, by result.
+    jwks_fetches: Family<Counter> = "gateway_jwks_fetches_total" ["result": JWKS_RESULTS];
+    /// Keys of `auth.jwks_url` that tokens are checked by.
+    jwks_keys: Gauge = "gateway_jwks_keys";
+    /// Revocations of tokens and users that this node knows.
+    revocations: Gauge = "gateway_revocations";
+    /// Requests that the store of revocations failed to serve, by operation.
+    revocation_errors: Family<Counter> = "gateway_revocation_errors_total" ["op": REVOCATION_OPERATIONS];
     /// Events and signals that reached this node's fan-out.
     feed_items: Family<Counter> = "gateway_feed_items_total" ["kind": ["event", "signal"]];
     /// From taking an event anywhere in the cluster to its fan-out here, in seconds; clocks of nodes included.

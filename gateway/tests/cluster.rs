@@ -6,6 +6,7 @@ mod support;
 use std::time::Duration;
 
 use gateway::app::Gateway;
+use gateway::auth::{Grant, mint};
 use serde_json::json;
 use support::client::Client;
 use support::proxy::Proxy;
@@ -200,10 +201,10 @@ async fn operators_see_and_end_a_user_s_sockets_on_all_nodes() {
     let redis = Redis::start().await;
     let secrets = [("GATEWAY_AUTH__SECRET", "s"), ("GATEWAY_ADMIN__TOKEN", "t")];
     let nodes = cluster(&redis, 3, &secrets).await;
-    let tokens = gateway::auth::Tokens::new(&support::config(&secrets).auth);
+    let auth = support::config(&secrets).auth;
     let token = |user| {
         let user = gateway::domain::UserId::parse(user).unwrap();
-        json!({ "token": tokens.mint(&user, vec![], Duration::from_secs(60)).unwrap() })
+        json!({ "token": mint(&auth, &Grant::new(user, Duration::from_secs(60))).unwrap() })
     };
     let mut alice = Vec::new();
     for node in &nodes {

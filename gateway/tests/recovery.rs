@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use gateway::app::Gateway;
-use gateway::auth::Tokens;
+use gateway::auth::{Grant, mint};
 use gateway::domain::UserId;
 use serde_json::{Value, json};
 use support::client::Client;
@@ -140,8 +140,9 @@ async fn what_a_session_left_or_published_for_others_does_not_come_back() {
 async fn nobody_gets_another_user_s_session_and_a_token_is_checked_again() {
     let secrets = [("GATEWAY_AUTH__SECRET", "s")];
     let node = node(&secrets).await;
-    let tokens = Tokens::new(&support::config(&secrets).auth);
-    let token = |user: &str| tokens.mint(&UserId::parse(user).unwrap(), vec![], Duration::from_secs(60)).unwrap();
+    let settings = support::config(&secrets).auth;
+    let token =
+        |user: &str| mint(&settings, &Grant::new(UserId::parse(user).unwrap(), Duration::from_secs(60))).unwrap();
     let mut alice = Client::try_connect(node.address, json!({ "token": token("alice") })).await.unwrap();
     alice.join("r").await;
     alice.publish("r", json!("secret")).await;
@@ -165,10 +166,11 @@ async fn nobody_gets_another_user_s_session_and_a_token_is_checked_again() {
 async fn who_may_no_longer_enter_a_room_does_not_come_back_into_it() {
     let secrets = [("GATEWAY_AUTH__SECRET", "s")];
     let node = node_with_route("event = \"join\"\naction = \"join\"\nallow = [\"role:member\"]", &secrets).await;
-    let tokens = Tokens::new(&support::config(&secrets).auth);
+    let settings = support::config(&secrets).auth;
     let token = |roles: &[&str]| {
         let roles = roles.iter().map(|role| (*role).to_owned()).collect();
-        tokens.mint(&UserId::parse("alice").unwrap(), roles, Duration::from_secs(60)).unwrap()
+        let user = UserId::parse("alice").unwrap();
+        mint(&settings, &Grant { roles, ..Grant::new(user, Duration::from_secs(60)) }).unwrap()
     };
     let mut alice = Client::try_connect(node.address, json!({ "token": token(&["member"]) })).await.unwrap();
     let start = alice.join("r").await;

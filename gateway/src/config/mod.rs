@@ -52,8 +52,19 @@ pub struct Config {
 #[expect(missing_docs, reason = "see Config")]
 pub struct Auth {
     pub secret: Secret,
+    pub public_keys: Vec<String>,
+    pub jwks_url: String,
+    #[serde(with = "humantime_serde")]
+    pub jwks_refresh: Duration,
+    #[serde(with = "humantime_serde")]
+    pub jwks_cooldown: Duration,
+    pub issuer: String,
+    pub audience: Vec<String>,
     #[serde(with = "humantime_serde")]
     pub leeway: Duration,
+    pub anonymous: bool,
+    #[serde(with = "humantime_serde")]
+    pub revocations_kept: Duration,
 }
 
 /// `[limits]`
@@ -242,6 +253,9 @@ impl Config {
             }
         }
         let durations = [
+            ("auth.jwks_refresh", self.auth.jwks_refresh),
+            ("auth.jwks_cooldown", self.auth.jwks_cooldown),
+            ("auth.revocations_kept", self.auth.revocations_kept),
             ("socket.ping_interval", self.socket.ping_interval),
             ("socket.ping_timeout", self.socket.ping_timeout),
             ("socket.connect_timeout", self.socket.connect_timeout),
@@ -271,8 +285,31 @@ impl Config {
         if self.presence.lease < Duration::from_millis(100) {
             return Err(("presence.lease", "must be at least 100ms: a node beats three times in it".into()));
         }
+        self.auth.validate()?;
         if self.redis.prefix.is_empty() {
             return Err(("redis.prefix", "must not be empty".into()));
+        }
+        Ok(())
+    }
+}
+
+impl Auth {
+    /// Whether keys themselves can be used is seen when they are read, in `auth`.
+    fn validate(&self) -> Result<(), (&'static str, String)> {
+        let url = &self.jwks_url;
+        if !url.is_empty() && !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
+            return Err(("auth.jwks_url", "must begin with https:// or http://".into()));
+        }
+        if self.public_keys.iter().any(|key| key.trim().is_empty()) {
+            return Err(("auth.public_keys", "must not have an empty entry".into()));
+        }
+        if self.secret.is_empty() && self.public_keys.is_empty() && url.is_empty() {
+            // Somebody meant tokens to be checked, and nobody's would be.
+            let why = "needs auth.secret, auth.public_keys or auth.jwks_url, or no token is looked at";
+            let unchecked = [("auth.issuer", self.issuer.is_empty()), ("auth.audience", self.audience.is_empty())];
+            if let Some((key, _)) = unchecked.iter().find(|(_, is_empty)| !is_empty) {
+                return Err((key, why.into()));
+            }
         }
         Ok(())
     }

@@ -13,6 +13,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
 
+use super::revocations;
+use crate::auth::Revoked;
 use crate::config::Secret;
 use crate::domain::UserId;
 use crate::http::ask::HEARING;
@@ -31,6 +33,8 @@ pub struct AdminState {
     pub node: Arc<Node>,
     /// What the session controls do.
     pub control: Control,
+    /// What revoking tokens changes.
+    pub revoked: Arc<Revoked>,
     /// Who may use them. Empty: nobody, they do not exist.
     pub token: Secret,
 }
@@ -45,6 +49,7 @@ pub fn admin(state: AdminState) -> Router {
     if !state.token.is_empty() {
         let controls = Router::new()
             .route("/users/{user}/sockets", get(sockets).delete(disconnect))
+            .merge(revocations::routes())
             .layer(middleware::from_fn_with_state(state.clone(), authorize));
         router = router.merge(controls);
     }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod ask;
+mod revocations;
 mod web;
 
 pub use admin::{AdminState, admin};

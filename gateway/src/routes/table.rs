@@ -233,6 +233,7 @@ mod tests {
         let identity = |roles: &[&str]| Identity {
             user: UserId::parse("alice"),
             roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+            ..Identity::default()
         };
         assert!(route.allows(&identity(&["member"])));
         assert!(!route.allows(&identity(&["guest"])));

@@ -107,7 +107,11 @@ impl Edge {
             link.kill("bad_packet");
             return Err(self.refuse("too_many", Refusal::TooManyConnects));
         }
-        let identity = self.tokens.identify(auth.token.as_deref()).map_err(|refusal| self.refuse("auth", refusal))?;
+        let identity = match self.tokens.identify(auth.token.as_deref()).await {
+            Ok(identity) => identity,
+            Err(Refusal::Unavailable) => return Err(self.put_off(&link, Refusal::Unavailable).await),
+            Err(refusal) => return Err(self.refuse("auth", refusal)),
+        };
         let make = |id: SessionId, lease: Lease| {
             let outlet = SocketOutlet { socket: Arc::downgrade(socket), link: link.clone() };
             let limiter = EventLimiter::new(&self.settings.limits);
@@ -116,12 +120,7 @@ impl Edge {
         };
         let (session, welcome) = match self.welcome(&auth, &identity, make).await {
             Ok(welcomed) => welcomed,
-            Err(refusal) => {
-                // The client comes back by itself and still has what it needs for it. It must not read a refusal.
-                link.kill("unavailable");
-                tokio::time::sleep(UNHEARD).await;
-                return Err(self.refuse("unavailable", refusal));
-            }
+            Err(refusal) => return Err(self.put_off(&link, refusal).await),
         };
         link.announce(session.lease.pid);
         if let Some(user) = &identity.user {
@@ -147,6 +146,14 @@ impl Edge {
     pub(super) fn end_of_life(&self) -> Option<Instant> {
         let age = self.settings.socket.max_age;
         (!age.is_zero()).then(|| Instant::now() + age.mul_f64(rand::random_range(0.8..=1.2)))
+    }
+
+    /// Ends a connection whose client comes back by itself and still has what it needs for it. It must not read a
+    /// refusal.
+    async fn put_off(&self, link: &Link, refusal: Refusal) -> Refusal {
+        link.kill("unavailable");
+        tokio::time::sleep(UNHEARD).await;
+        self.refuse("unavailable", refusal)
     }
 
     fn refuse(&self, result: &str, refusal: Refusal) -> Refusal {

@@ -49,7 +49,7 @@ type SocketIoHttp = SocketIoService<NotFound, Adapter>;
 pub struct Edge {
     settings: Config,
     router: Arc<Router>,
-    tokens: Tokens,
+    tokens: Arc<Tokens>,
     addresses: AddressLimiter,
     links: Arc<Links>,
     connections: Connections,
@@ -90,6 +90,7 @@ impl SocketServer {
     pub async fn start(
         config: &Config,
         router: Arc<Router>,
+        tokens: Arc<Tokens>,
         bus: Arc<dyn Bus>,
         metrics: Arc<Metrics>,
         tasks: TaskTracker,
@@ -97,7 +98,7 @@ impl SocketServer {
         let links = Links::new(metrics.clone());
         let edge = Arc::new(Edge {
             router,
-            tokens: Tokens::new(&config.auth),
+            tokens,
             addresses: AddressLimiter::new(&config.limits),
             links: links.clone(),
             connections: Connections::default(),

@@ -27,7 +27,7 @@ use std::time::Duration;
 use audit::Audit;
 use client::{Client, user_name};
 use cluster::{Cluster, SECRET};
-use gateway::auth::Tokens;
+use gateway::auth::{Grant, mint};
 use gateway::domain::UserId;
 use parking_lot::Mutex;
 use plan::Settings;
@@ -57,10 +57,10 @@ async fn every_event_reaches_every_member_once_and_in_order_whatever_fails() {
         cluster,
         settings,
     });
-    let tokens = Tokens::new(&support::config(&[("GATEWAY_AUTH__SECRET", SECRET)]).auth);
+    let auth = support::config(&[("GATEWAY_AUTH__SECRET", SECRET)]).auth;
     let token = |client| {
         let user = UserId::parse(&user_name(client)).unwrap();
-        tokens.mint(&user, vec![], Duration::from_secs(100 * 3600)).unwrap()
+        mint(&auth, &Grant::new(user, Duration::from_secs(100 * 3600))).unwrap()
     };
     let mut clients = JoinSet::new();
     for client in 0..run.settings.clients {
