@@ -72,7 +72,7 @@ impl Gateway {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: Config, max_files: usize) -> Result<Self, StartError> {
-        let table = RouteTable::compile(&config.profile, &config.route)
+        let table = RouteTable::load(&config.profile, config.file.as_deref())
             .map_err(|error| StartError::Configuration(error.to_string()))?;
         Tokens::check(&config.auth).map_err(|error| StartError::Configuration(error.to_string()))?;
         Self::build(config, table, max_files).await.map_err(StartError::Unavailable)

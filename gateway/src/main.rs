@@ -152,7 +152,7 @@ async fn serve(config: Config) -> ExitCode {
 }
 
 fn check(config: &Config) -> ExitCode {
-    let table = match RouteTable::compile(&config.profile, &config.route) {
+    let table = match RouteTable::load(&config.profile, config.file.as_deref()) {
         Ok(table) => table,
         Err(error) => return fail(BAD_CONFIGURATION, &error.to_string()),
     };
@@ -163,10 +163,9 @@ fn check(config: &Config) -> ExitCode {
         Ok(text) => text,
         Err(error) => return fail(INTERNAL, &format!("cannot print the configuration: {error}")),
     };
-    println!("{text}\n# routes");
-    for route in table.routes() {
-        println!("# {:<16} {:<8} to {:?}, allow {:?}", route.event, route.action.name(), route.to, route.allow);
-    }
+    println!("{text}");
+    // As comments, so that what is printed is a configuration file.
+    table.to_string().lines().for_each(|line| println!("# {line}"));
     OK.into()
 }
 

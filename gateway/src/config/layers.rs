@@ -17,8 +17,8 @@ use super::{Config, DEFAULTS};
 pub struct ConfigError(pub String);
 
 const PREFIX: &str = "GATEWAY_";
-/// A table's key that is a list of entries and has no default.
-const ROUTES: &str = "route";
+/// Keys of a file that are the route table's, which reads the file itself.
+const OF_ROUTES: [&str; 3] = ["route", "include", "messages"];
 
 /// Where a value came from, by dotted key; what is not listed is a default.
 type Origins = BTreeMap<String, String>;
@@ -43,11 +43,12 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
             set_from_environment(&mut merged, &defaults, &name, name_of_key, &text, &mut origins)?;
         }
     }
-    let config: Config = serde_path_to_error::deserialize(Value::Table(merged)).map_err(|error| {
+    let mut config: Config = serde_path_to_error::deserialize(Value::Table(merged)).map_err(|error| {
         let key = error.path().to_string();
         refused(&key, &origins, error.inner().to_string().lines().next().unwrap_or_default())
     })?;
     config.validate().map_err(|(key, why)| refused(key, &origins, &why))?;
+    config.file = file.map(Path::to_owned);
     Ok(config)
 }
 
@@ -76,7 +77,9 @@ fn merge(
 ) -> Result<(), ConfigError> {
     for (name, value) in from {
         let key = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-        let routes = path.is_empty() && name == ROUTES;
+        if path.is_empty() && OF_ROUTES.contains(&name.as_str()) {
+            continue;
+        }
         match (schema.get(&name), value) {
             (Some(Value::Table(section)), Value::Table(values)) => {
                 let Some(Value::Table(target)) = into.get_mut(&name) else {
@@ -88,10 +91,6 @@ fn merge(
                 return Err(ConfigError(format!("{key}: must be a section (set by {origin})")));
             }
             (Some(_), value) => {
-                origins.insert(key, origin.to_owned());
-                into.insert(name, value);
-            }
-            (None, value) if routes => {
                 origins.insert(key, origin.to_owned());
                 into.insert(name, value);
             }

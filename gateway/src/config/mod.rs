@@ -41,9 +41,9 @@ pub struct Config {
     pub drain: Drain,
     pub admin: Admin,
     pub telemetry: Telemetry,
-    /// Routes of the file, after those of the profile. Checked and compiled in `routes`.
-    #[serde(default)]
-    pub route: Vec<toml::Table>,
+    /// The file that was read, if there is one. Its routes are compiled in `routes`.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
 }
 
 /// `[auth]`

@@ -2,9 +2,17 @@
 
 mod actions;
 mod json;
+mod names;
 mod table;
+mod template;
 
-pub use table::{Action, Allow, Route, RouteError, RouteTable, Target};
+pub use names::check_emitted;
+pub use table::{
+    Action, Allow, Breaker, Broadcast, Call, Claim, Direct, Emission, Facts, History, Identify, Join, Leave, Lifecycle,
+    Log, LogLevel, Namespace, Needs, Presence, Publish, Rate, Refused, Route, RouteError, RouteTable, Schema, Signal,
+    Target, Typing,
+};
+pub use template::{Args, AuthFields, Json, RenderedArgs, Scope, Template};
 
 use std::sync::Arc;
 
@@ -76,7 +84,7 @@ pub struct Router {
 }
 
 /// What an action works on.
-struct Call<'a> {
+struct Request<'a> {
     node: &'a Node,
     session: &'a Arc<Session>,
     route: &'a Route,
@@ -135,15 +143,16 @@ impl Router {
         };
         let event: String =
             serde_json::from_str(event.get()).map_err(|_| Refusal::bad_request("an event's name is a text"))?;
-        let Some(route) = self.table.find(&event) else {
+        let route = self.table.main().find(&event).and_then(|routes| routes.first());
+        let Some(route) = route else {
             self.metrics.events_received.with("unknown").increment(1);
             return Err(Refusal::UnknownEvent);
         };
         self.metrics.events_received.with(route.action.name()).increment(1);
-        if !route.allows(&session.identity) {
+        if !route.allows(&session.identity, || true) {
             return Err(Refusal::NotAllowed);
         }
-        let call = Call {
+        let call = Request {
             node: &self.node,
             session,
             route,
@@ -151,16 +160,17 @@ impl Router {
             attachments: inbound.attachments,
             answer_bytes: self.message_bytes,
         };
-        match route.action {
-            Action::Join => actions::join(call).await,
-            Action::Leave => actions::leave(&call).await,
-            Action::Signal => actions::signal(call).await,
-            Action::History => actions::history(call).await,
-            Action::Publish => {
+        match &route.action {
+            Action::Join(_) => actions::join(call).await,
+            Action::Leave(_) => actions::leave(&call).await,
+            Action::Signal(_) => actions::signal(call).await,
+            Action::History(_) => actions::history(call).await,
+            Action::Publish(_) => {
                 let answer = actions::publish(call).await;
                 self.metrics.publish_duration.record(inbound.received.elapsed().as_secs_f64());
                 answer
             }
+            _ => Err(Refusal::UnknownEvent),
         }
     }
 }

@@ -171,7 +171,8 @@ impl Edge {
         identity: &Identity,
     ) -> Result<Vec<Wanted>, Unrecovered> {
         let rooms = wanted(record, heard)?;
-        let may_return = |wanted: &Wanted| self.router.table().admits_back(&wanted.via, identity);
+        let main = self.router.table().main();
+        let may_return = |wanted: &Wanted| main.admits_back(&wanted.via, identity, &wanted.room).is_some();
         if rooms.iter().all(may_return) { Ok(rooms) } else { Err(Unrecovered::NotAllowed) }
     }
 
@@ -185,7 +186,7 @@ impl Edge {
         let session = make(SessionId::random(), Lease::new(Pid::random()));
         node.arrive(&session, self.end_of_life());
         let limit = self.settings.limits.rooms_per_session;
-        let recovered = match self.router.table().way_in(identity) {
+        let recovered = match self.router.table().main().way_in(identity) {
             None => Err(Unrecovered::NotAllowed.into()),
             Some(_) if limit > 0 && rooms.len() > limit => Err(Unrecovered::TooMuch.into()),
             Some(via) => {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::super::{Answer, Call, json};
+use super::super::{Answer, Request, json};
 use crate::domain::{Event, Offset, Refusal, RoomName};
 use crate::log::Range;
 
@@ -38,7 +38,7 @@ struct Entry {
     args: Box<RawValue>,
 }
 
-pub(in crate::routes) async fn history(call: Call<'_>) -> Result<Answer, Refusal> {
+pub(in crate::routes) async fn history(call: Request<'_>) -> Result<Answer, Refusal> {
     let args: HistoryArgs<'_> = call.argument(HISTORY)?;
     let room = RoomName::parse(&args.room)?;
     let offset = |text: Cow<'_, str>| Offset::parse(&text).ok_or(Refusal::bad_request(HISTORY));

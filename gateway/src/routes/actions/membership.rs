@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::{Answer, Call};
+use super::super::{Answer, Request};
 use crate::domain::{Offset, Refusal, RoomName};
 use crate::node::Unrecovered;
 
@@ -32,7 +32,7 @@ struct Joined<'a> {
     reason: Option<&'static str>,
 }
 
-pub(in crate::routes) async fn join(call: Call<'_>) -> Result<Answer, Refusal> {
+pub(in crate::routes) async fn join(call: Request<'_>) -> Result<Answer, Refusal> {
     let args: JoinArgs<'_> = call.argument(JOIN)?;
     let room = RoomName::parse(&args.room)?;
     let after = args.after.map(|text| Offset::parse(&text).ok_or(Refusal::bad_request(JOIN))).transpose()?;
@@ -52,7 +52,7 @@ struct LeaveArgs<'a> {
     room: Cow<'a, str>,
 }
 
-pub(in crate::routes) async fn leave(call: &Call<'_>) -> Result<Answer, Refusal> {
+pub(in crate::routes) async fn leave(call: &Request<'_>) -> Result<Answer, Refusal> {
     let args: LeaveArgs<'_> = call.argument(LEAVE)?;
     call.node.leave(call.session, &RoomName::parse(&args.room)?).await?;
     Ok(Answer::done())

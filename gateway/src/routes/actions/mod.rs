@@ -10,10 +10,10 @@ pub(super) use speak::{publish, signal};
 
 use serde::Deserialize;
 
-use super::Call;
+use super::Request;
 use crate::domain::Refusal;
 
-impl<'a> Call<'a> {
+impl<'a> Request<'a> {
     /// Reads the event's one argument; `expected` is what the client is told if it is something else.
     fn argument<T: Deserialize<'a>>(&self, expected: &'static str) -> Result<T, Refusal> {
         let first = self.args.first().ok_or(Refusal::bad_request(expected))?;

@@ -1,0 +1,245 @@
+//! The route table: compiled from a profile and the configuration's files, never changed after.
+
+mod action;
+mod actions;
+mod compile;
+mod error;
+mod keys;
+mod load;
+mod reads;
+mod route;
+mod schema;
+mod show;
+
+pub use action::{
+    Action, Breaker, Broadcast, Call, Claim, Direct, History, Identify, Join, Leave, Log, LogLevel, Presence, Publish,
+    Signal, Target, Typing,
+};
+pub use error::RouteError;
+pub use route::{Allow, Emission, Lifecycle, Needs, Rate, Refused, Route};
+pub use schema::Schema;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use super::json;
+use super::template::AuthFields;
+use crate::auth::Identity;
+use crate::domain::RoomName;
+
+/// The namespace that is always there.
+const MAIN: &str = "/";
+
+/// How much of a CONNECT payload a session remembers, in bytes.
+const MAX_AUTH_BYTES: usize = 4096;
+
+/// Routes by namespace and event, and what clients read instead of the standard messages.
+#[derive(Debug)]
+pub struct RouteTable {
+    namespaces: BTreeMap<Arc<str>, Namespace>,
+    messages: HashMap<&'static str, String>,
+}
+
+impl RouteTable {
+    /// Compiles a profile and the routes of the configuration file and what it includes. Own routes replace all routes
+    /// that the profile has for the same event of the same namespace. `profile` is the name of one that comes with the
+    /// gateway, `none`, or the path of a file: something with a `/` in it or `.toml` at its end. Variables are taken
+    /// from the environment of the process.
+    ///
+    /// # Errors
+    /// Every mistake that was found, with its file and line.
+    pub fn load(profile: &str, file: Option<&Path>) -> Result<Self, RouteError> {
+        load::load(profile, load::Own::File(file), &|name| std::env::var(name).ok())
+    }
+
+    /// As [`Self::load`], with the text of a file. It cannot include others.
+    ///
+    /// # Errors
+    /// See [`Self::load`].
+    pub fn parse(profile: &str, name: &str, text: &str) -> Result<Self, RouteError> {
+        load::load(profile, load::Own::Text { name, text }, &|name| std::env::var(name).ok())
+    }
+
+    /// The names of the profiles that come with the gateway.
+    pub fn profiles() -> impl Iterator<Item = &'static str> {
+        load::PROFILES.iter().map(|(name, _)| *name)
+    }
+
+    /// A namespace, if clients may connect to it.
+    #[must_use]
+    pub fn namespace(&self, name: &str) -> Option<&Namespace> {
+        self.namespaces.get(name)
+    }
+
+    /// The namespace `/`.
+    ///
+    /// # Panics
+    /// Never: it is always there.
+    #[must_use]
+    pub fn main(&self) -> &Namespace {
+        self.namespace(MAIN).expect("it is always there")
+    }
+
+    /// All namespaces, by name. `/` is always there.
+    pub fn namespaces(&self) -> impl Iterator<Item = &Namespace> {
+        self.namespaces.values()
+    }
+
+    /// What clients read instead of a refusal's standard message.
+    #[must_use]
+    pub fn message(&self, code: &str) -> Option<&str> {
+        self.messages.get(code).map(String::as_str)
+    }
+
+    /// How many routes there are. Their numbers are below it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.namespaces().flat_map(|namespace| namespace.routes.values()).map(Vec::len).sum()
+    }
+
+    /// Whether there is no route.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn build(layers: Vec<load::Layer>) -> Self {
+        let mut groups: BTreeMap<(Arc<str>, Arc<str>), Vec<Route>> = BTreeMap::new();
+        let mut messages = HashMap::new();
+        for layer in layers {
+            groups.extend(layer.groups.into_iter().map(|(key, group)| (key, group.routes)));
+            messages.extend(layer.messages);
+        }
+        let mut namespaces = BTreeMap::from([(Arc::from(MAIN), Vec::new())]);
+        for ((namespace, event), routes) in groups {
+            namespaces.entry(namespace).or_insert_with(Vec::new).push((event, routes));
+        }
+        let mut next = 0;
+        let mut number = |route: &mut Route| {
+            route.number = next;
+            next += 1;
+        };
+        let namespaces = namespaces.into_iter().map(|(name, mut groups)| {
+            groups.iter_mut().flat_map(|(_, routes)| routes).for_each(&mut number);
+            (name.clone(), Namespace::new(name, groups))
+        });
+        Self { namespaces: namespaces.collect(), messages }
+    }
+}
+
+/// The routes of one namespace.
+#[derive(Debug)]
+pub struct Namespace {
+    /// What it is called, as `/` or `/admin`.
+    pub name: Arc<str>,
+    /// What its routes need.
+    pub facts: Facts,
+    routes: BTreeMap<Arc<str>, Vec<Arc<Route>>>,
+    /// Joins to whatever room the client names, by event name.
+    ways_in: Vec<Arc<Route>>,
+}
+
+/// What the routes of a namespace need from the rest of the node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Sessions are counted cluster-wide, or their end is waited for: `{connections}` or `$disconnect` is used.
+    pub tracks_connections: bool,
+    /// The action `broadcast` is used, so that every session has to hear the namespace.
+    pub broadcasts: bool,
+    /// The action `direct` is used, so that every session has to hear its user.
+    pub direct: bool,
+    /// The action `identify` is used, so that sessions may get a user after they came.
+    pub identifies: bool,
+    /// The action `claim` is used, so that sessions may hold names.
+    pub claims: bool,
+    /// Some join tracks who is in its room.
+    pub presence: bool,
+    /// The fields of the CONNECT payload that templates read, by name.
+    pub auth_keys: Vec<String>,
+}
+
+impl Facts {
+    /// What a session has to remember of its CONNECT payload. Left out are fields that would make other clients end
+    /// their connections, nest deeper than `json_depth`, or are too much to remember.
+    #[must_use]
+    pub fn auth_fields(&self, payload: &RawValue, json_depth: usize) -> AuthFields {
+        if self.auth_keys.is_empty() {
+            return AuthFields::new();
+        }
+        let mut fields: AuthFields = serde_json::from_str(payload.get()).unwrap_or_default();
+        let mut left = MAX_AUTH_BYTES;
+        fields.retain(|key, value| {
+            let text = value.get();
+            let wanted = self.auth_keys.binary_search(key).is_ok();
+            let harmless = || json::depth(text) <= json_depth && json::placeholders_fit(text, 0);
+            let keep = wanted && text.len() <= left && harmless();
+            if keep {
+                left -= text.len();
+            }
+            keep
+        });
+        fields
+    }
+}
+
+impl Namespace {
+    fn new(name: Arc<str>, mut groups: Vec<(Arc<str>, Vec<Route>)>) -> Self {
+        let tracked = groups.iter().any(|(event, routes)| {
+            let lifecycle = [Lifecycle::Join, Lifecycle::Leave].iter().any(|lifecycle| lifecycle.name() == &**event);
+            lifecycle || routes.iter().any(|route| route.needs.members || matches!(route.action, Action::Presence(_)))
+        });
+        for route in groups.iter_mut().flat_map(|(_, routes)| routes) {
+            if let Action::Join(join) = &mut route.action {
+                // What it was set to, or else what is needed.
+                join.presence |= tracked && join.presence_by_need;
+            }
+        }
+        let facts = reads::facts(&groups);
+        let routes: BTreeMap<_, Vec<_>> =
+            groups.into_iter().map(|(event, routes)| (event, routes.into_iter().map(Arc::new).collect())).collect();
+        let is_way_in = |route: &&Arc<Route>| match &route.action {
+            Action::Join(join) => !route.event.starts_with('$') && join.room.to_string() == "{arg.room}",
+            _ => false,
+        };
+        let ways_in = routes.values().flatten().filter(is_way_in).cloned().collect();
+        Self { name, facts, routes, ways_in }
+    }
+
+    /// The routes of an event, in the order in which they run.
+    #[must_use]
+    pub fn find(&self, event: &str) -> Option<&[Arc<Route>]> {
+        if event.starts_with('$') { None } else { self.routes.get(event).map(Vec::as_slice) }
+    }
+
+    /// The routes of a lifecycle event, in the order in which they run.
+    #[must_use]
+    pub fn on(&self, lifecycle: Lifecycle) -> &[Arc<Route>] {
+        self.routes.get(lifecycle.name()).map_or(&[], Vec::as_slice)
+    }
+
+    /// The route by which a session that once joined a room by an event may come back to it. `via` may be a lifecycle
+    /// event.
+    #[must_use]
+    pub fn admits_back(&self, via: &str, identity: &Identity, room: &RoomName) -> Option<&Join> {
+        self.routes.get(via)?.iter().find_map(|route| match &route.action {
+            Action::Join(join) if route.allows(identity, || false) && join.room.may_give(room.as_str(), identity) => {
+                Some(join)
+            }
+            _ => None,
+        })
+    }
+
+    /// The event by which a session may join whatever room it names, if there is one: the first by name.
+    #[must_use]
+    pub fn way_in(&self, identity: &Identity) -> Option<Arc<str>> {
+        self.ways_in.iter().find(|route| route.allows(identity, || false)).map(|route| route.event.clone())
+    }
+
+    /// All routes, by event name, those of one event in the order in which they run.
+    pub fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.routes.values().flatten()
+    }
+}
