@@ -18,17 +18,22 @@ const SECONDS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 pub const TRANSPORTS: [&str; 2] = ["websocket", "polling"];
 
 /// What came of a handshake.
-pub const HANDSHAKE_RESULTS: [&str; 6] = ["ok", "rate_limited", "busy", "capacity", "draining", "bad_request"];
+pub const HANDSHAKE_RESULTS: [&str; 8] =
+    ["ok", "rate_limited", "busy", "capacity", "draining", "bad_request", "too_many_connections", "forbidden_origin"];
+
+/// What became of the PROXY header that a trusted peer must send.
+pub const PROXY_HEADER_RESULTS: [&str; 5] = ["ok", "local", "none", "bad", "timeout"];
 
 /// What came of a request for a session.
 pub const CONNECT_RESULTS: [&str; 4] = ["ok", "auth", "too_many", "unavailable"];
 
 /// Why a connection ended.
-pub const CLOSE_REASONS: [&str; 10] = [
+pub const CLOSE_REASONS: [&str; 11] = [
     "client_close",
     "transport_error",
     "ping_timeout",
     "slow",
+    "flooding",
     "draining",
     "aged",
     "replaced",
@@ -50,6 +55,19 @@ pub const RECOVERY_RESULTS: [&str; 11] = [
     "unreadable",
     "replaced",
     "unavailable",
+];
+
+/// Who decides how fast: about handshakes, about what sessions send, and about answering refusals.
+pub const LIMITERS: [&str; 9] = [
+    "session_events",
+    "session_bytes",
+    "user_events",
+    "user_bytes",
+    "address_events",
+    "address_bytes",
+    "session_refusals",
+    "address_handshakes",
+    "node_handshakes",
 ];
 
 /// What a client event made the node do.
@@ -246,6 +264,8 @@ metrics! {
     connections_closed: Family2<Counter> = "gateway_connections_closed_total" ["transport": TRANSPORTS, "reason": CLOSE_REASONS];
     /// Transport handshakes, by result.
     handshakes: Family<Counter> = "gateway_handshakes_total" ["result": HANDSHAKE_RESULTS];
+    /// Connections of trusted proxies, by what their PROXY header came to.
+    proxy_headers: Family<Counter> = "gateway_proxy_headers_total" ["result": PROXY_HEADER_RESULTS];
     /// Requests for a session (Socket.IO CONNECT), by result.
     connects: Family<Counter> = "gateway_connects_total" ["result": CONNECT_RESULTS];
     /// Client events, by the action their route names.
@@ -314,9 +334,9 @@ metrics! {
     call_breaker_openings: Counter = "gateway_call_breaker_openings_total";
     /// Decisions of the rate limiters.
     rate_limit_decisions: Family2<Counter> = "gateway_rate_limit_decisions_total"
-        ["limiter": ["session_events", "address_handshakes", "node_handshakes"], "decision": ["allow", "deny"]];
+        ["limiter": LIMITERS, "decision": ["allow", "deny"]];
     /// Keys that a rate limiter remembers.
-    rate_limit_keys: Family<Gauge> = "gateway_rate_limit_keys" ["limiter": ["address_handshakes"]];
+    rate_limit_keys: Family<Gauge> = "gateway_rate_limit_keys" ["limiter": ["address_handshakes", "user", "address"]];
     /// Other nodes that say that they hear the bus, as this node last learned.
     hearing_peers: Gauge = "gateway_hearing_peers";
     /// 1 while this node hears nothing although others do, which makes it not ready; else 0.

@@ -53,7 +53,9 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
 }
 
 fn refused(key: &str, origins: &Origins, why: &str) -> ConfigError {
-    let origin = origins.get(key).map_or("gateway.default.toml", String::as_str);
+    // An entry of a list comes from where the list does.
+    let name = key.split('[').next().unwrap_or(key);
+    let origin = origins.get(name).map_or("gateway.default.toml", String::as_str);
     ConfigError(format!("{key}: {why} (set by {origin})"))
 }
 
@@ -218,6 +220,19 @@ mod tests {
             ),
             (from_env(&[("GATEWAY_LIMITS__MESSAGE_BYTES", "0")]), "limits.message_bytes: must be at least 1"),
             (from_env(&[("GATEWAY_TELEMETRY__FORMAT", "xml")]), "telemetry.format: "),
+            (
+                from_env(&[("GATEWAY_LIMITS__USER_BYTES_BURST", "0")]),
+                "limits.user_bytes_burst: must be at least 1 while user_bytes_per_second is set (set by GATEWAY_LIMITS__",
+            ),
+            (
+                from_env(&[("GATEWAY_LIMITS__BYTES_PER_SECOND", "1000000001")]),
+                "limits.bytes_per_second: must not be more than 1000000000",
+            ),
+            (
+                from_env(&[("GATEWAY_SOCKET__ORIGINS", "https://a.example, b.example")]),
+                "socket.origins[1]: \"b.example\" is not an origin: write",
+            ),
+            (from_env(&[("GATEWAY_SOCKET__PROXY_PROTOCOL", "true")]), "socket.proxy_protocol: needs trusted_proxies"),
             (from_file("[limits]\nconnections = \"x\"\n"), "limits.connections: "),
             (from_file("limits = 3\n"), "limits: must be a section"),
             (from_file("[limits]\nfoo = 1\n"), "limits.foo: no such key"),
@@ -227,6 +242,11 @@ mod tests {
             assert!(line.starts_with(expected), "{line:?} does not start with {expected:?}");
             assert_eq!(line.lines().count(), 1, "{line:?}");
         }
+        let line = from_env(&[("GATEWAY_TRUSTED_PROXIES", "10.0.0.0/8,here")]).unwrap_err().to_string();
+        assert!(
+            line.starts_with("trusted_proxies[1]: ") && line.ends_with("(set by GATEWAY_TRUSTED_PROXIES)"),
+            "{line}"
+        );
         let line = from_file("listen = \n").unwrap_err().to_string();
         assert!(line.contains(":1: "), "{line:?}");
     }

@@ -1,9 +1,13 @@
 //! The configuration as types: one struct per section of `gateway.default.toml`, which holds every default.
 
 mod layers;
+mod origin;
+mod rates;
 mod secret;
 
 pub use layers::{ConfigError, load};
+pub use origin::Origin;
+pub use rates::Rate;
 pub use secret::Secret;
 
 use std::net::SocketAddr;
@@ -74,6 +78,21 @@ pub struct Auth {
 pub struct Limits {
     pub events_per_second: u32,
     pub events_burst: u32,
+    pub bytes_per_second: u32,
+    pub bytes_burst: u32,
+    pub user_events_per_second: u32,
+    pub user_events_burst: u32,
+    pub user_bytes_per_second: u32,
+    pub user_bytes_burst: u32,
+    pub address_events_per_second: u32,
+    pub address_events_burst: u32,
+    pub address_bytes_per_second: u32,
+    pub address_bytes_burst: u32,
+    pub refusals_per_second: u32,
+    pub refusals_burst: u32,
+    pub connections_per_address: usize,
+    pub sessions_per_user: usize,
+    pub namespaces_per_connection: usize,
     pub handshakes_per_second_per_address: u32,
     pub connections: usize,
     pub connects_per_connection: u32,
@@ -108,6 +127,8 @@ pub struct Socket {
     pub write_timeout: Duration,
     #[serde(with = "humantime_serde")]
     pub max_age: Duration,
+    pub origins: Vec<Origin>,
+    pub proxy_protocol: bool,
 }
 
 /// `[log]`
@@ -272,8 +293,9 @@ impl Config {
                 return Err((key, "must be at least 1ms".into()));
             }
         }
-        if self.limits.events_per_second > 0 && self.limits.events_burst == 0 {
-            return Err(("limits.events_burst", "must be at least 1 while events_per_second is set".into()));
+        self.limits.validate_rates()?;
+        if self.socket.proxy_protocol && self.trusted_proxies.is_empty() {
+            return Err(("socket.proxy_protocol", "needs trusted_proxies: nobody else may say who connects".into()));
         }
         if self.limits.mailbox_pause_events > self.limits.mailbox_events {
             return Err(("limits.mailbox_pause_events", "must not be larger than limits.mailbox_events".into()));

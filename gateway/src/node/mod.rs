@@ -14,7 +14,7 @@ mod session;
 pub use gate::Patience;
 pub use hearing::{Ask, Hearing, Listening};
 pub use hub::Hub;
-pub use limits::{AddressLimiter, EventLimiter, HandshakeLimiter};
+pub use limits::{AddressLimiter, Allowance, HandshakeLimiter, Limiters, Party, Place, Places, Verdict};
 pub use peers::count_peers;
 use recovery::Recoveries;
 pub use recovery::{RecoveryError, Replay, Unrecovered, Wanted, wanted};

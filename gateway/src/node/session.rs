@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::EventLimiter;
+use super::Allowance;
 use super::gate::{Gate, Patience};
 use crate::auth::Identity;
 use crate::domain::{Frame, Offset, RoomName, SessionId};
@@ -55,8 +55,8 @@ pub struct Session {
     pub identity: Identity,
     /// Its right to come back.
     pub lease: Lease,
-    /// How fast it may send.
-    pub limiter: EventLimiter,
+    /// What it may send.
+    pub allowance: Arc<Allowance>,
     pub(super) gate: Arc<Gate>,
     membership: Mutex<Membership>,
     /// How many replays began.
@@ -109,7 +109,7 @@ impl Session {
         id: SessionId,
         identity: Identity,
         lease: Lease,
-        limiter: EventLimiter,
+        allowance: Arc<Allowance>,
         patience: Patience,
         outlet: Box<dyn Outlet>,
     ) -> Self {
@@ -117,7 +117,7 @@ impl Session {
             id,
             identity,
             lease,
-            limiter,
+            allowance,
             gate: Arc::new(Gate::new(outlet, patience)),
             membership: Mutex::default(),
             replays: AtomicU32::new(0),

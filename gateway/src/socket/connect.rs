@@ -2,9 +2,10 @@
 //! learns that it is connected. What it sends at once would find nobody otherwise.
 
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use socketioxide::extract::TryData;
@@ -20,7 +21,7 @@ use super::outlet::SocketOutlet;
 use super::welcome::{Auth, Welcome};
 use super::{Adapter, Edge, control};
 use crate::domain::{Refusal, SessionId};
-use crate::node::{EventLimiter, Patience, Session};
+use crate::node::{Party, Patience, Place, Places, Session};
 use crate::sessions::Lease;
 
 /// How long a connection that was killed has to end before socketioxide writes a refusal to it: a polling client is
@@ -34,33 +35,13 @@ pub(super) struct Handshake {
     pub(super) io: Option<Arc<IoControl>>,
     /// How often a session was asked for.
     pub(super) connects: AtomicU32,
-    /// Counts the connection as long as the engine holds its request, which is as long as it lives.
-    pub(super) _place: Place,
-}
-
-/// The connections of this node from their handshake on, with a session or not yet.
-#[derive(Debug, Default)]
-pub(super) struct Connections(Arc<AtomicUsize>);
-
-impl Connections {
-    pub(super) fn count(&self) -> usize {
-        self.0.load(Ordering::Acquire)
-    }
-
-    pub(super) fn place(&self) -> Place {
-        self.0.fetch_add(1, Ordering::AcqRel);
-        Place(self.0.clone())
-    }
-}
-
-/// One connection among them.
-#[derive(Debug)]
-pub(super) struct Place(Arc<AtomicUsize>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
+    /// The client's address, from the balancer if there is a trusted one.
+    pub(super) client: IpAddr,
+    /// The namespaces in which it has a session.
+    pub(super) namespaces: Arc<Places>,
+    /// Count the connection, for its node and its address, as long as the engine holds its request, which is as long
+    /// as it lives.
+    pub(super) _places: (Place, Option<Place<Party>>),
 }
 
 /// Admits sockets, and begins their sessions once their clients know that they are connected.
@@ -112,15 +93,33 @@ impl Edge {
             Err(Refusal::Unavailable) => return Err(self.put_off(&link, Refusal::Unavailable).await),
             Err(refusal) => return Err(self.refuse("auth", refusal)),
         };
+        let Some(namespace) = Place::take(&handshake.namespaces) else {
+            let limit = self.settings.limits.namespaces_per_connection;
+            return Err(self.refuse("too_many", Refusal::TooManyNamespaces { limit }));
+        };
+        let user = identity.user.as_ref();
+        // Without a place only who may have had one before goes on.
+        let place = match self.limiters.session(user) {
+            Err(refusal) if !auth.names_session() => return Err(self.refuse("too_many", refusal)),
+            place => place,
+        };
+        let allowance = Arc::new(self.limiters.allowance(user, handshake.client));
         let make = |id: SessionId, lease: Lease| {
             let outlet = SocketOutlet { socket: Arc::downgrade(socket), link: link.clone() };
-            let limiter = EventLimiter::new(&self.settings.limits);
             let patience = Patience::new(&self.settings.limits, self.settings.socket.write_timeout);
-            Arc::new(Session::new(id, identity.clone(), lease, limiter, patience, Box::new(outlet)))
+            Arc::new(Session::new(id, identity.clone(), lease, allowance.clone(), patience, Box::new(outlet)))
         };
         let (session, welcome) = match self.welcome(&auth, &identity, make).await {
             Ok(welcomed) => welcomed,
             Err(refusal) => return Err(self.put_off(&link, refusal).await),
+        };
+        let place = match place {
+            Ok(place) => place,
+            Err(_) if welcome.replay.is_some() => self.limiters.session_again(user),
+            Err(refusal) => {
+                self.router.node().depart(&session, false);
+                return Err(self.refuse("too_many", refusal));
+            }
         };
         link.announce(session.lease.pid);
         if let Some(user) = &identity.user {
@@ -137,7 +136,9 @@ impl Edge {
         socket.on_fallback::<_, ()>(Inlet(mailbox.clone()));
         link.opened(&self.metrics);
         self.starting.lock().insert(socket.id, Start { mailbox, welcome });
-        socket.on_disconnect::<_, ()>(Departure(Presence { edge: self.clone(), sid: socket.id, session, link }));
+        let places = (namespace, place);
+        let presence = Presence { edge: self.clone(), sid: socket.id, session, link, _places: places };
+        socket.on_disconnect::<_, ()>(Departure(presence));
         self.metrics.connects.with("ok").increment(1);
         Ok(())
     }
@@ -169,6 +170,8 @@ struct Presence {
     sid: Sid,
     session: Arc<Session>,
     link: Arc<Link>,
+    /// Count the session, for its connection and its user.
+    _places: (Place, Option<Place<Party>>),
 }
 
 impl Presence {

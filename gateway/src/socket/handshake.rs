@@ -6,17 +6,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use axum::body::Body;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_KEY};
+use http::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_KEY,
+};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use socketioxide::socket::Sid;
-use tower::Service;
+use tower::{Layer, Service, ServiceExt, service_fn};
 
 use super::announce::Announcement;
 use super::connect::Handshake;
 use super::guard::IoControl;
 use super::{Edge, PATH, SocketServer, address};
 use crate::domain::Refusal;
+use crate::node::{Place, Places};
 
 /// The TCP connection that a request came over.
 #[derive(Clone, Debug)]
@@ -66,18 +69,40 @@ impl SocketServer {
         path.strip_prefix(PATH).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// Answers an Engine.IO request.
-    pub(super) async fn answer(mut self, request: Request<Incoming>, peer: Peer) -> Result<Response<Body>, Infallible> {
+    /// Answers an Engine.IO request, or a browser's question whether it may send one.
+    pub(super) async fn answer(self, request: Request<Incoming>, peer: Peer) -> Result<Response<Body>, Infallible> {
+        let edge = self.edge.clone();
+        if !edge.origins.admit(request.headers()) {
+            let is_handshake = Query::of(&request).sid.is_none() && request.method() != Method::OPTIONS;
+            edge.count_refused(&Refusal::ForbiddenOrigin, is_handshake);
+            return Ok(refused(&Refusal::ForbiddenOrigin));
+        }
+        if !request.headers().contains_key(ORIGIN) {
+            return self.engine(request, peer).await;
+        }
+        let engine = service_fn(move |request| self.clone().engine(request, peer.clone()));
+        // Around refusals too: a browser would otherwise show its own error in their place.
+        edge.origins.cors().layer(engine).oneshot(request).await
+    }
+
+    async fn engine(mut self, request: Request<Incoming>, peer: Peer) -> Result<Response<Body>, Infallible> {
         let query = Query::of(&request);
         let is_handshake = query.sid.is_none();
-        if is_handshake && let Err(refusal) = self.edge.let_in(request.headers(), &peer) {
-            return Ok(refused(&refusal));
-        }
-        let mut request = slim(request);
-        if is_handshake {
+        let handshake = if is_handshake {
             let io = query.websocket.then(|| peer.io.clone());
-            let place = self.edge.connections.place();
-            request.extensions_mut().insert(Arc::new(Handshake { io, connects: AtomicU32::new(0), _place: place }));
+            match self.edge.let_in(request.headers(), &peer, io) {
+                Ok(handshake) => Some(handshake),
+                Err(refusal) => {
+                    self.edge.count_refused(&refusal, true);
+                    return Ok(refused(&refusal));
+                }
+            }
+        } else {
+            None
+        };
+        let mut request = slim(request);
+        if let Some(handshake) = handshake {
+            request.extensions_mut().insert(Arc::new(handshake));
         }
         // A body that never comes would hold its connection for ever. A poll may wait: it holds its own only.
         let is_upload = request.method() == Method::POST;
@@ -119,31 +144,30 @@ async fn announced(response: Response<Body>, announcement: &Announcement) -> Res
 
 impl Edge {
     /// Transient trouble is refused here and not later: the official client tries a failed handshake again.
-    fn let_in(&self, headers: &HeaderMap, peer: &Peer) -> Result<(), Refusal> {
-        let admitted = self.check(headers, peer);
-        if let Err(refusal) = &admitted {
-            self.metrics.handshakes.with(refusal.code()).increment(1);
-            self.metrics.refusals.with(refusal.code()).increment(1);
-        }
-        admitted
-    }
-
-    fn check(&self, headers: &HeaderMap, peer: &Peer) -> Result<(), Refusal> {
+    fn let_in(&self, headers: &HeaderMap, peer: &Peer, io: Option<Arc<IoControl>>) -> Result<Handshake, Refusal> {
         if self.draining.load(Ordering::Acquire) {
             return Err(Refusal::Draining);
         }
-        let limit = self.settings.limits.connections;
-        if limit > 0 && self.connections.count() >= limit {
-            return Err(Refusal::Capacity);
-        }
+        let place = Place::take(&self.connections).ok_or(Refusal::Capacity)?;
         let client = address::of_client(peer.address.ip(), headers, &self.settings.trusted_proxies);
         let allowed = self.addresses.check(client);
         self.count_decision("address_handshakes", allowed.is_ok());
         // After the address: one that floods must not use up what the others need.
         allowed?;
+        let among_its_address = self.limiters.connection(client)?;
         let allowed = self.handshakes.check();
         self.count_decision("node_handshakes", allowed.is_ok());
-        allowed
+        allowed?;
+        let namespaces = Arc::new(Places::new(self.settings.limits.namespaces_per_connection));
+        let places = (place, among_its_address);
+        Ok(Handshake { io, connects: AtomicU32::new(0), client, namespaces, _places: places })
+    }
+
+    fn count_refused(&self, refusal: &Refusal, is_handshake: bool) {
+        if is_handshake {
+            self.metrics.handshakes.with(refusal.code()).increment(1);
+        }
+        self.metrics.refusals.with(refusal.code()).increment(1);
     }
 
     fn count_decision(&self, limiter: &str, allowed: bool) {
@@ -162,7 +186,8 @@ fn too_slow() -> Response<Body> {
 /// A refusal as an HTTP response, in the form of an ack.
 fn refused(refusal: &Refusal) -> Response<Body> {
     let status = match refusal {
-        Refusal::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+        Refusal::RateLimited { .. } | Refusal::TooManyConnections => StatusCode::TOO_MANY_REQUESTS,
+        Refusal::ForbiddenOrigin => StatusCode::FORBIDDEN,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
     let body = serde_json::json!({ "ok": false, "error": refusal }).to_string();

@@ -26,7 +26,7 @@ use super::welcome::Welcome;
 use crate::config::Config;
 use crate::domain::Refusal;
 use crate::metrics::Metrics;
-use crate::node::{Session, Undelivered};
+use crate::node::{Session, Undelivered, Verdict};
 use crate::routes::{Answer, Inbound, Router};
 
 /// How often a full queue is looked at again.
@@ -83,13 +83,25 @@ impl MessageHandler<Adapter, ()> for Inlet {
             return;
         };
         let attachments: Vec<Bytes> = attachments.map(Vec::from).unwrap_or_default();
-        let inbound = Inbound { text: text.as_str().to_owned(), attachments, received: Instant::now() };
-        if let Err(refusal) = self.0.accept(inbound, &asker) {
-            self.0.metrics.refusals.with(refusal.code()).increment(1);
-            if asker.try_refuse(&refusal).is_err() {
-                // A client that asks without reading the answers is as slow as one that does not read its rooms.
-                self.0.link.kill("slow");
+        // Before anything is copied: refusing a flood must cost next to nothing.
+        let bytes = text.as_str().len() + attachments.iter().map(Bytes::len).sum::<usize>();
+        let verdict = match self.0.session.allowance.check(bytes) {
+            Verdict::Allow => {
+                let inbound = Inbound { text: text.as_str().to_owned(), attachments, received: Instant::now() };
+                self.0.accept(inbound, &asker)
             }
+            verdict => verdict,
+        };
+        match verdict {
+            Verdict::Allow => {}
+            Verdict::Refuse(refusal) => {
+                self.0.metrics.refusals.with(refusal.code()).increment(1);
+                if asker.try_refuse(&refusal).is_err() {
+                    // A client that asks without reading the answers is as slow as one that does not read its rooms.
+                    self.0.link.kill("slow");
+                }
+            }
+            Verdict::Close => self.0.link.kill("flooding"),
         }
     }
 }
@@ -118,15 +130,11 @@ impl Mailbox {
         })
     }
 
-    fn accept(self: &Arc<Self>, inbound: Inbound, asker: &Asker) -> Result<(), Refusal> {
-        let allowed = self.session.limiter.check();
-        let decision = if allowed.is_ok() { "allow" } else { "deny" };
-        self.metrics.rate_limit_decisions.with("session_events", decision).increment(1);
-        allowed?;
+    fn accept(self: &Arc<Self>, inbound: Inbound, asker: &Asker) -> Verdict {
         let mut queue = self.queue.lock();
         let bytes = queue.bytes + inbound.size();
         if queue.events.len() >= self.max_events || (bytes > self.max_bytes && !queue.events.is_empty()) {
-            return Err(Refusal::Overloaded);
+            return self.session.allowance.refuse(Refusal::Overloaded);
         }
         queue.bytes = bytes;
         let asker = Asker { socket: asker.socket.clone(), ack: asker.ack };
@@ -139,7 +147,7 @@ impl Mailbox {
             queue.worked_on = true;
             self.tasks.spawn(self.clone().work());
         }
-        Ok(())
+        Verdict::Allow
     }
 
     /// Greets the client, hands over what it missed, and from then on handles its events.

@@ -1,19 +1,21 @@
 //! The listener: accepts TCP connections, guards them, and speaks HTTP/1.1 with a limit on how long headers take.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::SocketServer;
 use super::guard::GuardedIo;
 use super::handshake::Peer;
+use super::proxy_header::{self, HeaderError};
+use super::{Edge, SocketServer};
 
 /// File descriptors that are left for everything but client connections.
 const RESERVED_FILES: usize = 256;
@@ -53,12 +55,13 @@ pub async fn serve(
         };
         // Small events must not wait for each other; a failure costs latency and nothing else.
         stream.set_nodelay(true).ok();
-        let edge = &server.edge;
-        let io = GuardedIo::new(stream, edge.settings.socket.write_timeout, edge.metrics.clone(), Some(place));
-        let peer = Peer { address, io: io.control() };
-        let header_timeout = edge.settings.socket.header_timeout;
         let (server, web) = (server.clone(), web.clone());
-        edge.tasks.clone().spawn(async move {
+        server.edge.tasks.clone().spawn(async move {
+            let edge = &server.edge;
+            let Ok((stream, address)) = edge.introduced(stream, address).await else { return };
+            let io = GuardedIo::new(stream, edge.settings.socket.write_timeout, edge.metrics.clone(), Some(place));
+            let peer = Peer { address, io: io.control() };
+            let header_timeout = edge.settings.socket.header_timeout;
             let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
                 let (server, web, peer) = (server.clone(), web.clone(), peer.clone());
                 async move {
@@ -79,5 +82,30 @@ pub async fn serve(
                 .await
                 .ok();
         });
+    }
+}
+
+impl Edge {
+    /// The stream with the address of who it is from: the peer, or whom a trusted one speaks for.
+    async fn introduced(
+        &self,
+        mut stream: TcpStream,
+        peer: SocketAddr,
+    ) -> Result<(TcpStream, SocketAddr), HeaderError> {
+        let settings = &self.settings;
+        if !settings.socket.proxy_protocol || !proxy_header::is_expected_of(peer.ip(), &settings.trusted_proxies) {
+            return Ok((stream, peer));
+        }
+        let header = proxy_header::read(&mut stream, settings.socket.header_timeout).await;
+        let result = match &header {
+            Ok(Some(_)) => "ok",
+            Ok(None) => "local",
+            Err(error) => error.result(),
+        };
+        self.metrics.proxy_headers.with(result).increment(1);
+        if let Err(error) = &header {
+            tracing::debug!(%peer, %error, "no PROXY header from a trusted proxy");
+        }
+        header.map(|client| (stream, client.unwrap_or(peer)))
     }
 }

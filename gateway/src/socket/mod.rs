@@ -10,7 +10,9 @@ mod handshake;
 mod inlet;
 mod link;
 mod listener;
+mod origins;
 mod outlet;
+mod proxy_header;
 mod welcome;
 
 pub use control::{Control, ControlError};
@@ -30,14 +32,15 @@ use socketioxide::{ParserConfig, SocketIo};
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use self::connect::{Connecting, Connections, Start};
+use self::connect::{Connecting, Start};
 use self::control::Adapter;
 use self::link::Links;
+use self::origins::Origins;
 use crate::auth::Tokens;
 use crate::bus::Bus;
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::node::{AddressLimiter, HandshakeLimiter};
+use crate::node::{AddressLimiter, HandshakeLimiter, Limiters, Places};
 use crate::routes::Router;
 
 /// Where Socket.IO is served.
@@ -52,8 +55,11 @@ pub struct Edge {
     tokens: Arc<Tokens>,
     addresses: AddressLimiter,
     links: Arc<Links>,
-    connections: Connections,
+    /// The connections of this node from their handshake on, with a session or not yet.
+    connections: Arc<Places>,
     handshakes: HandshakeLimiter,
+    limiters: Limiters,
+    origins: Origins,
     /// Sessions whose clients do not know yet that they are connected.
     starting: Mutex<HashMap<Sid, Start>>,
     draining: AtomicBool,
@@ -101,8 +107,10 @@ impl SocketServer {
             tokens,
             addresses: AddressLimiter::new(&config.limits),
             links: links.clone(),
-            connections: Connections::default(),
+            connections: Arc::new(Places::new(config.limits.connections)),
             handshakes: HandshakeLimiter::new(&config.limits),
+            limiters: Limiters::new(&config.limits, metrics.clone()),
+            origins: Origins::new(&config.socket.origins),
             starting: Mutex::default(),
             draining: AtomicBool::new(false),
             metrics,
@@ -154,6 +162,7 @@ impl SocketServer {
     pub fn upkeep(&self) {
         self.edge.links.forget_dead();
         self.edge.router.node().close_aged();
+        self.edge.limiters.upkeep();
         let keys = self.edge.addresses.forget_idle();
         self.edge.metrics.rate_limit_keys.with("address_handshakes").set(u32::try_from(keys).unwrap_or(u32::MAX));
     }

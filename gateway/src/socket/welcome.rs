@@ -39,6 +39,11 @@ enum Wish {
 }
 
 impl Auth {
+    /// Whether the client says that it has a session already.
+    pub(super) fn names_session(&self) -> bool {
+        self.pid.is_some()
+    }
+
     fn wish(&self) -> Wish {
         match (&self.pid, &self.offsets) {
             (Some(pid), _) => {

@@ -1,0 +1,81 @@
+//! The rates of `[limits]`, in pairs as they are used, and what they must be to make sense.
+
+use super::Limits;
+
+/// So many in a second, and so many at once after a pause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// In a second; 0 for no limit.
+    pub per_second: u32,
+    /// At once.
+    pub burst: u32,
+}
+
+/// A limiter counts in nanoseconds: faster than one in each is no limit any more.
+const FASTEST: u32 = 1_000_000_000;
+
+impl Limits {
+    /// How many events a session may send.
+    #[must_use]
+    pub fn session_events(&self) -> Rate {
+        Rate { per_second: self.events_per_second, burst: self.events_burst }
+    }
+
+    /// How many bytes a session may send.
+    #[must_use]
+    pub fn session_bytes(&self) -> Rate {
+        Rate { per_second: self.bytes_per_second, burst: self.bytes_burst }
+    }
+
+    /// How many events all sessions of a user on a node may send.
+    #[must_use]
+    pub fn user_events(&self) -> Rate {
+        Rate { per_second: self.user_events_per_second, burst: self.user_events_burst }
+    }
+
+    /// How many bytes all sessions of a user on a node may send.
+    #[must_use]
+    pub fn user_bytes(&self) -> Rate {
+        Rate { per_second: self.user_bytes_per_second, burst: self.user_bytes_burst }
+    }
+
+    /// How many events all sessions of an address on a node may send.
+    #[must_use]
+    pub fn address_events(&self) -> Rate {
+        Rate { per_second: self.address_events_per_second, burst: self.address_events_burst }
+    }
+
+    /// How many bytes all sessions of an address on a node may send.
+    #[must_use]
+    pub fn address_bytes(&self) -> Rate {
+        Rate { per_second: self.address_bytes_per_second, burst: self.address_bytes_burst }
+    }
+
+    /// How many refusals a session may cause before it is closed.
+    #[must_use]
+    pub fn refusals(&self) -> Rate {
+        Rate { per_second: self.refusals_per_second, burst: self.refusals_burst }
+    }
+
+    pub(super) fn validate_rates(&self) -> Result<(), (&'static str, String)> {
+        let pairs = [
+            ("limits.events_per_second", "limits.events_burst", self.session_events()),
+            ("limits.bytes_per_second", "limits.bytes_burst", self.session_bytes()),
+            ("limits.user_events_per_second", "limits.user_events_burst", self.user_events()),
+            ("limits.user_bytes_per_second", "limits.user_bytes_burst", self.user_bytes()),
+            ("limits.address_events_per_second", "limits.address_events_burst", self.address_events()),
+            ("limits.address_bytes_per_second", "limits.address_bytes_burst", self.address_bytes()),
+            ("limits.refusals_per_second", "limits.refusals_burst", self.refusals()),
+        ];
+        for (per_second, burst, rate) in pairs {
+            if rate.per_second > 0 && rate.burst == 0 {
+                let name = per_second.trim_start_matches("limits.");
+                return Err((burst, format!("must be at least 1 while {name} is set")));
+            }
+            if rate.per_second > FASTEST {
+                return Err((per_second, format!("must not be more than {FASTEST}; 0 is no limit")));
+            }
+        }
+        Ok(())
+    }
+}

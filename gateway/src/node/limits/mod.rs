@@ -1,0 +1,13 @@
+//! Limits: how fast sessions, users and addresses may send, and how many of them there may be. A limit of 0 lets
+//! everything through.
+
+mod allowance;
+mod handshakes;
+mod meter;
+mod parties;
+mod places;
+
+pub use allowance::{Allowance, Limiters, Verdict};
+pub use handshakes::{AddressLimiter, HandshakeLimiter};
+pub use parties::Party;
+pub use places::{Place, Places};
