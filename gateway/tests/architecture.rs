@@ -81,6 +81,8 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("jsonwebtoken", &["auth"]),
     ("reqwest", &["auth", "calls"]),
     ("backon", &["auth", "calls"]),
+    ("ppp", &["socket"]),
+    ("tower_http", &["socket"]),
 ];
 
 struct Source {

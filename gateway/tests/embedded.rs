@@ -28,6 +28,7 @@ impl Process {
             .env("GATEWAY_DATA_DIR", data)
             .env("GATEWAY_TELEMETRY__FORMAT", "json")
             .env("GATEWAY_LIMITS__EVENTS_PER_SECOND", "0")
+            .env("GATEWAY_LIMITS__BYTES_PER_SECOND", "0")
             .env("GATEWAY_LOG__ROOM_EVENTS", "100000")
             .stderr(Stdio::piped())
             .spawn()

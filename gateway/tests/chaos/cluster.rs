@@ -14,11 +14,14 @@ use super::proxy::{Proxy, Way};
 use super::redis::Redis;
 
 /// What every node is told besides where Redis is.
-const ENVIRONMENT: [(&str, &str); 6] = [
+const ENVIRONMENT: [(&str, &str); 9] = [
     ("GATEWAY_LISTEN", "127.0.0.1:0"),
     ("GATEWAY_ADMIN_LISTEN", "127.0.0.1:0"),
     ("GATEWAY_AUTH__SECRET", SECRET),
     ("GATEWAY_LIMITS__EVENTS_PER_SECOND", "0"),
+    ("GATEWAY_LIMITS__BYTES_PER_SECOND", "0"),
+    ("GATEWAY_LIMITS__USER_EVENTS_PER_SECOND", "0"),
+    ("GATEWAY_LIMITS__USER_BYTES_PER_SECOND", "0"),
     ("GATEWAY_LIMITS__HANDSHAKES_PER_SECOND_PER_ADDRESS", "0"),
     ("GATEWAY_TELEMETRY__FORMAT", "text"),
 ];

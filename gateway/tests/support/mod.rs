@@ -9,6 +9,7 @@
 #![allow(unreachable_pub, reason = "shared by several binaries")]
 
 pub mod client;
+pub mod haproxy;
 pub mod proxy;
 pub mod redis;
 
@@ -39,8 +40,13 @@ pub fn config(changes: &[(&str, &str)]) -> Config {
 }
 
 /// Lets everything through: for tests that are about something else.
-pub const NO_LIMITS: [(&str, &str); 2] =
-    [("GATEWAY_LIMITS__EVENTS_PER_SECOND", "0"), ("GATEWAY_LIMITS__HANDSHAKES_PER_SECOND_PER_ADDRESS", "0")];
+pub const NO_LIMITS: [(&str, &str); 5] = [
+    ("GATEWAY_LIMITS__EVENTS_PER_SECOND", "0"),
+    ("GATEWAY_LIMITS__BYTES_PER_SECOND", "0"),
+    ("GATEWAY_LIMITS__USER_EVENTS_PER_SECOND", "0"),
+    ("GATEWAY_LIMITS__USER_BYTES_PER_SECOND", "0"),
+    ("GATEWAY_LIMITS__HANDSHAKES_PER_SECOND_PER_ADDRESS", "0"),
+];
 
 /// A node in this process.
 pub async fn node(changes: &[(&str, &str)]) -> Gateway {
