@@ -11,7 +11,8 @@ trap '[[ -z $node ]] || kill $node; [[ -z $data ]] || rm -r "$data"' EXIT
 fresh_node() {
   [[ -z $node ]] || { kill $node; wait $node || true; }
   GATEWAY_LISTEN=127.0.0.1:3900 GATEWAY_ADMIN_LISTEN=127.0.0.1:3901 GATEWAY_DRAIN__TIMEOUT=1s \
-    GATEWAY_DATA_DIR=$data GATEWAY_LIMITS__HANDSHAKES_PER_SECOND_PER_ADDRESS=0 GATEWAY_LIMITS__EVENTS_PER_SECOND=0 GATEWAY_TELEMETRY__LOG=error \
+    GATEWAY_DATA_DIR=$data GATEWAY_LIMITS__HANDSHAKES_PER_SECOND_PER_ADDRESS=0 GATEWAY_LIMITS__EVENTS_PER_SECOND=0 \
+    GATEWAY_LIMITS__BYTES_PER_SECOND=0 GATEWAY_TELEMETRY__LOG=error \
     target/release/gateway &
   node=$!
   until curl -fsS http://127.0.0.1:3901/readyz >/dev/null 2>&1; do sleep 0.05; done
