@@ -1,22 +1,26 @@
 //! The composition root: the only file that names backends. Builds a node from its configuration, runs it, stops it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::{Revoked, Tokens};
 use crate::bus::{Bus, MemoryBus, MemoryHub, RedisBus};
+use crate::calls::Caller;
 use crate::config::{self, Config};
 use crate::http::{AdminState, AskOverHttp, admin, web};
 use crate::log::{Log, MemoryLog, RedisLog, Retention, SqliteLog};
 use crate::metrics::Metrics;
 use crate::node::{Listening, Node, count_peers};
+use crate::presence::{MeasuredPresence, MemoryPlaces, MemoryPresence, Presence, RedisPresence};
 use crate::redis::Commands;
 use crate::revocations::{MemoryRevocations, RedisRevocations, Revocations, SqliteRevocations};
 use crate::routes::{RouteTable, Router};
@@ -51,6 +55,9 @@ pub struct Gateway {
     /// What it counts.
     pub metrics: Arc<Metrics>,
     server: SocketServer,
+    router: Arc<Router>,
+    /// The profile and the file that routes are read from.
+    routes: (String, Option<PathBuf>),
     ready: Arc<AtomicBool>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -84,12 +91,15 @@ impl Gateway {
         metrics.connections_limit.set(u32::try_from(config.limits.connections).unwrap_or(u32::MAX));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
 
-        let Backends { bus, log, sessions, revocations, files } = backends(&config, &metrics).await?;
-        let node = Node::new(log, sessions, &config, metrics.clone(), tasks.clone());
-        let router = Arc::new(Router::new(table, node.clone(), &config.limits, metrics.clone()));
+        let Backends { bus, log, sessions, presence, revocations, files } = backends(&config, &name, &metrics).await?;
+        let presence = Arc::new(MeasuredPresence::new(presence, metrics.clone()));
+        let node = Node::new(log, sessions, presence, &config, metrics.clone(), tasks.clone());
         let revoked = Revoked::start(revocations, config.auth.revocations_kept, metrics.clone()).await;
         let tokens = Tokens::start(&config.auth, revoked.clone(), metrics.clone()).await?;
-        let server = SocketServer::start(&config, router, tokens.clone(), bus.clone(), metrics.clone(), tasks.clone())
+        let caller = Caller::new(&config.calls, metrics.clone()).context("calls")?;
+        let router = Router::new(table, node.clone(), tokens.clone(), caller, &config, metrics.clone(), tasks.clone());
+        let router = Arc::new(router);
+        let server = SocketServer::start(&config, router.clone(), bus.clone(), metrics.clone(), tasks.clone())
             .await
             .map_err(|error| anyhow::anyhow!("the control plane did not start: {error}"))?;
 
@@ -101,6 +111,8 @@ impl Gateway {
             admin_address: operators.local_addr()?,
             metrics: metrics.clone(),
             server: server.clone(),
+            router: router.clone(),
+            routes: (config.profile.clone(), config.file.clone()),
             ready: ready.clone(),
             stop: stop.clone(),
             tasks: tasks.clone(),
@@ -108,7 +120,11 @@ impl Gateway {
             name,
         };
 
-        node.run(&gateway.name, config.canary.interval, &stop);
+        node.run(&gateway.name, &config, &stop);
+        if let Some(departures) = node.departures() {
+            tasks.spawn(stop.clone().run_until_cancelled_owned(router.clone().act_on_departures(departures)));
+        }
+        tasks.spawn(stop.clone().run_until_cancelled_owned(end_sessions(router.clone(), revoked.news())));
         let counting = count_peers(bus.clone(), config.redis.prefix.clone(), metrics.clone());
         tasks.spawn(stop.clone().run_until_cancelled_owned(counting));
         tasks.spawn(stop.clone().run_until_cancelled_owned(revoked.clone().keep_up()));
@@ -150,6 +166,17 @@ impl Gateway {
         self.server.control()
     }
 
+    /// Reads the route table again. Sessions stay; a table with a mistake changes nothing.
+    ///
+    /// # Errors
+    /// What is wrong with it, or the bus cannot be reached to open a new namespace.
+    pub async fn reload(&self) -> anyhow::Result<()> {
+        let (profile, file) = &self.routes;
+        self.router.replace(RouteTable::load(profile, file.as_deref())?);
+        self.router.count_everybody().await;
+        self.server.open_namespaces().await.map_err(|error| anyhow::anyhow!("a new namespace is not open: {error}"))
+    }
+
     /// How many sessions are connected to this node.
     #[must_use]
     pub fn sessions(&self) -> usize {
@@ -178,11 +205,12 @@ struct Backends {
     bus: Arc<dyn Bus>,
     log: Arc<dyn Log>,
     sessions: Arc<dyn Sessions>,
+    presence: Arc<dyn Presence>,
     revocations: Arc<dyn Revocations>,
     files: Option<Files>,
 }
 
-async fn backends(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Backends> {
+async fn backends(config: &Config, name: &str, metrics: &Arc<Metrics>) -> anyhow::Result<Backends> {
     let retention = Retention {
         room_events: config.log.room_events,
         room_retention: config.log.room_retention,
@@ -193,11 +221,13 @@ async fn backends(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Bac
     if url.is_empty() {
         metrics.bus_connected.set(1.0);
         let bus = Arc::new(MemoryBus::new(Arc::<MemoryHub>::default()));
+        // Who was there is gone with the process, and so are they.
+        let presence = Arc::new(MemoryPresence::new(Arc::<MemoryPlaces>::default(), name, &config.presence));
         let folder = &config.data_dir;
         if folder.as_os_str().is_empty() {
-            let (log, sessions) = (MemoryLog::new(retention), MemorySessions::new(window));
+            let (log, sessions) = (Arc::new(MemoryLog::new(retention)), Arc::new(MemorySessions::new(window)));
             let revocations = Arc::new(MemoryRevocations::default());
-            return Ok(Backends { bus, log: Arc::new(log), sessions: Arc::new(sessions), revocations, files: None });
+            return Ok(Backends { bus, log, sessions, presence, revocations, files: None });
         }
         let log = Arc::new(SqliteLog::open(&folder.join("log.sqlite"), retention).await.context("data_dir")?);
         let sessions = SqliteSessions::open(&folder.join("sessions.sqlite"), window).await.context("data_dir")?;
@@ -205,16 +235,17 @@ async fn backends(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Bac
         let revocations = SqliteRevocations::open(&folder.join("revocations.sqlite")).await.context("data_dir")?;
         let revocations = Arc::new(revocations);
         let files = Some(Files { log: log.clone(), sessions: sessions.clone(), revocations: revocations.clone() });
-        return Ok(Backends { bus, log, sessions, revocations, files });
+        return Ok(Backends { bus, log, sessions, presence, revocations, files });
     }
     let settings = &config.redis;
     let commands = Commands::new(url, settings).context("redis_url")?;
     let bus = RedisBus::connect(url, settings, metrics.clone()).await.context("redis_url")?;
     let bus: Arc<dyn Bus> = Arc::new(bus);
-    let sessions = RedisSessions::new(commands.clone(), bus.clone(), &settings.prefix, window);
+    let sessions = Arc::new(RedisSessions::new(commands.clone(), bus.clone(), &settings.prefix, window));
+    let presence = Arc::new(RedisPresence::new(commands.clone(), &settings.prefix, name, &config.presence));
     let revocations = Arc::new(RedisRevocations::new(commands.clone(), bus.clone(), &settings.prefix));
-    let log = RedisLog::new(commands, bus.clone(), &settings.prefix, retention, settings.feed_buffer);
-    Ok(Backends { bus, log: Arc::new(log), sessions: Arc::new(sessions), revocations, files: None })
+    let log = Arc::new(RedisLog::new(commands, bus.clone(), &settings.prefix, retention, settings.feed_buffer));
+    Ok(Backends { bus, log, sessions, presence, revocations, files: None })
 }
 
 /// Where other nodes reach the admin listener.
@@ -238,6 +269,17 @@ fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
         socket.listen(BACKLOG)
     };
     open().with_context(|| format!("cannot listen on {address}"))
+}
+
+/// Ends sessions whose tokens are no longer good, for ever.
+async fn end_sessions(router: Arc<Router>, mut revoked: watch::Receiver<u64>) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            _ = tick.tick() => router.end_expired(),
+            Ok(()) = revoked.changed() => router.end_revoked(),
+        }
+    }
 }
 
 async fn upkeep(server: SocketServer, metrics: Arc<Metrics>) {

@@ -140,9 +140,28 @@ async fn serve(config: Config) -> ExitCode {
         node = gateway.name, mode, address = %gateway.address, admin = %gateway.admin_address, max_files,
         version = env!("CARGO_PKG_VERSION"), "ready"
     );
-    match shutdown::requested().await {
-        Ok(signal) => tracing::info!(signal, "stopping"),
+    let mut reloads = match shutdown::reloads() {
+        Ok(reloads) => reloads,
         Err(error) => return fail(INTERNAL, &format!("cannot wait for signals: {error}")),
+    };
+    loop {
+        tokio::select! {
+            signal = shutdown::requested() => match signal {
+                Ok(signal) => {
+                    tracing::info!(signal, "stopping");
+                    break;
+                }
+                Err(error) => return fail(INTERNAL, &format!("cannot wait for signals: {error}")),
+            },
+            Some(()) = reloads.recv() => match gateway.reload().await {
+                Ok(()) => tracing::info!("routes reloaded"),
+                Err(error) => {
+                    for line in error.to_string().lines() {
+                        tracing::error!("routes not reloaded: {line}");
+                    }
+                }
+            },
+        }
     }
     tokio::select! {
         left = gateway.stop() => tracing::info!(cut_off = left, "stopped"),

@@ -1,6 +1,6 @@
-//! When to stop: the signals of platforms and of people.
+//! When to stop, and when to read routes again: the signals of platforms and of people.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Waits for SIGTERM (platforms: Kubernetes, systemd, compose) or SIGINT (a person's Ctrl-C).
 ///
@@ -13,4 +13,12 @@ pub async fn requested() -> std::io::Result<&'static str> {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
     })
+}
+
+/// SIGHUP, by which operators have the route table read again.
+///
+/// # Errors
+/// The process cannot install signal handlers.
+pub fn reloads() -> std::io::Result<Signal> {
+    signal(SignalKind::hangup())
 }

@@ -22,7 +22,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("sessions", &["bus", "domain", "redis", "sqlite"]),
     ("revocations", &["bus", "domain", "redis", "sqlite"]),
     ("node", &["auth", "bus", "config", "domain", "log", "metrics", "presence", "sessions"]),
-    ("routes", &["auth", "config", "domain", "log", "metrics", "node"]),
+    ("routes", &["auth", "calls", "config", "domain", "log", "metrics", "node", "presence"]),
     ("socket", &["auth", "bus", "config", "domain", "metrics", "node", "routes", "sessions"]),
     ("http", &["auth", "config", "domain", "metrics", "node", "revocations", "socket"]),
     ("shutdown", &[]),
@@ -32,6 +32,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         &[
             "auth",
             "bus",
+            "calls",
             "config",
             "http",
             "log",

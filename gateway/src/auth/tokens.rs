@@ -88,6 +88,12 @@ impl Tokens {
         self.configured() && !self.settings.anonymous
     }
 
+    /// What was revoked.
+    #[must_use]
+    pub fn revoked(&self) -> &Revoked {
+        &self.revoked
+    }
+
     /// Who the bearer of a token is. An empty token is none.
     ///
     /// # Errors

@@ -100,6 +100,7 @@ pub struct Limits {
     pub message_bytes: usize,
     pub attachments: usize,
     pub json_depth: usize,
+    pub arguments: usize,
     pub history_page: usize,
     pub mailbox_pause_events: usize,
     pub mailbox_events: usize,
@@ -251,6 +252,7 @@ impl Config {
         let positive = [
             ("limits.message_bytes", self.limits.message_bytes),
             ("limits.json_depth", self.limits.json_depth),
+            ("limits.arguments", self.limits.arguments),
             ("limits.history_page", self.limits.history_page),
             ("limits.mailbox_pause_events", self.limits.mailbox_pause_events),
             ("limits.mailbox_events", self.limits.mailbox_events),

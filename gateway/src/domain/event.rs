@@ -1,9 +1,11 @@
 //! An event: a name with JSON arguments and attachments, in the form the log keeps and nodes exchange.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::SessionId;
+use super::{Offset, SessionId};
 
 /// What members of a room hear, before it has a place in the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,7 +13,8 @@ pub struct Event {
     /// The event's name.
     pub name: String,
     /// The arguments: a JSON array, its elements never decoded on the way. Where there are attachments, a
-    /// `{"_placeholder":true,"num":N}` stands for the Nth, as on the wire of Socket.IO.
+    /// `{"_placeholder":true,"num":N}` stands for the Nth, as on the wire of Socket.IO. [`Event::OFFSET`] stands for the
+    /// event's own offset.
     pub args: String,
     /// Binary attachments.
     pub attachments: Vec<Bytes>,
@@ -22,6 +25,20 @@ pub struct Event {
 }
 
 impl Event {
+    /// What stands among the arguments where the event's own offset belongs, which is not known before the event is in
+    /// the log. JSON has no such character, so nothing that a client sends can be taken for it.
+    pub const OFFSET: char = '\u{1}';
+
+    /// The arguments of the event at its place in the log: a JSON array.
+    #[must_use]
+    pub fn args_at(&self, offset: Offset) -> Cow<'_, str> {
+        if self.args.contains(Self::OFFSET) {
+            self.args.replace(Self::OFFSET, &format!("\"{offset}\"")).into()
+        } else {
+            Cow::Borrowed(&self.args)
+        }
+    }
+
     /// The first byte of the encoded form. A node that meets another one skips the record and logs it instead of
     /// guessing.
     const FORMAT: u8 = 1;
@@ -67,6 +84,12 @@ mod tests {
     fn an_event_survives_its_encoded_form() {
         let event = event();
         assert_eq!(Event::decode(&event.encode()), Some(event));
+    }
+
+    #[test]
+    fn an_event_can_carry_its_own_offset() {
+        let event = Event { args: "[\"text\",\u{1},null]".into(), ..event() };
+        assert_eq!(event.args_at(Offset(7)), r#"["text","7",null]"#);
     }
 
     #[test]

@@ -22,13 +22,13 @@ impl Frame {
     /// The frame of a published event, or nothing if the record's arguments are not a JSON array.
     #[must_use]
     pub fn published(event: &Event, offset: Offset) -> Option<Self> {
-        Self::ending_with(event, format!("\"{offset}\""))
+        Self::ending_with(event, &event.args_at(offset), format!("\"{offset}\""))
     }
 
     /// The frame of a signal, or nothing if its arguments are not a JSON array.
     #[must_use]
     pub fn signalled(event: &Event) -> Option<Self> {
-        Self::ending_with(event, "null".to_owned())
+        Self::ending_with(event, &event.args, "null".to_owned())
     }
 
     /// What the gateway itself tells a client: one argument, and the offset to which it moves the client's, or `null`.
@@ -56,8 +56,8 @@ impl Frame {
         self.name.len() + args + self.attachments.iter().map(Bytes::len).sum::<usize>()
     }
 
-    fn ending_with(event: &Event, last: String) -> Option<Self> {
-        let mut args: Vec<Box<RawValue>> = serde_json::from_str(&event.args).ok()?;
+    fn ending_with(event: &Event, args: &str, last: String) -> Option<Self> {
+        let mut args: Vec<Box<RawValue>> = serde_json::from_str(args).ok()?;
         args.push(RawValue::from_string(last).ok()?);
         Some(Self { name: event.name.clone(), args, attachments: event.attachments.clone() })
     }

@@ -11,5 +11,5 @@ pub use event::Event;
 pub use frame::Frame;
 pub use ids::{Pid, SessionId, UserId};
 pub use offset::{Epoch, Mark, Offset, Position};
-pub use refusal::Refusal;
+pub use refusal::{Refusal, Worded};
 pub use room::RoomName;

@@ -199,13 +199,43 @@ impl Refusal {
     }
 }
 
-/// The `error` object of an ack: `{code, message, retryAfterMs?}`.
+/// A refusal as clients read it: `{ok: false, error: {code, message, retryAfterMs?}}`, with the deployment's own words
+/// if it has some.
+#[derive(Clone, Debug)]
+pub struct Worded<'a> {
+    /// What was refused.
+    pub refusal: &'a Refusal,
+    /// What people read.
+    pub message: String,
+}
+
+impl Serialize for Worded<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut answer = serializer.serialize_struct("refused", 2)?;
+        answer.serialize_field("ok", &false)?;
+        answer.serialize_field("error", &Reason { refusal: self.refusal, message: &self.message })?;
+        answer.end()
+    }
+}
+
 impl Serialize for Refusal {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let wait = self.retry_after();
+        Reason { refusal: self, message: &self.message() }.serialize(serializer)
+    }
+}
+
+/// The `error` object of an ack: `{code, message, retryAfterMs?}`.
+struct Reason<'a> {
+    refusal: &'a Refusal,
+    message: &'a str,
+}
+
+impl Serialize for Reason<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let wait = self.refusal.retry_after();
         let mut object = serializer.serialize_struct("error", 2 + usize::from(wait.is_some()))?;
-        object.serialize_field("code", self.code())?;
-        object.serialize_field("message", &self.message())?;
+        object.serialize_field("code", self.refusal.code())?;
+        object.serialize_field("message", self.message)?;
         if let Some(wait) = wait {
             // Rounded up: a client that waits exactly this long must not be a fraction too early.
             let ms = u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);

@@ -6,12 +6,16 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::Refusal;
+use super::{Refusal, UserId};
 
-/// The name of a room: 1 to 255 bytes of UTF-8 without control characters.
+/// What the names of rooms that no client can ask for begin with.
+const OWN: char = '\u{1}';
+
+/// The name of a room: what its members call it, 1 to 255 bytes of UTF-8 without control characters, and the namespace
+/// that it is in.
 ///
-/// Names that start with the control character `U+0001` belong to the gateway; [`RoomName::parse`] refuses
-/// control characters, so that no client can reach one.
+/// In the namespace `/` it is the text itself. Rooms of other namespaces and those that the gateway keeps for itself
+/// begin with the control character `U+0001`, which no client can write: see [`RoomName::parse`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RoomName(Arc<str>);
 
@@ -28,16 +32,62 @@ impl RoomName {
         if fits && !text.chars().any(char::is_control) { Ok(Self(text.into())) } else { Err(Refusal::BadRoom) }
     }
 
+    /// The same for a room of a namespace.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_in(namespace: &str, text: &str) -> Result<Self, Refusal> {
+        let plain = Self::parse(text)?;
+        Ok(if namespace == "/" { plain } else { Self(format!("{OWN}{namespace}{OWN}{text}").into()) })
+    }
+
+    /// The room that everybody in a namespace is in.
+    #[must_use]
+    pub fn everybody(namespace: &str) -> Self {
+        Self(format!("{OWN}everybody:{namespace}").into())
+    }
+
+    /// The room that all sessions of a user in a namespace are in.
+    #[must_use]
+    pub fn personal(namespace: &str, user: &UserId) -> Self {
+        Self(format!("{OWN}user:{namespace}{OWN}{}", user.as_str()).into())
+    }
+
+    /// The place of who holds a name that is unique in a namespace.
+    #[must_use]
+    pub fn claimed(namespace: &str, name: &str) -> Self {
+        Self(format!("{OWN}name:{namespace}{OWN}{name}").into())
+    }
+
+    /// What its members call it; nothing if it is one that the gateway keeps for itself.
+    #[must_use]
+    pub fn shown(&self) -> Option<&str> {
+        match self.0.strip_prefix(OWN) {
+            None => Some(&self.0),
+            Some(rest) if rest.starts_with('/') => rest.split_once(OWN).map(|(_, name)| name),
+            Some(_) => None,
+        }
+    }
+
     /// A room of the gateway's own, out of the reach of clients.
     #[must_use]
     pub fn internal(purpose: &str) -> Self {
-        Self(format!("\u{1}{purpose}").into())
+        Self(format!("{OWN}{purpose}").into())
     }
 
     /// Takes back a name that this deployment wrote itself (a channel, a key), unchecked.
     #[must_use]
     pub fn trusted(text: &str) -> Self {
         Self(text.into())
+    }
+
+    /// The namespace that it is in; nothing for rooms of the gateway that are in none.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        let Some(rest) = self.0.strip_prefix(OWN) else { return Some("/") };
+        let (place, _) = rest.split_once(OWN).unwrap_or((rest, ""));
+        let (_, namespace) = place.split_once(':').unwrap_or(("", place));
+        namespace.starts_with('/').then_some(namespace)
     }
 
     /// The name as text.
@@ -71,5 +121,29 @@ mod tests {
         for bad in ["", "a\u{0}", "line\nbreak", "\u{1}canary", "\u{7f}", &"x".repeat(256)] {
             assert_eq!(RoomName::parse(bad), Err(Refusal::BadRoom), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn rooms_of_namespaces_and_the_gateway_s_own_never_meet() {
+        let user = UserId::parse("*").unwrap();
+        let rooms = [
+            RoomName::parse_in("/", "*").unwrap(),
+            RoomName::parse_in("/other", "*").unwrap(),
+            RoomName::everybody("/"),
+            RoomName::everybody("/other"),
+            RoomName::personal("/", &user),
+            RoomName::personal("/other", &user),
+            RoomName::claimed("/", "*"),
+            RoomName::internal("*"),
+        ];
+        for (place, room) in rooms.iter().enumerate() {
+            assert!(!rooms[place + 1..].contains(room), "{room:?}");
+        }
+        let namespaces = rooms.each_ref().map(RoomName::namespace);
+        let (main, other) = (Some("/"), Some("/other"));
+        assert_eq!(namespaces, [main, other, main, other, main, other, main, None]);
+        let shown = rooms.map(|room| room.shown().map(str::to_owned));
+        assert_eq!(shown, [Some("*".into()), Some("*".into()), None, None, None, None, None, None]);
+        assert_eq!(RoomName::parse_in("/", "a").unwrap(), RoomName::parse("a").unwrap());
     }
 }

@@ -66,7 +66,7 @@ async fn fill_gap(node: &Node) {
     };
     let (events, lost_rooms) = (missed.events.len(), missed.lost_rooms.len());
     for (room, reason) in missed.lost_rooms {
-        let notice = Frame::notice("gateway:gap", &Lost { room: &room, reason }, None);
+        let notice = Frame::notice("gateway:gap", &Lost { room: room.shown(), reason }, None);
         node.hub.tell_members(&room, &Arc::new(notice));
     }
     for (room, position, event) in missed.events {
@@ -84,7 +84,8 @@ async fn fill_gap(node: &Node) {
 /// What the members of a room are told when events for them were lost: a gap is never silent.
 #[derive(Serialize)]
 struct Lost<'a> {
-    room: &'a RoomName,
+    /// Nothing for what is sent to a user or to everybody.
+    room: Option<&'a str>,
     reason: &'static str,
 }
 

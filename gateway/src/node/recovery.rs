@@ -1,14 +1,15 @@
 //! Recovery: what a session missed is read from the log, all of it or nothing, and handed over before what is live.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Node, Session};
+use super::{Node, Seat, Session};
 use crate::config;
-use crate::domain::{Event, Frame, Mark, Offset, RoomName, SessionId};
+use crate::domain::{Event, Frame, Mark, Offset, Refusal, RoomName, SessionId};
 use crate::log::{Log, LogError, Range};
 use crate::sessions::Record;
 
@@ -32,6 +33,10 @@ pub struct Wanted {
     pub complete_from: Offset,
     /// The client event by which it is, or was, joined.
     pub via: Arc<str>,
+    /// What is still there will do, if not everything is.
+    pub partial: bool,
+    /// Whether the session is counted among its members again.
+    pub seat: Option<Seat>,
 }
 
 /// Why a session cannot have what it missed. Its name is what clients read and metrics count.
@@ -85,6 +90,8 @@ pub enum RecoveryError {
     Unrecovered(Unrecovered),
     /// The log could not be asked; later it may.
     Log(LogError),
+    /// Something else could not be asked; later it may.
+    Unavailable(Refusal),
 }
 
 impl From<LogError> for RecoveryError {
@@ -106,6 +113,8 @@ pub struct Replay {
     frames: Vec<(Offset, Frame)>,
     /// Up to here the frames are complete in all its rooms.
     pub(super) upto: Offset,
+    /// The rooms that its user, or the anonymous session, had left for good meanwhile.
+    firsts: Vec<RoomName>,
     /// Its part of the memory that replays may take.
     _memory: OwnedSemaphorePermit,
 }
@@ -130,6 +139,12 @@ impl Replay {
         &self.rooms
     }
 
+    /// The rooms among them that its user, or the anonymous session, had left for good meanwhile.
+    #[must_use]
+    pub fn firsts(&self) -> &[RoomName] {
+        &self.firsts
+    }
+
     /// How many events it missed.
     #[must_use]
     pub fn events(&self) -> usize {
@@ -147,7 +162,8 @@ pub fn wanted(record: &Record, heard: Mark) -> Result<Vec<Wanted>, Unrecovered> 
         let replay_is_over = room.replay <= heard.replay || heard.offset > room.handed;
         let after = room.since.max(heard.offset);
         let complete_from = room.complete_from;
-        let wanted = Wanted { room: room.room.clone(), after, complete_from, via: room.via.as_str().into() };
+        let (room, via) = (room.room.clone(), room.via.as_str().into());
+        let wanted = Wanted { room, after, complete_from, via, partial: false, seat: None };
         if replay_is_over { Ok(wanted) } else { Err(Unrecovered::Interrupted) }
     };
     record.rooms.iter().map(room).collect()
@@ -168,14 +184,25 @@ impl Budget {
         let take = |left: &AtomicUsize, amount: usize| {
             left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(amount)).is_ok()
         };
-        let enough = take(&self.events, 1) && take(&self.bytes, event.size());
-        if enough { Ok(()) } else { Err(Unrecovered::TooMuch) }
+        if !take(&self.events, 1) {
+            return Err(Unrecovered::TooMuch);
+        }
+        take(&self.bytes, event.size()).then_some(()).ok_or_else(|| {
+            self.events.fetch_add(1, Ordering::Relaxed);
+            Unrecovered::TooMuch
+        })
+    }
+
+    /// Takes back what an event cost that is not replayed after all.
+    fn refund(&self, bytes: usize) {
+        self.events.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
 impl Node {
-    /// Puts a session that nobody hears yet into rooms and reads what it missed there. Live frames wait until
-    /// [`Node::replay`]. After an error the session is over.
+    /// Puts a session that nobody hears yet into rooms, gives it its names back, and reads what it missed. Live frames
+    /// wait until [`Node::replay`]. After an error the session is over.
     ///
     /// # Errors
     /// It cannot have everything, or the log cannot be asked.
@@ -183,19 +210,27 @@ impl Node {
         &self,
         session: &Arc<Session>,
         wanted: Vec<Wanted>,
+        names: &[(Arc<str>, RoomName)],
         heard: Mark,
     ) -> Result<Replay, RecoveryError> {
         session.count_replays_from(heard.replay);
         session.gate.begin_at(heard.offset);
         session.gate.hold();
-        let replay = self.enter_and_read(session, wanted).await;
+        let replay = self.enter_and_read(session, wanted, names).await;
         if replay.is_err() {
-            self.leave_all(session);
+            // Whether it comes back for them is to be seen.
+            let seats = self.leave_all(session);
+            self.give_up_seats(session, seats, true).await;
         }
         replay
     }
 
-    async fn enter_and_read(&self, session: &Arc<Session>, wanted: Vec<Wanted>) -> Result<Replay, RecoveryError> {
+    async fn enter_and_read(
+        &self,
+        session: &Arc<Session>,
+        wanted: Vec<Wanted>,
+        names: &[(Arc<str>, RoomName)],
+    ) -> Result<Replay, RecoveryError> {
         // All rooms are entered before the first is read: what comes later than that read is in the feed.
         let enter: Vec<_> = wanted.iter().map(|room| self.hub.enter(session, &room.room, &room.via)).collect();
         let mut entered = futures_util::stream::iter(enter).buffer_unordered(CONCURRENCY);
@@ -204,9 +239,10 @@ impl Node {
         for room in &wanted {
             session.stay_since(&room.room, room.after, room.complete_from);
         }
+        let firsts = self.take_seats_again(session, &wanted, names).await?;
         let replay = self.read_missed(session, wanted).await?;
         session.raise_floor(replay.upto);
-        Ok(replay)
+        Ok(Replay { firsts, ..replay })
     }
 
     /// Reads what a session missed in rooms that it entered, and has the hub skip it.
@@ -228,7 +264,7 @@ impl Node {
         let bytes: usize = frames.iter().map(|(_, frame)| frame.size()).sum();
         let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(MEMORY_KIB).min(MEMORY_KIB);
         let memory = self.recoveries.memory.clone().acquire_many_owned(kib).await.expect("never closed");
-        Ok(Replay { rooms, frames, upto, _memory: memory })
+        Ok(Replay { rooms, frames, upto, firsts: Vec::new(), _memory: memory })
     }
 
     /// Hands over what a recovered session missed, then what waited meanwhile; from then on it hears what is live.
@@ -262,25 +298,33 @@ struct Part {
 }
 
 async fn read_room(log: &dyn Log, wanted: &Wanted, session: SessionId, budget: &Budget) -> Result<Part, RecoveryError> {
-    let mut frames = Vec::new();
+    let mut frames = VecDeque::new();
     let mut from = wanted.after;
     loop {
         let page = log.read(&wanted.room, Range::After { offset: from, limit: PAGE }).await?;
         // Asked of every page: what is still to be read may go while earlier pages are.
-        if !page.reaches_back_to(from) {
+        if !page.reaches_back_to(from) && !wanted.partial {
             return Err(why_not(from, page.began, page.head.offset).into());
         }
-        if page.unreadable {
+        if page.unreadable && !wanted.partial {
             return Err(Unrecovered::Unreadable.into());
         }
         from = page.read_to.unwrap_or(from);
         for (offset, event) in page.events {
-            if event.except != Some(session) {
-                budget.spend(&event)?;
-                frames.extend(Frame::published(&event, offset).map(|frame| (offset, frame)));
+            if event.except == Some(session) {
+                continue;
             }
+            while let Err(too_much) = budget.spend(&event) {
+                // The newest are what a part is wanted for.
+                let oldest = frames.pop_front().filter(|_| wanted.partial).ok_or(too_much)?;
+                let (_, weight, _) = oldest;
+                budget.refund(weight);
+            }
+            let weight = event.size();
+            frames.extend(Frame::published(&event, offset).map(|frame| (offset, weight, frame)));
         }
         if !page.more {
+            let frames = frames.into_iter().map(|(offset, _, frame)| (offset, frame)).collect();
             return Ok(Part { frames, upto: page.head.offset });
         }
     }
@@ -311,7 +355,16 @@ mod tests {
             handed: Offset(handed),
             via: "join".into(),
         };
-        Record { session: SessionId::random(), user: None, version: 1, rooms: vec![room] }
+        let (user, names, identified) = (None, Vec::new(), None);
+        Record {
+            session: SessionId::random(),
+            user,
+            version: 1,
+            rooms: vec![room],
+            namespace: "/".into(),
+            names,
+            identified,
+        }
     }
 
     fn after(record: &Record, heard: &str) -> Result<u64, Unrecovered> {

@@ -1,16 +1,19 @@
 //! A session: a client's logical presence on this node, and the outlet through which it hears.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use serde_json::value::RawValue;
 
 use super::Allowance;
 use super::gate::{Gate, Patience};
+use super::typing::Typing;
 use crate::auth::Identity;
-use crate::domain::{Frame, Offset, RoomName, SessionId};
+use crate::domain::{Frame, Offset, RoomName, SessionId, UserId};
 use crate::sessions::{Lease, Record, RoomRecord};
 
 /// The way to one client. Implemented by the edge; neither method waits.
@@ -45,20 +48,42 @@ pub enum CloseReason {
     Aged,
     /// Another connection has the session, as far as the store of sessions knows.
     Replaced,
+    /// The time of its token is over.
+    Expired,
+    /// Its token was revoked.
+    Revoked,
+}
+
+/// Who a session is for: what its connection brought.
+#[derive(Debug)]
+pub struct Client {
+    /// Who the token says it is.
+    pub identity: Identity,
+    /// The namespace that it is in.
+    pub namespace: Arc<str>,
+    /// Of what it sent along when it connected, the fields that routes read.
+    pub auth: BTreeMap<String, Box<RawValue>>,
 }
 
 /// One session on this node.
 pub struct Session {
     /// Its id.
     pub id: SessionId,
-    /// Who it is.
-    pub identity: Identity,
+    /// The namespace that it is in.
+    pub namespace: Arc<str>,
+    /// Of what it sent along when it connected, the fields that routes read.
+    pub auth: BTreeMap<String, Box<RawValue>>,
+    /// Who it is now: tokens are renewed, and where none is needed, a session may say who it is.
+    identity: ArcSwap<Identity>,
+    /// The user of the token with which it came: whose it is to come back to.
+    owner: Option<UserId>,
     /// Its right to come back.
     pub lease: Lease,
     /// What it may send.
     pub allowance: Arc<Allowance>,
     pub(super) gate: Arc<Gate>,
     membership: Mutex<Membership>,
+    pub(super) typing: Typing,
     /// How many replays began.
     replays: AtomicU32,
     /// Whether its beginning is over: until then only who begins it may store it.
@@ -76,8 +101,17 @@ pub struct Session {
 #[derive(Default)]
 struct Membership {
     rooms: HashMap<RoomName, Stay>,
+    /// The names that it holds, each with the client event by which it claimed it.
+    names: Vec<(Arc<str>, RoomName)>,
     /// Once set, nothing may be joined any more: a late join would stay behind for ever.
     departed: bool,
+}
+
+impl Membership {
+    fn seats(&self) -> Vec<RoomName> {
+        let rooms = self.rooms.iter().filter(|(_, stay)| stay.seated).map(|(room, _)| room);
+        rooms.chain(self.names.iter().map(|(_, name)| name)).cloned().collect()
+    }
 }
 
 /// A session's being in a room; see [`RoomRecord`] for the fields.
@@ -88,17 +122,26 @@ pub(super) struct Stay {
     pub(super) replay: u32,
     pub(super) handed: Offset,
     pub(super) via: Arc<str>,
+    /// Whether it is counted among the room's members, cluster-wide.
+    pub(super) seated: bool,
 }
 
 impl Stay {
     pub(super) fn new(since: Offset, via: &Arc<str>) -> Self {
-        Self { since, complete_from: since, replay: 0, handed: Offset::START, via: via.clone() }
+        Self { since, complete_from: since, replay: 0, handed: Offset::START, via: via.clone(), seated: false }
     }
+}
+
+/// What a session was in when it ended.
+pub(super) struct Left {
+    pub(super) rooms: Vec<RoomName>,
+    /// Where it was counted: rooms and names.
+    pub(super) seats: Vec<RoomName>,
 }
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("id", &self.id).field("identity", &self.identity).finish_non_exhaustive()
+        f.debug_struct("Session").field("id", &self.id).field("identity", &self.identity()).finish_non_exhaustive()
     }
 }
 
@@ -107,7 +150,7 @@ impl Session {
     #[must_use]
     pub fn new(
         id: SessionId,
-        identity: Identity,
+        client: Client,
         lease: Lease,
         allowance: Arc<Allowance>,
         patience: Patience,
@@ -115,11 +158,15 @@ impl Session {
     ) -> Self {
         Self {
             id,
-            identity,
+            namespace: client.namespace,
+            auth: client.auth,
+            owner: client.identity.user.clone(),
+            identity: ArcSwap::from_pointee(client.identity),
             lease,
             allowance,
             gate: Arc::new(Gate::new(outlet, patience)),
             membership: Mutex::default(),
+            typing: Typing::default(),
             replays: AtomicU32::new(0),
             begun: AtomicBool::new(false),
             saved: AtomicBool::new(false),
@@ -133,7 +180,27 @@ impl Session {
     /// letter keeps a user from being called like a session.
     #[must_use]
     pub fn author(&self) -> String {
-        self.identity.user.as_ref().map_or_else(|| format!("s:{}", self.id), |user| format!("u:{}", user.as_str()))
+        match &self.identity().user {
+            None => format!("s:{}", self.id),
+            Some(user) => format!("u:{}", user.as_str()),
+        }
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub fn identity(&self) -> Arc<Identity> {
+        self.identity.load_full()
+    }
+
+    /// Whether it came with a token.
+    #[must_use]
+    pub fn has_token(&self) -> bool {
+        self.owner.is_some()
+    }
+
+    /// Notes who it is from now on.
+    pub fn identify(&self, identity: Identity) {
+        self.identity.store(Arc::new(identity));
     }
 
     /// Whether the session is in a room.
@@ -142,10 +209,48 @@ impl Session {
         self.membership.lock().rooms.contains_key(room)
     }
 
-    /// In how many rooms it is.
+    /// In how many rooms it is that it asked for.
     #[must_use]
     pub fn rooms(&self) -> usize {
-        self.membership.lock().rooms.len()
+        self.membership.lock().rooms.keys().filter(|room| room.shown().is_some()).count()
+    }
+
+    /// The rooms that it is in, each with the client event by which it joined.
+    #[must_use]
+    pub fn stays(&self) -> Vec<(RoomName, Arc<str>)> {
+        self.membership.lock().rooms.iter().map(|(room, stay)| (room.clone(), stay.via.clone())).collect()
+    }
+
+    /// Hands a frame that has no place in the log to this client alone, after what waits already.
+    pub fn say(&self, frame: Frame) {
+        self.gate.notify(&RoomName::everybody(&self.namespace), &Arc::new(frame));
+    }
+
+    /// Where it is counted: rooms and names.
+    pub(super) fn seats(&self) -> Vec<RoomName> {
+        self.membership.lock().seats()
+    }
+
+    /// Notes that it is counted in a room that it is in; false if it is not in it any more.
+    pub(super) fn seat(&self, room: &RoomName) -> bool {
+        self.membership.lock().rooms.get_mut(room).map(|stay| stay.seated = true).is_some()
+    }
+
+    /// Notes that it holds a name; returns the one that it had by the same event, which it lets go. Nothing is noted,
+    /// and the name comes back, if the session is over.
+    pub(super) fn take_name(&self, via: &Arc<str>, name: &RoomName) -> Option<RoomName> {
+        let mut membership = self.membership.lock();
+        if membership.departed {
+            return Some(name.clone());
+        }
+        let held = membership.names.iter_mut().find(|(event, _)| event == via);
+        match held {
+            Some((_, held)) => Some(std::mem::replace(held, name.clone())).filter(|old| old != name),
+            None => {
+                membership.names.push((via.clone(), name.clone()));
+                None
+            }
+        }
     }
 
     /// Hands a live frame of a room to the client, at once or after what waits already; false if it will not get it.
@@ -191,16 +296,24 @@ impl Session {
         }
     }
 
-    /// Notes that it is no longer; false if it was not.
-    pub(super) fn forget(&self, room: &RoomName) -> bool {
-        self.membership.lock().rooms.remove(room).is_some()
+    /// Notes that it is no longer; returns how it was, if it was.
+    pub(super) fn forget(&self, room: &RoomName) -> Option<Stay> {
+        self.membership.lock().rooms.remove(room)
     }
 
-    /// Ends all membership for good; returns the rooms that it was in.
-    pub(super) fn depart(&self) -> Vec<RoomName> {
+    /// Whether it has ended.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.membership.lock().departed
+    }
+
+    /// Ends all membership for good; returns what it was in.
+    pub(super) fn depart(&self) -> Left {
         let mut membership = self.membership.lock();
         membership.departed = true;
-        std::mem::take(&mut membership.rooms).into_keys().collect()
+        let seats = membership.seats();
+        membership.names.clear();
+        Left { rooms: std::mem::take(&mut membership.rooms).into_keys().collect(), seats }
     }
 
     /// The number of a replay that begins.
@@ -246,7 +359,10 @@ impl Session {
         };
         let rooms = membership.rooms.iter().map(room).collect();
         let version = self.saves.fetch_add(1, Ordering::AcqRel) + 1;
-        Some(Record { session: self.id, user: self.identity.user.clone(), version, rooms })
+        let names = membership.names.iter().map(|(via, name)| (via.to_string(), name.clone())).collect();
+        let identified = self.identity().user.clone().filter(|_| self.owner.is_none());
+        let namespace = self.namespace.to_string();
+        Some(Record { session: self.id, user: self.owner.clone(), version, rooms, namespace, identified, names })
     }
 
     /// Notes that what is stored is not what the session is.

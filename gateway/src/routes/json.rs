@@ -1,6 +1,13 @@
 //! Checks on JSON that is passed on without being decoded: what other clients' parsers must not be given.
 
+use std::borrow::Cow;
+
+use serde::Deserialize;
 use serde_json::Value;
+
+/// A text, not copied unless it is escaped.
+#[derive(Debug, Deserialize)]
+pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 /// How deep a JSON text nests. Counts brackets outside of strings and nothing else: whether the text is valid JSON
 /// is the parser's business.

@@ -2,29 +2,38 @@
 
 mod actions;
 mod json;
+mod lifecycle;
 mod names;
+mod run;
 mod table;
 mod template;
+mod tokens;
 
 pub use names::check_emitted;
 pub use table::{
-    Action, Allow, Breaker, Broadcast, Call, Claim, Direct, Emission, Facts, History, Identify, Join, Leave, Lifecycle,
-    Log, LogLevel, Namespace, Needs, Presence, Publish, Rate, Refused, Route, RouteError, RouteTable, Schema, Signal,
+    Action, Allow, Broadcast, Call, Claim, Direct, Emission, Facts, History, Identify, Join, Leave, Lifecycle, Log,
+    LogLevel, Namespace, Needs, Presence, Publish, Rate, Refused, Route, RouteError, RouteTable, Schema, Signal,
     Target, Typing,
 };
-pub use template::{Args, AuthFields, Json, RenderedArgs, Scope, Template};
+pub use template::{Args, AuthFields, Json, Scope, Template};
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
-use crate::config::Limits;
-use crate::domain::Refusal;
+use crate::auth::Tokens;
+use crate::calls::Caller;
+use crate::config::{Config, Limits};
+use crate::domain::{Refusal, Worded};
 use crate::metrics::Metrics;
-use crate::node::{Node, Session};
+use crate::node::{Node, RouteLimiter, Session};
+use run::Run;
 
 /// An event as a client sent it.
 #[derive(Debug)]
@@ -54,13 +63,6 @@ pub struct Answer {
     pub attachments: Vec<Bytes>,
 }
 
-impl Answer {
-    fn new(body: &impl Serialize) -> Self {
-        let body = serde_json::value::to_raw_value(body).expect("answers are plain structs");
-        Self { body, attachments: Vec::new() }
-    }
-}
-
 /// The answer that needs no words.
 #[derive(Serialize)]
 struct Done {
@@ -68,37 +70,83 @@ struct Done {
 }
 
 impl Answer {
+    fn new(body: &impl Serialize) -> Self {
+        let body = serde_json::value::to_raw_value(body).expect("answers are plain structs");
+        Self { body, attachments: Vec::new() }
+    }
+
     fn done() -> Self {
         Self::new(&Done { ok: true })
     }
 }
 
-/// Finds the route of every event and runs its action.
-#[derive(Debug)]
-pub struct Router {
-    table: RouteTable,
-    node: Arc<Node>,
-    message_bytes: usize,
-    json_depth: usize,
-    metrics: Arc<Metrics>,
+/// An event that was not done.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NotDone {
+    /// Why.
+    pub refusal: Refusal,
+    /// Whether the client was told by an event of the route's own, so that the usual one would be too much.
+    pub told: bool,
 }
 
-/// What an action works on.
-struct Request<'a> {
-    node: &'a Node,
-    session: &'a Arc<Session>,
-    route: &'a Route,
-    args: Vec<&'a RawValue>,
-    attachments: Vec<Bytes>,
-    /// How large an answer may be, in bytes, unless one event alone is larger.
-    answer_bytes: usize,
+impl From<Refusal> for NotDone {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, told: false }
+    }
+}
+
+/// What an event may be, whatever its route says.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    message_bytes: usize,
+    json_depth: usize,
+    arguments: usize,
+}
+
+/// A table with what is counted for its routes: replaced together.
+#[derive(Debug)]
+struct Current {
+    table: Arc<RouteTable>,
+    limiter: RouteLimiter,
+}
+
+impl Current {
+    fn new(table: RouteTable) -> Self {
+        let mut rates = vec![None; table.len()];
+        for route in table.namespaces().flat_map(Namespace::routes) {
+            rates[route.number] = route.rate.map(|rate| (rate.per_second, rate.burst));
+        }
+        Self { table: Arc::new(table), limiter: RouteLimiter::new(&rates) }
+    }
+}
+
+/// Finds the routes of every event and runs their actions.
+#[derive(Debug)]
+pub struct Router {
+    current: ArcSwap<Current>,
+    node: Arc<Node>,
+    tokens: Arc<Tokens>,
+    caller: Caller,
+    bounds: Bounds,
+    metrics: Arc<Metrics>,
+    tasks: TaskTracker,
 }
 
 impl Router {
     /// A router over a compiled table.
     #[must_use]
-    pub fn new(table: RouteTable, node: Arc<Node>, limits: &Limits, metrics: Arc<Metrics>) -> Self {
-        Self { table, node, message_bytes: limits.message_bytes, json_depth: limits.json_depth, metrics }
+    pub fn new(
+        table: RouteTable,
+        node: Arc<Node>,
+        tokens: Arc<Tokens>,
+        caller: Caller,
+        config: &Config,
+        metrics: Arc<Metrics>,
+        tasks: TaskTracker,
+    ) -> Self {
+        let Limits { message_bytes, json_depth, arguments, .. } = config.limits;
+        let current = ArcSwap::from_pointee(Current::new(table));
+        Self { current, node, tokens, caller, bounds: Bounds { message_bytes, json_depth, arguments }, metrics, tasks }
     }
 
     /// The node behind the routes.
@@ -107,70 +155,95 @@ impl Router {
         &self.node
     }
 
-    /// The table.
+    /// Who may come in.
     #[must_use]
-    pub fn table(&self) -> &RouteTable {
-        &self.table
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// The table as it is now.
+    #[must_use]
+    pub fn table(&self) -> Arc<RouteTable> {
+        self.current.load().table.clone()
+    }
+
+    /// Replaces the table. Events that are on their way finish by the old one.
+    pub fn replace(&self, table: RouteTable) {
+        self.current.store(Arc::new(Current::new(table)));
+    }
+
+    /// Forgets the rates of sessions that have paused; returns how many are remembered.
+    pub fn forget_idle(&self) -> usize {
+        self.current.load().limiter.forget_idle()
+    }
+
+    /// A refusal in the words that clients read.
+    #[must_use]
+    pub fn worded<'a>(&self, refusal: &'a Refusal) -> Worded<'a> {
+        let message = self.current.load().table.message(refusal.code()).map(str::to_owned);
+        Worded { refusal, message: message.unwrap_or_else(|| refusal.message()) }
     }
 
     /// Handles one event of a session. Events of one session must be handed over one after the other.
     ///
     /// # Errors
     /// The refusal that the client reads.
-    pub async fn handle(&self, session: &Arc<Session>, inbound: Inbound) -> Result<Answer, Refusal> {
+    pub async fn handle(self: &Arc<Self>, session: &Arc<Session>, inbound: Inbound) -> Result<Answer, NotDone> {
         let result = self.dispatch(session, inbound).await;
-        if let Err(refusal) = &result {
-            self.metrics.refusals.with(refusal.code()).increment(1);
+        if let Err(refused) = &result {
+            self.metrics.refusals.with(refused.refusal.code()).increment(1);
         }
         result
     }
 
-    async fn dispatch(&self, session: &Arc<Session>, inbound: Inbound) -> Result<Answer, Refusal> {
-        if inbound.size() > self.message_bytes {
-            return Err(Refusal::TooLarge { limit: self.message_bytes });
+    async fn dispatch(self: &Arc<Self>, session: &Arc<Session>, inbound: Inbound) -> Result<Answer, NotDone> {
+        let size = inbound.size();
+        let Inbound { text, attachments, received } = inbound;
+        let (name, args) = self.parse(&text, size, attachments.len())?;
+        if name == tokens::REFRESH {
+            self.metrics.events_received.with("refresh").increment(1);
+            return Ok(self.refresh(session, &args).await?);
         }
-        if json::depth(&inbound.text) > self.json_depth {
+        let current = self.current.load_full();
+        let namespace = current.table.namespace(&session.namespace).ok_or(Refusal::UnknownEvent)?;
+        let Some(routes) = namespace.find(&name) else {
+            self.metrics.events_received.with("unknown").increment(1);
+            return Err(Refusal::UnknownEvent.into());
+        };
+        let identity = session.identity();
+        let id = session.id.to_string();
+        let scope = run::scope(namespace, &name, &args, &identity, &id, &session.auth);
+        let event = run::Client { size, received, limiter: &current.limiter, attachments };
+        Run::new(self, namespace, Some(session), scope).events(routes, event).await
+    }
+
+    /// The event's name and its arguments, each still as its text.
+    fn parse<'a>(
+        &self,
+        text: &'a str,
+        size: usize,
+        attachments: usize,
+    ) -> Result<(Cow<'a, str>, Vec<&'a RawValue>), Refusal> {
+        let bounds = &self.bounds;
+        if size > bounds.message_bytes {
+            return Err(Refusal::TooLarge { limit: bounds.message_bytes });
+        }
+        if json::depth(text) > bounds.json_depth {
             return Err(Refusal::bad_request("its JSON nests too deeply"));
         }
-        if !json::placeholders_fit(&inbound.text, inbound.attachments.len()) {
+        if !json::placeholders_fit(text, attachments) {
             return Err(Refusal::bad_request("its placeholders do not match its attachments"));
         }
-        let mut args: Vec<&RawValue> = serde_json::from_str(&inbound.text)
-            .map_err(|_| Refusal::bad_request("an array of a name and arguments"))?;
-        let event = match args.first() {
-            Some(_) => args.remove(0),
-            None => return Err(Refusal::bad_request("an event has a name")),
-        };
-        let event: String =
-            serde_json::from_str(event.get()).map_err(|_| Refusal::bad_request("an event's name is a text"))?;
-        let route = self.table.main().find(&event).and_then(|routes| routes.first());
-        let Some(route) = route else {
-            self.metrics.events_received.with("unknown").increment(1);
-            return Err(Refusal::UnknownEvent);
-        };
-        self.metrics.events_received.with(route.action.name()).increment(1);
-        if !route.allows(&session.identity, || true) {
-            return Err(Refusal::NotAllowed);
+        let mut args: Vec<&RawValue> =
+            serde_json::from_str(text).map_err(|_| Refusal::bad_request("an array of a name and arguments"))?;
+        if args.is_empty() {
+            return Err(Refusal::bad_request("an event has a name"));
         }
-        let call = Request {
-            node: &self.node,
-            session,
-            route,
-            args,
-            attachments: inbound.attachments,
-            answer_bytes: self.message_bytes,
-        };
-        match &route.action {
-            Action::Join(_) => actions::join(call).await,
-            Action::Leave(_) => actions::leave(&call).await,
-            Action::Signal(_) => actions::signal(call).await,
-            Action::History(_) => actions::history(call).await,
-            Action::Publish(_) => {
-                let answer = actions::publish(call).await;
-                self.metrics.publish_duration.record(inbound.received.elapsed().as_secs_f64());
-                answer
-            }
-            _ => Err(Refusal::UnknownEvent),
+        let json::Text(name) = serde_json::from_str(args.remove(0).get())
+            .map_err(|_| Refusal::bad_request("an event's name is a text"))?;
+        if args.len() > bounds.arguments {
+            return Err(Refusal::bad_request(format!("an event has {} arguments at the most", bounds.arguments)));
         }
+        Ok((name, args))
     }
 }

@@ -15,7 +15,8 @@ const NOTICES: &str = "gateway:";
 /// How a client brings a new token.
 const REFRESH: &str = "auth:refresh";
 
-const EVENT: &str = "an event's name has 1 to 128 bytes, no control characters, and none of the names that Socket.IO and the gateway keep";
+/// What a name has to be.
+pub(super) const EVENT: &str = "an event's name has 1 to 128 bytes, no control characters, and none of the names that Socket.IO and the gateway keep";
 
 /// Checks the name of an event before it goes to clients.
 ///

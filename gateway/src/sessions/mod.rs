@@ -71,12 +71,18 @@ impl Lease {
 pub struct Record {
     /// Its id, which other nodes and the author of publishes know.
     pub session: SessionId,
-    /// Who it is.
+    /// Whose it is: the user of the token with which it came.
     pub user: Option<UserId>,
     /// Counts what this holder has saved. A save may arrive late, and must not undo a later one.
     pub version: u32,
     /// Where it is a member.
     pub rooms: Vec<RoomRecord>,
+    /// The namespace that it is in.
+    pub namespace: String,
+    /// Who it says it is, where no token was needed.
+    pub identified: Option<UserId>,
+    /// The names that it holds, each with the client event by which it claimed it.
+    pub names: Vec<(String, RoomName)>,
 }
 
 /// A session's membership of a room.
@@ -99,7 +105,7 @@ pub struct RoomRecord {
 
 impl Record {
     /// The first byte of the encoded form; a node that meets another one treats the session as forgotten.
-    const FORMAT: u8 = 1;
+    const FORMAT: u8 = 2;
 
     /// The form that backends store: a format byte, then MessagePack.
     #[must_use]

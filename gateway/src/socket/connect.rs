@@ -4,8 +4,8 @@
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use socketioxide::extract::TryData;
@@ -18,10 +18,10 @@ use super::guard::IoControl;
 use super::inlet::{Inlet, Mailbox};
 use super::link::Link;
 use super::outlet::SocketOutlet;
-use super::welcome::{Auth, Welcome};
+use super::welcome::{Auth, Newcomer, Welcome};
 use super::{Adapter, Edge, control};
 use crate::domain::{Refusal, SessionId};
-use crate::node::{Party, Patience, Place, Places, Session};
+use crate::node::{Client, Party, Patience, Place, Places, Session};
 use crate::sessions::Lease;
 
 /// How long a connection that was killed has to end before socketioxide writes a refusal to it: a polling client is
@@ -33,6 +33,10 @@ const UNHEARD: Duration = Duration::from_secs(1);
 pub(super) struct Handshake {
     /// The websocket's own stream; none for polling.
     pub(super) io: Option<Arc<IoControl>>,
+    /// The token of the Authorization header.
+    pub(super) bearer: Option<Box<str>>,
+    /// What carries its sessions, from the first one on.
+    pub(super) link: OnceLock<Arc<Link>>,
     /// How often a session was asked for.
     pub(super) connects: AtomicU32,
     /// The client's address, from the balancer if there is a trusted one.
@@ -44,9 +48,12 @@ pub(super) struct Handshake {
     pub(super) _places: (Place, Option<Place<Party>>),
 }
 
-/// Admits sockets, and begins their sessions once their clients know that they are connected.
+/// Admits the sockets of a namespace, and begins their sessions once their clients know that they are connected.
 #[derive(Clone)]
-pub(super) struct Connecting(pub(super) Arc<Edge>);
+pub(super) struct Connecting {
+    pub(super) edge: Arc<Edge>,
+    pub(super) namespace: Arc<str>,
+}
 
 impl ConnectHandler<Adapter, ()> for Connecting {
     fn call_middleware<'a>(
@@ -56,14 +63,16 @@ impl ConnectHandler<Adapter, ()> for Connecting {
     ) -> Pin<Box<dyn Future<Output = Result<(), Box<dyn Display + Send>>> + Send + 'a>> {
         Box::pin(async move {
             let Ok(TryData(auth)) = TryData::<Auth>::from_connect_parts(&socket, auth);
-            let admitted = self.0.admit(&socket, auth.unwrap_or_default()).await;
-            admitted.map_err(|refusal| Box::new(refusal.message()) as Box<dyn Display + Send>)
+            let admitted = self.admit(&socket, auth.unwrap_or_default()).await;
+            let worded = |refusal| self.edge.router.worded(&refusal).message;
+            admitted.map_err(|refusal| Box::new(worded(refusal)) as Box<dyn Display + Send>)
         })
     }
 
     /// Called after the CONNECT reply was queued. Until then socketioxide drops what is emitted, without a word.
     fn call(&self, socket: Arc<Socket<Adapter>>, _: Option<Value>) {
-        if let Some(Start { mailbox, welcome }) = self.0.starting.lock().remove(&socket.id) {
+        let start = self.edge.starting.lock().remove(&(socket.id, self.namespace.clone()));
+        if let Some(Start { mailbox, welcome }) = start {
             mailbox.open(welcome);
         }
     }
@@ -75,74 +84,78 @@ pub(super) struct Start {
     welcome: Welcome,
 }
 
-impl Edge {
+impl Connecting {
     /// Admits a socket or refuses it. The official client takes a refusal here as final, so transient trouble is
     /// refused at the handshake instead, or ends the connection.
-    async fn admit(self: &Arc<Self>, socket: &Arc<Socket<Adapter>>, auth: Auth) -> Result<(), Refusal> {
+    async fn admit(&self, socket: &Arc<Socket<Adapter>>, auth: Auth) -> Result<(), Refusal> {
+        let edge = &self.edge;
         let handshake = socket.req_parts().extensions.get::<Arc<Handshake>>().ok_or(Refusal::Unauthorized)?;
-        let io = handshake.io.clone();
         let attempts = handshake.connects.fetch_add(1, Ordering::Relaxed) + 1;
-        let limit = self.settings.limits.connects_per_connection;
-        let link = self.links.connect(socket.id, io);
+        let limit = edge.settings.limits.connects_per_connection;
+        let link = handshake.link.get_or_init(|| edge.links.connect(socket.id, handshake.io.clone())).clone();
         if limit > 0 && attempts > limit {
             link.kill("bad_packet");
-            return Err(self.refuse("too_many", Refusal::TooManyConnects));
+            return Err(edge.refuse("too_many", Refusal::TooManyConnects));
         }
-        let identity = match self.tokens.identify(auth.token.as_deref()).await {
+        let token = auth.token.as_deref().or(handshake.bearer.as_deref());
+        let identity = match edge.router.tokens().identify(token).await {
             Ok(identity) => identity,
-            Err(Refusal::Unavailable) => return Err(self.put_off(&link, Refusal::Unavailable).await),
-            Err(refusal) => return Err(self.refuse("auth", refusal)),
+            Err(Refusal::Unavailable) => return Err(edge.put_off(&link, Refusal::Unavailable).await),
+            Err(refusal) => return Err(edge.refuse("auth", refusal)),
         };
         let Some(namespace) = Place::take(&handshake.namespaces) else {
-            let limit = self.settings.limits.namespaces_per_connection;
-            return Err(self.refuse("too_many", Refusal::TooManyNamespaces { limit }));
+            let limit = edge.settings.limits.namespaces_per_connection;
+            return Err(edge.refuse("too_many", Refusal::TooManyNamespaces { limit }));
         };
         let user = identity.user.as_ref();
         // Without a place only who may have had one before goes on.
-        let place = match self.limiters.session(user) {
-            Err(refusal) if !auth.names_session() => return Err(self.refuse("too_many", refusal)),
+        let place = match edge.limiters.session(user) {
+            Err(refusal) if !auth.names_session() => return Err(edge.refuse("too_many", refusal)),
             place => place,
         };
-        let allowance = Arc::new(self.limiters.allowance(user, handshake.client));
-        let make = |id: SessionId, lease: Lease| {
+        let allowance = Arc::new(edge.limiters.allowance(user, handshake.client));
+        let make = |newcomer: Newcomer, id: SessionId, lease: Lease| {
             let outlet = SocketOutlet { socket: Arc::downgrade(socket), link: link.clone() };
-            let patience = Patience::new(&self.settings.limits, self.settings.socket.write_timeout);
-            Arc::new(Session::new(id, identity.clone(), lease, allowance.clone(), patience, Box::new(outlet)))
+            let patience = Patience::new(&edge.settings.limits, edge.settings.socket.write_timeout);
+            let client = Client { identity: newcomer.identity, namespace: self.namespace.clone(), auth: newcomer.auth };
+            Arc::new(Session::new(id, client, lease, allowance.clone(), patience, Box::new(outlet)))
         };
-        let (session, welcome) = match self.welcome(&auth, &identity, make).await {
+        let (session, welcome) = match edge.welcome(&self.namespace, auth, &identity, make).await {
             Ok(welcomed) => welcomed,
-            Err(refusal) => return Err(self.put_off(&link, refusal).await),
+            Err(refusal) => return Err(edge.put_off(&link, refusal).await),
         };
         let place = match place {
             Ok(place) => place,
-            Err(_) if welcome.replay.is_some() => self.limiters.session_again(user),
+            Err(_) if welcome.replay.is_some() => edge.limiters.session_again(user),
             Err(refusal) => {
-                self.router.node().depart(&session, false);
-                return Err(self.refuse("too_many", refusal));
+                edge.router.node().depart(&session, false);
+                return Err(edge.refuse("too_many", refusal));
             }
         };
-        link.announce(session.lease.pid);
+        link.announce(&self.namespace, session.lease.pid);
         if let Some(user) = &identity.user {
             socket.join(control::user_room(user));
         }
         let mailbox = Mailbox::new(
-            self.router.clone(),
+            edge.router.clone(),
             session.clone(),
             link.clone(),
-            &self.settings,
-            self.metrics.clone(),
-            self.tasks.clone(),
+            &edge.settings,
+            edge.metrics.clone(),
+            edge.tasks.clone(),
         );
         socket.on_fallback::<_, ()>(Inlet(mailbox.clone()));
-        link.opened(&self.metrics);
-        self.starting.lock().insert(socket.id, Start { mailbox, welcome });
-        let places = (namespace, place);
-        let presence = Presence { edge: self.clone(), sid: socket.id, session, link, _places: places };
-        socket.on_disconnect::<_, ()>(Departure(presence));
-        self.metrics.connects.with("ok").increment(1);
+        link.opened(&edge.metrics);
+        let at = (socket.id, self.namespace.clone());
+        edge.starting.lock().insert(at.clone(), Start { mailbox, welcome });
+        let stay = Stay { edge: edge.clone(), at, session, link, _places: (namespace, place) };
+        socket.on_disconnect::<_, ()>(Departure(stay));
+        edge.metrics.connects.with("ok").increment(1);
         Ok(())
     }
+}
 
+impl Edge {
     /// When a connection that begins now is as old as it may get, give or take a fifth.
     pub(super) fn end_of_life(&self) -> Option<Instant> {
         let age = self.settings.socket.max_age;
@@ -165,33 +178,35 @@ impl Edge {
 }
 
 /// A session's being here. It ends once, whichever way the socket does.
-struct Presence {
+struct Stay {
     edge: Arc<Edge>,
-    sid: Sid,
+    at: (Sid, Arc<str>),
     session: Arc<Session>,
     link: Arc<Link>,
     /// Count the session, for its connection and its user.
     _places: (Place, Option<Place<Party>>),
 }
 
-impl Presence {
+impl Stay {
     /// With `keep`, the client may come back to its session.
     fn end(&self, reason: &'static str, keep: bool) {
-        self.edge.starting.lock().remove(&self.sid);
+        self.edge.starting.lock().remove(&self.at);
         self.edge.router.node().depart(&self.session, keep);
         self.link.closed(reason, &self.edge.metrics);
     }
 }
 
 /// Not every socket that was admitted is told of its end: one whose CONNECT could not be sent is just dropped.
-impl Drop for Presence {
+impl Drop for Stay {
     fn drop(&mut self) {
-        self.end("transport_error", true);
+        if self.link.left(&self.at.1) {
+            self.end("transport_error", true);
+        }
     }
 }
 
 /// Called by socketioxide when the socket is over.
-struct Departure(Presence);
+struct Departure(Stay);
 
 impl DisconnectHandler<Adapter, ()> for Departure {
     fn call_with_defer(&self, socket: Arc<Socket<Adapter>>, reason: DisconnectReason, defer: fn(Arc<Socket<Adapter>>)) {
@@ -205,11 +220,14 @@ impl DisconnectHandler<Adapter, ()> for Departure {
             Reason::PacketParsingError | Reason::MultipleHttpPollingError => ("bad_packet", true),
             Reason::ClosingServer => ("server", true),
         };
+        let Stay { link, at, .. } = &self.0;
         // Who leaves on purpose, or is shown the door, does not come back to where it was.
-        self.0.end(label, transport_is_over);
-        if !transport_is_over {
-            // There is one namespace: without its session the transport has no purpose.
-            self.0.link.close_softly(label);
+        if link.left(&at.1) {
+            self.0.end(label, transport_is_over);
+        }
+        if !transport_is_over && link.sessions() == 0 {
+            // Without a session in any namespace the transport has no purpose.
+            link.close_softly(label);
         }
         defer(socket);
     }

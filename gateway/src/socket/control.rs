@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use socketioxide::SocketIo;
 use socketioxide::adapter::Emitter;
+use socketioxide::operators::BroadcastOperators;
 use socketioxide_redis::drivers::{ChanItem, Driver, MessageStream};
 use socketioxide_redis::{CustomRedisAdapter, RedisAdapterConfig, RedisAdapterCtr};
 use tokio::sync::mpsc;
@@ -78,6 +80,8 @@ pub(super) fn user_room(user: &UserId) -> String {
 #[derive(Clone, Debug)]
 pub struct Control {
     pub(super) io: SocketIo<Adapter>,
+    /// Where clients may connect.
+    pub(super) namespaces: Arc<Mutex<Vec<Arc<str>>>>,
 }
 
 /// The control plane could not reach the other nodes.
@@ -86,13 +90,32 @@ pub struct Control {
 pub struct ControlError(String);
 
 impl Control {
+    /// Notes a namespace as open; false if it was.
+    pub(super) fn opens(&self, namespace: &Arc<str>) -> bool {
+        let mut namespaces = self.namespaces.lock();
+        let is_new = !namespaces.contains(namespace);
+        if is_new {
+            namespaces.push(namespace.clone());
+        }
+        is_new
+    }
+
+    /// The sockets of a user, namespace by namespace.
+    fn sockets(&self, user: &UserId) -> Vec<BroadcastOperators<Adapter>> {
+        let namespaces = self.namespaces.lock().clone();
+        let operators = namespaces.iter().filter_map(|namespace| self.io.of(&**namespace));
+        operators.map(|sockets| sockets.to(user_room(user))).collect()
+    }
+
     /// Ends all sessions of a user, on all nodes, for good: official clients do not come back by themselves.
     ///
     /// # Errors
     /// The bus is away; sessions on this node may be ended all the same.
     pub async fn disconnect_user(&self, user: &UserId) -> Result<(), ControlError> {
-        let sockets = self.io.to(user_room(user));
-        sockets.disconnect().await.map_err(|error| ControlError(error.to_string()))
+        for sockets in self.sockets(user) {
+            sockets.disconnect().await.map_err(|error| ControlError(error.to_string()))?;
+        }
+        Ok(())
     }
 
     /// How many sockets a user has on each node, by the adapter's id of the node. Nodes that do not answer in time
@@ -101,11 +124,12 @@ impl Control {
     /// # Errors
     /// The bus is away.
     pub async fn sockets_of_user(&self, user: &UserId) -> Result<BTreeMap<String, usize>, ControlError> {
-        let sockets = self.io.to(user_room(user)).fetch_sockets().await;
-        let sockets = sockets.map_err(|error| ControlError(error.to_string()))?;
         let mut by_node = BTreeMap::new();
-        for socket in sockets {
-            *by_node.entry(socket.data().server_id.to_string()).or_default() += 1;
+        for sockets in self.sockets(user) {
+            let sockets = sockets.fetch_sockets().await.map_err(|error| ControlError(error.to_string()))?;
+            for socket in sockets {
+                *by_node.entry(socket.data().server_id.to_string()).or_default() += 1;
+            }
         }
         Ok(by_node)
     }

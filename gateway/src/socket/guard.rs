@@ -40,7 +40,7 @@ pub(super) struct IoControl {
     writer: AtomicWaker,
     /// Whether there is an announcement to make; looked at with every write.
     announcing: AtomicBool,
-    announcement: Mutex<Option<Arc<Announcement>>>,
+    announcements: Mutex<Vec<Arc<Announcement>>>,
 }
 
 impl IoControl {
@@ -73,24 +73,29 @@ impl IoControl {
         }
     }
 
-    /// Has the CONNECT reply that is yet to be written carry more than socketioxide gives it.
+    /// Has a CONNECT reply that is yet to be written carry more than socketioxide gives it.
     pub(super) fn announce(&self, announcement: Arc<Announcement>) {
-        *self.announcement.lock() = Some(announcement);
+        self.announcements.lock().push(announcement);
         self.announcing.store(true, Ordering::Release);
     }
 
-    /// Where in these bytes the announcement is to be made, if in them.
+    /// Where in these bytes the next announcement is to be made, if in them.
     fn announcement_in(&self, bytes: &[u8]) -> Option<(usize, usize, Vec<u8>)> {
         if !self.announcing.load(Ordering::Acquire) {
             return None;
         }
-        let mut announcement = self.announcement.lock();
-        let found = announcement.as_ref().and_then(|announcement| announcement.in_stream(bytes));
-        if found.is_some() || announcement.as_ref().is_none_or(|announcement| announcement.made()) {
-            *announcement = None;
+        let mut announcements = self.announcements.lock();
+        announcements.retain(|announcement| !announcement.made());
+        let found =
+            announcements.iter().filter_map(|announcement| Some((announcement, announcement.in_stream(bytes)?)));
+        let first = found.min_by_key(|(_, (place, ..))| *place).map(|(announcement, found)| {
+            announcement.note_made();
+            found
+        });
+        if announcements.is_empty() {
             self.announcing.store(false, Ordering::Release);
         }
-        found
+        first
     }
 
     /// Whether the stream is no more.

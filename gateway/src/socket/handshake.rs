@@ -2,12 +2,13 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use axum::body::Body;
 use http::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_KEY,
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER,
+    SEC_WEBSOCKET_KEY,
 };
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -44,6 +45,13 @@ impl Query {
 
 /// Headers that Engine.IO needs. All others are dropped, the token among them.
 const KEPT: [HeaderName; 2] = [SEC_WEBSOCKET_KEY, CONTENT_TYPE];
+
+/// The token that a client sends in the header that is made for it.
+fn bearer(headers: &HeaderMap) -> Option<Box<str>> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().into())
+}
 
 /// Copies what is needed. Header values and the URI are slices of the connection's 16 KiB read buffer, which would
 /// live as long as the session that keeps them.
@@ -123,21 +131,26 @@ impl SocketServer {
         {
             self.edge.links.upgraded(sid, &peer.io);
         }
-        match query.sid.filter(|_| !is_upload && !query.websocket).and_then(|sid| self.edge.links.announcement(sid)) {
-            None => Ok(response.map(Body::new)),
-            Some(announcement) => Ok(announced(response.map(Body::new), &announcement).await),
-        }
+        let is_poll = !is_upload && !query.websocket;
+        let announcements =
+            query.sid.filter(|_| is_poll).map_or_else(Vec::new, |sid| self.edge.links.announcements(sid));
+        Ok(announced(response.map(Body::new), &announcements).await)
     }
 }
 
-/// A poll's answer, with the CONNECT reply completed if it is in there.
-async fn announced(response: Response<Body>, announcement: &Announcement) -> Response<Body> {
+/// A poll's answer, with the CONNECT replies completed that are in there.
+async fn announced(response: Response<Body>, announcements: &[Arc<Announcement>]) -> Response<Body> {
+    if announcements.is_empty() {
+        return response;
+    }
     let (mut parts, body) = response.into_parts();
     // The engine has it in memory already, and bounds it.
-    let Ok(body) = axum::body::to_bytes(body, usize::MAX).await else {
+    let Ok(mut body) = axum::body::to_bytes(body, usize::MAX).await else {
         return Response::from_parts(parts, Body::empty());
     };
-    let body = announcement.in_body(&body).unwrap_or(body);
+    for announcement in announcements {
+        body = announcement.in_body(&body).unwrap_or(body);
+    }
     parts.headers.remove(CONTENT_LENGTH);
     Response::from_parts(parts, Body::from(body))
 }
@@ -160,7 +173,8 @@ impl Edge {
         allowed?;
         let namespaces = Arc::new(Places::new(self.settings.limits.namespaces_per_connection));
         let places = (place, among_its_address);
-        Ok(Handshake { io, connects: AtomicU32::new(0), client, namespaces, _places: places })
+        let (bearer, link, connects) = (bearer(headers), OnceLock::new(), AtomicU32::new(0));
+        Ok(Handshake { io, bearer, link, connects, client, namespaces, _places: places })
     }
 
     fn count_refused(&self, refusal: &Refusal, is_handshake: bool) {

@@ -24,10 +24,10 @@ use super::link::Link;
 use super::outlet::{WithAttachments, undelivered};
 use super::welcome::Welcome;
 use crate::config::Config;
-use crate::domain::Refusal;
+use crate::domain::{Refusal, Worded};
 use crate::metrics::Metrics;
 use crate::node::{Session, Undelivered, Verdict};
-use crate::routes::{Answer, Inbound, Router};
+use crate::routes::{Answer, Inbound, NotDone, Router};
 
 /// How often a full queue is looked at again.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -70,12 +70,6 @@ struct Asker {
     ack: Option<i64>,
 }
 
-#[derive(Serialize)]
-struct Refused<'a> {
-    ok: bool,
-    error: &'a Refusal,
-}
-
 impl MessageHandler<Adapter, ()> for Inlet {
     fn call(&self, socket: Arc<Socket<Adapter>>, value: Value, ack: Option<i64>) {
         let asker = Asker { socket, ack };
@@ -96,7 +90,7 @@ impl MessageHandler<Adapter, ()> for Inlet {
             Verdict::Allow => {}
             Verdict::Refuse(refusal) => {
                 self.0.metrics.refusals.with(refusal.code()).increment(1);
-                if asker.try_refuse(&refusal).is_err() {
+                if asker.try_refuse(&self.0.router.worded(&refusal)).is_err() {
                     // A client that asks without reading the answers is as slow as one that does not read its rooms.
                     self.0.link.kill("slow");
                 }
@@ -155,9 +149,7 @@ impl Mailbox {
         let mailbox = self.clone();
         self.tasks.spawn(async move {
             mailbox.session.greet(&welcome.hello).await;
-            if let Some(replay) = welcome.replay {
-                mailbox.router.node().replay(&mailbox.session, replay).await;
-            }
+            mailbox.router.begin(&mailbox.session, welcome.replay).await;
             mailbox.work().await;
         });
     }
@@ -167,7 +159,16 @@ impl Mailbox {
         while let Some(Pending { inbound, asker }) = self.next() {
             match self.router.handle(&self.session, inbound).await {
                 Ok(answer) => self.insist(|| asker.try_answer(&answer)).await,
-                Err(refusal) => self.insist(|| asker.try_refuse(&refusal)).await,
+                Err(NotDone { refusal: refusal @ Refusal::RateLimited { .. }, .. })
+                    if self.session.allowance.refuse(refusal.clone()) == Verdict::Close =>
+                {
+                    self.link.kill("flooding");
+                }
+                Err(NotDone { told: true, .. }) if asker.ack.is_none() => {}
+                Err(NotDone { refusal, .. }) => {
+                    let refused = self.router.worded(&refusal);
+                    self.insist(|| asker.try_refuse(&refused)).await;
+                }
             }
         }
     }
@@ -209,9 +210,8 @@ impl Asker {
     }
 
     /// A refusal goes where the answer would go; without an ack it is an event of its own.
-    fn try_refuse(&self, refusal: &Refusal) -> Result<(), SendError> {
-        let refused = Refused { ok: false, error: refusal };
-        if self.ack.is_some() { self.acknowledge(&refused) } else { self.socket.emit("refused", &refused) }
+    fn try_refuse(&self, refused: &Worded<'_>) -> Result<(), SendError> {
+        if self.ack.is_some() { self.acknowledge(refused) } else { self.socket.emit("refused", refused) }
     }
 
     fn acknowledge(&self, body: &impl Serialize) -> Result<(), SendError> {

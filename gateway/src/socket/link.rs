@@ -22,7 +22,7 @@ pub(super) type PollingCloser = Arc<dyn Fn(Sid, Duration) + Send + Sync>;
 /// How long a soft close leaves a polling client to fetch what is queued for it: a few round trips.
 const POLLING_GRACE: Duration = Duration::from_secs(1);
 
-/// What carries one session.
+/// What carries the sessions of one connection, one in each namespace.
 pub(super) struct Link {
     sid: Sid,
     state: Mutex<State>,
@@ -33,9 +33,11 @@ pub(super) struct Link {
 struct State {
     io: Option<Arc<IoControl>>,
     reason: Option<&'static str>,
-    /// What the CONNECT reply is to carry, until it did.
-    announcement: Option<Arc<Announcement>>,
-    /// Set once the session counts in the gauge of connections, to the transport that it counts under.
+    /// What CONNECT replies are to carry, until they did.
+    announcements: Vec<Arc<Announcement>>,
+    /// Where it has a session.
+    namespaces: Vec<Arc<str>>,
+    /// Set once the connection counts in the gauge of connections, to the transport that it counts under.
     counted: Option<&'static str>,
 }
 
@@ -82,37 +84,55 @@ impl Link {
         }
     }
 
-    /// Has the CONNECT reply carry `pid`, over whichever transport it goes.
-    pub(super) fn announce(&self, pid: Pid) {
-        let announcement = Arc::new(Announcement::new(self.sid, pid));
+    /// Has the CONNECT reply of a namespace carry `pid`, over whichever transport it goes.
+    pub(super) fn announce(&self, namespace: &Arc<str>, pid: Pid) {
+        let announcement = Arc::new(Announcement::new(self.sid, namespace, pid));
         let mut state = self.state.lock();
+        state.namespaces.push(namespace.clone());
         if let Some(io) = &state.io {
             io.announce(announcement.clone());
         }
-        state.announcement = Some(announcement);
+        state.announcements.push(announcement);
     }
 
     /// What is still to be announced.
-    fn announcement(&self) -> Option<Arc<Announcement>> {
+    fn announcements(&self) -> Vec<Arc<Announcement>> {
         let mut state = self.state.lock();
-        if state.announcement.as_ref().is_some_and(|announcement| announcement.made()) {
-            state.announcement = None;
-        }
-        state.announcement.clone()
+        state.announcements.retain(|announcement| !announcement.made());
+        state.announcements.clone()
     }
 
-    /// Counts the session as open.
+    /// Notes that the session of a namespace is over; false if it was noted before.
+    pub(super) fn left(&self, namespace: &Arc<str>) -> bool {
+        let mut state = self.state.lock();
+        let place = state.namespaces.iter().position(|one| one == namespace);
+        place.map(|place| state.namespaces.swap_remove(place)).is_some()
+    }
+
+    /// In how many namespaces it has a session.
+    pub(super) fn sessions(&self) -> usize {
+        self.state.lock().namespaces.len()
+    }
+
+    /// Counts the connection as open, with its first session.
     pub(super) fn opened(&self, metrics: &Metrics) {
         let mut state = self.state.lock();
+        if state.counted.is_some() {
+            return;
+        }
         let transport = if state.io.is_some() { WEBSOCKET } else { POLLING };
         state.counted = Some(transport);
         metrics.connections.with(transport).increment(1.0);
         metrics.connections_opened.with(transport).increment(1);
     }
 
-    /// Counts it as closed, for the reason that this side gave or else for the one that the engine saw.
+    /// Counts it as closed, with its last session, for the reason that this side gave or else for the one that the
+    /// engine saw.
     pub(super) fn closed(&self, seen: &'static str, metrics: &Metrics) {
         let mut state = self.state.lock();
+        if !state.namespaces.is_empty() {
+            return;
+        }
         let stalled = state.io.as_ref().is_some_and(|io| io.stalled());
         let reason = state.reason.unwrap_or(if stalled { "slow" } else { seen });
         if let Some(transport) = state.counted.take() {
@@ -135,7 +155,7 @@ impl Link {
         if state.reason.is_some() {
             io.close_softly();
         }
-        if let Some(announcement) = &state.announcement {
+        for announcement in &state.announcements {
             io.announce(announcement.clone());
         }
         state.io = Some(io);
@@ -178,7 +198,7 @@ impl Links {
         }
     }
 
-    /// The link of a new session: over its own websocket, or over polling.
+    /// The link of a new connection: over its own websocket, or over polling.
     pub(super) fn connect(self: &Arc<Self>, sid: Sid, io: Option<Arc<IoControl>>) -> Arc<Link> {
         let is_polling = io.is_none();
         let link = Arc::new(Link { sid, state: Mutex::new(State { io, ..State::default() }), links: self.clone() });
@@ -192,9 +212,9 @@ impl Links {
     }
 
     /// What is still to be announced to a polling client.
-    pub(super) fn announcement(&self, sid: Sid) -> Option<Arc<Announcement>> {
+    pub(super) fn announcements(&self, sid: Sid) -> Vec<Arc<Announcement>> {
         let link = self.by_sid.lock().get(&sid).and_then(|entry| entry.link.upgrade());
-        link.and_then(|link| link.announcement())
+        link.map_or_else(Vec::new, |link| link.announcements())
     }
 
     /// Notes the websocket that takes over from polling.

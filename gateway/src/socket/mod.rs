@@ -36,7 +36,6 @@ use self::connect::{Connecting, Start};
 use self::control::Adapter;
 use self::link::Links;
 use self::origins::Origins;
-use crate::auth::Tokens;
 use crate::bus::Bus;
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -52,7 +51,6 @@ type SocketIoHttp = SocketIoService<NotFound, Adapter>;
 pub struct Edge {
     settings: Config,
     router: Arc<Router>,
-    tokens: Arc<Tokens>,
     addresses: AddressLimiter,
     links: Arc<Links>,
     /// The connections of this node from their handshake on, with a session or not yet.
@@ -61,7 +59,7 @@ pub struct Edge {
     limiters: Limiters,
     origins: Origins,
     /// Sessions whose clients do not know yet that they are connected.
-    starting: Mutex<HashMap<Sid, Start>>,
+    starting: Mutex<HashMap<(Sid, Arc<str>), Start>>,
     draining: AtomicBool,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
@@ -96,7 +94,6 @@ impl SocketServer {
     pub async fn start(
         config: &Config,
         router: Arc<Router>,
-        tokens: Arc<Tokens>,
         bus: Arc<dyn Bus>,
         metrics: Arc<Metrics>,
         tasks: TaskTracker,
@@ -104,7 +101,6 @@ impl SocketServer {
         let links = Links::new(metrics.clone());
         let edge = Arc::new(Edge {
             router,
-            tokens,
             addresses: AddressLimiter::new(&config.limits),
             links: links.clone(),
             connections: Arc::new(Places::new(config.limits.connections)),
@@ -142,8 +138,26 @@ impl SocketServer {
                 tasks.spawn(close_polling(service.clone(), sid, after));
             }
         }));
-        io.ns::<_, ()>("/", Connecting(edge.clone())).await?;
-        Ok(Self { edge, service, control: Control { io } })
+        let control = Control { io, namespaces: Arc::default() };
+        let server = Self { edge, service, control };
+        server.open_namespaces().await?;
+        Ok(server)
+    }
+
+    /// Lets clients into the namespaces of the route table that are not open yet. One that the table no longer has
+    /// stays open for who is in it, and lets nobody in.
+    ///
+    /// # Errors
+    /// The bus cannot be reached.
+    pub async fn open_namespaces(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let table = self.edge.router.table();
+        for namespace in table.namespaces().map(|namespace| namespace.name.clone()) {
+            if self.control.opens(&namespace) {
+                let connecting = Connecting { edge: self.edge.clone(), namespace: namespace.clone() };
+                self.control.io.ns::<_, ()>(namespace.to_string(), connecting).await?;
+            }
+        }
+        Ok(())
     }
 
     /// What operators can do.
@@ -163,6 +177,8 @@ impl SocketServer {
         self.edge.links.forget_dead();
         self.edge.router.node().close_aged();
         self.edge.limiters.upkeep();
+        let rates = self.edge.router.forget_idle();
+        self.edge.metrics.rate_limit_keys.with("route").set(u32::try_from(rates).unwrap_or(u32::MAX));
         let keys = self.edge.addresses.forget_idle();
         self.edge.metrics.rate_limit_keys.with("address_handshakes").set(u32::try_from(keys).unwrap_or(u32::MAX));
     }

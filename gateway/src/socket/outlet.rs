@@ -33,6 +33,9 @@ impl Outlet for SocketOutlet {
             CloseReason::Slow => self.link.kill("slow"),
             CloseReason::Draining => self.link.close_softly("draining"),
             CloseReason::Aged => self.link.close_softly("aged"),
+            // It comes back by itself, with a new token if its page has one.
+            CloseReason::Expired => self.link.close_softly("expired"),
+            CloseReason::Revoked => self.link.kill("revoked"),
             // Softly too. It may be the rightful one: a claim that was given up may arrive late, and a failover of Redis
             // may forget the last ones. Then its client comes back and claims again.
             CloseReason::Replaced => self.link.close_softly("replaced"),

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::Edge;
 use crate::auth::Identity;
-use crate::domain::{Frame, Mark, Offset, Pid, Refusal, RoomName, SessionId};
-use crate::node::{RecoveryError, Replay, Session, Unrecovered, Wanted, wanted};
+use crate::domain::{Frame, Mark, Offset, Pid, Refusal, RoomName, SessionId, UserId};
+use crate::node::{RecoveryError, Replay, STANDING, Seat, Session, Unrecovered, Wanted, wanted};
+use crate::routes::{AuthFields, Namespace};
 use crate::sessions::{Lease, Record};
 
 /// The first event of every connection.
@@ -24,6 +26,15 @@ pub(super) struct Auth {
     offset: Option<Value>,
     /// For clients that keep the offset of each room themselves.
     offsets: Option<Value>,
+    /// What is there for routes to read.
+    #[serde(flatten)]
+    others: Map<String, Value>,
+}
+
+/// Who a connection is for, as its session will know it.
+pub(super) struct Newcomer {
+    pub(super) identity: Identity,
+    pub(super) auth: AuthFields,
 }
 
 /// What a client wants back.
@@ -44,7 +55,7 @@ impl Auth {
         self.pid.is_some()
     }
 
-    fn wish(&self) -> Wish {
+    fn wish(&self, namespace: &str) -> Wish {
         match (&self.pid, &self.offsets) {
             (Some(pid), _) => {
                 let heard = match &self.offset {
@@ -58,7 +69,7 @@ impl Auth {
                 }
             }
             (None, Some(offsets)) => {
-                let rooms = offsets.as_object().and_then(rooms);
+                let rooms = offsets.as_object().and_then(|offsets| rooms(namespace, offsets));
                 rooms.map_or(Wish::Nonsense(Unrecovered::Offset), Wish::Rooms)
             }
             (None, None) => Wish::Nothing,
@@ -66,10 +77,10 @@ impl Auth {
     }
 }
 
-fn rooms(offsets: &Map<String, Value>) -> Option<Vec<(RoomName, Offset)>> {
+fn rooms(namespace: &str, offsets: &Map<String, Value>) -> Option<Vec<(RoomName, Offset)>> {
     let room = |(name, offset): (&String, &Value)| {
         let offset = Mark::parse(offset.as_str()?)?.offset;
-        Some((RoomName::parse(name).ok()?, offset))
+        Some((RoomName::parse_in(namespace, name).ok()?, offset))
     };
     offsets.iter().map(room).collect()
 }
@@ -87,12 +98,38 @@ struct Hello<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    rooms: Option<&'a [RoomName]>,
+    rooms: Option<Vec<&'a str>>,
 }
 
 /// Makes the session of a connection, with an id and the right to come back.
-pub(super) trait MakeSession: Fn(SessionId, Lease) -> Arc<Session> + Send + Sync {}
-impl<F: Fn(SessionId, Lease) -> Arc<Session> + Send + Sync> MakeSession for F {}
+pub(super) trait MakeSession: Fn(Newcomer, SessionId, Lease) -> Arc<Session> + Send + Sync {}
+impl<F: Fn(Newcomer, SessionId, Lease) -> Arc<Session> + Send + Sync> MakeSession for F {}
+
+/// What welcoming a client needs at every step.
+struct Reception<'a, M> {
+    namespace: &'a Namespace,
+    identity: &'a Identity,
+    auth: AuthFields,
+    make: M,
+}
+
+impl<M: MakeSession> Reception<'_, M> {
+    fn make(&self, id: SessionId, lease: Lease, identified: Option<UserId>) -> Arc<Session> {
+        let mut identity = self.identity.clone();
+        identity.user = identity.user.or(identified);
+        (self.make)(Newcomer { identity, auth: self.auth.clone() }, id, lease)
+    }
+
+    /// The rooms that the gateway itself puts a session into.
+    fn standing(&self, user: Option<&UserId>) -> Vec<(RoomName, Option<Seat>)> {
+        let name = &self.namespace.name;
+        let counted = self.namespace.facts.tracks_connections.then_some(Seat { capacity: None });
+        let personal = user.map(|user| (RoomName::personal(name, user), None));
+        std::iter::once((RoomName::everybody(name), counted)).chain(personal).collect()
+    }
+}
+
+type Welcomed = (Arc<Session>, Welcome, Option<Unrecovered>);
 
 impl Edge {
     /// Gives a client its session back, or a fresh one with the reason.
@@ -101,18 +138,25 @@ impl Edge {
     /// What is needed to decide cannot be reached: the client should try again, and lose nothing.
     pub(super) async fn welcome(
         &self,
-        auth: &Auth,
+        namespace: &str,
+        auth: Auth,
         identity: &Identity,
         make: impl MakeSession,
     ) -> Result<(Arc<Session>, Welcome), Refusal> {
         let started = Instant::now();
-        let wish = auth.wish();
+        let table = self.router.table();
+        // A namespace that a reload took away has no routes, and nobody comes in any more.
+        let namespace = table.namespace(namespace).ok_or(Refusal::NotAllowed)?;
+        let wish = auth.wish(&namespace.name);
         let asked = !matches!(wish, Wish::Nothing);
+        let payload = to_raw_value(&auth.others).unwrap_or_else(|_| RawValue::NULL.to_owned());
+        let fields = namespace.facts.auth_fields(&payload, self.settings.limits.json_depth);
+        let reception = Reception { namespace, identity, auth: fields, make };
         let result = match wish {
-            Wish::Nothing => Ok(self.fresh(&make, SessionId::random(), None).await),
-            Wish::Nonsense(why) => Ok(self.fresh(&make, SessionId::random(), Some(why)).await),
-            Wish::Session { pid, heard } => self.come_back(pid, heard, identity, &make).await,
-            Wish::Rooms(rooms) => self.come_to_rooms(rooms, identity, &make).await,
+            Wish::Nothing => self.fresh(&reception, SessionId::random(), None).await,
+            Wish::Nonsense(why) => self.fresh(&reception, SessionId::random(), Some(why)).await,
+            Wish::Session { pid, heard } => self.come_back(&reception, pid, heard).await,
+            Wish::Rooms(rooms) => self.come_to_rooms(&reception, rooms).await,
         };
         if asked {
             let outcome = match &result {
@@ -126,22 +170,23 @@ impl Edge {
         result.map(|(session, welcome, _)| (session, welcome))
     }
 
-    async fn come_back(
+    async fn come_back<M: MakeSession>(
         &self,
+        reception: &Reception<'_, M>,
         pid: Pid,
         heard: Mark,
-        identity: &Identity,
-        make: &impl MakeSession,
-    ) -> Result<(Arc<Session>, Welcome, Option<Unrecovered>), Refusal> {
+    ) -> Result<Welcomed, Refusal> {
         let node = self.router.node();
         let lease = Lease::new(pid);
-        let Some(record) = node.claim(lease, identity.user.as_ref()).await? else {
-            return Ok(self.fresh(make, SessionId::random(), Some(Unrecovered::Unknown)).await);
+        let record = node.claim(lease, reception.identity.user.as_ref()).await?;
+        let Some(record) = record.filter(|record| record.namespace == *reception.namespace.name) else {
+            return self.fresh(reception, SessionId::random(), Some(Unrecovered::Unknown)).await;
         };
-        let session = make(record.session, lease);
+        let session = reception.make(record.session, lease, record.identified.clone());
         node.arrive(&session, self.end_of_life());
-        let recovered = match self.rooms_to_return_to(&record, heard, identity) {
-            Ok(rooms) => node.recover(&session, rooms, heard).await,
+        let names: Vec<_> = record.names.iter().map(|(via, name)| (via.as_str().into(), name.clone())).collect();
+        let recovered = match rooms_to_return_to(reception, &session, &record, heard) {
+            Ok(rooms) => node.recover(&session, rooms, &names, heard).await,
             Err(why) => Err(why.into()),
         };
         match recovered {
@@ -149,7 +194,7 @@ impl Edge {
                 Ok(true) => Ok(recovered_as(session, replay, None)),
                 Ok(false) => {
                     node.depart(&session, false);
-                    Ok(self.fresh(make, SessionId::random(), Some(Unrecovered::Replaced)).await)
+                    self.fresh(reception, SessionId::random(), Some(Unrecovered::Replaced)).await
                 }
                 Err(refusal) => {
                     node.depart(&session, true);
@@ -159,74 +204,62 @@ impl Edge {
             Err(RecoveryError::Unrecovered(why)) => {
                 node.depart(&session, false);
                 // It keeps its id: whatever it published before and sends again is still the same author's.
-                Ok(self.fresh(make, record.session, Some(why)).await)
+                self.fresh(reception, record.session, Some(why)).await
             }
-            Err(RecoveryError::Log(error)) => {
+            Err(error) => {
                 // What it was claimed from stays, for the next attempt.
                 node.depart(&session, true);
-                Err(node.unavailable(&error))
+                Err(node.not_now(error))
             }
         }
     }
 
-    fn rooms_to_return_to(
+    async fn come_to_rooms<M: MakeSession>(
         &self,
-        record: &Record,
-        heard: Mark,
-        identity: &Identity,
-    ) -> Result<Vec<Wanted>, Unrecovered> {
-        let rooms = wanted(record, heard)?;
-        let main = self.router.table().main();
-        let may_return = |wanted: &Wanted| main.admits_back(&wanted.via, identity, &wanted.room).is_some();
-        if rooms.iter().all(may_return) { Ok(rooms) } else { Err(Unrecovered::NotAllowed) }
-    }
-
-    async fn come_to_rooms(
-        &self,
+        reception: &Reception<'_, M>,
         rooms: Vec<(RoomName, Offset)>,
-        identity: &Identity,
-        make: &impl MakeSession,
-    ) -> Result<(Arc<Session>, Welcome, Option<Unrecovered>), Refusal> {
+    ) -> Result<Welcomed, Refusal> {
         let node = self.router.node();
-        let session = make(SessionId::random(), Lease::new(Pid::random()));
+        let session = reception.make(SessionId::random(), Lease::new(Pid::random()), None);
         node.arrive(&session, self.end_of_life());
         let limit = self.settings.limits.rooms_per_session;
-        let recovered = match self.router.table().main().way_in(identity) {
-            None => Err(Unrecovered::NotAllowed.into()),
-            Some(_) if limit > 0 && rooms.len() > limit => Err(Unrecovered::TooMuch.into()),
-            Some(via) => {
-                let wanted = rooms
-                    .into_iter()
-                    .map(|(room, after)| Wanted { room, after, complete_from: after, via: via.clone() })
-                    .collect();
-                node.recover(&session, wanted, Mark::default()).await
-            }
+        let recovered = match rooms_to_come_to(reception, rooms) {
+            Err(why) => Err(why.into()),
+            Ok(rooms) if limit > 0 && rooms.len() > limit => Err(Unrecovered::TooMuch.into()),
+            Ok(rooms) => node.recover(&session, rooms, &[], Mark::default()).await,
         };
         match recovered {
             Ok(replay) => {
+                let standing = reception.standing(session.identity().user.as_ref());
+                node.settle(&session, &standing).await.inspect_err(|_| node.depart(&session, false))?;
                 node.save(&session).await.inspect_err(|_| node.depart(&session, false))?;
                 Ok(recovered_as(session, replay, Some("0")))
             }
             Err(error) => {
                 node.depart(&session, false);
                 match error {
-                    RecoveryError::Unrecovered(why) => Ok(self.fresh(make, SessionId::random(), Some(why)).await),
-                    RecoveryError::Log(error) => Err(node.unavailable(&error)),
+                    RecoveryError::Unrecovered(why) => self.fresh(reception, SessionId::random(), Some(why)).await,
+                    error => Err(node.not_now(error)),
                 }
             }
         }
     }
 
-    /// A session in no room. If it cannot be stored now, it will be with its first join or a little later.
-    async fn fresh(
+    /// A session in no room but those that everybody is in. If it cannot be stored now, it will be with its first join
+    /// or a little later.
+    async fn fresh<M: MakeSession>(
         &self,
-        make: &impl MakeSession,
+        reception: &Reception<'_, M>,
         id: SessionId,
         why: Option<Unrecovered>,
-    ) -> (Arc<Session>, Welcome, Option<Unrecovered>) {
-        let session = make(id, Lease::new(Pid::random()));
-        self.router.node().arrive(&session, self.end_of_life());
-        self.router.node().save(&session).await.ok();
+    ) -> Result<Welcomed, Refusal> {
+        let node = self.router.node();
+        let session = reception.make(id, Lease::new(Pid::random()), None);
+        node.arrive(&session, self.end_of_life());
+        node.hold(&session);
+        let standing = reception.standing(session.identity().user.as_ref());
+        node.settle(&session, &standing).await.inspect_err(|_| node.depart(&session, false))?;
+        node.save(&session).await.ok();
         let hello = Hello {
             recovered: false,
             pid: session.lease.pid.to_string(),
@@ -235,17 +268,50 @@ impl Edge {
         };
         // An official client keeps the offset of its session before: it must not count for this one.
         let hello = Frame::notice(EVENT, &hello, Some("0"));
-        (session, Welcome { hello, replay: None }, why)
+        Ok((session, Welcome { hello, replay: None }, why))
     }
 }
 
-fn recovered_as(
-    session: Arc<Session>,
-    replay: Replay,
-    moves: Option<&str>,
-) -> (Arc<Session>, Welcome, Option<Unrecovered>) {
-    let hello =
-        Hello { recovered: true, pid: session.lease.pid.to_string(), reason: None, rooms: Some(replay.rooms()) };
+/// Where a session that comes back may go on: all its rooms, or it does not come back. Rooms that the gateway put it
+/// into are its again if the gateway would do so now.
+fn rooms_to_return_to<M: MakeSession>(
+    reception: &Reception<'_, M>,
+    session: &Session,
+    record: &Record,
+    heard: Mark,
+) -> Result<Vec<Wanted>, Unrecovered> {
+    let identity = session.identity();
+    let standing = reception.standing(identity.user.as_ref());
+    let mut rooms = Vec::new();
+    for mut wanted in wanted(record, heard)? {
+        if *wanted.via == *STANDING {
+            let Some((_, seat)) = standing.iter().find(|(room, _)| *room == wanted.room) else { continue };
+            wanted.seat = *seat;
+        } else {
+            let join = reception.namespace.admits_back(&wanted.via, &identity, &wanted.room);
+            wanted.seat = join.ok_or(Unrecovered::NotAllowed)?.seat();
+        }
+        rooms.push(wanted);
+    }
+    Ok(rooms)
+}
+
+/// The rooms that a client names itself, which it could as well join.
+fn rooms_to_come_to<M: MakeSession>(
+    reception: &Reception<'_, M>,
+    rooms: Vec<(RoomName, Offset)>,
+) -> Result<Vec<Wanted>, Unrecovered> {
+    let via = reception.namespace.way_in(reception.identity).ok_or(Unrecovered::NotAllowed)?;
+    let wanted = |(room, after): (RoomName, Offset)| {
+        let join = reception.namespace.admits_back(&via, reception.identity, &room).ok_or(Unrecovered::NotAllowed)?;
+        Ok(Wanted { seat: join.seat(), complete_from: after, via: via.clone(), partial: false, room, after })
+    };
+    rooms.into_iter().map(wanted).collect()
+}
+
+fn recovered_as(session: Arc<Session>, replay: Replay, moves: Option<&str>) -> Welcomed {
+    let rooms = replay.rooms().iter().filter_map(RoomName::shown).collect();
+    let hello = Hello { recovered: true, pid: session.lease.pid.to_string(), reason: None, rooms: Some(rooms) };
     let hello = Frame::notice(EVENT, &hello, moves);
     (session, Welcome { hello, replay: Some(replay) }, None)
 }
@@ -256,7 +322,7 @@ mod tests {
     use serde_json::json;
 
     fn wish(auth: Value) -> Wish {
-        serde_json::from_value::<Auth>(auth).unwrap().wish()
+        serde_json::from_value::<Auth>(auth).unwrap().wish("/")
     }
 
     #[test]

@@ -41,7 +41,7 @@ export async function configured(toml) {
   await writeFile(file, toml);
   // The cluster starts its nodes without arguments.
   await writeFile(program, `#!/bin/sh\nexec '${binary}' --config '${file}' "$@"\n`, { mode: 0o755 });
-  return { settings: { GATEWAY_BIN: program }, remove: () => rm(directory, { recursive: true }) };
+  return { file, settings: { GATEWAY_BIN: program }, remove: () => rm(directory, { recursive: true }) };
 }
 
 /** A token as an operator mints it. */

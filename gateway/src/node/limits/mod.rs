@@ -6,8 +6,10 @@ mod handshakes;
 mod meter;
 mod parties;
 mod places;
+mod routes;
 
 pub use allowance::{Allowance, Limiters, Verdict};
 pub use handshakes::{AddressLimiter, HandshakeLimiter};
 pub use parties::Party;
 pub use places::{Place, Places};
+pub use routes::RouteLimiter;

@@ -1,30 +1,20 @@
-//! `history`: reading what a room's log holds.
-
-use std::borrow::Cow;
+//! `history` and `presence`: reading what a room's log holds, and who is in it.
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::super::{Answer, Request, json};
-use crate::domain::{Event, Offset, Refusal, RoomName};
+use super::{number, offset};
+use crate::domain::{Event, Offset, Refusal, UserId};
 use crate::log::Range;
+use crate::routes::run::Run;
+use crate::routes::table::{History, Presence};
+use crate::routes::{Answer, json};
 
-const HISTORY: &str = "history takes {room, after?, before?, limit?}, offsets as text, after or before but not both";
-
-#[derive(Deserialize)]
-struct HistoryArgs<'a> {
-    #[serde(borrow)]
-    room: Cow<'a, str>,
-    #[serde(borrow)]
-    after: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    before: Option<Cow<'a, str>>,
-    limit: Option<usize>,
-}
+const EITHER: &str = "history reads after an offset or before one, not both";
 
 #[derive(Serialize)]
-struct History {
+struct Entries {
     ok: bool,
     events: Vec<Entry>,
     /// Whether there are further events in the direction of reading.
@@ -38,22 +28,20 @@ struct Entry {
     args: Box<RawValue>,
 }
 
-pub(in crate::routes) async fn history(call: Request<'_>) -> Result<Answer, Refusal> {
-    let args: HistoryArgs<'_> = call.argument(HISTORY)?;
-    let room = RoomName::parse(&args.room)?;
-    let offset = |text: Cow<'_, str>| Offset::parse(&text).ok_or(Refusal::bad_request(HISTORY));
-    let (after, before) = (args.after.map(offset).transpose()?, args.before.map(offset).transpose()?);
-    let limit = args.limit.unwrap_or(usize::MAX);
+pub(in crate::routes) async fn history(run: &Run<'_>, history: &History) -> Result<Answer, Refusal> {
+    let (after, before) = (offset(&history.since, &run.scope)?, offset(&history.before, &run.scope)?);
+    let limit = number(&history.limit, &run.scope)?.unwrap_or(usize::MAX);
     let range = match (after, before) {
-        (Some(_), Some(_)) => return Err(Refusal::bad_request(HISTORY)),
+        (Some(_), Some(_)) => return Err(Refusal::bad_request(EITHER)),
         (Some(offset), None) => Range::After { offset, limit },
         (None, before) => Range::Newest { before, limit },
     };
-    let page = call.node.history(call.session, &room, range).await?;
-    let (events, cut) = fitting(page.events, call.answer_bytes, matches!(range, Range::Newest { .. }));
+    let page = run.router.node.history(&run.room()?, range).await?;
+    let bytes = run.router.bounds.message_bytes;
+    let (events, cut) = fitting(page.events, bytes, matches!(range, Range::Newest { .. }));
     let mut attachments = Vec::new();
     let events = events.into_iter().filter_map(|(offset, event)| entry(offset, event, &mut attachments)).collect();
-    let mut answer = Answer::new(&History { ok: true, events, more: page.more || cut });
+    let mut answer = Answer::new(&Entries { ok: true, events, more: page.more || cut });
     answer.attachments = attachments;
     Ok(answer)
 }
@@ -79,11 +67,45 @@ fn fitting(mut events: Vec<(Offset, Event)>, bytes: usize, from_newest: bool) ->
 
 /// An entry of the answer; its attachments go behind those of the entries before it.
 fn entry(offset: Offset, event: Event, attachments: &mut Vec<Bytes>) -> Option<Entry> {
+    let args = event.args_at(offset);
     let args = if event.attachments.is_empty() {
-        RawValue::from_string(event.args).ok()?
+        RawValue::from_string(args.into_owned()).ok()?
     } else {
-        to_raw_value(&json::shift_placeholders(&event.args, attachments.len())?).ok()?
+        to_raw_value(&json::shift_placeholders(&args, attachments.len())?).ok()?
     };
     attachments.extend(event.attachments);
     Some(Entry { offset, event: event.name, args })
+}
+
+#[derive(Serialize)]
+struct Members {
+    ok: bool,
+    /// How many members the room has, not only those listed.
+    count: u64,
+    members: Vec<Listed>,
+    /// Where the next page begins, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    /// The same for all sessions of a user; an anonymous session is its own member.
+    member: String,
+    user: Option<UserId>,
+    /// Milliseconds since 1970.
+    since: u64,
+}
+
+pub(in crate::routes) async fn presence(run: &Run<'_>, presence: &Presence) -> Result<Answer, Refusal> {
+    let after = presence.after.optional(&run.scope)?;
+    let limit = number(&presence.limit, &run.scope)?.unwrap_or(usize::MAX);
+    let after = after.as_deref().filter(|after| !after.is_empty());
+    let page = run.router.node.list_members(&run.room()?, after, limit).await?;
+    let listed = page.members.into_iter().map(|member| Listed {
+        member: member.member,
+        user: member.user,
+        since: member.since_ms,
+    });
+    Ok(Answer::new(&Members { ok: true, count: page.count, members: listed.collect(), next: page.next }))
 }

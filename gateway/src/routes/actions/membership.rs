@@ -1,28 +1,20 @@
 //! `join` and `leave`: being in a room and no longer.
 
-use std::borrow::Cow;
+use serde::Serialize;
 
-use serde::{Deserialize, Serialize};
-
-use super::super::{Answer, Request};
+use super::offset;
 use crate::domain::{Offset, Refusal, RoomName};
-use crate::node::Unrecovered;
-
-const JOIN: &str = "join takes {room, after?}, room a text, after an offset as text";
-const LEAVE: &str = "leave takes {room}, room a text";
-
-#[derive(Deserialize)]
-struct JoinArgs<'a> {
-    #[serde(borrow)]
-    room: Cow<'a, str>,
-    #[serde(borrow)]
-    after: Option<Cow<'a, str>>,
-}
+use crate::node::{Entrance, Unrecovered};
+use crate::presence::Numbered;
+use crate::routes::Answer;
+use crate::routes::run::Run;
+use crate::routes::table::{Join, Lifecycle, Route};
+use crate::routes::template::Template;
 
 #[derive(Serialize)]
 struct Joined<'a> {
     ok: bool,
-    room: &'a RoomName,
+    room: &'a str,
     offset: Offset,
     /// Only for joins that named an offset: whether everything since then was delivered.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,28 +24,45 @@ struct Joined<'a> {
     reason: Option<&'static str>,
 }
 
-pub(in crate::routes) async fn join(call: Request<'_>) -> Result<Answer, Refusal> {
-    let args: JoinArgs<'_> = call.argument(JOIN)?;
-    let room = RoomName::parse(&args.room)?;
-    let after = args.after.map(|text| Offset::parse(&text).ok_or(Refusal::bad_request(JOIN))).transpose()?;
-    let joined = call.node.join(call.session, &room, after, &call.route.event).await?;
+pub(in crate::routes) async fn join(run: &mut Run<'_>, route: &Route, join: &Join) -> Result<Answer, Refusal> {
+    let (session, node) = (run.session()?, &run.router.node);
+    let after = join.since.as_ref().map(|since| offset(since, &run.scope)).transpose()?.flatten();
+    let entrance = Entrance { via: &route.event, after, partial: join.partial, seat: join.seat() };
+    let joined = if let Some(capacity) = join.capacity.filter(|_| join.auto) {
+        let rooms = numbered(run, &join.room)?;
+        let (number, joined) = node.join_first(session, &rooms, capacity.get(), &entrance).await?;
+        run.scope.number = Some(number.into());
+        run.scope.room = Some(rooms.name(number));
+        joined
+    } else {
+        node.join(session, &run.room()?, &entrance).await?
+    };
+    let room = run.room()?;
+    if joined.first {
+        run.router.happen(session, Lifecycle::Join, Some(room.clone())).await;
+    }
     Ok(Answer::new(&Joined {
         ok: true,
-        room: &room,
+        room: room.shown().unwrap_or_default(),
         offset: joined.offset,
         recovered: joined.recovered.map(|recovered| recovered.is_ok()),
         reason: joined.recovered.and_then(Result::err).map(Unrecovered::reason),
     }))
 }
 
-#[derive(Deserialize)]
-struct LeaveArgs<'a> {
-    #[serde(borrow)]
-    room: Cow<'a, str>,
+/// The rooms that a template gives for all numbers.
+fn numbered(run: &Run<'_>, room: &Template) -> Result<Numbered, Refusal> {
+    let (before, after) = room.around_number(&run.scope)?;
+    if after.starts_with(|letter: char| letter.is_ascii_digit()) {
+        return Err(Refusal::BadRoom);
+    }
+    // All are rooms if the one with the longest name is.
+    let end = format!("{}{after}", u32::MAX);
+    let longest = RoomName::parse_in(&run.namespace.name, &format!("{before}{end}"))?;
+    let before = longest.as_str().strip_suffix(&end).unwrap_or_default().to_owned();
+    Ok(Numbered { before, after })
 }
 
-pub(in crate::routes) async fn leave(call: &Request<'_>) -> Result<Answer, Refusal> {
-    let args: LeaveArgs<'_> = call.argument(LEAVE)?;
-    call.node.leave(call.session, &RoomName::parse(&args.room)?).await?;
-    Ok(Answer::done())
+pub(in crate::routes) async fn leave(run: &Run<'_>) -> Result<(), Refusal> {
+    run.router.node.leave(run.session()?, &run.room()?).await
 }

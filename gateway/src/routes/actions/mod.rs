@@ -1,22 +1,35 @@
-//! What routes can do: one file per action that does something with a room.
+//! What routes can do: one file per kind of action.
 
+mod ask;
 mod history;
 mod membership;
+mod names;
 mod speak;
 
-pub(super) use history::history;
+pub(super) use ask::{call, log};
+pub(super) use history::{history, presence};
 pub(super) use membership::{join, leave};
-pub(super) use speak::{publish, signal};
+pub(super) use names::{claim, identify};
+pub(super) use speak::{broadcast, direct, publish, signal, typing};
 
-use serde::Deserialize;
+use super::template::{Scope, Template};
+use crate::domain::{Offset, Refusal};
 
-use super::Request;
-use crate::domain::Refusal;
+/// An offset that a template gives, if it gives one.
+fn offset(template: &Template, scope: &Scope<'_>) -> Result<Option<Offset>, Refusal> {
+    let text = template.optional(scope)?;
+    let offset = text.filter(|text| !text.is_empty()).map(|text| {
+        Offset::parse(&text)
+            .ok_or_else(|| Refusal::bad_request(format!("{template} is not an offset: decimal digits as a text")))
+    });
+    offset.transpose()
+}
 
-impl<'a> Request<'a> {
-    /// Reads the event's one argument; `expected` is what the client is told if it is something else.
-    fn argument<T: Deserialize<'a>>(&self, expected: &'static str) -> Result<T, Refusal> {
-        let first = self.args.first().ok_or(Refusal::bad_request(expected))?;
-        serde_json::from_str(first.get()).map_err(|_| Refusal::bad_request(expected))
-    }
+/// A whole number that a template gives, if it gives one.
+fn number(template: &Template, scope: &Scope<'_>) -> Result<Option<usize>, Refusal> {
+    let text = template.optional(scope)?;
+    let number = text
+        .filter(|text| !text.is_empty())
+        .map(|text| text.parse().map_err(|_| Refusal::bad_request(format!("{template} is not a whole number"))));
+    number.transpose()
 }

@@ -1,48 +1,17 @@
-//! `publish` and `signal`: saying something to a room, kept or not.
+//! `publish`, `signal`, `direct`, `broadcast` and `typing`: saying something, kept or not.
 
-use std::borrow::Cow;
+use serde::Serialize;
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use crate::domain::{Event, Frame, Offset, Refusal, RoomName, UserId};
+use crate::node::dedupe;
+use crate::routes::Answer;
+use crate::routes::run::Run;
+use crate::routes::table::{Broadcast, Direct, Publish, Signal, Target, Typing};
+use crate::routes::template::Template;
 
-use super::super::{Action, Answer, Request, Target, check_emitted};
-use crate::domain::{Event, Offset, Refusal, RoomName, UserId};
-use crate::node::now_ms;
-
-const PUBLISH: &str = "publish takes {room, event?, data, id?}, texts but for data, which may be anything";
-const SIGNAL: &str = "signal takes {room, event, data}, texts but for data, which may be anything";
 const ID: &str = "the id of a publish has 1 to 128 bytes";
-
+const USER: &str = "a user id has 1 to 255 bytes and no control characters";
 const MAX_ID_BYTES: usize = 128;
-
-#[derive(Deserialize)]
-struct SpeakArgs<'a> {
-    #[serde(borrow)]
-    room: Cow<'a, str>,
-    #[serde(borrow)]
-    event: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-    #[serde(borrow)]
-    id: Option<Cow<'a, str>>,
-}
-
-/// What members hear of a publish.
-#[derive(Serialize)]
-struct Published<'a> {
-    room: &'a RoomName,
-    user: Option<&'a UserId>,
-    data: &'a RawValue,
-    at: u64,
-}
-
-/// What members hear of a signal.
-#[derive(Serialize)]
-struct Signalled<'a> {
-    room: &'a RoomName,
-    user: Option<&'a UserId>,
-    data: &'a RawValue,
-}
 
 #[derive(Serialize)]
 struct Kept {
@@ -50,46 +19,67 @@ struct Kept {
     offset: Offset,
 }
 
-pub(in crate::routes) async fn publish(call: Request<'_>) -> Result<Answer, Refusal> {
-    let args: SpeakArgs<'_> = call.argument(PUBLISH)?;
-    let room = RoomName::parse(&args.room)?;
-    let id = args.id.as_deref();
-    if id.is_some_and(|id| id.is_empty() || id.len() > MAX_ID_BYTES) {
+pub(in crate::routes) async fn publish(run: &Run<'_>, publish: &Publish) -> Result<Answer, Refusal> {
+    let event = run.event(&publish.emission, publish.to)?;
+    keep(run, &run.room()?, &event, publish.id.as_ref()).await
+}
+
+pub(in crate::routes) async fn signal(run: &Run<'_>, signal: &Signal) -> Result<(), Refusal> {
+    let event = run.event(&signal.emission, signal.to)?;
+    if signal.room.is_some() {
+        return run.router.node.signal(&run.room()?, &event).await;
+    }
+    let session = run.session()?;
+    Frame::signalled(&event).into_iter().for_each(|frame| session.say(frame));
+    Ok(())
+}
+
+pub(in crate::routes) async fn direct(run: &Run<'_>, direct: &Direct) -> Result<Option<Answer>, Refusal> {
+    let user = direct.user.text(&run.scope)?;
+    let user = UserId::parse(&user).ok_or(Refusal::bad_request(USER))?;
+    let event = run.event(&direct.emission, Target::All)?;
+    say(run, &RoomName::personal(&run.namespace.name, &user), &event, direct.keep, direct.id.as_ref()).await
+}
+
+pub(in crate::routes) async fn broadcast(run: &Run<'_>, broadcast: &Broadcast) -> Result<Option<Answer>, Refusal> {
+    let event = run.event(&broadcast.emission, broadcast.to)?;
+    let room = RoomName::everybody(&run.namespace.name);
+    say(run, &room, &event, broadcast.keep, broadcast.id.as_ref()).await
+}
+
+async fn say(
+    run: &Run<'_>,
+    room: &RoomName,
+    event: &Event,
+    kept: bool,
+    id: Option<&Template>,
+) -> Result<Option<Answer>, Refusal> {
+    if kept {
+        return keep(run, room, event, id).await.map(Some);
+    }
+    run.router.node.signal(room, event).await?;
+    Ok(None)
+}
+
+async fn keep(run: &Run<'_>, room: &RoomName, event: &Event, id: Option<&Template>) -> Result<Answer, Refusal> {
+    let id = id.map(|id| id.optional(&run.scope)).transpose()?.flatten();
+    if id.as_ref().is_some_and(|id| id.is_empty() || id.len() > MAX_ID_BYTES) {
         return Err(Refusal::bad_request(ID));
     }
-    let at = now_ms();
-    let user = call.session.identity.user.as_ref();
-    let heard = Published { room: &room, user, data: args.data.unwrap_or(RawValue::NULL), at };
-    let event = event(&call, args.event.as_deref().unwrap_or("message"), &(heard,), at)?;
-    let offset = call.node.publish(call.session, &room, &event, id).await?;
+    let key = id.zip(run.session).map(|(id, session)| dedupe(session, &id));
+    let offset = run.router.node.publish(room, event, key.as_ref()).await?;
     Ok(Answer::new(&Kept { ok: true, offset }))
 }
 
-pub(in crate::routes) async fn signal(call: Request<'_>) -> Result<Answer, Refusal> {
-    let args: SpeakArgs<'_> = call.argument(SIGNAL)?;
-    let (Some(name), None) = (args.event.as_deref(), &args.id) else {
-        return Err(Refusal::bad_request(SIGNAL));
-    };
-    let room = RoomName::parse(&args.room)?;
-    let user = call.session.identity.user.as_ref();
-    let heard = Signalled { room: &room, user, data: args.data.unwrap_or(RawValue::NULL) };
-    let event = event(&call, name, &(heard,), now_ms())?;
-    call.node.signal(call.session, &room, &event).await?;
-    Ok(Answer::done())
-}
-
-fn event(call: &Request<'_>, name: &str, args: &impl Serialize, at_ms: u64) -> Result<Event, Refusal> {
-    check_emitted(name)?;
-    let others = match &call.route.action {
-        Action::Publish(publish) => publish.to == Target::Others,
-        Action::Signal(signal) => signal.to == Target::Others,
-        _ => false,
-    };
-    Ok(Event {
-        name: name.to_owned(),
-        args: serde_json::to_string(args).expect("an event's arguments are plain structs"),
-        attachments: call.attachments.clone(),
-        except: others.then_some(call.session.id),
-        at_ms,
-    })
+pub(in crate::routes) async fn typing(run: &mut Run<'_>, typing: &Typing) -> Result<(), Refusal> {
+    let (session, node, room) = (run.session()?, &run.router.node, run.room()?);
+    let begins = typing.active.holds(&run.scope);
+    run.scope.typing = Some(false);
+    let end = run.event(&typing.emission, Target::Others)?;
+    if !begins {
+        return node.end_typing(session, &room, &end).await;
+    }
+    run.scope.typing = Some(true);
+    let begin = run.event(&typing.emission, Target::Others)?;
+    node.begin_typing(session, &room, &begin, &end, typing.ttl).await
 }

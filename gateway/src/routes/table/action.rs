@@ -1,9 +1,11 @@
 //! What routes do: one struct per action, with the settings that it knows.
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::Emission;
+use crate::calls::Endpoint;
+use crate::node::Seat;
 use crate::routes::template::{Json, Template};
 
 /// What a route makes the node do.
@@ -113,6 +115,15 @@ pub struct Join {
     pub(super) presence_by_need: bool,
 }
 
+impl Join {
+    /// Whether, and among how many, members of the room are counted.
+    #[must_use]
+    pub fn seat(&self) -> Option<Seat> {
+        let capacity = self.capacity.map(NonZeroUsize::get);
+        (self.presence || capacity.is_some()).then_some(Seat { capacity })
+    }
+}
+
 /// Leave a room.
 #[derive(Debug)]
 pub struct Leave {
@@ -219,29 +230,14 @@ pub struct Typing {
 /// Tell a back end over HTTP.
 #[derive(Debug)]
 pub struct Call {
-    /// Where; see [`Template::fixed`]. Checked to be `http` or `https`.
-    pub url: Template,
+    /// Where, as it was written: what came from the environment is not shown.
+    pub(super) url: Template,
+    /// Where and how, but for headers that depend on the event.
+    pub endpoint: Endpoint,
     /// Headers by name.
     pub headers: Vec<(http::HeaderName, Template)>,
     /// The JSON that is posted.
     pub body: Json,
-    /// How long an attempt may take.
-    pub timeout: Duration,
-    /// How often it is tried.
-    pub attempts: NonZeroU32,
-    /// How long to wait before the second attempt.
-    pub backoff: Duration,
-    /// When to stop trying for a while.
-    pub breaker: Breaker,
-}
-
-/// When calls pause because a back end keeps failing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Breaker {
-    /// Failures in a row.
-    pub failures: NonZeroU32,
-    /// For how long.
-    pub pause: Duration,
 }
 
 /// Write a line to the log of the node.

@@ -7,9 +7,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::compile::Reader;
 use super::{
-    Action, Breaker, Broadcast, Call, Claim, Direct, Emission, History, Identify, Join, Leave, Lifecycle, Log,
-    LogLevel, Presence, Publish, Refused, Signal, Target, Typing,
+    Action, Broadcast, Call, Claim, Direct, Emission, History, Identify, Join, Leave, Lifecycle, Log, LogLevel,
+    Presence, Publish, Refused, Signal, Target, Typing,
 };
+use crate::calls::{Breaker, Endpoint, Url};
 use crate::domain::Refusal;
 use crate::routes::template::{Args, Context, Json, Template};
 
@@ -53,7 +54,9 @@ impl Compiled {
 /// Compiles the action and notes every key that it does not have.
 pub(super) fn compile(reader: &mut Reader<'_>) -> Option<Compiled> {
     let Some(word) = reader.keys.text("action") else {
-        reader.keys.error("action", format!("is missing or no text; there are: {}", Action::NAMES.join(", ")));
+        if !reader.keys.has("action") {
+            reader.keys.error("action", format!("is missing; there are: {}", Action::NAMES.join(", ")));
+        }
         return None;
     };
     if !Action::NAMES.contains(&word) {
@@ -208,7 +211,7 @@ impl Reader<'_> {
 
     fn call(&mut self) -> Option<Call> {
         let url = self.keys.required("url", "it is where the back end is asked", &self.context());
-        let url = url.filter(|url| self.is_usable(url));
+        let url = url.and_then(|url| Some((self.usable(&url)?, url))).map(|(parsed, url)| (url, parsed));
         let context = Context { counts: true, ..self.context() };
         let headers = self.headers(&context);
         let default = match self.subject.lifecycle {
@@ -228,30 +231,29 @@ impl Reader<'_> {
         let attempts = self.keys.number("attempts", 10);
         let backoff = self.keys.duration("backoff", MILLISECOND, MINUTE);
         let breaker = self.breaker();
-        Some(Call {
-            url: url?,
-            headers,
-            body: body?,
-            timeout: timeout.unwrap_or(Duration::from_secs(5)),
-            attempts: count(attempts.unwrap_or(3)),
-            backoff: backoff.unwrap_or(Duration::from_millis(100)),
-            breaker,
-        })
+        let (url, parsed) = url?;
+        let mut endpoint = Endpoint::new(parsed);
+        endpoint.timeout = timeout.unwrap_or(endpoint.timeout);
+        endpoint.attempts = attempts.map_or(endpoint.attempts, |attempts| count(attempts).get());
+        endpoint.backoff = backoff.unwrap_or(endpoint.backoff);
+        endpoint.breaker = breaker;
+        if let Err(error) = endpoint.check() {
+            self.keys.error("url", error.to_string());
+            return None;
+        }
+        Some(Call { url, endpoint, headers, body: body? })
     }
 
-    fn is_usable(&self, url: &Template) -> bool {
+    fn usable(&self, url: &Template) -> Option<Url> {
         let Some(text) = url.fixed() else {
             self.keys.error(
                 "url",
                 "can have {env.NAME} but nothing that depends on the event, so that no client decides who is called",
             );
-            return false;
+            return None;
         };
-        let uri = text.parse::<http::Uri>().ok();
-        let usable = uri.is_some_and(|uri| {
-            matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
-        });
-        if !usable {
+        let usable = text.parse::<Url>().ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        if usable.is_none() {
             self.keys.error(
                 "url",
                 format!("{:?} is not a URL of http or https, like \"http://127.0.0.1:8080/hook\"", url.to_string()),
@@ -282,7 +284,9 @@ impl Reader<'_> {
             pause = keys.duration("pause", Duration::from_millis(100), MINUTE * 60);
             keys.finish("breaker");
         }
-        Breaker { failures: count(failures.unwrap_or(5)), pause: pause.unwrap_or(Duration::from_secs(10)) }
+        let usual = Breaker::default();
+        let failures = failures.map_or(usual.failures, |failures| count(failures).get());
+        Breaker { failures, pause: pause.unwrap_or(usual.pause) }
     }
 
     fn log(&mut self) -> Option<Log> {

@@ -56,10 +56,9 @@ pub(super) fn subject(keys: &mut Keys<'_>) -> Option<Subject> {
         }
     };
     let Some(event) = keys.text("event") else {
-        keys.error(
-            "event",
-            "is missing or no text; a route is for the event that clients emit, or $connect and the like",
-        );
+        if !keys.has("event") {
+            keys.error("event", "is missing; a route is for the event that clients emit, or $connect and the like");
+        }
         return None;
     };
     let lifecycle = Lifecycle::ALL.into_iter().find(|lifecycle| lifecycle.name() == event);
@@ -67,8 +66,7 @@ pub(super) fn subject(keys: &mut Keys<'_>) -> Option<Subject> {
         let known = Lifecycle::ALL.map(Lifecycle::name).join(", ");
         keys.error("event", format!("{event:?} is not a lifecycle event; there are: {known}"));
     } else if lifecycle.is_none() && !names::may_be_routed(event) {
-        let expected = "an event has 1 to 128 bytes, no control characters, and none of the names that Socket.IO and the gateway keep";
-        keys.error("event", format!("{event:?} cannot be routed: {expected}"));
+        keys.error("event", format!("{event:?} cannot be routed: {}", names::EVENT));
     }
     Some(Subject { namespace: namespace.into(), event: event.into(), lifecycle })
 }
@@ -149,8 +147,7 @@ impl<'a> Reader<'a> {
         keys.know("args");
         let emit = emit?;
         if emit.fixed().is_some_and(|name| names::check_emitted(&name).is_err()) {
-            let expected = "an event has 1 to 128 bytes, no control characters, and none of the names that Socket.IO and the gateway keep";
-            keys.error("emit", format!("{emit:?} cannot be emitted: {expected}"));
+            keys.error("emit", format!("{:?} cannot be emitted: {}", emit.to_string(), names::EVENT));
         }
         Some(Emission { emit, args: args? })
     }

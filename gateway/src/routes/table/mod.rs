@@ -12,8 +12,8 @@ mod schema;
 mod show;
 
 pub use action::{
-    Action, Breaker, Broadcast, Call, Claim, Direct, History, Identify, Join, Leave, Log, LogLevel, Presence, Publish,
-    Signal, Target, Typing,
+    Action, Broadcast, Call, Claim, Direct, History, Identify, Join, Leave, Log, LogLevel, Presence, Publish, Signal,
+    Target, Typing,
 };
 pub use error::RouteError;
 pub use route::{Allow, Emission, Lifecycle, Needs, Rate, Refused, Route};
@@ -224,10 +224,13 @@ impl Namespace {
     /// event.
     #[must_use]
     pub fn admits_back(&self, via: &str, identity: &Identity, room: &RoomName) -> Option<&Join> {
+        let name = room.shown()?;
+        // Into rooms of the routes' own choice everybody may be put.
+        if !via.starts_with('$') && !identity.may_join(name) {
+            return None;
+        }
         self.routes.get(via)?.iter().find_map(|route| match &route.action {
-            Action::Join(join) if route.allows(identity, || false) && join.room.may_give(room.as_str(), identity) => {
-                Some(join)
-            }
+            Action::Join(join) if route.allows(identity, || false) && join.room.may_give(name, identity) => Some(join),
             _ => None,
         })
     }
@@ -243,3 +246,6 @@ impl Namespace {
         self.routes.values().flatten()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,7 +65,10 @@ impl Schema {
         }
         let keyword = error.kind().keyword();
         Err(Refusal::bad_request(match error.kind() {
-            ValidationErrorKind::Required { property } => format!("{path}: {keyword:?}: {property}"),
+            // It is the schema that names it.
+            ValidationErrorKind::Required { property } => {
+                format!("{path}: {keyword:?}: {}", property.as_str().unwrap_or_default())
+            }
             _ => format!("{path}: {keyword:?}"),
         }))
     }

@@ -123,11 +123,13 @@ impl Display for Action {
                 write!(f, " active {} for {ttl}, {}", typing.active, typing.emission)
             }
             Self::Call(call) => {
-                let (timeout, backoff) =
-                    (humantime::format_duration(call.timeout), humantime::format_duration(call.backoff));
-                let (breaker, pause) = (call.breaker, humantime::format_duration(call.breaker.pause));
+                let (timeout, backoff) = (
+                    humantime::format_duration(call.endpoint.timeout),
+                    humantime::format_duration(call.endpoint.backoff),
+                );
+                let (breaker, pause) = (call.endpoint.breaker, humantime::format_duration(call.endpoint.breaker.pause));
                 write!(f, " {} body {}", call.url, call.body)?;
-                write!(f, " timeout {timeout}, {} attempts, backoff {backoff}", call.attempts)?;
+                write!(f, " timeout {timeout}, {} attempts, backoff {backoff}", call.endpoint.attempts)?;
                 write!(f, ", pause {pause} after {} failures", breaker.failures)?;
                 // Their values are often secrets that were written down.
                 let headers: Vec<_> = call.headers.iter().map(|(name, _)| name.as_str()).collect();

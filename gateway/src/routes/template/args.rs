@@ -6,7 +6,7 @@ use toml::de::DeValue;
 
 use super::placeholder::write_list;
 use super::{Context, Scope, Template, write_json};
-use crate::domain::Refusal;
+use crate::domain::{Event, Refusal};
 
 /// The arguments that receivers hear.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,23 +14,7 @@ pub enum Args {
     /// What the client sent, untouched.
     Client,
     /// A list of the configuration.
-    List {
-        /// The array.
-        #[doc(hidden)]
-        json: Json,
-        /// Where the event's own offset stands.
-        #[doc(hidden)]
-        offset_at: Vec<u8>,
-    },
-}
-
-/// Arguments for one event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RenderedArgs {
-    /// A JSON array.
-    pub json: String,
-    /// The places in it where the event's offset belongs, in order. There `""` stands until the offset is known.
-    pub offset_at: Vec<u8>,
+    List(Json),
 }
 
 /// JSON with templates, its fixed parts encoded at load.
@@ -41,7 +25,7 @@ pub struct Json(Vec<Chunk>);
 enum Chunk {
     Fixed(String),
     Template(Template),
-    /// A text that stays empty until the offset is known.
+    /// Where the event's own offset belongs.
     Offset,
 }
 
@@ -55,24 +39,22 @@ pub(in crate::routes) struct JsonError {
 impl Args {
     /// No arguments.
     pub(in crate::routes) fn none() -> Self {
-        Self::List { json: Json(vec![Chunk::Fixed("[]".into())]), offset_at: Vec::new() }
+        Self::List(Json(vec![Chunk::Fixed("[]".into())]))
     }
 
-    /// The arguments for an event.
+    /// The arguments for an event: a JSON array, in which [`Event::OFFSET`] stands for the event's own offset.
     ///
     /// # Errors
     /// See [`Template::json`].
-    pub fn json(&self, scope: &Scope<'_>) -> Result<RenderedArgs, Refusal> {
+    pub fn json(&self, scope: &Scope<'_>) -> Result<String, Refusal> {
         match self {
             Self::Client => {
                 let bytes = scope.args.iter().map(|raw| raw.get().len() + 1).sum::<usize>();
                 let mut json = String::with_capacity(bytes + 1);
                 write_list(&mut json, scope.args, |out, raw| out.push_str(raw.get()));
-                Ok(RenderedArgs { json, offset_at: Vec::new() })
+                Ok(json)
             }
-            Self::List { json, offset_at } => {
-                Ok(RenderedArgs { json: json.render(scope)?, offset_at: offset_at.clone() })
-            }
+            Self::List(json) => json.render(scope),
         }
     }
 
@@ -80,7 +62,7 @@ impl Args {
     pub(in crate::routes) fn templates(&self) -> impl Iterator<Item = &Template> {
         let json = match self {
             Self::Client => None,
-            Self::List { json, .. } => Some(json),
+            Self::List(json) => Some(json),
         };
         json.into_iter().flat_map(Json::templates)
     }
@@ -97,7 +79,7 @@ impl Json {
             match chunk {
                 Chunk::Fixed(text) => out.push_str(text),
                 Chunk::Template(template) => template.json(scope, &mut out)?,
-                Chunk::Offset => out.push_str("\"\""),
+                Chunk::Offset => out.push(Event::OFFSET),
             }
         }
         Ok(out)
@@ -128,7 +110,6 @@ impl Args {
         context: &Context<'_>,
     ) -> Result<Self, JsonError> {
         let mut chunks = Chunks::default();
-        let mut offset_at = Vec::new();
         let without_offset = Context { offset: false, ..*context };
         chunks.fixed("[");
         for (index, item) in items.iter().enumerate() {
@@ -139,7 +120,6 @@ impl Args {
             let error = |why| JsonError { at: item.span().start, why };
             if let Some(text) = text {
                 Template::parse(text, context).map_err(error)?;
-                offset_at.push(u8::try_from(index).map_err(|_| error("{offset} is argument 256 at the most".into()))?);
                 chunks.flush();
                 chunks.done.push(Chunk::Offset);
             } else {
@@ -147,7 +127,7 @@ impl Args {
             }
         }
         chunks.fixed("]");
-        Ok(Self::List { json: chunks.finish(), offset_at })
+        Ok(Self::List(chunks.finish()))
     }
 }
 
@@ -170,7 +150,7 @@ impl fmt::Display for Args {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Client => f.write_str("as sent"),
-            Self::List { json, .. } => json.fmt(f),
+            Self::List(json) => json.fmt(f),
         }
     }
 }

@@ -5,7 +5,7 @@ mod parse;
 mod placeholder;
 mod scope;
 
-pub use args::{Args, Json, RenderedArgs};
+pub use args::{Args, Json};
 pub use scope::{AuthFields, Scope};
 
 pub(super) use args::{JsonError, literal};
@@ -101,6 +101,18 @@ impl Template {
             Piece::Value(_) => None,
         });
         texts.collect()
+    }
+
+    /// The texts before and after `{number}`, which is not known yet.
+    ///
+    /// # Errors
+    /// See [`Self::text`].
+    pub fn around_number(&self, scope: &Scope<'_>) -> Result<(String, String), Refusal> {
+        let is_number =
+            |piece: &Piece| matches!(piece, Piece::Value(placeholder) if placeholder.source == Source::Number);
+        let place = self.0.iter().position(is_number).unwrap_or(self.0.len());
+        let (before, after) = (&self.0[..place], self.0.get(place + 1..).unwrap_or_default());
+        Ok((mixed(before, scope)?, mixed(after, scope)?))
     }
 
     /// Whether a text may have come from this template for a session of this identity: its fixed parts are there, in
@@ -220,3 +232,6 @@ fn write_json(out: &mut String, text: &str) {
     }
     serde_json::to_writer(Utf8(out), text).expect("a text is cut only between characters");
 }
+
+#[cfg(test)]
+mod tests;

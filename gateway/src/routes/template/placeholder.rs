@@ -130,7 +130,7 @@ impl Placeholder {
             Source::UserRoles => Value::Texts(&scope.identity.roles),
             Source::SessionId => Value::text(scope.session),
             Source::Auth(field, path) => Value::Raw(walk(scope.auth.get(field)?, path)?),
-            Source::Room => Value::text(scope.room.as_ref()?.as_str()),
+            Source::Room => Value::text(scope.room.as_ref()?.shown()?),
             Source::Number => Value::Number(scope.number?),
             Source::Members => Value::Number(scope.members?),
             Source::Connections => Value::Number(scope.connections?),

@@ -3,6 +3,8 @@
 //! Label values are fixed words, never text from clients. All series exist from the start, at 0. A node owns
 //! its registry, so that several nodes can live in one process.
 
+mod labels;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -11,89 +13,10 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 
 use crate::domain::Refusal;
 
+pub use labels::*;
+
 /// Seconds. Half a millisecond is a good fan-out, five seconds is an outage.
 const SECONDS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
-
-/// How a client reaches the node.
-pub const TRANSPORTS: [&str; 2] = ["websocket", "polling"];
-
-/// What came of a handshake.
-pub const HANDSHAKE_RESULTS: [&str; 8] =
-    ["ok", "rate_limited", "busy", "capacity", "draining", "bad_request", "too_many_connections", "forbidden_origin"];
-
-/// What became of the PROXY header that a trusted peer must send.
-pub const PROXY_HEADER_RESULTS: [&str; 5] = ["ok", "local", "none", "bad", "timeout"];
-
-/// What came of a request for a session.
-pub const CONNECT_RESULTS: [&str; 4] = ["ok", "auth", "too_many", "unavailable"];
-
-/// Why a connection ended.
-pub const CLOSE_REASONS: [&str; 11] = [
-    "client_close",
-    "transport_error",
-    "ping_timeout",
-    "slow",
-    "flooding",
-    "draining",
-    "aged",
-    "replaced",
-    "kicked",
-    "bad_packet",
-    "server",
-];
-
-/// What came of a client's wish to get its session or its rooms back: it did, or why not.
-pub const RECOVERY_RESULTS: [&str; 11] = [
-    "recovered",
-    "unknown",
-    "offset",
-    "history",
-    "retention",
-    "interrupted",
-    "not_allowed",
-    "too_much",
-    "unreadable",
-    "replaced",
-    "unavailable",
-];
-
-/// Who decides how fast: about handshakes, about what sessions send, and about answering refusals.
-pub const LIMITERS: [&str; 9] = [
-    "session_events",
-    "session_bytes",
-    "user_events",
-    "user_bytes",
-    "address_events",
-    "address_bytes",
-    "session_refusals",
-    "address_handshakes",
-    "node_handshakes",
-];
-
-/// What a client event made the node do.
-pub const ACTIONS: [&str; 6] = ["join", "leave", "publish", "signal", "history", "unknown"];
-
-/// What the log was asked.
-pub const LOG_OPERATIONS: [&str; 4] = ["append", "read", "subscribe", "signal"];
-
-/// What came of a call to a back end.
-pub const CALL_RESULTS: [&str; 8] =
-    ["ok", "rejected", "postponed", "failed", "timeout", "open", "overloaded", "cancelled"];
-
-/// What the store of sessions was asked.
-pub const SESSION_OPERATIONS: [&str; 4] = ["save", "claim", "release", "renew"];
-
-/// What presence was asked.
-pub const PRESENCE_OPERATIONS: [&str; 6] = ["enter", "enter_first", "leave", "count", "list", "beat"];
-
-/// Why a member departed from a place.
-pub const DEPARTURE_CAUSES: [&str; 3] = ["left", "lingered", "lease"];
-
-/// What came of fetching keys.
-pub const JWKS_RESULTS: [&str; 3] = ["ok", "unreachable", "unusable"];
-
-/// What the store of revocations was asked.
-pub const REVOCATION_OPERATIONS: [&str; 2] = ["add", "load"];
 
 /// Counters of one metric, one for each value of one label; all exist from the start.
 pub struct Family<T>(Vec<(&'static str, T)>);
@@ -336,7 +259,7 @@ metrics! {
     rate_limit_decisions: Family2<Counter> = "gateway_rate_limit_decisions_total"
         ["limiter": LIMITERS, "decision": ["allow", "deny"]];
     /// Keys that a rate limiter remembers.
-    rate_limit_keys: Family<Gauge> = "gateway_rate_limit_keys" ["limiter": ["address_handshakes", "user", "address"]];
+    rate_limit_keys: Family<Gauge> = "gateway_rate_limit_keys" ["limiter": ["address_handshakes", "user", "address", "route"]];
     /// Other nodes that say that they hear the bus, as this node last learned.
     hearing_peers: Gauge = "gateway_hearing_peers";
     /// 1 while this node hears nothing although others do, which makes it not ready; else 0.

@@ -1,0 +1,101 @@
+//! The words that labels of metrics may have: fixed, so that no client can add a series.
+
+/// How a client reaches the node.
+pub const TRANSPORTS: [&str; 2] = ["websocket", "polling"];
+
+/// What came of a handshake.
+pub const HANDSHAKE_RESULTS: [&str; 8] =
+    ["ok", "rate_limited", "busy", "capacity", "draining", "bad_request", "too_many_connections", "forbidden_origin"];
+
+/// What became of the PROXY header that a trusted peer must send.
+pub const PROXY_HEADER_RESULTS: [&str; 5] = ["ok", "local", "none", "bad", "timeout"];
+
+/// What came of a request for a session.
+pub const CONNECT_RESULTS: [&str; 4] = ["ok", "auth", "too_many", "unavailable"];
+
+/// Why a connection ended.
+pub const CLOSE_REASONS: [&str; 13] = [
+    "client_close",
+    "transport_error",
+    "ping_timeout",
+    "slow",
+    "flooding",
+    "draining",
+    "aged",
+    "replaced",
+    "kicked",
+    "expired",
+    "revoked",
+    "bad_packet",
+    "server",
+];
+
+/// What came of a client's wish to get its session or its rooms back: it did, or why not.
+pub const RECOVERY_RESULTS: [&str; 11] = [
+    "recovered",
+    "unknown",
+    "offset",
+    "history",
+    "retention",
+    "interrupted",
+    "not_allowed",
+    "too_much",
+    "unreadable",
+    "replaced",
+    "unavailable",
+];
+
+/// Who decides how fast: about handshakes, about what sessions send, and about answering refusals.
+pub const LIMITERS: [&str; 10] = [
+    "session_events",
+    "session_bytes",
+    "user_events",
+    "user_bytes",
+    "address_events",
+    "address_bytes",
+    "session_refusals",
+    "route_events",
+    "address_handshakes",
+    "node_handshakes",
+];
+
+/// What a client event made the node do.
+pub const ACTIONS: [&str; 15] = [
+    "join",
+    "leave",
+    "publish",
+    "signal",
+    "direct",
+    "broadcast",
+    "history",
+    "presence",
+    "claim",
+    "typing",
+    "call",
+    "log",
+    "identify",
+    "refresh",
+    "unknown",
+];
+
+/// What the log was asked.
+pub const LOG_OPERATIONS: [&str; 4] = ["append", "read", "subscribe", "signal"];
+
+/// What came of a call to a back end.
+pub const CALL_RESULTS: [&str; 8] =
+    ["ok", "rejected", "postponed", "failed", "timeout", "open", "overloaded", "cancelled"];
+
+/// What the store of sessions was asked.
+pub const SESSION_OPERATIONS: [&str; 4] = ["save", "claim", "release", "renew"];
+
+/// What presence was asked.
+pub const PRESENCE_OPERATIONS: [&str; 6] = ["enter", "enter_first", "leave", "count", "list", "beat"];
+
+/// Why a member departed from a place.
+pub const DEPARTURE_CAUSES: [&str; 3] = ["left", "lingered", "lease"];
+
+/// What came of fetching keys.
+pub const JWKS_RESULTS: [&str; 3] = ["ok", "unreachable", "unusable"];
+
+/// What the store of revocations was asked.
+pub const REVOCATION_OPERATIONS: [&str; 2] = ["add", "load"];

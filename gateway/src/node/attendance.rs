@@ -1,0 +1,237 @@
+//! Attendance: where the sessions of this node are counted, cluster-wide: rooms with presence, namespaces, names.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{Node, RecoveryError, Session, Unrecovered, Wanted};
+use crate::domain::{Refusal, RoomName};
+use crate::presence::{Arrival, Attendee, Departed, Entered, Numbered, Page, Place, Presence, PresenceError};
+
+/// Departures that may wait to be acted on; whoever brings further ones waits.
+const DEPARTURES: usize = 4096;
+
+/// The way to the store of presence, and what became of those who left.
+pub(super) struct Attendance {
+    presence: Arc<dyn Presence>,
+    /// How long a session that lost its connection still counts.
+    linger: Duration,
+    departures: mpsc::Sender<Departed>,
+    heard: Mutex<Option<mpsc::Receiver<Departed>>>,
+    /// Leavings that the store does not know of yet.
+    owed: Mutex<Vec<Leaving>>,
+}
+
+struct Leaving {
+    who: Attendee,
+    places: Vec<RoomName>,
+    linger: Duration,
+}
+
+impl std::fmt::Debug for Attendance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attendance").finish_non_exhaustive()
+    }
+}
+
+impl Attendance {
+    pub(super) fn new(presence: Arc<dyn Presence>, linger: Duration) -> Self {
+        let (departures, heard) = mpsc::channel(DEPARTURES);
+        Self { presence, linger, departures, heard: Mutex::new(Some(heard)), owed: Mutex::default() }
+    }
+}
+
+/// As whom a session is counted in a place: in a namespace each for itself, elsewhere all sessions of a user as one.
+fn attendee(session: &Session, place: &RoomName) -> Attendee {
+    let counts_alone = *place == RoomName::everybody(&session.namespace);
+    let member = if counts_alone { session.id.to_string() } else { session.author() };
+    let user = session.identity().user.clone();
+    Attendee { session: session.id, holder: session.lease.holder, member, user }
+}
+
+/// Places in groups that a session is in as the same member.
+fn by_attendee(session: &Session, places: Vec<RoomName>) -> Vec<(Attendee, Vec<RoomName>)> {
+    let everybody = RoomName::everybody(&session.namespace);
+    let (alone, together): (Vec<_>, Vec<_>) = places.into_iter().partition(|place| *place == everybody);
+    let groups = [alone, together].into_iter().filter(|places| !places.is_empty());
+    groups.map(|places| (attendee(session, &places[0]), places)).collect()
+}
+
+impl Node {
+    /// Who has left which place for good, as this node learns it; every departure is told to one node. To be taken
+    /// once.
+    pub fn departures(&self) -> Option<mpsc::Receiver<Departed>> {
+        self.attendance.heard.lock().take()
+    }
+
+    /// Counts a session in a place; returns whether its member was not there before.
+    pub(super) async fn take_seat(
+        &self,
+        session: &Session,
+        place: &RoomName,
+        capacity: Option<usize>,
+    ) -> Result<bool, Refusal> {
+        let places = [Place { room: place.clone(), capacity }];
+        let entered = self.attendance.presence.enter(&attendee(session, place), &places, Arrival::Newest).await;
+        match entered.map_err(|error| Self::without_presence(&error))?.first() {
+            Some(Entered::Full) => Err(Refusal::RoomFull { limit: capacity.unwrap_or_default() }),
+            entered => Ok(entered == Some(&Entered::First)),
+        }
+    }
+
+    /// Counts a session in the first of numbered rooms that has a seat; returns its number and whether its member was
+    /// not there before.
+    pub(super) async fn take_first_seat(
+        &self,
+        session: &Session,
+        rooms: &Numbered,
+        capacity: usize,
+    ) -> Result<(u32, bool), Refusal> {
+        let who = attendee(session, &rooms.name(1));
+        let entered = self.attendance.presence.enter_first(&who, rooms, capacity).await;
+        let (number, entered) = entered.map_err(|error| Self::without_presence(&error))?;
+        Ok((number, entered == Entered::First))
+    }
+
+    /// Counts a session no longer in places: at once, or if it has not come back after the time for that.
+    pub(super) async fn give_up_seats(&self, session: &Session, places: Vec<RoomName>, may_return: bool) {
+        let linger = if may_return { self.attendance.linger } else { Duration::ZERO };
+        for (who, places) in by_attendee(session, places) {
+            self.leave_places(Leaving { who, places, linger }).await;
+        }
+    }
+
+    async fn leave_places(&self, leaving: Leaving) {
+        match self.attendance.presence.leave(&leaving.who, &leaving.places, leaving.linger).await {
+            Ok(departed) => self.tell(departed).await,
+            Err(error) => {
+                Self::note_presence_error(&error);
+                self.attendance.owed.lock().push(leaving);
+            }
+        }
+    }
+
+    async fn tell(&self, departed: Vec<Departed>) {
+        for departed in departed {
+            // Without a listener nobody wants to know.
+            self.attendance.departures.send(departed).await.ok();
+        }
+    }
+
+    /// Keeps what this node's sessions are counted in, and learns who has gone, for ever.
+    pub(super) async fn beat_forever(&self, every: Duration) {
+        let mut tick = interval(every);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            let owed = std::mem::take(&mut *self.attendance.owed.lock());
+            for leaving in owed {
+                self.leave_places(leaving).await;
+            }
+            match self.attendance.presence.beat().await {
+                Ok(beat) => {
+                    if beat.forgotten {
+                        self.take_all_seats_again().await;
+                    }
+                    self.tell(beat.departed).await;
+                }
+                Err(error) => Self::note_presence_error(&error),
+            }
+        }
+    }
+
+    /// Enters what the store has forgotten. Everybody had a seat, so nobody is turned away now.
+    async fn take_all_seats_again(&self) {
+        for session in self.roster.all() {
+            for (who, places) in by_attendee(&session, session.seats()) {
+                let again: Vec<_> = places.into_iter().map(|room| Place { room, capacity: None }).collect();
+                if let Err(error) = self.attendance.presence.enter(&who, &again, Arrival::Restored).await {
+                    return Self::note_presence_error(&error);
+                }
+                // It may have left while it was entered, and before anybody could know.
+                let seats = session.seats();
+                let left: Vec<_> =
+                    again.into_iter().map(|place| place.room).filter(|room| !seats.contains(room)).collect();
+                if !left.is_empty() {
+                    self.give_up_seats(&session, left, false).await;
+                }
+            }
+        }
+    }
+
+    /// Counts a session again where it was counted before its connection was lost; returns the rooms that its member had
+    /// left for good meanwhile.
+    pub(super) async fn take_seats_again(
+        &self,
+        session: &Session,
+        rooms: &[Wanted],
+        names: &[(Arc<str>, RoomName)],
+    ) -> Result<Vec<RoomName>, RecoveryError> {
+        // Noted first: whatever of it is entered is given up again if something fails.
+        names.iter().for_each(|(via, name)| _ = session.take_name(via, name));
+        let seats = rooms.iter().filter_map(|wanted| Some((&wanted.room, wanted.seat?.capacity)));
+        let seats = seats.filter(|(room, _)| session.seat(room));
+        let names = names.iter().map(|(_, name)| (name, Some(1)));
+        let places = seats.chain(names).map(|(room, capacity)| Place { room: room.clone(), capacity });
+        let everybody = RoomName::everybody(&session.namespace);
+        let (alone, together): (Vec<_>, Vec<_>) = places.partition(|place| place.room == everybody);
+        let mut firsts = Vec::new();
+        for places in [alone, together].into_iter().filter(|places| !places.is_empty()) {
+            let entered =
+                self.attendance.presence.enter(&attendee(session, &places[0].room), &places, Arrival::Newest).await;
+            let entered = entered.map_err(|error| RecoveryError::Unavailable(Self::without_presence(&error)))?;
+            if entered.contains(&Entered::Full) {
+                return Err(Unrecovered::NotAllowed.into());
+            }
+            let entered = places.into_iter().zip(entered);
+            firsts.extend(entered.filter(|(_, entered)| *entered == Entered::First).map(|(place, _)| place.room));
+        }
+        Ok(firsts)
+    }
+
+    /// Has a session hold a name that nobody else in the cluster holds. It lets go of the one that it claimed by the
+    /// same event before.
+    ///
+    /// # Errors
+    /// [`Refusal::Taken`], or the store of presence or of sessions cannot be reached.
+    pub async fn claim_name(&self, session: &Session, via: &Arc<str>, name: &str) -> Result<(), Refusal> {
+        let place = RoomName::claimed(&session.namespace, name);
+        self.take_seat(session, &place, Some(1)).await.map_err(|refusal| match refusal {
+            Refusal::RoomFull { .. } => Refusal::Taken,
+            other => other,
+        })?;
+        if let Some(let_go) = session.take_name(via, &place) {
+            self.give_up_seats(session, vec![let_go], false).await;
+        }
+        self.save(session).await.map(|_| ())
+    }
+
+    /// How many members rooms have, in order.
+    ///
+    /// # Errors
+    /// The store of presence cannot be reached.
+    pub async fn count_members(&self, rooms: &[RoomName]) -> Result<Vec<u64>, Refusal> {
+        self.attendance.presence.count(rooms).await.map_err(|error| Self::without_presence(&error))
+    }
+
+    /// Who is in a room: `limit` members at the most, those after a cursor.
+    ///
+    /// # Errors
+    /// The store of presence cannot be reached.
+    pub async fn list_members(&self, room: &RoomName, after: Option<&str>, limit: usize) -> Result<Page, Refusal> {
+        self.attendance.presence.list(room, after, limit).await.map_err(|error| Self::without_presence(&error))
+    }
+
+    fn without_presence(error: &PresenceError) -> Refusal {
+        Self::note_presence_error(error);
+        Refusal::Unavailable
+    }
+
+    /// It is counted where it came from.
+    fn note_presence_error(error: &PresenceError) {
+        tracing::warn!(%error, "the store of presence failed");
+    }
+}

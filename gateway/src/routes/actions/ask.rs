@@ -1,0 +1,49 @@
+//! `call` and `log`: telling those behind the gateway.
+
+use std::borrow::Cow;
+
+use http::HeaderValue;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::domain::Refusal;
+use crate::routes::Answer;
+use crate::routes::run::Run;
+use crate::routes::table::{Call, Log, LogLevel};
+
+const HEADER: &str = "something of it cannot stand in a header of HTTP";
+
+/// What a back end answered.
+#[derive(Serialize)]
+struct Answered<'a> {
+    ok: bool,
+    data: &'a RawValue,
+}
+
+pub(in crate::routes) async fn call(run: &Run<'_>, call: &Call) -> Result<Answer, Refusal> {
+    let body = call.body.render(&run.scope)?;
+    // Whoever is asked twice for one event can tell by it.
+    let key = format!("{:032x}", rand::random::<u128>());
+    let mut endpoint = Cow::Borrowed(&call.endpoint);
+    for (name, value) in &call.headers {
+        let value = value.text(&run.scope)?;
+        let value = HeaderValue::from_str(&value).map_err(|_| Refusal::bad_request(HEADER))?;
+        endpoint.to_mut().headers.insert(name, value);
+    }
+    let data = run.router.caller.call(&endpoint, &key, body).await?;
+    Ok(Answer::new(&Answered { ok: true, data: &data }))
+}
+
+pub(in crate::routes) fn log(run: &Run<'_>, log: &Log) -> Result<(), Refusal> {
+    // As `Debug`: what a client wrote must not look like lines of the log.
+    let message = log.message.text(&run.scope)?;
+    let (session, event) = (run.scope.session, run.scope.event);
+    match log.level {
+        LogLevel::Error => tracing::error!(session, event, ?message, "a route logs"),
+        LogLevel::Warn => tracing::warn!(session, event, ?message, "a route logs"),
+        LogLevel::Info => tracing::info!(session, event, ?message, "a route logs"),
+        LogLevel::Debug => tracing::debug!(session, event, ?message, "a route logs"),
+        LogLevel::Trace => tracing::trace!(session, event, ?message, "a route logs"),
+    }
+    Ok(())
+}

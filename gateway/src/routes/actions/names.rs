@@ -1,0 +1,32 @@
+//! `claim` and `identify`: holding a name, and being somebody without a token.
+
+use crate::domain::{Frame, Refusal, UserId};
+use crate::routes::run::Run;
+use crate::routes::table::{Claim, Identify, Route, Target};
+
+const NAME: &str = "a name has 1 to 255 bytes and no control characters";
+const USER: &str = "a user id has 1 to 255 bytes and no control characters";
+
+pub(in crate::routes) async fn claim(run: &mut Run<'_>, route: &Route, claim: &Claim) -> Result<(), Refusal> {
+    let name = claim.name.text(&run.scope)?.into_owned();
+    // The rule of user ids.
+    UserId::parse(&name).ok_or(Refusal::bad_request(NAME))?;
+    run.scope.name = Some(name.clone());
+    let session = run.session()?;
+    run.router.node.claim_name(session, &route.event, &name).await?;
+    if let Some(success) = &claim.success {
+        let event = run.event(success, Target::All)?;
+        Frame::signalled(&event).into_iter().for_each(|frame| session.say(frame));
+    }
+    Ok(())
+}
+
+/// Only where nobody needs a token: otherwise anybody could be anybody.
+pub(in crate::routes) async fn identify(run: &Run<'_>, identify: &Identify) -> Result<(), Refusal> {
+    let user = identify.user.text(&run.scope)?;
+    let user = UserId::parse(&user).ok_or(Refusal::bad_request(USER))?;
+    if run.router.tokens.configured() {
+        return Err(Refusal::NotAllowed);
+    }
+    run.router.node.identify(run.session()?, user).await
+}

@@ -1,0 +1,162 @@
+//! Lifecycle: routes of what happens to sessions and rooms without any client having said so.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::run::{Run, scope};
+use super::table::{Lifecycle, Namespace, Route};
+use super::template::AuthFields;
+use super::{NotDone, Router};
+use crate::auth::Identity;
+use crate::domain::{Frame, RoomName};
+use crate::node::{CloseReason, Replay, Seat, Session};
+use crate::presence::Departed;
+
+/// Departures that are acted on at the same time: a node that was lost takes thousands with it.
+const CONCURRENCY: usize = 32;
+
+impl Router {
+    /// Begins a session whose client has been greeted: hands over what it missed if it came back, or else runs what is
+    /// to happen when a session comes.
+    pub async fn begin(self: &Arc<Self>, session: &Arc<Session>, replay: Option<Replay>) {
+        // It may have been revoked when the session was not yet among those that are ended by it.
+        if self.tokens.revoked().covers(&session.identity()) {
+            return session.close(CloseReason::Revoked);
+        }
+        match replay {
+            None => {
+                self.node.set_out(session).await;
+                self.happen(session, Lifecycle::Connect, None).await;
+            }
+            Some(replay) => {
+                let firsts = replay.firsts().to_vec();
+                self.node.replay(session, replay).await;
+                for room in firsts.into_iter().filter(|room| room.shown().is_some()) {
+                    self.happen(session, Lifecycle::Join, Some(room)).await;
+                }
+            }
+        }
+    }
+
+    /// Runs the routes of something that happened to a session: at once in their order, or each after its delay. Boxed,
+    /// because it may be what one of these routes does.
+    pub(super) fn happen<'a>(
+        self: &'a Arc<Self>,
+        session: &'a Arc<Session>,
+        what: Lifecycle,
+        room: Option<RoomName>,
+    ) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let table = self.table();
+            let Some(namespace) = table.namespace(&session.namespace) else { return };
+            let (at_once, later): (Vec<_>, Vec<_>) =
+                namespace.on(what).iter().cloned().partition(|route| route.after.is_zero());
+            for route in later {
+                let (router, session) = (self.clone(), session.clone());
+                let (table, room) = (table.clone(), room.clone());
+                self.tasks.spawn(async move {
+                    tokio::time::sleep(route.after).await;
+                    if let Some(namespace) = table.namespace(&session.namespace).filter(|_| !session.is_over()) {
+                        router.run_for(&session, namespace, what, room, &[route]).await;
+                    }
+                });
+            }
+            if !at_once.is_empty() {
+                self.run_for(session, namespace, what, room, &at_once).await;
+            }
+        })
+    }
+
+    async fn run_for(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        namespace: &Namespace,
+        what: Lifecycle,
+        room: Option<RoomName>,
+        routes: &[Arc<Route>],
+    ) {
+        let (identity, id) = (session.identity(), session.id.to_string());
+        let mut run =
+            Run::new(self, namespace, Some(session), scope(namespace, what.name(), &[], &identity, &id, &session.auth));
+        run.scope.room = room;
+        for route in routes {
+            if let Err(refused) = run.happened(route).await {
+                self.note(route, &refused);
+                if !refused.told {
+                    session.say(Frame::notice("refused", &self.worded(&refused.refusal), None));
+                }
+                return;
+            }
+        }
+    }
+
+    /// Runs what is to happen when members have left rooms and sessions are gone, for ever.
+    pub async fn act_on_departures(self: Arc<Self>, departures: mpsc::Receiver<Departed>) {
+        let act = |departed| {
+            let router = self.clone();
+            async move { router.departed(departed).await }
+        };
+        ReceiverStream::new(departures).for_each_concurrent(CONCURRENCY, act).await;
+    }
+
+    async fn departed(self: Arc<Self>, departed: Departed) {
+        let table = self.table();
+        let Some(namespace) = departed.place.namespace().and_then(|name| table.namespace(name)) else { return };
+        let what = if departed.place.shown().is_some() {
+            Lifecycle::Leave
+        } else if departed.place == RoomName::everybody(&namespace.name) {
+            Lifecycle::Disconnect
+        } else {
+            // A name that was let go.
+            return;
+        };
+        let at_once = namespace.on(what).iter().filter(|route| route.after.is_zero());
+        let departed = Arc::new(departed);
+        for route in at_once {
+            self.run_without(namespace, what, &departed, route).await;
+        }
+        for route in namespace.on(what).iter().filter(|route| !route.after.is_zero()).cloned() {
+            let (router, table, departed) = (self.clone(), table.clone(), departed.clone());
+            self.tasks.spawn(async move {
+                tokio::time::sleep(route.after).await;
+                if let Some(namespace) = departed.place.namespace().and_then(|name| table.namespace(name)) {
+                    router.run_without(namespace, what, &departed, &route).await;
+                }
+            });
+        }
+    }
+
+    /// Runs a route for a session that is gone, wherever it was.
+    async fn run_without(self: &Arc<Self>, namespace: &Namespace, what: Lifecycle, departed: &Departed, route: &Route) {
+        let identity = Identity { user: departed.user.clone(), ..Identity::default() };
+        let (auth, id) = (AuthFields::new(), departed.session.to_string());
+        let mut run = Run::new(self, namespace, None, scope(namespace, what.name(), &[], &identity, &id, &auth));
+        run.scope.room = Some(departed.place.clone()).filter(|room| room.shown().is_some());
+        if let Err(refused) = run.happened(route).await {
+            self.note(route, &refused);
+        }
+    }
+
+    /// Counts sessions that came before the table wanted them counted.
+    pub async fn count_everybody(&self) {
+        let table = self.table();
+        for session in self.node.roster().all() {
+            if table.namespace(&session.namespace).is_some_and(|namespace| namespace.facts.tracks_connections) {
+                let everybody = (RoomName::everybody(&session.namespace), Some(Seat { capacity: None }));
+                if let Err(refusal) = self.node.settle(&session, &[everybody]).await {
+                    return tracing::warn!(%refusal, "sessions are not all counted until they come back");
+                }
+            }
+        }
+    }
+
+    /// Nobody asked for it, so operators are told too.
+    fn note(&self, route: &Route, refused: &NotDone) {
+        self.metrics.refusals.with(refused.refusal.code()).increment(1);
+        tracing::info!(route = &*route.place, event = &*route.event, refusal = %refused.refusal, "a route of a lifecycle event refused");
+    }
+}

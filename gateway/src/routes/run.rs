@@ -1,0 +1,214 @@
+//! A run: one event on its way through its routes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use super::actions;
+use super::table::{Action, Allow, Emission, Namespace, Route, Target};
+use super::template::{AuthFields, Scope};
+use super::{Answer, NotDone, Router, check_emitted};
+use crate::auth::Identity;
+use crate::domain::{Event, Frame, Refusal, RoomName};
+use crate::node::{RouteLimiter, Session, now_ms};
+
+/// An event on its way.
+pub(super) struct Run<'a> {
+    pub(super) router: &'a Arc<Router>,
+    pub(super) namespace: &'a Namespace,
+    /// Whose event it is; nobody's if the session was gone when it happened.
+    pub(super) session: Option<&'a Arc<Session>>,
+    pub(super) scope: Scope<'a>,
+    pub(super) attachments: Vec<Bytes>,
+}
+
+/// What matters of events that clients sent, and not of what happened to them.
+pub(super) struct Client<'a> {
+    pub(super) size: usize,
+    pub(super) received: Instant,
+    pub(super) limiter: &'a RouteLimiter,
+    pub(super) attachments: Vec<Bytes>,
+}
+
+/// What templates of an event's routes can read.
+pub(super) fn scope<'a>(
+    namespace: &'a Namespace,
+    event: &'a str,
+    args: &'a [&'a RawValue],
+    identity: &'a Identity,
+    session: &'a str,
+    auth: &'a AuthFields,
+) -> Scope<'a> {
+    Scope::new(&namespace.name, event, args, identity, session, auth, now_ms())
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(
+        router: &'a Arc<Router>,
+        namespace: &'a Namespace,
+        session: Option<&'a Arc<Session>>,
+        scope: Scope<'a>,
+    ) -> Self {
+        Self { router, namespace, session, scope, attachments: Vec::new() }
+    }
+
+    /// Runs the routes of a client's event in their order, until one refuses. The answer is that of the first route
+    /// that has one.
+    pub(super) async fn events(mut self, routes: &[Arc<Route>], event: Client<'_>) -> Result<Answer, NotDone> {
+        self.attachments = event.attachments;
+        let mut answer = None;
+        let mut ran = false;
+        for route in routes.iter() {
+            if !self.applies(route) {
+                continue;
+            }
+            ran = true;
+            let metrics = &self.router.metrics;
+            metrics.events_received.with(route.action.name()).increment(1);
+            let done = match self.check(route, event.size, event.limiter) {
+                Ok(()) => self.act(route).await,
+                Err(refusal) => Err(refusal),
+            };
+            if matches!(route.action, Action::Publish(_)) {
+                metrics.publish_duration.record(event.received.elapsed().as_secs_f64());
+            }
+            match done {
+                Ok(said) => answer = answer.or(said),
+                Err(refusal) => return Err(self.refuse(route, refusal)),
+            }
+        }
+        if ran { Ok(answer.unwrap_or_else(Answer::done)) } else { Err(Refusal::UnknownEvent.into()) }
+    }
+
+    fn applies(&self, route: &Route) -> bool {
+        route.when.as_ref().is_none_or(|when| when.holds(&self.scope))
+            && !route.unless.as_ref().is_some_and(|unless| unless.holds(&self.scope))
+    }
+
+    /// What costs nothing to find out comes first.
+    fn check(&self, route: &Route, size: usize, limiter: &RouteLimiter) -> Result<(), Refusal> {
+        if let Some(limit) = route.max_bytes.filter(|limit| size > *limit) {
+            return Err(Refusal::TooLarge { limit });
+        }
+        if let Some(session) = self.session {
+            let allowed = limiter.check(route.number, session.id);
+            if let Some(allowed) = &allowed {
+                let decision = if allowed.is_ok() { "allow" } else { "deny" };
+                self.router.metrics.rate_limit_decisions.with("route_events", decision).increment(1);
+            }
+            allowed.unwrap_or(Ok(()))?;
+        }
+        match &route.schema {
+            Some(schema) => schema.check(self.scope.args.first().copied().unwrap_or(RawValue::NULL)),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs a route of something that happened, if it applies.
+    pub(super) async fn happened(&mut self, route: &Route) -> Result<(), NotDone> {
+        if !self.applies(route) {
+            return Ok(());
+        }
+        // A delay may have passed.
+        self.scope.now_ms = now_ms();
+        let done = self.act(route).await.map(|_| ());
+        done.map_err(|refusal| self.refuse(route, refusal))
+    }
+
+    async fn act(&mut self, route: &Route) -> Result<Option<Answer>, Refusal> {
+        let numbered = matches!(&route.action, Action::Join(join) if join.auto);
+        if let Some(room) = route.action.room().filter(|_| !numbered) {
+            let room = room.text(&self.scope)?;
+            let room = RoomName::parse_in(&self.namespace.name, &room)?;
+            self.scope.room = Some(room);
+        }
+        self.admit(route)?;
+        self.count(route).await?;
+        match &route.action {
+            Action::Join(join) => actions::join(self, route, join).await.map(Some),
+            Action::Leave(_) => actions::leave(self).await.map(|()| None),
+            Action::Publish(publish) => actions::publish(self, publish).await.map(Some),
+            Action::Signal(signal) => actions::signal(self, signal).await.map(|()| None),
+            Action::Direct(direct) => actions::direct(self, direct).await,
+            Action::Broadcast(broadcast) => actions::broadcast(self, broadcast).await,
+            Action::History(history) => actions::history(self, history).await.map(Some),
+            Action::Presence(presence) => actions::presence(self, presence).await.map(Some),
+            Action::Claim(claim) => actions::claim(self, route, claim).await.map(|()| None),
+            Action::Typing(typing) => actions::typing(self, typing).await.map(|()| None),
+            Action::Call(call) => actions::call(self, call).await.map(Some),
+            Action::Log(log) => actions::log(self, log).map(|()| None),
+            Action::Identify(identify) => actions::identify(self, identify).await.map(|()| None),
+        }
+    }
+
+    fn admit(&self, route: &Route) -> Result<(), Refusal> {
+        let room = self.scope.room.as_ref();
+        let is_member = || room.zip(self.session).is_some_and(|(room, session)| session.is_in(room));
+        if !route.allows(self.scope.identity, is_member) {
+            let member = route.allow.contains(&Allow::Member);
+            return Err(if member { Refusal::NotInRoom } else { Refusal::NotAllowed });
+        }
+        let Some(room) = room.and_then(RoomName::shown).filter(|_| !route.event.starts_with('$')) else {
+            return Ok(());
+        };
+        let identity = self.scope.identity;
+        let may = match &route.action {
+            Action::Join(_) | Action::History(_) | Action::Presence(_) => identity.may_join(room),
+            Action::Publish(_) | Action::Typing(_) => identity.may_publish(room),
+            Action::Signal(signal) => signal.room.is_none() || identity.may_publish(room),
+            _ => true,
+        };
+        if may { Ok(()) } else { Err(Refusal::NotAllowed) }
+    }
+
+    /// Counts what the route's templates want to tell.
+    async fn count(&mut self, route: &Route) -> Result<(), Refusal> {
+        let node = &self.router.node;
+        if route.needs.connections {
+            let everybody = RoomName::everybody(&self.namespace.name);
+            self.scope.connections = node.count_members(&[everybody]).await?.first().copied();
+        }
+        if let Some(room) = self.scope.room.clone().filter(|_| route.needs.members) {
+            self.scope.members = node.count_members(&[room]).await?.first().copied();
+        }
+        Ok(())
+    }
+
+    /// The client hears the route's own words, if it has some.
+    fn refuse(&mut self, route: &Route, refusal: Refusal) -> NotDone {
+        self.scope.refusal = Some(refusal.clone());
+        let own = route.refused.as_ref().filter(|refused| refused.applies(&refusal)).zip(self.session);
+        let told = own.is_some_and(|(refused, session)| match self.event(&refused.emission, Target::All) {
+            Ok(event) => Frame::signalled(&event).map(|frame| session.say(frame)).is_some(),
+            Err(_) => false,
+        });
+        NotDone { refusal, told }
+    }
+
+    /// The event that receivers hear.
+    pub(super) fn event(&self, emission: &Emission, to: Target) -> Result<Event, Refusal> {
+        let name = emission.emit.text(&self.scope)?;
+        if emission.emit.fixed().is_none() {
+            check_emitted(&name)?;
+        }
+        Ok(Event {
+            name: name.into_owned(),
+            args: emission.args.json(&self.scope)?,
+            attachments: self.attachments.clone(),
+            except: self.session.filter(|_| to == Target::Others).map(|session| session.id),
+            at_ms: self.scope.now_ms,
+        })
+    }
+
+    /// Whose event it is, for actions that need to know.
+    pub(super) fn session(&self) -> Result<&'a Arc<Session>, Refusal> {
+        self.session.ok_or(Refusal::NotAllowed)
+    }
+
+    /// The room of the route, for actions that have one.
+    pub(super) fn room(&self) -> Result<RoomName, Refusal> {
+        self.scope.room.clone().ok_or(Refusal::BadRoom)
+    }
+}

@@ -1,0 +1,488 @@
+//! Tables from texts and from files: what they say, and what is said about mistakes.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::UserId;
+
+fn table(text: &str) -> RouteTable {
+    RouteTable::parse("none", "own.toml", text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn mistakes(text: &str) -> String {
+    RouteTable::parse("none", "own.toml", text).expect_err(text).to_string()
+}
+
+/// One route with an event, an action and more lines; the event stands in line 2, `more` from line 4 on.
+fn route(event: &str, action: &str, more: &str) -> String {
+    format!("[[route]]\nevent = \"{event}\"\naction = \"{action}\"\n{more}\n")
+}
+
+fn first<'a>(table: &'a RouteTable, event: &str) -> &'a Route {
+    &table.main().routes.get(event).unwrap()[0]
+}
+
+fn identity(roles: &[&str]) -> Identity {
+    Identity { user: UserId::parse("alice"), roles: roles.iter().map(|role| (*role).to_owned()).collect() }
+}
+
+#[test]
+fn every_profile_loads_and_none_is_empty() {
+    for profile in RouteTable::profiles() {
+        let table = RouteTable::parse(profile, "own.toml", "").unwrap_or_else(|error| panic!("{error}"));
+        assert!(!table.is_empty(), "{profile}");
+    }
+    let none = RouteTable::load("none", None).unwrap();
+    assert!(none.is_empty() && none.namespace("/").is_some() && none.namespace("/other").is_none());
+}
+
+#[test]
+fn the_native_profile_has_its_routes() {
+    let table = RouteTable::load("native", None).unwrap();
+    let events: Vec<_> = table.main().routes().map(|route| &*route.event).collect();
+    assert_eq!(events, ["history", "join", "leave", "presence", "publish", "signal", "typing"]);
+    assert_eq!(table.main().way_in(&Identity::default()).as_deref(), Some("join"));
+    let numbers: std::collections::HashSet<_> = table.main().routes().map(|route| route.number).collect();
+    assert_eq!(numbers.len(), table.len());
+    assert!(numbers.iter().all(|number| *number < table.len()));
+}
+
+#[test]
+fn own_routes_replace_all_of_the_profile_s_for_the_event() {
+    let own = format!("{}{}", route("joinRoom", "join", ""), route("joinRoom", "log", "message = \"{room}\""));
+    let table = RouteTable::parse("notifier", "own.toml", &own).unwrap();
+    let actions: Vec<_> = table.main().find("joinRoom").unwrap().iter().map(|route| route.action.name()).collect();
+    assert_eq!(actions, ["join", "log"]);
+    assert!(table.main().find("chatMessage").is_some());
+    assert_eq!(&*first(&table, "joinRoom").place, "own.toml:2");
+    assert_eq!(&*first(&table, "chatMessage").place, "profile notifier:26");
+    // The same event of another namespace is another event.
+    let other = RouteTable::parse("notifier", "own.toml", &route("joinRoom", "join", "namespace = \"/x\"")).unwrap();
+    assert_eq!(other.main().find("joinRoom").unwrap().len(), 2);
+}
+
+#[test]
+fn settings_have_their_defaults() {
+    let table = table(&format!(
+        "{}{}{}{}",
+        route("a", "call", "url = \"http://h/\""),
+        route("b", "typing", ""),
+        route("c", "publish", "rate = { per_second = 7 }\nmax_bytes = 10"),
+        route("d", "direct", ""),
+    ));
+    let Action::Call(call) = &first(&table, "a").action else { panic!() };
+    assert_eq!(
+        (call.endpoint.attempts, call.endpoint.timeout.as_secs(), call.endpoint.backoff.as_millis()),
+        (3, 5, 100)
+    );
+    assert_eq!((call.endpoint.breaker.failures, call.endpoint.breaker.pause.as_secs()), (5, 10));
+    assert_eq!(
+        call.body.to_string(),
+        r#"{"event":"{event}","namespace":"{namespace}","args":"{args}","user":"{user.id?}","session":"{session.id}"}"#
+    );
+    let Action::Typing(typing) = &first(&table, "b").action else { panic!() };
+    assert_eq!((typing.ttl.as_secs(), typing.active.to_string()), (5, "{arg.typing|true}".into()));
+    let publish = first(&table, "c");
+    assert_eq!(publish.rate.map(|rate| (rate.per_second.get(), rate.burst.get())), Some((7, 7)));
+    assert_eq!((publish.max_bytes, &publish.allow[..]), (Some(10), &[Allow::Member][..]));
+    let Action::Direct(direct) = &first(&table, "d").action else { panic!() };
+    assert!(direct.keep && direct.emission.args == super::super::Args::Client);
+}
+
+#[test]
+fn members_may_speak_and_whoever_just_came_or_left_too() {
+    let table = table(&format!(
+        "{}{}{}{}",
+        route("a", "publish", ""),
+        route("a", "leave", ""),
+        route("a", "signal", "room = \"{room}\""),
+        route("$join", "signal", "emit = \"came\""),
+    ));
+    let allow = |event: &str| -> Vec<String> {
+        table.main().routes[event].iter().map(|route| route.allow[0].to_string()).collect()
+    };
+    assert_eq!(allow("a"), ["member", "anyone", "anyone"]);
+    assert_eq!(allow("$join"), ["anyone"]);
+    let route = first(&table, "a");
+    assert!(route.allows(&Identity::default(), || true) && !route.allows(&Identity::default(), || false));
+}
+
+#[test]
+fn facts_are_what_the_routes_need() {
+    let facts = |text: &str| table(text).main().facts.clone();
+    assert_eq!(facts(""), Facts::default());
+    assert!(facts(&route("a", "log", "message = \"{connections}\"")).tracks_connections);
+    assert!(facts(&route("$disconnect", "log", "message = \"gone\"")).tracks_connections);
+    assert!(facts(&route("a", "broadcast", "")).broadcasts);
+    assert!(facts(&route("a", "direct", "")).direct);
+    assert!(facts(&route("a", "identify", "")).identifies);
+    assert!(facts(&route("a", "claim", "name = \"{arg}\"")).claims);
+    let auth = facts(
+        &route("a", "signal", "args = [\"{auth.z.y}\", { a = \"{auth.b?}\" }]\nid = 1\n").replace("id = 1\n", ""),
+    );
+    assert_eq!(auth.auth_keys, ["b", "z"]);
+    let join = route("j", "join", "");
+    let tracked = |more: &str| facts(&format!("{join}{more}")).presence;
+    assert!(!tracked(""));
+    for more in [
+        route("p", "presence", ""),
+        route("$join", "log", "message = \"x\""),
+        route("$leave", "log", "message = \"x\""),
+        route("m", "publish", "args = [\"{members}\"]"),
+        route("c", "join", "capacity = 2"),
+    ] {
+        assert!(tracked(&more), "{more}");
+    }
+    let unset = facts(&format!("{}{}", route("j", "join", "presence = false"), route("p", "presence", "")));
+    assert!(!unset.presence);
+    let needs = table(&route("m", "publish", "args = [\"{members}\", { c = \"{connections}\" }]"));
+    assert_eq!(first(&needs, "m").needs, Needs { members: true, connections: true });
+}
+
+#[test]
+fn of_the_connect_payload_only_what_is_read_and_harmless_stays() {
+    let facts =
+        Facts { auth_keys: vec!["bad".into(), "deep".into(), "large".into(), "nick".into()], ..Facts::default() };
+    let large = "x".repeat(5000);
+    let payload = format!(
+        r#"{{"nick":"al","token":"t","bad":{{"_placeholder":true,"num":9}},"deep":[[[[1]]]],"large":"{large}"}}"#
+    );
+    let fields = facts.auth_fields(&RawValue::from_string(payload).unwrap(), 3);
+    assert_eq!(fields.keys().collect::<Vec<_>>(), ["nick"]);
+    assert!(facts.auth_fields(RawValue::NULL, 3).is_empty());
+}
+
+#[test]
+fn sessions_come_back_to_rooms_that_their_route_gives() {
+    let table = table(&format!(
+        "{}{}{}",
+        route("$connect", "join", "room = \"chat\""),
+        route("enter", "join", "room = \"team-{arg}\"\nallow = [\"role:staff\"]"),
+        route("b_join", "join", "allow = [\"user\"]"),
+    ));
+    let main = table.main();
+    let back = |via: &str, roles: &[&str], room: &str| {
+        main.admits_back(via, &identity(roles), &RoomName::parse(room).unwrap()).is_some()
+    };
+    assert!(back("$connect", &[], "chat") && !back("$connect", &[], "other"));
+    assert!(back("enter", &["staff"], "team-1") && !back("enter", &[], "team-1") && !back("enter", &["staff"], "x"));
+    assert!(!back("gone", &[], "chat"));
+    assert_eq!(main.way_in(&identity(&[])).as_deref(), Some("b_join"));
+    assert_eq!(main.way_in(&Identity::default()), None);
+    // Clients cannot emit what happens by itself.
+    assert!(main.find("$connect").is_none() && !main.on(Lifecycle::Connect).is_empty());
+}
+
+#[test]
+fn messages_are_the_last_ones_said() {
+    let own = "[messages]\nunauthorized = \"No\"\n";
+    let table = RouteTable::parse("notifier", "own.toml", own).unwrap();
+    assert_eq!(table.message("unauthorized"), Some("No"));
+    assert_eq!(table.message("token_required"), Some("Authentication error"));
+    assert_eq!(table.message("busy"), None);
+}
+
+#[test]
+fn mistakes_are_found_in_their_line() {
+    let at_4 = |event: &str, action: &str, more: &str| route(event, action, more);
+    let cases = [
+        ("[[route]]\naction = \"join\"\n".into(), "own.toml:2: event: is missing"),
+        ("[[route]]\nevent = 1\n".into(), "own.toml:2: event: is integer, expected a text"),
+        (route("x", "fly", ""), "own.toml:3: action: \"fly\" is not an action; there are: join, leave,"),
+        ("\n\n[[route]]\nevent = \"x\"\n".into(), "own.toml:4: action: is missing"),
+        (at_4("x", "join", "wings = 2"), "own.toml:4: wings: no such key; a route with the action join has: "),
+        (route("", "join", ""), "own.toml:2: event: \"\" cannot be routed"),
+        (route("disconnect", "join", ""), "own.toml:2: event: \"disconnect\" cannot be routed"),
+        (route("auth:refresh", "join", ""), "own.toml:2: event: \"auth:refresh\" cannot be routed"),
+        (route("gateway:x", "join", ""), "own.toml:2: event: \"gateway:x\" cannot be routed"),
+        (
+            route("$fly", "log", "message = \"x\""),
+            "own.toml:2: event: \"$fly\" is not a lifecycle event; there are: $connect",
+        ),
+        (at_4("x", "join", "namespace = \"x\""), "own.toml:4: namespace: \"x\" must begin with /"),
+        (at_4("x", "join", "namespace = \"/a,b\""), "own.toml:4: namespace: \"/a,b\" must"),
+        (at_4("x", "join", "allow = [\"bob\"]"), "own.toml:4: allow: \"bob\" is not one of"),
+        (at_4("x", "join", "allow = []"), "own.toml:4: allow: is empty"),
+        (at_4("x", "join", "allow = [\"member\"]"), "own.toml:4: allow: member has no meaning for join"),
+        (at_4("x", "direct", "allow = [\"member\"]"), "own.toml:4: allow: member has no meaning for direct"),
+        (at_4("x", "join", "rate = 3"), "own.toml:4: rate: is integer, expected a table"),
+        (at_4("x", "join", "rate = { per_second = 0 }"), "own.toml:4: rate.per_second: must be a whole number from 1"),
+        (at_4("x", "join", "rate = { burst = 1 }"), "own.toml:4: rate.per_second: is missing"),
+        (
+            at_4("x", "join", "rate = { per_second = 1, wings = 1 }"),
+            "own.toml:4: rate.wings: no such key; rate has: per_second, burst",
+        ),
+        (at_4("x", "join", "max_bytes = -1"), "own.toml:4: max_bytes: must be a whole number"),
+        (at_4("x", "join", "when = \"yes\""), "own.toml:4: when: has no placeholder"),
+        (
+            at_4("x", "join", "when = \"{members}\""),
+            "own.toml:4: when: {members} cannot stand here: nothing is counted",
+        ),
+        (at_4("x", "join", "after = \"1s\""), "own.toml:4: after: has no effect: only routes of $connect"),
+        (at_4("x", "join", "to = \"all\""), "own.toml:4: to: no such key; a route with the action join"),
+        (at_4("x", "join", "room = \"{wings}\""), "own.toml:4: room: {wings} is not a placeholder"),
+        (at_4("x", "join", "partial = true"), "own.toml:4: partial: has no effect"),
+        (at_4("x", "join", "auto = true\nroom = \"{number}\""), "own.toml:4: auto: needs capacity"),
+        (at_4("x", "join", "auto = true\ncapacity = 2"), "own.toml:2: room: needs {number}"),
+        (at_4("x", "join", "capacity = 2\npresence = false"), "own.toml:5: presence: cannot be false"),
+        (at_4("x", "join", "capacity = 0"), "own.toml:4: capacity: must be a whole number"),
+        (at_4("x", "publish", "to = \"self\""), "own.toml:4: to: \"self\" is not one of: all, others"),
+        (at_4("x", "signal", "to = \"self\"\nroom = \"r\""), "own.toml:5: room: has no effect"),
+        (at_4("x", "signal", "id = \"{arg.id}\""), "own.toml:4: id: no such key"),
+        (at_4("x", "signal", "args = [\"{offset}\"]"), "own.toml:4: args: {offset} cannot stand here"),
+        (at_4("x", "signal", "args = [\n1,\nnan]"), "own.toml:6: args: JSON has finite numbers only"),
+        (at_4("x", "signal", "args = \"{arg}\""), "own.toml:4: args: is string, expected a list"),
+        (at_4("x", "publish", "emit = \"connect\""), "own.toml:4: emit: \"connect\" cannot be emitted"),
+        (at_4("x", "direct", "keep = false\nid = \"{arg.id}\""), "own.toml:5: id: has no effect"),
+        (at_4("x", "direct", "keep = false\nargs = [\"{offset}\"]"), "own.toml:5: args: {offset} cannot stand here"),
+        (route("x", "claim", ""), "own.toml:2: name: is missing; it is the name to take"),
+        (at_4("x", "claim", "name = \"{arg}\"\nargs = []"), "own.toml:5: args: has no effect"),
+        (at_4("x", "typing", "ttl = \"2m\""), "own.toml:4: ttl: \"2m\" must be a duration from 1s to 1m"),
+        (at_4("x", "typing", "ttl = 5"), "own.toml:4: ttl: is integer, expected a text"),
+        (route("x", "call", ""), "own.toml:2: url: is missing"),
+        (at_4("x", "call", "url = \"{arg}\""), "own.toml:4: url: can have {env.NAME} but nothing"),
+        (at_4("x", "call", "url = \"ftp://h/\""), "own.toml:4: url: \"ftp://h/\" is not a URL of http"),
+        (at_4("x", "call", "url = \"http:///x\""), "own.toml:4: url: "),
+        (
+            at_4("x", "call", "url = \"http://h\"\nheaders = { Host = \"x\" }"),
+            "own.toml:5: headers.Host: is not the name",
+        ),
+        (
+            at_4("x", "call", "url = \"http://h\"\nattempts = 11"),
+            "own.toml:5: attempts: must be a whole number from 1 to 10",
+        ),
+        (at_4("x", "call", "url = \"http://h\"\nbreaker = { pause = \"1ms\" }"), "own.toml:5: breaker.pause: "),
+        (route("x", "log", ""), "own.toml:2: message: is missing"),
+        (at_4("x", "log", "message = \"\"\nlevel = \"loud\""), "own.toml:5: level: \"loud\" is not one of: error"),
+        (at_4("x", "join", "refused = { args = [] }"), "own.toml:4: refused.emit: is missing"),
+        (
+            at_4("x", "join", "refused = { emit = \"e\", codes = [\"x\"] }"),
+            "own.toml:4: refused.codes: \"x\" is not one of",
+        ),
+        (at_4("x", "join", "schema = 1"), "own.toml:4: schema: expected the path"),
+        (at_4("x", "join", "schema = \"s.json\""), "own.toml:4: schema: a path is relative to the file"),
+        (at_4("x", "join", "schema = { type = \"wings\" }"), "own.toml:4: schema: not a JSON Schema"),
+        (
+            at_4("x", "join", "schema = { \"$ref\" = \"https://example.com/s.json\" }"),
+            "own.toml:4: schema: a $ref can only",
+        ),
+        (at_4("x", "join", "schema = { pattern = \"(a)\\\\1\" }"), "own.toml:4: schema: not a JSON Schema"),
+        (at_4("$connect", "join", ""), "own.toml:2: room: is missing, and its default does not fit: {arg.room} cannot"),
+        (at_4("$connect", "history", ""), "own.toml:3: action: \"history\" has no meaning for $connect"),
+        (at_4("$join", "join", ""), "own.toml:3: action: \"join\" has no meaning for $join"),
+        (at_4("$connect", "signal", "to = \"self\""), "own.toml:2: emit: is missing"),
+        (
+            at_4("$connect", "log", "message = \"x\"\nrate = { per_second = 1 }"),
+            "own.toml:5: rate: has no effect: no client",
+        ),
+        (at_4("$connect", "log", "message = \"x\"\nafter = \"2h\""), "own.toml:5: after: \"2h\" must be a duration"),
+        (at_4("$leave", "signal", "emit = \"x\"\nto = \"others\""), "own.toml:5: to: \"others\" is not one of: all"),
+        (at_4("$leave", "log", "message = \"{auth.a}\""), "own.toml:4: message: {auth.a} cannot stand here"),
+        (
+            at_4("$disconnect", "log", "message = \"x\"\nallow = [\"role:a\"]"),
+            "own.toml:5: allow: when a $disconnect route",
+        ),
+        (
+            at_4("$disconnect", "log", "message = \"x\"\nrefused = { emit = \"a\" }"),
+            "own.toml:5: refused: has no effect",
+        ),
+        (
+            "[messages]\nwings = \"x\"\n".into(),
+            "own.toml:2: messages.wings: no refusal has this code; there are: bad_request",
+        ),
+        ("[messages]\nbusy = 1\n".into(), "own.toml:2: messages.busy: expected a text"),
+        ("messages = 1\n".into(), "own.toml:1: messages: expected a section"),
+        ("route = 1\n".into(), "own.toml:1: route: expected tables"),
+        ("route = [1]\n".into(), "own.toml:1: route: expected tables"),
+        ("include = 1\n".into(), "own.toml:1: include: expected a list of paths"),
+        ("include = [\"x.toml\"]\n".into(), "own.toml:1: include: expected a list of paths, in a file"),
+        ("\n[[route]\n".into(), "own.toml:2: "),
+    ];
+    for (text, expected) in cases {
+        let said = mistakes(&text);
+        assert!(said.lines().any(|line| line.starts_with(expected)), "{text}\n{said:?} does not have {expected:?}");
+        assert_eq!(said.lines().count(), 1, "{text}\n{said}");
+    }
+    let said = RouteTable::load("nope", None).unwrap_err().to_string();
+    assert!(said.contains("there are: native, ") && said.contains("none"), "{said}");
+}
+
+#[test]
+fn all_mistakes_are_listed_but_not_endlessly() {
+    let two = format!("{}{}", route("x", "fly", ""), route("y", "join", "wings = 1"));
+    assert_eq!(mistakes(&two).lines().count(), 2);
+    let many: String = (0..30).map(|number| route(&format!("e{number}"), "fly", "")).collect();
+    let said = mistakes(&many);
+    assert_eq!(said.lines().count(), 21);
+    assert!(said.ends_with("and 10 more"), "{said}");
+}
+
+#[test]
+fn an_event_sets_off_sixteen_routes_at_the_most() {
+    let routes = |count: usize| route("x", "log", "message = \"x\"").repeat(count);
+    assert_eq!(table(&routes(16)).len(), 16);
+    assert!(mistakes(&routes(17)).contains("an event has at most 16 routes"));
+}
+
+#[test]
+fn ten_thousand_routes_load_at_once() {
+    let text: String =
+        (0..10_000).map(|number| route(&format!("e{number}"), "publish", "args = [\"{arg}\"]")).collect();
+    let start = tokio::time::Instant::now();
+    let table = table(&text);
+    assert_eq!(table.len(), 10_000);
+    // Optimized it takes a twentieth of a second; this is an unoptimized build on a machine that may be busy.
+    assert!(start.elapsed() < std::time::Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+fn write(folder: &Path, name: &str, text: &str) {
+    std::fs::write(folder.join(name), text).unwrap();
+}
+
+fn from_folder(folder: &Path) -> Result<RouteTable, String> {
+    RouteTable::load("none", Some(&folder.join("gateway.toml"))).map_err(|error| error.to_string())
+}
+
+#[test]
+fn files_include_others_beside_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    std::fs::create_dir(at.join("more")).unwrap();
+    write(at, "gateway.toml", &format!("listen = \"x\"\ninclude = [\"more/a.toml\"]\n{}", route("x", "join", "")));
+    write(at, "more/a.toml", &format!("include = [\"b.toml\"]\n{}", route("x", "log", "message = \"a\"")));
+    write(at, "more/b.toml", &route("x", "publish", "schema = \"s.json\"\n[messages]\nbusy = \"b\""));
+    write(at, "more/s.json", r#"{"type": "object"}"#);
+    let table = from_folder(at).unwrap();
+    let actions: Vec<_> = table.main().find("x").unwrap().iter().map(|route| route.action.name()).collect();
+    assert_eq!(actions, ["publish", "log", "join"]);
+    assert_eq!(table.message("busy"), Some("b"));
+    let place = &*first(&table, "x").place;
+    assert!(place.ends_with("more/b.toml:2"), "{place}");
+    // A profile may be such a file too.
+    let profile = at.join("more/a.toml");
+    assert_eq!(RouteTable::load(profile.to_str().unwrap(), None).unwrap().len(), 2);
+}
+
+#[test]
+fn files_that_cannot_be_used_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let said = |main: &str| {
+        write(at, "gateway.toml", main);
+        from_folder(at).unwrap_err()
+    };
+    let line = said("\ninclude = [\"gone.toml\"]\n");
+    assert!(
+        line.contains("gateway.toml:2: include: cannot read") && line.contains("gone.toml: No such file"),
+        "{line}"
+    );
+    write(at, "a.toml", "include = [\"gateway.toml\"]\n");
+    let line = said("include = [\"a.toml\"]\n");
+    assert!(line.contains("a.toml:1: include: ") && line.contains("never by itself"), "{line}");
+    std::os::unix::fs::symlink(at.join("gateway.toml"), at.join("link.toml")).unwrap();
+    assert!(said("include = [\"link.toml\"]\n").contains("never by itself"));
+    write(at, "b.toml", "listen = \"x\"\n");
+    assert!(said("include = [\"b.toml\"]\n").contains("b.toml:1: listen: no such key here; there are: include"));
+    assert!(said("include = [\".\"]\n").contains("it is not a file"));
+    write(at, "big.toml", &"#".repeat(1024 * 1024 + 1));
+    assert!(said("include = [\"big.toml\"]\n").contains("larger than 1048576 bytes"));
+    for number in 0..20 {
+        write(at, &format!("deep{number}.toml"), &format!("include = [\"deep{}.toml\"]\n", number + 1));
+    }
+    assert!(said("include = [\"deep0.toml\"]\n").contains("more than 16 files"));
+    write(at, "s.json", "{");
+    assert!(said(&route("x", "join", "schema = \"s.json\"")).contains("gateway.toml:4: schema: "));
+    assert!(said(&route("x", "join", "schema = \"t.json\"")).contains("t.json: No such file"));
+    assert!(
+        RouteTable::load(at.join("gone.toml").to_str().unwrap(), None)
+            .unwrap_err()
+            .to_string()
+            .starts_with("profile: ")
+    );
+}
+
+#[test]
+fn a_schema_says_where_it_fails_and_repeats_nothing() {
+    let text = r#"
+        schema = { type = "object", required = ["room"], properties = { room = { type = "string" }, items = { type = "array", items = { maximum = 9 } } }, additionalProperties = { type = "string" } }
+    "#;
+    let table = table(&route("x", "join", text.trim()));
+    let schema = first(&table, "x").schema.clone().unwrap();
+    let check = |json: &str| {
+        let argument = RawValue::from_string(json.to_owned()).unwrap();
+        schema.check(&argument).map_err(|refusal| refusal.message().replace("the arguments are not valid: ", ""))
+    };
+    let cases = [
+        (r#"{"room":"a","items":[1,2]}"#, Ok(())),
+        (r#"{"room":"a","items":[1,2,3,10]}"#, Err("arg/items/3: \"maximum\"")),
+        (r#"{"items":[]}"#, Err("arg: \"required\": room")),
+        (r#"{"room":1}"#, Err("arg/room: \"type\"")),
+        (r#"{"room":"a","secret":7}"#, Err("arg/*: \"type\"")),
+        (r#""secret""#, Err("arg: \"type\"")),
+        // As the templates have it, the last of two counts.
+        (r#"{"room":1,"room":"a"}"#, Ok(())),
+        (r#"{"room":1e999}"#, Err("arg: not JSON that can be checked")),
+    ];
+    for (json, expected) in cases {
+        assert_eq!(check(json), expected.map_err(str::to_owned), "{json}");
+    }
+    // Schemas that go round in a circle end all the same.
+    for circle in ["\"$ref\" = \"#\"", "allOf = [{ \"$ref\" = \"#\" }]", "not = { \"$ref\" = \"#\" }"] {
+        let text = route("x", "join", &format!("schema = {{ {circle} }}"));
+        if let Ok(table) = RouteTable::parse("none", "own.toml", &text) {
+            let _ = first(&table, "x").schema.as_ref().unwrap().check(RawValue::NULL);
+        }
+    }
+    let deep = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
+    assert_eq!(check(&deep), Err("arg: not JSON that can be checked".into()));
+}
+
+#[test]
+fn what_is_shown_is_everything_but_secrets() {
+    let text = format!(
+        "{}{}{}",
+        route("$connect", "signal", "to = \"self\"\nemit = \"hi\"\nafter = \"4s\""),
+        route("x", "call", "url = \"http://h/\"\nheaders = { Authorization = \"Bearer hunter2\" }"),
+        route(
+            "y",
+            "publish",
+            "args = [\"{arg}\", \"{offset}\"]\nrate = { per_second = 2, burst = 3 }\nwhen = \"{arg}\""
+        ),
+    );
+    let shown = table(&text).to_string();
+    for part in [
+        "namespace /",
+        "  $connect\n    after 4s signal to self, emit hi []; allow anyone; own.toml:2",
+        "headers authorization",
+        "emit y [\"{arg}\",\"{offset}\"] when {arg}; allow member; 2/s, burst 3; own.toml:",
+    ] {
+        assert!(shown.contains(part), "{shown} does not have {part:?}");
+    }
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+proptest! {
+    /// What is near to a table is a table, or its mistakes are told.
+    #[test]
+    fn no_text_makes_the_loader_fall_over(
+        profile in 0..load::PROFILES.len(),
+        cuts in prop::collection::vec((any::<prop::sample::Index>(), 0..12usize, "[\\[\\]{}=\"'a-z$.,0-9\n ]{0,8}"), 1..6),
+    ) {
+        let mut text: Vec<char> = load::PROFILES[profile].1.chars().collect();
+        for (at, cut, put) in cuts {
+            let at = at.index(text.len() + 1);
+            let end = (at + cut).min(text.len());
+            text.splice(at..end, put.chars());
+        }
+        let text: String = text.into_iter().collect();
+        match RouteTable::parse("none", "own.toml", &text) {
+            Ok(table) => prop_assert!(table.to_string().starts_with("namespace /")),
+            Err(error) => {
+                let error = error.to_string();
+                prop_assert!(error.lines().all(|line| line.starts_with("own.toml:") || line.starts_with("and ")), "{}", error);
+            }
+        }
+    }
+}
