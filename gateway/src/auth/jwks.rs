@@ -54,7 +54,8 @@ struct Set {
 #[derive(Debug, Default)]
 struct Asked {
     began: Option<Instant>,
-    succeeded: bool,
+    /// When the last that brought a set was done.
+    succeeded: Option<Instant>,
     /// Asked for while it was too early to fetch again.
     waiting: HashSet<String>,
     /// Not there when it was fetched.
@@ -128,8 +129,14 @@ impl Jwks {
         let _alone = self.fetching.lock().await;
         {
             let mut asked = self.asked.lock();
-            let shared = asked.succeeded && asked.began.is_some_and(|began| began >= arrived);
-            if shared || self.has(kid) {
+            let shared = asked.succeeded.is_some_and(|done| done >= arrived);
+            if self.has(kid) {
+                return Ok(());
+            }
+            if shared {
+                if asked.absent.len() < MAX_NAMES {
+                    asked.absent.insert(name.to_owned());
+                }
                 return Ok(());
             }
             if asked.began.is_some_and(|began| began.elapsed() < self.cooldown) {
@@ -143,7 +150,6 @@ impl Jwks {
                 return Err(Refusal::Unavailable);
             }
             asked.began = Some(Instant::now());
-            asked.succeeded = false;
             asked.waiting.insert(name.to_owned());
         }
         // On its own: it goes on if this client leaves.
@@ -153,7 +159,7 @@ impl Jwks {
                 let fetched = jwks.fetch().await;
                 if fetched {
                     let mut asked = jwks.asked.lock();
-                    asked.succeeded = true;
+                    asked.succeeded = Some(Instant::now());
                     asked.absent = std::mem::take(&mut asked.waiting);
                 }
                 fetched

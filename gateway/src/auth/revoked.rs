@@ -157,7 +157,8 @@ impl Revoked {
     fn learn(&self, revocations: impl IntoIterator<Item = Revocation>) {
         let (news, count) = {
             let mut known = self.known.write();
-            let news = revocations.into_iter().fold(false, |news, revocation| known.add(revocation) || news);
+            // All are added: it must not stop at the first that is news.
+            let news = revocations.into_iter().filter(|revocation| known.add(revocation)).count() > 0;
             (news, known.tokens.len() + known.users.len())
         };
         self.metrics.revocations.set(u32::try_from(count).unwrap_or(u32::MAX));
@@ -174,18 +175,18 @@ impl Revoked {
 
 impl Known {
     /// Returns whether more tokens are covered now.
-    fn add(&mut self, revocation: Revocation) -> bool {
-        match revocation.subject {
+    fn add(&mut self, revocation: &Revocation) -> bool {
+        match &revocation.subject {
             Subject::Token { token } => {
-                let until = self.tokens.entry(token).or_default();
+                let until = self.tokens.entry(token.clone()).or_default();
                 let news = *until == 0;
                 *until = revocation.until.max(*until);
                 news
             }
             Subject::User { user, before } => {
-                let known = self.users.entry(user).or_default();
-                let news = known.1 == 0 || before > known.0;
-                *known = (before.max(known.0), revocation.until.max(known.1));
+                let known = self.users.entry(user.clone()).or_default();
+                let news = known.1 == 0 || *before > known.0;
+                *known = ((*before).max(known.0), revocation.until.max(known.1));
                 news
             }
         }
@@ -197,9 +198,9 @@ impl Known {
         self.users.retain(|_, (_, until)| *until > now);
         let mut theirs = Self::default();
         for revocation in others {
-            theirs.add(revocation.clone());
+            theirs.add(revocation);
         }
-        self.all().into_iter().filter(|mine| theirs.add(mine.clone())).collect()
+        self.all().into_iter().filter(|mine| theirs.add(mine)).collect()
     }
 
     fn all(&self) -> Vec<Revocation> {

@@ -12,6 +12,7 @@ pub mod client;
 pub mod haproxy;
 pub mod proxy;
 pub mod redis;
+pub mod tokens;
 
 use std::future::Future;
 use std::time::Duration;
