@@ -373,7 +373,7 @@ fn any_claims() -> impl Strategy<Value = Value> {
     let value = leaf.prop_recursive(3, 16, 4, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::hash_map(".{0,8}", inner, 0..4).prop_map(|map| Value::from_iter(map)),
+            prop::collection::hash_map(".{0,8}", inner, 0..4).prop_map(Value::from_iter),
         ]
     });
     let names = ["sub", "exp", "nbf", "iat", "iss", "aud", "jti", "roles", "join", "publish", "x"];
