@@ -25,7 +25,8 @@ use tokio::time::{Instant, sleep};
 
 /// Long enough that nothing ends by itself, on the slowest machine.
 const LONG: Duration = Duration::from_secs(600);
-/// The lease of nodes that are to die.
+/// The lease of nodes that are to die. Those that are to live have a long one and beat first: a machine that stands still
+/// for a moment is no failure.
 const LEASE: Duration = Duration::from_millis(600);
 const PAGE: usize = 100;
 /// Clocks of milliseconds round down.
@@ -134,6 +135,13 @@ fn one_of(member: &str) -> Attendee {
 /// The same session on another connection.
 fn back(who: &Attendee) -> Attendee {
     Attendee { holder: rand::random(), ..who.clone() }
+}
+
+/// A node that is not given up during a test.
+async fn alive(store: &Store) -> Node {
+    let node = store.node(LONG);
+    node.beat().await.unwrap();
+    node
 }
 
 async fn enter(node: &Node, who: &Attendee, place: Place) -> Entered {
@@ -391,7 +399,7 @@ async fn an_older_holder_changes_nothing(store: Store) {
 
 async fn a_dead_nodes_members_depart_once(store: Store) {
     let since = Instant::now();
-    let (dead, one, two) = (store.named("dead", LEASE), store.node(LEASE), store.node(LEASE));
+    let (dead, one, two) = (store.named("dead", LEASE), alive(&store).await, alive(&store).await);
     let people: Vec<_> = (0..10).map(|number| one_of(&number.to_string())).collect();
     for who in &people {
         assert_eq!(enter(&dead, who, open("r")).await, Entered::First);
@@ -423,7 +431,7 @@ async fn a_dead_nodes_members_depart_once(store: Store) {
 }
 
 async fn a_node_that_was_given_up_is_told(store: Store) {
-    let (paused, other) = (store.node(LEASE), store.node(LEASE));
+    let (paused, other) = (store.node(LEASE), alive(&store).await);
     let (stays, moves, left) = (one_of("stays"), one_of("moves"), one_of("left"));
     for who in [&stays, &moves, &left] {
         assert_eq!(enter(&paused, who, open("r")).await, Entered::First);
@@ -456,6 +464,7 @@ async fn a_node_that_is_late_but_not_missed_keeps_everything(store: Store) {
 }
 
 async fn after_an_outage_nobody_is_given_up_at_once(store: Store) {
+    const LEASE: Duration = Duration::from_secs(2);
     let (one, two, dead) = (store.node(LEASE), store.node(LEASE), store.node(LEASE));
     let (alice, bob, ghost) = (one_of("alice"), one_of("bob"), one_of("ghost"));
     for (node, who) in [(&one, &alice), (&two, &bob), (&dead, &ghost)] {
@@ -557,8 +566,7 @@ async fn names_are_only_names(store: Store) {
 }
 
 async fn five_thousand_on_a_dead_node(store: Store) {
-    let (dead, alive) = (store.node(LEASE), store.node(LONG));
-    alive.beat().await.unwrap();
+    let (dead, alive) = (store.node(LEASE), alive(&store).await);
     let places: Vec<_> = (0..50).map(|number| open(&format!("room {number}"))).collect();
     let entering = (0..100).map(async |number: usize| {
         let entered = dead.enter(&one_of(&number.to_string()), &places, Arrival::Newest).await.unwrap();
@@ -584,7 +592,7 @@ async fn five_thousand_on_a_dead_node(store: Store) {
 
 async fn what_happens_is_counted(store: Store) {
     let metrics = Arc::new(Metrics::new());
-    let (dead, node) = (store.node(LEASE), store.node(LEASE));
+    let (dead, node) = (store.node(LEASE), alive(&store).await);
     let node: Node = Arc::new(MeasuredPresence::new(node, metrics.clone()));
     for name in ["a", "b"] {
         enter(&dead, &one_of(name), open("r")).await;
@@ -812,7 +820,7 @@ async fn a_redis_that_lost_everything_has_forgotten_the_node() {
 async fn a_redis_that_went_back_in_time_has_forgotten_the_node() {
     let redis = Redis::start().await;
     let store = Store::Redis(Box::new(redis));
-    let (node, other) = (store.node(LEASE), store.node(LEASE));
+    let (node, other) = (store.node(LEASE * 3), alive(&store).await);
     let Store::Redis(redis) = &store else { unreachable!() };
     let (stays, left) = (one_of("stays"), one_of("left"));
     for who in [&stays, &left] {
