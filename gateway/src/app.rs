@@ -121,8 +121,8 @@ impl Gateway {
         };
 
         node.run(&gateway.name, &config, &stop);
-        if let Some(departures) = node.departures() {
-            tasks.spawn(stop.clone().run_until_cancelled_owned(router.clone().act_on_departures(departures)));
+        if let Some(changes) = node.changes() {
+            tasks.spawn(stop.clone().run_until_cancelled_owned(router.clone().act_on_changes(changes)));
         }
         tasks.spawn(stop.clone().run_until_cancelled_owned(end_sessions(router.clone(), revoked.news())));
         let counting = count_peers(bus.clone(), config.redis.prefix.clone(), metrics.clone());

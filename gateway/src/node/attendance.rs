@@ -5,22 +5,33 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::sleep;
 
 use super::{Node, RecoveryError, Session, Unrecovered, Wanted};
 use crate::domain::{Refusal, RoomName};
 use crate::presence::{Arrival, Attendee, Departed, Entered, Numbered, Page, Place, Presence, PresenceError};
 
-/// Departures that may wait to be acted on; whoever brings further ones waits.
-const DEPARTURES: usize = 4096;
+/// Changes that may wait to be acted on; whoever brings further ones waits.
+const CHANGES: usize = 4096;
+/// How soon a beat that failed is tried again, at the latest.
+const SOON: Duration = Duration::from_secs(1);
+
+/// What happened to a place without any client having asked for it.
+#[derive(Debug)]
+pub enum Change {
+    /// A member left it for good; told to one node.
+    Departed(Departed),
+    /// A member is in it that was given up for lost, with this session.
+    Returned(Arc<Session>, RoomName),
+}
 
 /// The way to the store of presence, and what became of those who left.
 pub(super) struct Attendance {
     presence: Arc<dyn Presence>,
     /// How long a session that lost its connection still counts.
     linger: Duration,
-    departures: mpsc::Sender<Departed>,
-    heard: Mutex<Option<mpsc::Receiver<Departed>>>,
+    changes: mpsc::Sender<Change>,
+    heard: Mutex<Option<mpsc::Receiver<Change>>>,
     /// Leavings that the store does not know of yet.
     owed: Mutex<Vec<Leaving>>,
 }
@@ -39,8 +50,8 @@ impl std::fmt::Debug for Attendance {
 
 impl Attendance {
     pub(super) fn new(presence: Arc<dyn Presence>, linger: Duration) -> Self {
-        let (departures, heard) = mpsc::channel(DEPARTURES);
-        Self { presence, linger, departures, heard: Mutex::new(Some(heard)), owed: Mutex::default() }
+        let (changes, heard) = mpsc::channel(CHANGES);
+        Self { presence, linger, changes, heard: Mutex::new(Some(heard)), owed: Mutex::default() }
     }
 }
 
@@ -61,9 +72,8 @@ fn by_attendee(session: &Session, places: Vec<RoomName>) -> Vec<(Attendee, Vec<R
 }
 
 impl Node {
-    /// Who has left which place for good, as this node learns it; every departure is told to one node. To be taken
-    /// once.
-    pub fn departures(&self) -> Option<mpsc::Receiver<Departed>> {
+    /// What happens to places, as far as this node is the one that learns it. To be taken once.
+    pub fn changes(&self) -> Option<mpsc::Receiver<Change>> {
         self.attendance.heard.lock().take()
     }
 
@@ -117,46 +127,54 @@ impl Node {
     async fn tell(&self, departed: Vec<Departed>) {
         for departed in departed {
             // Without a listener nobody wants to know.
-            self.attendance.departures.send(departed).await.ok();
+            self.attendance.changes.send(Change::Departed(departed)).await.ok();
         }
     }
 
     /// Keeps what this node's sessions are counted in, and learns who has gone, for ever.
     pub(super) async fn beat_forever(&self, every: Duration) {
-        let mut tick = interval(every);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tick.tick().await;
             let owed = std::mem::take(&mut *self.attendance.owed.lock());
             for leaving in owed {
                 self.leave_places(leaving).await;
             }
-            match self.attendance.presence.beat().await {
+            let pause = match self.attendance.presence.beat().await {
                 Ok(beat) => {
                     if beat.forgotten {
                         self.take_all_seats_again().await;
                     }
                     self.tell(beat.departed).await;
+                    every
                 }
-                Err(error) => Self::note_presence_error(&error),
-            }
+                Err(error) => {
+                    Self::note_presence_error(&error);
+                    every.min(SOON)
+                }
+            };
+            sleep(pause).await;
         }
     }
 
-    /// Enters what the store has forgotten. Everybody had a seat, so nobody is turned away now.
+    /// Enters what the store has forgotten.
     async fn take_all_seats_again(&self) {
         for session in self.roster.all() {
             for (who, places) in by_attendee(&session, session.seats()) {
+                // Everybody had a seat, so nobody is turned away now.
                 let again: Vec<_> = places.into_iter().map(|room| Place { room, capacity: None }).collect();
-                if let Err(error) = self.attendance.presence.enter(&who, &again, Arrival::Restored).await {
-                    return Self::note_presence_error(&error);
-                }
+                let entered = match self.attendance.presence.enter(&who, &again, Arrival::Restored).await {
+                    Ok(entered) => entered,
+                    Err(error) => return Self::note_presence_error(&error),
+                };
                 // It may have left while it was entered, and before anybody could know.
                 let seats = session.seats();
-                let left: Vec<_> =
-                    again.into_iter().map(|place| place.room).filter(|room| !seats.contains(room)).collect();
+                let (here, left): (Vec<_>, Vec<_>) =
+                    again.into_iter().zip(entered).partition(|(place, _)| seats.contains(&place.room));
+                let left: Vec<_> = left.into_iter().map(|(place, _)| place.room).collect();
                 if !left.is_empty() {
                     self.give_up_seats(&session, left, false).await;
+                }
+                for (place, _) in here.into_iter().filter(|(_, entered)| *entered == Entered::First) {
+                    self.attendance.changes.send(Change::Returned(session.clone(), place.room)).await.ok();
                 }
             }
         }

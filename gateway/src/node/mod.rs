@@ -14,6 +14,7 @@ mod session;
 mod typing;
 
 use attendance::Attendance;
+pub use attendance::Change;
 pub use gate::Patience;
 pub use hearing::{Ask, Hearing, Listening};
 pub use hub::Hub;

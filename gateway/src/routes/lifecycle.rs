@@ -13,10 +13,10 @@ use super::template::AuthFields;
 use super::{NotDone, Router};
 use crate::auth::Identity;
 use crate::domain::{Frame, RoomName};
-use crate::node::{CloseReason, Replay, Seat, Session};
+use crate::node::{Change, CloseReason, Replay, Seat, Session};
 use crate::presence::Departed;
 
-/// Departures that are acted on at the same time: a node that was lost takes thousands with it.
+/// Changes that are acted on at the same time: a node that was lost takes thousands with it.
 const CONCURRENCY: usize = 32;
 
 impl Router {
@@ -95,12 +95,20 @@ impl Router {
     }
 
     /// Runs what is to happen when members have left rooms and sessions are gone, for ever.
-    pub async fn act_on_departures(self: Arc<Self>, departures: mpsc::Receiver<Departed>) {
-        let act = |departed| {
+    pub async fn act_on_changes(self: Arc<Self>, changes: mpsc::Receiver<Change>) {
+        let act = |change| {
             let router = self.clone();
-            async move { router.departed(departed).await }
+            async move {
+                match change {
+                    Change::Departed(departed) => router.departed(departed).await,
+                    Change::Returned(session, room) if room.shown().is_some() => {
+                        router.happen(&session, Lifecycle::Join, Some(room)).await;
+                    }
+                    Change::Returned(..) => {}
+                }
+            }
         };
-        ReceiverStream::new(departures).for_each_concurrent(CONCURRENCY, act).await;
+        ReceiverStream::new(changes).for_each_concurrent(CONCURRENCY, act).await;
     }
 
     async fn departed(self: Arc<Self>, departed: Departed) {
