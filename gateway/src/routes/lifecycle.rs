@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::run::{Run, scope};
@@ -18,6 +19,13 @@ use crate::presence::Departed;
 
 /// Changes that are acted on at the same time: a node that was lost takes thousands with it.
 const CONCURRENCY: usize = 32;
+
+/// What the routes of an event know that ran later than others.
+#[derive(Clone)]
+struct Known {
+    room: Option<RoomName>,
+    number: Option<u64>,
+}
 
 impl Router {
     /// Begins a session whose client has been greeted: hands over what it missed if it came back, or else runs what is
@@ -51,47 +59,51 @@ impl Router {
         room: Option<RoomName>,
     ) -> BoxFuture<'a, ()> {
         Box::pin(async move {
+            let happened = Instant::now();
             let table = self.table();
             let Some(namespace) = table.namespace(&session.namespace) else { return };
             let (at_once, later): (Vec<_>, Vec<_>) =
                 namespace.on(what).iter().cloned().partition(|route| route.after.is_zero());
-            for route in later {
-                let (router, session) = (self.clone(), session.clone());
-                let (table, room) = (table.clone(), room.clone());
+            let mut known = Known { room, number: None };
+            if !at_once.is_empty() {
+                known = self.run_for(session, namespace, what, known, &at_once).await;
+            }
+            for routes in later.chunk_by(|one, next| one.after == next.after) {
+                let (router, session, table) = (self.clone(), session.clone(), table.clone());
+                let (known, routes) = (known.clone(), routes.to_vec());
                 self.tasks.spawn(async move {
-                    tokio::time::sleep(route.after).await;
+                    sleep_until(happened + routes[0].after).await;
                     if let Some(namespace) = table.namespace(&session.namespace).filter(|_| !session.is_over()) {
-                        router.run_for(&session, namespace, what, room, &[route]).await;
+                        router.run_for(&session, namespace, what, known, &routes).await;
                     }
                 });
-            }
-            if !at_once.is_empty() {
-                self.run_for(session, namespace, what, room, &at_once).await;
             }
         })
     }
 
+    /// Returns what the routes found out.
     async fn run_for(
         self: &Arc<Self>,
         session: &Arc<Session>,
         namespace: &Namespace,
         what: Lifecycle,
-        room: Option<RoomName>,
+        known: Known,
         routes: &[Arc<Route>],
-    ) {
+    ) -> Known {
         let (identity, id) = (session.identity(), session.id.to_string());
-        let mut run =
-            Run::new(self, namespace, Some(session), scope(namespace, what.name(), &[], &identity, &id, &session.auth));
-        run.scope.room = room;
+        let scope = scope(namespace, what.name(), &[], &identity, &id, &session.auth);
+        let mut run = Run::new(self, namespace, Some(session), scope);
+        (run.scope.room, run.scope.number) = (known.room, known.number);
         for route in routes {
             if let Err(refused) = run.happened(route).await {
                 self.note(route, &refused);
                 if !refused.told {
                     session.say(Frame::notice("refused", &self.worded(&refused.refusal), None));
                 }
-                return;
+                break;
             }
         }
+        Known { room: run.scope.room, number: run.scope.number }
     }
 
     /// Runs what is to happen when members have left rooms and sessions are gone, for ever.

@@ -9,10 +9,13 @@ use tokio::time::Instant;
 use super::actions;
 use super::table::{Action, Allow, Emission, Namespace, Route, Target};
 use super::template::{AuthFields, Scope};
-use super::{Answer, NotDone, Router, check_emitted};
+use super::{Answer, NotDone, Router, check_emitted, json};
 use crate::auth::Identity;
 use crate::domain::{Event, Frame, Refusal, RoomName};
 use crate::node::{RouteLimiter, Session, now_ms};
+
+/// How much larger than what a client may send an event may be that is made from it.
+const GROWTH: usize = 2;
 
 /// An event on its way.
 pub(super) struct Run<'a> {
@@ -193,13 +196,22 @@ impl<'a> Run<'a> {
         if emission.emit.fixed().is_none() {
             check_emitted(&name)?;
         }
-        Ok(Event {
+        let event = Event {
             name: name.into_owned(),
             args: emission.args.json(&self.scope)?,
             attachments: self.attachments.clone(),
             except: self.session.filter(|_| to == Target::Others).map(|session| session.id),
             at_ms: self.scope.now_ms,
-        })
+        };
+        // Templates may say a thing several times, and an attachment must not be there twice.
+        let limit = self.router.bounds.message_bytes;
+        if event.size() > GROWTH * limit {
+            return Err(Refusal::TooLarge { limit });
+        }
+        if !event.attachments.is_empty() && !json::placeholders_fit(&event.args, event.attachments.len()) {
+            return Err(Refusal::bad_request("its attachments do not fit into what the others hear"));
+        }
+        Ok(event)
     }
 
     /// Whose event it is, for actions that need to know.

@@ -1,0 +1,226 @@
+//! Whatever a client sends is answered or refused in words: nothing panics, no answer is anything but JSON, and no
+//! refusal repeats what was sent. `PROPTEST_CASES` says how often.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+#[path = "support/router.rs"]
+#[allow(dead_code, unreachable_pub, clippy::missing_panics_doc, missing_docs, reason = "shared with benchmarks")]
+mod router;
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use gateway::auth::Identity;
+use gateway::routes::{Inbound, RouteTable};
+use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
+use router::Bench;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+use tokio::time::Instant;
+
+/// What must never be in a refusal.
+const SECRET: &str = "hunter2";
+
+/// Every action but `call`, and every kind of placeholder.
+const TABLE: &str = r#"
+[[route]]
+event = "say"
+action = "publish"
+room = "{arg.room|lounge}"
+allow = ["anyone"]
+args = ["{arg}", "{args}", "{offset}", "text {arg.text?} {args.1.deep.0?}", { key = "{arg.data?}", user = "{user.id?}" }]
+id = "{arg.id?}"
+schema = { type = "object", properties = { text = { type = "string", maxLength = 10 }, data = { type = ["integer", "array", "null"] } } }
+refused = { emit = "sorry", args = ["{refusal.code}", "{refusal.message}"] }
+
+[[route]]
+event = "tell"
+action = "direct"
+user = "{arg.user}"
+emit = "{arg.event|told}"
+
+[[route]]
+event = "shout"
+action = "broadcast"
+when = "{arg?}"
+
+[[route]]
+event = "name"
+action = "claim"
+name = "{arg}"
+
+[[route]]
+event = "sit"
+action = "join"
+room = "{arg.prefix|table}-{number}{arg.suffix?}"
+auto = true
+capacity = 2
+
+[[route]]
+event = "note"
+action = "log"
+message = "{arg} {args.3?}"
+level = "trace"
+
+[[route]]
+event = "me"
+action = "identify"
+"#;
+
+struct Stage {
+    runtime: Runtime,
+    bench: Bench,
+}
+
+static STAGE: LazyLock<Stage> = LazyLock::new(|| {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let table = RouteTable::parse("native", "fuzz.toml", TABLE).unwrap();
+    let bench = runtime.block_on(Bench::new(table));
+    Stage { runtime, bench }
+});
+
+/// Sends a client's events and looks at every answer.
+fn send(events: Vec<(String, Vec<Vec<u8>>)>) {
+    let Stage { runtime, bench } = &*STAGE;
+    runtime.block_on(async {
+        let session = bench.session(Identity::default()).await;
+        for (text, attachments) in events {
+            let attachments = attachments.into_iter().map(Bytes::from).collect();
+            let inbound = Inbound { text: text.clone(), attachments, received: Instant::now() };
+            match bench.router.handle(&session, inbound).await {
+                Ok(answer) => {
+                    let body: Value = serde_json::from_str(answer.body.get()).unwrap();
+                    assert_eq!(body["ok"], json!(true), "{text}");
+                }
+                Err(refused) => {
+                    let said = serde_json::to_string(&bench.router.worded(&refused.refusal)).unwrap();
+                    assert!(!said.contains(SECRET), "{text} was refused by {said}");
+                }
+            }
+        }
+        bench.router.node().depart(&session, false);
+    });
+}
+
+fn word() -> impl Strategy<Value = String> {
+    prop_oneof![
+        prop::sample::select(vec![
+            "join",
+            "leave",
+            "publish",
+            "signal",
+            "history",
+            "presence",
+            "typing",
+            "say",
+            "tell",
+            "shout",
+            "name",
+            "sit",
+            "note",
+            "me",
+            "auth:refresh",
+            "room",
+            "event",
+            "data",
+            "id",
+            "text",
+            "user",
+            "after",
+            "before",
+            "limit",
+            "token",
+            "prefix",
+            "suffix",
+            "deep",
+            "_placeholder",
+            "num",
+            "lounge",
+            "__proto__",
+            "$connect",
+            "connect",
+            "",
+            SECRET,
+        ])
+        .prop_map(str::to_owned),
+        "\\PC{0,12}",
+    ]
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        word().prop_map(Value::from),
+        Just(json!({ "_placeholder": true, "num": 0 })),
+    ];
+    leaf.prop_recursive(4, 32, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::vec((word(), inner), 0..6).prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+/// An event that could be one, and the same with bytes changed.
+fn event() -> impl Strategy<Value = (String, Vec<Vec<u8>>)> {
+    let text = (word(), prop::collection::vec(value(), 0..4))
+        .prop_map(|(name, args)| Value::Array(std::iter::once(Value::from(name)).chain(args).collect()).to_string());
+    let cut = (text.clone(), any::<prop::sample::Index>(), "\\PC{0,3}").prop_map(|(text, place, instead)| {
+        let at = (0..=place.index(text.len() + 1)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let after = text[at..].chars().next().map_or(at, |letter| at + letter.len_utf8());
+        format!("{}{instead}{}", &text[..at], &text[after..])
+    });
+    let text = prop_oneof![3 => text, 1 => cut, 1 => "\\PC{0,40}"];
+    (text, prop::collection::vec(prop::collection::vec(any::<u8>(), 0..4), 0..2))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/regressions/inlet.txt"))),
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn whatever_comes_is_answered_or_refused(events in prop::collection::vec(event(), 1..8)) {
+        send(events);
+    }
+}
+
+/// Each is one event's text.
+#[test]
+fn what_is_known_to_hurt_parsers_does_not() {
+    let deep = |open: &str, close: &str| format!(r#"["say",{}{}]"#, open.repeat(1_000), close.repeat(1_000));
+    let many = format!(r#"["say"{}]"#, ",1".repeat(10_000));
+    let texts = [
+        deep("[", "]"),
+        deep(r#"{"a":"#, "}").replace("}}", "1}}"),
+        many,
+        r#"["say",{"text":"a","text":["hunter2"]}]"#.into(),
+        r#"["say",{"text":"\ud800"}]"#.into(),
+        r#"["say",{"\ud800":1}]"#.into(),
+        r#"["\ud800",1]"#.into(),
+        r#"["say",NaN]"#.into(),
+        r#"["say",{"data":-Infinity}]"#.into(),
+        r#"["say",{"data":1e999999}]"#.into(),
+        format!(r#"["say",{{"data":{}}}]"#, "9".repeat(10_000)),
+        r#"["say",{"data":"hunter2","text":"hunter2hunter2"}]"#.into(),
+        r#"["say",{"room":"\u0001canary:x"}]"#.into(),
+        r#"["say",{"room":{"hunter2":1}}]"#.into(),
+        r#"["tell",{"user":"\u0000","event":"hunter2"}]"#.into(),
+        r#"["tell",{"user":"u","event":"gateway:session"}]"#.into(),
+        r#"["sit",{"suffix":"5"}]"#.into(),
+        format!(r#"["sit",{{"prefix":"{}"}}]"#, "p".repeat(250)),
+        r#"["history",{"room":"lounge","limit":-1}]"#.into(),
+        r#"["history",{"room":"lounge","limit":1e3,"after":"hunter2"}]"#.into(),
+        r#"["$connect"]"#.into(),
+        "[]".into(),
+        "{}".into(),
+        "[[]]".into(),
+        String::new(),
+        "\u{feff}[]".into(),
+    ];
+    send(texts.into_iter().map(|text| (text, Vec::new())).collect());
+}

@@ -1,0 +1,85 @@
+//! A router over a node in memory, with sessions whose clients are nobody: what an event costs and what comes of it,
+//! without a network.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use gateway::auth::{Identity, Revoked, Tokens};
+use gateway::calls::Caller;
+use gateway::domain::{Frame, Pid, SessionId};
+use gateway::log::{MemoryLog, Retention};
+use gateway::metrics::Metrics;
+use gateway::node::{Client, CloseReason, Limiters, Node, Outlet, Patience, Session, Undelivered};
+use gateway::presence::{MemoryPlaces, MemoryPresence};
+use gateway::revocations::MemoryRevocations;
+use gateway::routes::{Inbound, RouteTable, Router};
+use gateway::sessions::{Lease, MemorySessions};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Hears everything and counts it.
+struct Nobody(Arc<AtomicUsize>);
+
+impl Outlet for Nobody {
+    fn deliver(&self, _: &Frame) -> Result<(), Undelivered> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn close(&self, _: CloseReason) {}
+}
+
+/// A router and what it stands on.
+pub struct Bench {
+    pub router: Arc<Router>,
+    config: gateway::config::Config,
+    limiters: Limiters,
+    /// Frames that clients were handed.
+    pub heard: Arc<AtomicUsize>,
+}
+
+impl Bench {
+    pub async fn new(table: RouteTable) -> Self {
+        let config = gateway::config::load(None, std::iter::empty()).unwrap();
+        let (metrics, tasks) = (Arc::new(Metrics::new()), TaskTracker::new());
+        let retention = Retention {
+            room_events: config.log.room_events,
+            room_retention: config.log.room_retention,
+            dedupe_window: config.log.dedupe_window,
+        };
+        let log = Arc::new(MemoryLog::new(retention));
+        let sessions = Arc::new(MemorySessions::new(config.recovery.window));
+        let presence = Arc::new(MemoryPresence::new(Arc::<MemoryPlaces>::default(), "bench", &config.presence));
+        let node = Node::new(log, sessions, presence, &config, metrics.clone(), tasks.clone());
+        node.run("bench", &config, &CancellationToken::new());
+        let kept = config.auth.revocations_kept;
+        let revoked = Revoked::start(Arc::new(MemoryRevocations::default()), kept, metrics.clone()).await;
+        let tokens = Tokens::start(&config.auth, revoked, metrics.clone()).await.unwrap();
+        let caller = Caller::new(&config.calls, metrics.clone()).unwrap();
+        let router = Arc::new(Router::new(table, node, tokens, caller, &config, metrics.clone(), tasks));
+        let limiters = Limiters::new(&config.limits, metrics);
+        Self { router, config, limiters, heard: Arc::default() }
+    }
+
+    /// A session in `/` that has just begun.
+    pub async fn session(&self, identity: Identity) -> Arc<Session> {
+        let client = Client { identity, namespace: "/".into(), auth: Default::default() };
+        let allowance = self.limiters.allowance(None, [127, 0, 0, 1].into());
+        let patience = Patience::new(&self.config.limits, Duration::from_secs(10));
+        let outlet = Box::new(Nobody(self.heard.clone()));
+        let lease = Lease::new(Pid::random());
+        let session = Arc::new(Session::new(SessionId::random(), client, lease, Arc::new(allowance), patience, outlet));
+        let node = self.router.node();
+        node.arrive(&session, None);
+        node.hold(&session);
+        self.router.begin(&session, None).await;
+        session
+    }
+
+    /// An event as if it came from a client: the JSON array of its name and arguments.
+    pub fn inbound(text: &str) -> Inbound {
+        Inbound { text: text.to_owned(), attachments: Vec::new(), received: Instant::now() }
+    }
+}
