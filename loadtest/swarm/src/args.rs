@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::attack::Attack;
 use crate::stamp::Stamp;
 
 #[derive(Debug, Parser)]
@@ -23,6 +24,12 @@ pub(crate) enum Scenario {
     Storm(StormArguments),
     /// Stop reading in a busy room: is the slow client closed, and do the others notice?
     Stall(StallArguments),
+    /// Flood from another process, in calm and flood by turns: do the others notice?
+    Neighbours(NeighboursArguments),
+    /// Be the one that floods; `neighbours` starts it
+    Flooder(FlooderArguments),
+    /// Come and go on several nodes, one of which dies: is everybody counted, and nobody else?
+    Presence(PresenceArguments),
 }
 
 impl Scenario {
@@ -32,6 +39,9 @@ impl Scenario {
             Self::Rooms(arguments) => &arguments.target,
             Self::Storm(arguments) => &arguments.target,
             Self::Stall(arguments) => &arguments.target,
+            Self::Neighbours(arguments) => &arguments.target,
+            Self::Flooder(arguments) => &arguments.target,
+            Self::Presence(arguments) => &arguments.target,
         }
     }
 }
@@ -113,6 +123,97 @@ pub(crate) struct StallArguments {
     /// The same flood with everybody reading, before the stall
     #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
     pub(crate) before: Duration,
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NeighboursArguments {
+    #[arg(long, default_value_t = 500, value_parser = population())]
+    pub(crate) connections: u32,
+    /// Members per room; the last room takes the rest
+    #[arg(long, default_value_t = 20, value_parser = population())]
+    pub(crate) room_size: u32,
+    /// Publishes per second, all rooms together
+    #[arg(long, default_value_t = 100, value_parser = population())]
+    pub(crate) rate: u32,
+    /// Length of the published string, in bytes
+    #[arg(long, default_value_t = 100, value_parser = payload())]
+    pub(crate) bytes: u32,
+    /// Floods, one after the other, each between two calm stretches
+    #[arg(long, value_delimiter = ',', default_values_t = Attack::ALL)]
+    pub(crate) attacks: Vec<Attack>,
+    /// How many times its limit the flooder sends
+    #[arg(long, default_value_t = 100, value_parser = population())]
+    pub(crate) times: u32,
+    /// Windows per stretch; a stretch counts with the median of its windows' p99
+    #[arg(long, default_value_t = 6, value_parser = population())]
+    pub(crate) windows: u32,
+    /// Length of a window
+    #[arg(long, default_value_t = 10, value_parser = population())]
+    pub(crate) window_seconds: u32,
+    /// Publishing before the first window; audited, but not timed
+    #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
+    pub(crate) warmup: Duration,
+    /// By how many per cent a flood may move the others' p99
+    #[arg(long, default_value_t = 20.0)]
+    pub(crate) limit_percent: f64,
+    /// Niceness of the flooder, for machines where its own work would take the server's cores away
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=19))]
+    pub(crate) flooder_nice: u8,
+    /// Connections opened per second; 0 = all at once
+    #[arg(long, default_value_t = 500)]
+    pub(crate) connect_rate: u32,
+    #[command(flatten)]
+    pub(crate) servers: ServerArguments,
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FlooderArguments {
+    #[arg(long, default_value_t = Attack::Publishes)]
+    pub(crate) attack: Attack,
+    /// How many times its limit it sends
+    #[arg(long, default_value_t = 100, value_parser = population())]
+    pub(crate) times: u32,
+    #[arg(long, default_value_t = 60, value_parser = population())]
+    pub(crate) seconds: u32,
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PresenceArguments {
+    #[arg(long, default_value_t = 5_000, value_parser = population())]
+    pub(crate) members: u32,
+    /// Rooms that share the members, beside the one that holds them all
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=90))]
+    pub(crate) rooms: u32,
+    /// How long members come and go; at least one round
+    #[arg(long, default_value_t = 60)]
+    pub(crate) seconds: u32,
+    /// The gateway's `auth.secret`: every member is a user of its own
+    #[arg(long, env = "SWARM_SECRET", hide_env_values = true)]
+    pub(crate) secret: String,
+    /// Check what the routes of `$join` and `$leave` tell, once per user and room
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// The gateway's `presence.lease`: how long the members of a dead node may still count
+    #[arg(long, default_value = "15s", value_parser = humantime::parse_duration)]
+    pub(crate) lease: Duration,
+    /// The gateway's `presence.linger`: how long a lost connection may still count
+    #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
+    pub(crate) linger: Duration,
+    /// How often nodes look for what is over; added to both
+    #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
+    pub(crate) beat: Duration,
+    /// Connections opened per second; 0 = all at once
+    #[arg(long, default_value_t = 500)]
+    pub(crate) connect_rate: u32,
+    /// The nodes' processes, in the order of --url. The last is killed with SIGKILL, then the one before it
+    #[arg(long = "kill-pid", value_name = "PID")]
+    pub(crate) pids: Vec<i32>,
     #[command(flatten)]
     pub(crate) target: TargetArguments,
 }

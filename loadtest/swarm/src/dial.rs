@@ -118,9 +118,14 @@ impl Dialer {
 
     /// Returns in the same turn of the event loop in which CONNECT was read.
     pub(crate) async fn dial(&self, client: u32) -> Result<Session, DialError> {
+        self.dial_as(client, client as usize, &self.connect_packet).await
+    }
+
+    /// The same on a chosen node, with a CONNECT packet of its own. Nodes are counted round and round.
+    pub(crate) async fn dial_as(&self, client: u32, node: usize, connect: &Utf8Bytes) -> Result<Session, DialError> {
         let give_up = Instant::now() + self.patience;
         loop {
-            match timeout_at(give_up, self.attempt(client)).await {
+            match timeout_at(give_up, self.attempt(client, node, connect)).await {
                 Ok(Err(error)) if error.is_transient() => {
                     let pause = self.pause(client);
                     if Instant::now() + pause >= give_up {
@@ -137,18 +142,31 @@ impl Dialer {
 
     /// 0.5 to 1.5 s, as official clients wait after a first failure; spread without randomness, so
     /// that two runs are alike.
-    fn pause(&self, client: u32) -> Duration {
+    pub(crate) fn pause(&self, client: u32) -> Duration {
         let spread = u64::from(client) * 7_919 + self.retries.get() * 104_729;
         Duration::from_millis(500 + spread % 1_000)
     }
 
-    async fn attempt(&self, client: u32) -> Result<Session, DialError> {
+    /// Asks for a connection and drops it at once, whatever the answer: the status of that answer.
+    pub(crate) async fn knock(&self, client: u32) -> Result<StatusCode, DialError> {
         let endpoint = &self.endpoints[client as usize % self.endpoints.len()];
+        let stream = self.open(endpoint.address, client).await?;
+        // Ends with a reset, which leaves no port waiting: thousands a second would use all of them up.
+        stream.set_zero_linger()?;
+        match client_async_with_config(&endpoint.handshake, stream, None).await {
+            Ok((_, response)) => Ok(response.status()),
+            Err(WebSocketError::Http(response)) => Ok(response.status()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn attempt(&self, client: u32, node: usize, connect: &Utf8Bytes) -> Result<Session, DialError> {
+        let endpoint = &self.endpoints[node % self.endpoints.len()];
         let stream = self.open(endpoint.address, client).await?;
         let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER_BYTES).write_buffer_size(0);
         let (websocket, _) = client_async_with_config(&endpoint.handshake, stream, Some(config)).await?;
         let mut session = Session::new(websocket);
-        self.connect(&mut session).await?;
+        enter_session(&mut session, connect).await?;
         Ok(session)
     }
 
@@ -165,23 +183,6 @@ impl Dialer {
         let stream = socket.connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(stream)
-    }
-
-    async fn connect(&self, session: &mut Session) -> Result<(), DialError> {
-        loop {
-            let frame = session.read().await?;
-            match Packet::parse(&frame) {
-                Packet::Open(handshake) => {
-                    session.set_ping_timeout(read_ping_timeout(handshake)?);
-                    session.send(self.connect_packet.clone()).await?;
-                }
-                Packet::Connect => return Ok(()),
-                Packet::ConnectError(reason) => {
-                    return Err(DialError::ConnectError(reason.to_owned()));
-                }
-                other => session.absorb(other).await?,
-            }
-        }
     }
 }
 
@@ -208,6 +209,27 @@ fn is_loopback_v4(address: SocketAddr) -> bool {
     matches!(address.ip(), IpAddr::V4(ip) if ip.is_loopback())
 }
 
+/// Opens the Socket.IO session on a fresh connection.
+async fn enter_session(session: &mut Session, connect: &Utf8Bytes) -> Result<(), DialError> {
+    loop {
+        let frame = session.read().await?;
+        match Packet::parse(&frame) {
+            Packet::Open(handshake) => {
+                session.set_ping_timeout(read_ping_timeout(handshake)?);
+                session.send(connect.clone()).await?;
+            }
+            Packet::Connect(reply) => {
+                session.set_pid(read_pid(reply));
+                return Ok(());
+            }
+            Packet::ConnectError(reason) => {
+                return Err(DialError::ConnectError(reason.to_owned()));
+            }
+            other => session.absorb(other).await?,
+        }
+    }
+}
+
 fn read_ping_timeout(handshake: &str) -> Result<Duration, DialError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -217,6 +239,15 @@ fn read_ping_timeout(handshake: &str) -> Result<Duration, DialError> {
     serde_json::from_str(handshake)
         .map(|Handshake { ping_timeout }| Duration::from_millis(ping_timeout))
         .map_err(|error| DialError::WebSocket(format!("unreadable open packet: {error}")))
+}
+
+/// What brings the session back; servers without recovery have none.
+fn read_pid(reply: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Reply {
+        pid: Option<String>,
+    }
+    serde_json::from_str::<Reply>(reply).ok()?.pid
 }
 
 impl From<io::Error> for DialError {

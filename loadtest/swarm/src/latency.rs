@@ -24,6 +24,10 @@ impl Latencies {
         self.0.saturating_record(us);
     }
 
+    pub(crate) fn absorb(&mut self, others: &Self) -> anyhow::Result<()> {
+        self.0.add(&others.0).context("histograms of one shape")
+    }
+
     pub(crate) fn quantiles(&self) -> Quantiles {
         Quantiles {
             count: self.0.len(),

@@ -3,15 +3,20 @@
 
 mod args;
 
+mod flooder;
 mod idle;
+mod neighbours;
+mod presence;
 mod rooms;
 mod stall;
 mod storm;
 
+mod attack;
 mod crowd;
 mod entry;
 mod flood;
 mod member;
+mod population;
 mod staller;
 
 mod dial;
@@ -26,6 +31,7 @@ mod latency;
 mod outcome;
 mod process;
 mod tally;
+mod verdict;
 
 use std::process::ExitCode;
 
@@ -66,6 +72,9 @@ fn run(scenario: &Scenario) -> anyhow::Result<Outcome> {
             Scenario::Rooms(arguments) => rooms::run(arguments).await,
             Scenario::Storm(arguments) => storm::run(arguments).await,
             Scenario::Stall(arguments) => stall::run(arguments).await,
+            Scenario::Neighbours(arguments) => neighbours::run(arguments).await,
+            Scenario::Flooder(arguments) => flooder::run(arguments).await,
+            Scenario::Presence(arguments) => presence::run(arguments).await,
         }
     })
 }

@@ -11,8 +11,8 @@ pub(crate) enum Packet<'a> {
     Close,
     /// Engine.IO ping, to be answered with [`PONG`]
     Ping,
-    /// Socket.IO CONNECT: the session exists
-    Connect,
+    /// Socket.IO CONNECT: the session exists; with its JSON
+    Connect(&'a str),
     /// Socket.IO CONNECT_ERROR with its JSON
     ConnectError(&'a str),
     /// Socket.IO DISCONNECT: official clients would not come back
@@ -49,7 +49,7 @@ impl<'a> Packet<'a> {
             return Self::Other;
         }
         match kind {
-            b'0' => Self::Connect,
+            b'0' => Self::Connect(rest),
             b'1' => Self::Disconnect,
             b'2' => Self::Event(split_id(rest).1),
             b'3' => match split_id(rest) {
@@ -103,9 +103,23 @@ pub(crate) fn read_answer(arguments: &str) -> Answer {
     }
 }
 
+/// The code in a `refused` event: how an event that wanted no ack is refused. `None` for any other event.
+pub(crate) fn read_refusal(event: &str) -> Option<String> {
+    let argument = event.strip_prefix(r#"["refused","#)?;
+    read_answer(&format!("[{argument}")).err()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Packet, UNREADABLE_ACK, read_answer};
+    use super::{Packet, UNREADABLE_ACK, read_answer, read_refusal};
+
+    #[test]
+    fn reads_refusals_of_events_without_an_ack() {
+        let refused = r#"["refused",{"ok":false,"error":{"code":"rate_limited","message":"slow","retryAfterMs":50}}]"#;
+        assert_eq!(read_refusal(refused).as_deref(), Some("rate_limited"));
+        assert_eq!(read_refusal(r#"["refused"]"#), None);
+        assert_eq!(read_refusal(r#"["message",{"ok":false,"error":{"code":"x"}}]"#), None);
+    }
 
     #[test]
     fn reads_every_kind_that_a_server_sends() {
@@ -113,7 +127,7 @@ mod tests {
             (r#"0{"sid":"a"}"#, Packet::Open(r#"{"sid":"a"}"#)),
             ("1", Packet::Close),
             ("2", Packet::Ping),
-            (r#"40{"sid":"b"}"#, Packet::Connect),
+            (r#"40{"sid":"b"}"#, Packet::Connect(r#"{"sid":"b"}"#)),
             ("41", Packet::Disconnect),
             (r#"42["message",1]"#, Packet::Event(r#"["message",1]"#)),
             (r#"4217["ask"]"#, Packet::Event(r#"["ask"]"#)),

@@ -10,14 +10,12 @@ use tokio::time::{Instant, sleep};
 
 use crate::args::RoomsArguments;
 use crate::audit::{Audit, SharedAudit};
-use crate::crowd::{everybody, gather};
 use crate::dial::Dialer;
-use crate::entry::fresh_prefix;
 use crate::findings::Findings;
-use crate::flood::{Publishers, flood, settle};
+use crate::flood::{flood, settle};
 use crate::latency::Quantiles;
-use crate::member::{Room, settle_in};
 use crate::outcome::Outcome;
+use crate::population::Population;
 use crate::process::{CpuUse, cpu_us};
 
 const WARMUP: usize = 0;
@@ -25,15 +23,20 @@ const MEASURED: usize = 1;
 const PHASES: usize = 2;
 
 /// Of the one core that swarm can use. Beyond it, frames wait in swarm's own sockets.
-const BUSY_CORES: f64 = 0.7;
+pub(crate) const BUSY_CORES: f64 = 0.7;
 
 pub(crate) async fn run(arguments: &RoomsArguments) -> anyhow::Result<Outcome> {
     let dialer = Rc::new(Dialer::new(&arguments.target, arguments.connections).await?);
     // A wrong pid is better told now than after all clients have come in.
     cpu_us(&arguments.servers.pids)?;
-    let members = room_sizes(arguments.connections, arguments.room_size);
-    let audit = Rc::new(RefCell::new(Audit::new(members, PHASES)?));
-    let publishers = populate(arguments, &dialer, &audit).await?;
+    let population = Population {
+        connections: arguments.connections,
+        room_size: arguments.room_size,
+        bytes: arguments.bytes,
+        connect_rate: arguments.connect_rate,
+    };
+    let audit = Rc::new(RefCell::new(Audit::new(population.room_sizes(), PHASES)?));
+    let publishers = population.settle("rooms", &dialer, &audit).await?;
     eprintln!("{} rooms are full", publishers.len());
 
     let length = arguments.warmup + Duration::from_secs(arguments.seconds.into());
@@ -52,37 +55,6 @@ pub(crate) async fn run(arguments: &RoomsArguments) -> anyhow::Result<Outcome> {
         swarm_lateness: audit.phase(MEASURED).lateness.quantiles(),
     };
     Outcome::new("rooms", &report, report.findings.failures())
-}
-
-/// Room `r` holds the clients from `r * room_size` on, so that nodes, which take clients in turn,
-/// share every room.
-fn room_sizes(connections: u32, room_size: u32) -> Vec<u32> {
-    let full = connections / room_size;
-    let rest = connections % room_size;
-    let rest = (rest > 0).then_some(rest);
-    (0..full).map(|_| room_size).chain(rest).collect()
-}
-
-async fn populate(arguments: &RoomsArguments, dialer: &Rc<Dialer>, audit: &SharedAudit) -> anyhow::Result<Publishers> {
-    let prefix = fresh_prefix("rooms");
-    let rooms = arguments.connections.div_ceil(arguments.room_size) as usize;
-    let rooms: Vec<_> = (0..rooms)
-        .map(|index| {
-            Rc::new(Room { index, name: format!("{prefix}-{index}"), bytes: arguments.bytes, audit: Rc::clone(audit) })
-        })
-        .collect();
-    let entered = gather(arguments.connections, arguments.connect_rate, |client| {
-        let room = Rc::clone(&rooms[(client / arguments.room_size) as usize]);
-        let index = room.index;
-        let entering = settle_in(Rc::clone(dialer), client, room);
-        async move { entering.await.map(|orders| (index, orders)) }
-    })
-    .await?;
-    let mut publishers: Publishers = rooms.iter().map(|_| Vec::new()).collect();
-    for (room, orders) in everybody(entered)? {
-        publishers[room].push(orders);
-    }
-    Ok(publishers)
 }
 
 /// Runs beside the flood and looks at the counters at both ends of the measured window.
@@ -157,17 +129,5 @@ impl fmt::Display for Report {
             write!(f, "\nswarm was busy: the latencies contain waiting inside swarm itself")?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::room_sizes;
-
-    #[test]
-    fn the_last_room_takes_the_rest() {
-        assert_eq!(room_sizes(6, 3), [3, 3]);
-        assert_eq!(room_sizes(7, 3), [3, 3, 1]);
-        assert_eq!(room_sizes(2, 100), [2]);
     }
 }

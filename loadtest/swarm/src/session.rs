@@ -16,15 +16,22 @@ use crate::packet::{PONG, Packet};
 #[error("{0}")]
 pub(crate) struct Closed(String);
 
+impl Closed {
+    pub(crate) fn by(reason: &str) -> Self {
+        Self(reason.to_owned())
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Session {
     websocket: WebSocketStream<TcpStream>,
     ping_timeout: Duration,
+    pid: Option<String>,
 }
 
 impl Session {
     pub(crate) fn new(websocket: WebSocketStream<TcpStream>) -> Self {
-        Self { websocket, ping_timeout: Duration::ZERO }
+        Self { websocket, ping_timeout: Duration::ZERO, pid: None }
     }
 
     /// How long the server waits for the answer to a ping, by its own word.
@@ -34,6 +41,15 @@ impl Session {
 
     pub(crate) fn set_ping_timeout(&mut self, ping_timeout: Duration) {
         self.ping_timeout = ping_timeout;
+    }
+
+    /// What to send with CONNECT to get this session back.
+    pub(crate) fn pid(&self) -> Option<&str> {
+        self.pid.as_deref()
+    }
+
+    pub(crate) fn set_pid(&mut self, pid: Option<String>) {
+        self.pid = pid;
     }
 
     /// The next text frame, heartbeats included; websocket pings are answered by the library and
@@ -46,11 +62,11 @@ impl Session {
                     return Err(Closed(format!("websocket close {}", frame.code)));
                 }
                 Some(Ok(Message::Close(None))) => {
-                    return Err(Closed("websocket close".to_owned()));
+                    return Err(Closed::by("websocket close"));
                 }
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(error.into()),
-                None => return Err(Closed("end of stream".to_owned())),
+                None => return Err(Closed::by("end of stream")),
             }
         }
     }
@@ -63,8 +79,8 @@ impl Session {
     pub(crate) async fn absorb(&mut self, packet: Packet<'_>) -> Result<(), Closed> {
         match packet {
             Packet::Ping => self.send(PONG).await,
-            Packet::Close => Err(Closed("engine.io close".to_owned())),
-            Packet::Disconnect => Err(Closed("socket.io disconnect".to_owned())),
+            Packet::Close => Err(Closed::by("engine.io close")),
+            Packet::Disconnect => Err(Closed::by("socket.io disconnect")),
             _ => Ok(()),
         }
     }
@@ -80,6 +96,11 @@ impl Session {
                 return closed;
             }
         }
+    }
+
+    /// Gives the websocket away, to be read and written at the same time.
+    pub(crate) fn into_websocket(self) -> WebSocketStream<TcpStream> {
+        self.websocket
     }
 
     /// Gives the socket away; frames that were read but not taken are gone.

@@ -54,7 +54,7 @@ fn hexadecimal(text: &str) -> Option<(u64, &str)> {
 }
 
 /// The last element of a JSON array if it is a string without escapes, as every offset is.
-fn last_argument(event: &str) -> Option<&str> {
+pub(crate) fn last_argument(event: &str) -> Option<&str> {
     event.strip_suffix(r#""]"#)?.rsplit_once(r#",""#).map(|(_, last)| last)
 }
 
