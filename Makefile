@@ -4,10 +4,10 @@ SHELL := /bin/bash
 CLIENTS := gateway/tests/clients
 
 .PHONY: help run cluster test tools build test-rust test-clients test-python test-load test-deploy chaos check fmt audit bench \
-	bench-flaky
+	bench-flood bench-presence bench-flaky
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-14s%s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-16s%s\n", $$1, $$2 }'
 
 run: ## one node without Redis on http://127.0.0.1:3000
 	cargo run --release --locked --package gateway
@@ -62,6 +62,15 @@ fmt: ## format the code
 
 bench: build ## memory per idle connection and CPU per delivery of one node
 	loadtest/bench.sh
+
+bench-flood: build ## what the others notice of a client that sends 100 times what it may
+	loadtest/bench-flood.sh
+
+bench-presence: MEMBERS = 5000
+bench-presence: ROOMS = 50
+bench-presence: SECONDS = 60
+bench-presence: build ## who is counted on three nodes, two of which die, e.g. make bench-presence MEMBERS=1000 ROOMS=10 SECONDS=30
+	MEMBERS=$(MEMBERS) ROOMS=$(ROOMS) ROUND_SECONDS=$(SECONDS) loadtest/bench-presence.sh
 
 bench-flaky: tools build ## what clients lose when their network fails: the gateway and npm's socket.io
 	npm ci --prefix loadtest/flaky --no-audit --no-fund
