@@ -18,7 +18,7 @@ command -v redis-server >/dev/null || { echo 'not installed: redis-server. sudo 
 dir=$(mktemp -d)
 pids=()
 stop() {
-  # One of them is perhaps dead already, as the bench wants it.
+  # Two of them are dead already, if all went as it should.
   for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done
   for pid in "${pids[@]}"; do { wait "$pid" || true; } 2>/dev/null; done
   if [[ ${KEEP_DIR:-} ]]; then echo "logs are in $dir" >&2; else rm -rf "$dir"; fi
@@ -77,6 +77,8 @@ for name in node-1 node-2 node-3; do
     "$binary" --config "$dir/gateway.toml" 2>"$dir/$name.log" >&2 &
   node=$!
   pids+=("$node")
+  # Two of them will be killed, and bash would report it in its own words.
+  disown "$node"
   ready=''
   for _ in $(seq 200); do
     ready=$(grep '"message":"ready"' "$dir/$name.log" || true)
