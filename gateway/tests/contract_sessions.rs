@@ -41,7 +41,9 @@ fn record(user: Option<UserId>) -> Record {
         handed: Offset(7),
         via: "join".into(),
     }];
-    Record { session: SessionId::random(), user, version: 1, rooms }
+    let names = vec![("claim".to_owned(), RoomName::claimed("/", "a name"))];
+    let (namespace, identified) = ("/".to_owned(), UserId::parse("somebody"));
+    Record { session: SessionId::random(), user, version: 1, rooms, namespace, identified, names }
 }
 
 /// A session of alice's that is held.

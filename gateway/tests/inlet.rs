@@ -166,14 +166,16 @@ fn value() -> impl Strategy<Value = Value> {
 
 /// An event that could be one, and the same with bytes changed.
 fn event() -> impl Strategy<Value = (String, Vec<Vec<u8>>)> {
-    let text = (word(), prop::collection::vec(value(), 0..4))
-        .prop_map(|(name, args)| Value::Array(std::iter::once(Value::from(name)).chain(args).collect()).to_string());
-    let cut = (text.clone(), any::<prop::sample::Index>(), "\\PC{0,3}").prop_map(|(text, place, instead)| {
+    let text = || {
+        (word(), prop::collection::vec(value(), 0..4))
+            .prop_map(|(name, args)| Value::Array(std::iter::once(Value::from(name)).chain(args).collect()).to_string())
+    };
+    let cut = (text(), any::<prop::sample::Index>(), "\\PC{0,3}").prop_map(|(text, place, instead)| {
         let at = (0..=place.index(text.len() + 1)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         let after = text[at..].chars().next().map_or(at, |letter| at + letter.len_utf8());
         format!("{}{instead}{}", &text[..at], &text[after..])
     });
-    let text = prop_oneof![3 => text, 1 => cut, 1 => "\\PC{0,40}"];
+    let text = prop_oneof![3 => text(), 1 => cut, 1 => "\\PC{0,40}"];
     (text, prop::collection::vec(prop::collection::vec(any::<u8>(), 0..4), 0..2))
 }
 

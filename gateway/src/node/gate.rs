@@ -49,8 +49,8 @@ pub(super) struct Gate {
 struct State {
     waiting: VecDeque<Waiting>,
     bytes: usize,
-    /// A replay is on: nothing live passes.
-    held: bool,
+    /// A session begins, or a replay is on: nothing live passes. How many of these there are, one in another.
+    held: u32,
     /// A task hands over what waits.
     draining: bool,
     /// The client was given up: nothing is accepted any more.
@@ -110,7 +110,7 @@ impl Gate {
         if state.shut {
             return false;
         }
-        if !state.held && state.waiting.is_empty() {
+        if state.held == 0 && state.waiting.is_empty() {
             match self.outlet.deliver(frame) {
                 Ok(()) => {
                     state.handed = offset.unwrap_or(state.handed);
@@ -131,7 +131,7 @@ impl Gate {
         }
         state.bytes = bytes;
         state.waiting.push_back(Waiting { room: room.clone(), offset, frame: frame.clone() });
-        if !state.held && !state.draining {
+        if state.held == 0 && !state.draining {
             state.draining = true;
             let gate = self.clone();
             tokio::spawn(async move { gate.drain().await });
@@ -139,11 +139,10 @@ impl Gate {
         true
     }
 
-    /// Lets nothing live pass until [`Self::release`]. Returns the newest offset that the client was handed before.
+    /// Lets nothing live pass until [`Self::release`], once for each call. Returns the newest offset that the client was handed before.
     pub(super) fn hold(&self) -> Offset {
         let mut state = self.state.lock();
-        debug_assert!(!state.held, "one replay at a time");
-        state.held = true;
+        state.held += 1;
         state.handed
     }
 
@@ -180,7 +179,10 @@ impl Gate {
             let mut state = self.state.lock();
             state.waiting.retain(|wait| wait.offset.is_none_or(|offset| offset > upto) || !rooms.contains(&wait.room));
             state.bytes = state.waiting.iter().map(|wait| wait.frame.size()).sum();
-            state.held = false;
+            state.held = state.held.saturating_sub(1);
+            if state.held > 0 {
+                return;
+            }
             state.draining = true;
         }
         self.drain().await;
@@ -211,7 +213,7 @@ impl Gate {
     fn hand_over(&self) -> Progress {
         let mut state = self.state.lock();
         let mut count = 0;
-        while !state.held
+        while state.held == 0
             && let Some(next) = state.waiting.front()
         {
             if count == BATCH {

@@ -221,8 +221,14 @@ impl Session {
         self.membership.lock().rooms.iter().map(|(room, stay)| (room.clone(), stay.via.clone())).collect()
     }
 
-    /// Hands a frame that has no place in the log to this client alone, after what waits already.
-    pub fn say(&self, frame: Frame) {
+    /// Hands a frame that has no place in the log to this client alone, before what waits already. Waits for a full
+    /// queue.
+    pub async fn say(&self, frame: &Frame) {
+        self.gate.overtake(frame, None).await;
+    }
+
+    /// The same after what waits already, without waiting; if the client cannot take it, it is closed.
+    pub fn notify(&self, frame: Frame) {
         self.gate.notify(&RoomName::everybody(&self.namespace), &Arc::new(frame));
     }
 
@@ -256,11 +262,6 @@ impl Session {
     /// Hands a live frame of a room to the client, at once or after what waits already; false if it will not get it.
     pub(super) fn deliver(&self, room: &RoomName, offset: Option<Offset>, frame: &Arc<Frame>) -> bool {
         self.gate.deliver(room, offset, frame)
-    }
-
-    /// Hands the first frame of the connection to the client.
-    pub async fn greet(&self, hello: &Frame) {
-        self.gate.overtake(hello, None).await;
     }
 
     /// Hands a notice to the client after what waits already; if it cannot take it, it is closed.

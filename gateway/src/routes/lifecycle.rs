@@ -37,8 +37,9 @@ impl Router {
         }
         match replay {
             None => {
-                self.node.set_out(session).await;
+                // What others say meanwhile comes after what this says to the client.
                 self.happen(session, Lifecycle::Connect, None).await;
+                self.node.set_out(session).await;
             }
             Some(replay) => {
                 let firsts = replay.firsts().to_vec();
@@ -98,7 +99,7 @@ impl Router {
             if let Err(refused) = run.happened(route).await {
                 self.note(route, &refused);
                 if !refused.told {
-                    session.say(Frame::notice("refused", &self.worded(&refused.refusal), None));
+                    session.say(&Frame::notice("refused", &self.worded(&refused.refusal), None)).await;
                 }
                 break;
             }

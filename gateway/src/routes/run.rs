@@ -79,7 +79,7 @@ impl<'a> Run<'a> {
             }
             match done {
                 Ok(said) => answer = answer.or(said),
-                Err(refusal) => return Err(self.refuse(route, refusal)),
+                Err(refusal) => return Err(self.refuse(route, refusal).await),
             }
         }
         if ran { Ok(answer.unwrap_or_else(Answer::done)) } else { Err(Refusal::UnknownEvent.into()) }
@@ -116,8 +116,10 @@ impl<'a> Run<'a> {
         }
         // A delay may have passed.
         self.scope.now_ms = now_ms();
-        let done = self.act(route).await.map(|_| ());
-        done.map_err(|refusal| self.refuse(route, refusal))
+        match self.act(route).await {
+            Ok(_) => Ok(()),
+            Err(refusal) => Err(self.refuse(route, refusal).await),
+        }
     }
 
     async fn act(&mut self, route: &Route) -> Result<Option<Answer>, Refusal> {
@@ -180,13 +182,15 @@ impl<'a> Run<'a> {
     }
 
     /// The client hears the route's own words, if it has some.
-    fn refuse(&mut self, route: &Route, refusal: Refusal) -> NotDone {
+    async fn refuse(&mut self, route: &Route, refusal: Refusal) -> NotDone {
         self.scope.refusal = Some(refusal.clone());
         let own = route.refused.as_ref().filter(|refused| refused.applies(&refusal)).zip(self.session);
-        let told = own.is_some_and(|(refused, session)| match self.event(&refused.emission, Target::All) {
-            Ok(event) => Frame::signalled(&event).map(|frame| session.say(frame)).is_some(),
-            Err(_) => false,
-        });
+        let event = own.and_then(|(refused, _)| self.event(&refused.emission, Target::All).ok());
+        let frame = event.and_then(|event| Frame::signalled(&event));
+        let told = frame.is_some();
+        if let (Some(frame), Some((_, session))) = (frame, own) {
+            session.say(&frame).await;
+        }
         NotDone { refusal, told }
     }
 

@@ -83,7 +83,7 @@ impl Router {
     fn end(&self, why: &Refusal, reason: CloseReason, is_over: impl Fn(&Identity) -> bool) {
         for session in self.node.roster().all() {
             if is_over(&session.identity()) {
-                session.say(Frame::notice("refused", &self.worded(why), None));
+                session.notify(Frame::notice("refused", &self.worded(why), None));
                 session.close(reason);
             }
         }

@@ -148,7 +148,7 @@ impl Mailbox {
     pub(super) fn open(self: &Arc<Self>, welcome: Welcome) {
         let mailbox = self.clone();
         self.tasks.spawn(async move {
-            mailbox.session.greet(&welcome.hello).await;
+            mailbox.session.say(&welcome.hello).await;
             mailbox.router.begin(&mailbox.session, welcome.replay).await;
             mailbox.work().await;
         });

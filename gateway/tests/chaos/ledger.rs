@@ -1,15 +1,23 @@
-//! The server's own record, compared with what members heard.
+//! The server's own records, compared with what members heard and with who is there.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use super::books::{Stamp, Wrong};
-use super::client::room_name;
+use super::client::{room_name, user_name};
 use super::heard::read_stamp;
 use super::plan::NODES;
 use super::run::Run;
 use super::support::client::Client;
 
-/// Reads the history of every room through an ordinary member, each room's on another node than the last one's.
+/// How long the presence of those who left may outlive them: the default lease of a node, and a beat.
+const LEASE: Duration = Duration::from_secs(15 + 5 + 5);
+
+/// Reads the history of every room, and who is in it, through an ordinary member, each room's on another node than the
+/// last one's.
 pub(crate) async fn compare(run: &Run, token: &dyn Fn(u32) -> String) {
     let mut members = Vec::new();
     for node in 0..NODES {
@@ -25,6 +33,42 @@ pub(crate) async fn compare(run: &Run, token: &dyn Fn(u32) -> String) {
                 let note = format!("history cannot be read: {answer}");
                 run.audit.lock().find(Wrong::Contradiction, 0, Some(room), note);
             }
+        }
+    }
+    let deadline = Instant::now() + LEASE;
+    for room in 0..run.settings.rooms {
+        let member = &mut members[room % NODES];
+        let mut expected: BTreeSet<String> =
+            (0..run.settings.clients).filter(|client| run.rooms_of(*client).contains(&room)).map(user_name).collect();
+        expected.insert(user_name(0));
+        loop {
+            let listed = present(member, room).await;
+            if listed.as_ref().is_ok_and(|listed| *listed == expected) {
+                break;
+            }
+            if Instant::now() >= deadline {
+                let note = format!("presence lists {listed:?} instead of {expected:?}");
+                run.audit.lock().find(Wrong::Contradiction, 0, Some(room), note);
+                break;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// The users that are in a room, page by page.
+async fn present(member: &mut Client, room: usize) -> Result<BTreeSet<String>, Value> {
+    let mut listed = BTreeSet::new();
+    let mut argument = json!({ "room": room_name(room), "limit": 7 });
+    loop {
+        let answer = member.ask("presence", argument.clone()).await;
+        for entry in answer["members"].as_array().ok_or_else(|| answer.clone())? {
+            listed.insert(entry["user"].as_str().ok_or_else(|| answer.clone())?.to_owned());
+        }
+        match answer.get("next") {
+            Some(next) => argument["after"] = next.clone(),
+            None if answer["count"] == json!(listed.len()) => return Ok(listed),
+            None => return Err(answer),
         }
     }
 }

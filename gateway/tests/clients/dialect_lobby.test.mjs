@@ -172,9 +172,9 @@ everywhere('lobby', {}, (place) => {
     const sizes = () => numbers(1, 7).map((number) => members(number).length);
     assert.deepEqual(sizes(), [2, 2, 2, 2, 2, 2, 1]);
     for (const number of numbers(1, 6)) {
-      // Who was there first is told again when the second comes.
-      const times = () => members(number).map((one) => roomOf(one).times).sort();
-      await eventually(`both in room ${number} are told`, () => times().join() === '1,2');
+      // Who was there first is told again when the second comes. Of two who come at once, both may be told twice.
+      const times = () => members(number).map((one) => roomOf(one).times).sort().join();
+      await eventually(`both in room ${number} are told`, () => ['1,2', '2,2'].includes(times()));
     }
     assert.equal(roomOf(members(7)[0]).times, 1);
 

@@ -91,11 +91,15 @@ export class FrontEnd {
   }
 }
 
-/** What a handler with `count` parameters sees. One more argument may follow: an offset, or null in its place. */
+/**
+ * What a handler with `count` parameters sees. An offset may follow, or null in its place; and null after an offset, where
+ * a room is replayed.
+ */
 export function declared(args, count) {
   const extra = args.slice(count);
   const isOffset = (value) => value === null || /^[0-9.]+$/.test(value);
-  assert.ok(extra.length <= 1 && extra.every(isOffset), `more than was declared: ${JSON.stringify(args)}`);
+  const fits = extra.length <= 1 || (extra.length === 2 && extra[1] === null);
+  assert.ok(fits && extra.every(isOffset), `more than was declared: ${JSON.stringify(args)}`);
   return args.slice(0, count);
 }
 

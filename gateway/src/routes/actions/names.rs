@@ -16,7 +16,9 @@ pub(in crate::routes) async fn claim(run: &mut Run<'_>, route: &Route, claim: &C
     run.router.node.claim_name(session, &route.event, &name).await?;
     if let Some(success) = &claim.success {
         let event = run.event(success, Target::All)?;
-        Frame::signalled(&event).into_iter().for_each(|frame| session.say(frame));
+        if let Some(frame) = Frame::signalled(&event) {
+            session.say(&frame).await;
+        }
     }
     Ok(())
 }

@@ -30,7 +30,9 @@ pub(in crate::routes) async fn signal(run: &Run<'_>, signal: &Signal) -> Result<
         return run.router.node.signal(&run.room()?, &event).await;
     }
     let session = run.session()?;
-    Frame::signalled(&event).into_iter().for_each(|frame| session.say(frame));
+    if let Some(frame) = Frame::signalled(&event) {
+        session.say(&frame).await;
+    }
     Ok(())
 }
 

@@ -25,7 +25,11 @@ fn first<'a>(table: &'a RouteTable, event: &str) -> &'a Route {
 }
 
 fn identity(roles: &[&str]) -> Identity {
-    Identity { user: UserId::parse("alice"), roles: roles.iter().map(|role| (*role).to_owned()).collect() }
+    Identity {
+        user: UserId::parse("alice"),
+        roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+        ..Identity::default()
+    }
 }
 
 #[test]
