@@ -97,7 +97,7 @@ impl Gateway {
         let revoked = Revoked::start(revocations, config.auth.revocations_kept, metrics.clone()).await;
         let tokens = Tokens::start(&config.auth, revoked.clone(), metrics.clone()).await?;
         let caller = Caller::new(&config.calls, metrics.clone()).context("calls")?;
-        let router = Router::new(table, node.clone(), tokens.clone(), caller, &config, metrics.clone(), tasks.clone());
+        let router = Router::new(table, node.clone(), tokens.clone(), caller, &config, metrics.clone());
         let router = Arc::new(router);
         let server = SocketServer::start(&config, router.clone(), bus.clone(), metrics.clone(), tasks.clone())
             .await
@@ -173,7 +173,7 @@ impl Gateway {
     pub async fn reload(&self) -> anyhow::Result<()> {
         let (profile, file) = &self.routes;
         self.router.replace(RouteTable::load(profile, file.as_deref())?);
-        self.router.count_everybody().await;
+        self.router.recount();
         self.server.open_namespaces().await.map_err(|error| anyhow::anyhow!("a new namespace is not open: {error}"))
     }
 

@@ -12,7 +12,8 @@ use gateway::auth::{Grant, Rights, Tokens, mint};
 use gateway::config::{self, Config};
 use gateway::domain::UserId;
 use gateway::routes::RouteTable;
-use gateway::{shutdown, telemetry};
+use gateway::shutdown::{Signals, Wish};
+use gateway::telemetry;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -130,6 +131,10 @@ async fn serve(config: Config) -> ExitCode {
             "the limit of open files ends connections before limits.connections does"
         );
     }
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => return fail(INTERNAL, &format!("cannot wait for signals: {error}")),
+    };
     let mode = if config.redis_url.is_empty() { "embedded" } else { "cluster" };
     let gateway = match Gateway::start(config, max_files).await {
         Ok(gateway) => gateway,
@@ -140,32 +145,23 @@ async fn serve(config: Config) -> ExitCode {
         node = gateway.name, mode, address = %gateway.address, admin = %gateway.admin_address, max_files,
         version = env!("CARGO_PKG_VERSION"), "ready"
     );
-    let mut reloads = match shutdown::reloads() {
-        Ok(reloads) => reloads,
-        Err(error) => return fail(INTERNAL, &format!("cannot wait for signals: {error}")),
-    };
-    loop {
+    let signal = loop {
+        let reload = match signals.next().await {
+            Wish::Stop(signal) => break signal,
+            Wish::Reload => gateway.reload(),
+        };
         tokio::select! {
-            signal = shutdown::requested() => match signal {
-                Ok(signal) => {
-                    tracing::info!(signal, "stopping");
-                    break;
-                }
-                Err(error) => return fail(INTERNAL, &format!("cannot wait for signals: {error}")),
-            },
-            Some(()) = reloads.recv() => match gateway.reload().await {
+            signal = signals.stop() => break signal,
+            reloaded = reload => match reloaded {
                 Ok(()) => tracing::info!("routes reloaded"),
-                Err(error) => {
-                    for line in error.to_string().lines() {
-                        tracing::error!("routes not reloaded: {line}");
-                    }
-                }
+                Err(error) => error.to_string().lines().for_each(|line| tracing::error!("routes not reloaded: {line}")),
             },
         }
-    }
+    };
+    tracing::info!(signal, "stopping");
     tokio::select! {
         left = gateway.stop() => tracing::info!(cut_off = left, "stopped"),
-        _ = shutdown::requested() => tracing::warn!("stopped at once: asked a second time"),
+        _ = signals.stop() => tracing::warn!("stopped at once: asked a second time"),
     }
     OK.into()
 }

@@ -118,7 +118,12 @@ async fn a_client_that_has_heard_nothing_yet_comes_back_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_session_left_or_published_for_others_does_not_come_back() {
-    let node = node_with_route("event = \"publish\"\naction = \"publish\"\nto = \"others\"", &[]).await;
+    let route = r#"event = "publish"
+action = "publish"
+to = "others"
+emit = "message"
+args = [{ room = "{room}", data = "{arg.data}" }]"#;
+    let node = node_with_route(route, &[]).await;
     let (mut one, mut two) = (Client::connect(node.address).await, Client::connect(node.address).await);
     for client in [&mut one, &mut two] {
         client.join("r").await;

@@ -86,8 +86,18 @@ impl RoomName {
     pub fn namespace(&self) -> Option<&str> {
         let Some(rest) = self.0.strip_prefix(OWN) else { return Some("/") };
         let (place, _) = rest.split_once(OWN).unwrap_or((rest, ""));
-        let (_, namespace) = place.split_once(':').unwrap_or(("", place));
+        if place.starts_with('/') {
+            return Some(place);
+        }
+        let (_, namespace) = place.split_once(':')?;
         namespace.starts_with('/').then_some(namespace)
+    }
+
+    /// The name that is held there, if this is such a place.
+    #[must_use]
+    pub fn held_name(&self) -> Option<&str> {
+        let (_, name) = self.0.strip_prefix(OWN)?.strip_prefix("name:")?.split_once(OWN)?;
+        Some(name)
     }
 
     /// The name as text.
@@ -135,15 +145,22 @@ mod tests {
             RoomName::personal("/other", &user),
             RoomName::claimed("/", "*"),
             RoomName::internal("*"),
+            RoomName::parse_in("/a:/b", "*").unwrap(),
+            RoomName::personal("/a:/b", &user),
         ];
         for (place, room) in rooms.iter().enumerate() {
             assert!(!rooms[place + 1..].contains(room), "{room:?}");
         }
         let namespaces = rooms.each_ref().map(RoomName::namespace);
         let (main, other) = (Some("/"), Some("/other"));
-        assert_eq!(namespaces, [main, other, main, other, main, other, main, None]);
+        assert_eq!(namespaces, [main, other, main, other, main, other, main, None, Some("/a:/b"), Some("/a:/b")]);
+        assert_eq!(rooms[6].held_name(), Some("*"));
         let shown = rooms.map(|room| room.shown().map(str::to_owned));
-        assert_eq!(shown, [Some("*".into()), Some("*".into()), None, None, None, None, None, None]);
+        assert_eq!(
+            shown,
+            [Some("*"), Some("*"), None, None, None, None, None, None, Some("*"), None]
+                .map(|name| name.map(str::to_owned))
+        );
         assert_eq!(RoomName::parse_in("/", "a").unwrap(), RoomName::parse("a").unwrap());
     }
 }

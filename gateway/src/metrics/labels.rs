@@ -11,7 +11,7 @@ pub const HANDSHAKE_RESULTS: [&str; 8] =
 pub const PROXY_HEADER_RESULTS: [&str; 5] = ["ok", "local", "none", "bad", "timeout"];
 
 /// What came of a request for a session.
-pub const CONNECT_RESULTS: [&str; 4] = ["ok", "auth", "too_many", "unavailable"];
+pub const CONNECT_RESULTS: [&str; 5] = ["ok", "auth", "not_allowed", "too_many", "unavailable"];
 
 /// Why a connection ended.
 pub const CLOSE_REASONS: [&str; 13] = [

@@ -1,18 +1,22 @@
 //! Attendance: where the sessions of this node are counted, cluster-wide: rooms with presence, namespaces, names.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::sleep;
 
-use super::{Node, RecoveryError, Session, Unrecovered, Wanted};
+use super::{Node, RecoveryError, Reseated, Session, Wanted};
 use crate::domain::{Refusal, RoomName};
 use crate::presence::{Arrival, Attendee, Departed, Entered, Numbered, Page, Place, Presence, PresenceError};
 
-/// Changes that may wait to be acted on; whoever brings further ones waits.
+/// Changes that wait to be acted on; further ones wait on their way here.
 const CHANGES: usize = 4096;
+/// Sessions that are entered again at the same time.
+const CONCURRENCY: usize = 32;
 /// How soon a beat that failed is tried again, at the latest.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -34,9 +38,12 @@ pub(super) struct Attendance {
     heard: Mutex<Option<mpsc::Receiver<Change>>>,
     /// Leavings that the store does not know of yet.
     owed: Mutex<Vec<Leaving>>,
+    /// Sessions of which the store does not know everywhere where they are.
+    unknown: Mutex<Vec<Weak<Session>>>,
 }
 
 struct Leaving {
+    session: Arc<Session>,
     who: Attendee,
     places: Vec<RoomName>,
     linger: Duration,
@@ -51,7 +58,8 @@ impl std::fmt::Debug for Attendance {
 impl Attendance {
     pub(super) fn new(presence: Arc<dyn Presence>, linger: Duration) -> Self {
         let (changes, heard) = mpsc::channel(CHANGES);
-        Self { presence, linger, changes, heard: Mutex::new(Some(heard)), owed: Mutex::default() }
+        let heard = Mutex::new(Some(heard));
+        Self { presence, linger, changes, heard, owed: Mutex::default(), unknown: Mutex::default() }
     }
 }
 
@@ -84,6 +92,7 @@ impl Node {
         place: &RoomName,
         capacity: Option<usize>,
     ) -> Result<bool, Refusal> {
+        self.forget_owed(session, place);
         let places = [Place { room: place.clone(), capacity }];
         let entered = self.attendance.presence.enter(&attendee(session, place), &places, Arrival::Newest).await;
         match entered.map_err(|error| Self::without_presence(&error))?.first() {
@@ -107,16 +116,16 @@ impl Node {
     }
 
     /// Counts a session no longer in places: at once, or if it has not come back after the time for that.
-    pub(super) async fn give_up_seats(&self, session: &Session, places: Vec<RoomName>, may_return: bool) {
+    pub(super) async fn give_up_seats(&self, session: &Arc<Session>, places: Vec<RoomName>, may_return: bool) {
         let linger = if may_return { self.attendance.linger } else { Duration::ZERO };
         for (who, places) in by_attendee(session, places) {
-            self.leave_places(Leaving { who, places, linger }).await;
+            self.leave_places(Leaving { session: session.clone(), who, places, linger }).await;
         }
     }
 
     async fn leave_places(&self, leaving: Leaving) {
         match self.attendance.presence.leave(&leaving.who, &leaving.places, leaving.linger).await {
-            Ok(departed) => self.tell(departed).await,
+            Ok(departed) => self.tell(departed.into_iter().map(Change::Departed).collect()),
             Err(error) => {
                 Self::note_presence_error(&error);
                 self.attendance.owed.lock().push(leaving);
@@ -124,26 +133,47 @@ impl Node {
         }
     }
 
-    async fn tell(&self, departed: Vec<Departed>) {
-        for departed in departed {
+    /// A leaving that the store does not know of yet must not come after an entering.
+    fn forget_owed(&self, session: &Session, place: &RoomName) {
+        for leaving in self.attendance.owed.lock().iter_mut() {
+            if leaving.who.holder == session.lease.holder {
+                leaving.places.retain(|left| left != place);
+            }
+        }
+    }
+
+    /// Never waits: whoever learns of changes has something better to do, and whoever acts on them may bring others.
+    fn tell(&self, changes: Vec<Change>) {
+        let mut rest = changes.into_iter();
+        while let Some(change) = rest.next() {
             // Without a listener nobody wants to know.
-            self.attendance.changes.send(Change::Departed(departed)).await.ok();
+            if let Err(TrySendError::Full(change)) = self.attendance.changes.try_send(change) {
+                let changes = self.attendance.changes.clone();
+                tokio::spawn(async move {
+                    for change in std::iter::once(change).chain(rest) {
+                        changes.send(change).await.ok();
+                    }
+                });
+                return;
+            }
         }
     }
 
     /// Keeps what this node's sessions are counted in, and learns who has gone, for ever.
-    pub(super) async fn beat_forever(&self, every: Duration) {
+    pub(super) async fn beat_forever(self: &Arc<Self>, every: Duration) {
         loop {
             let owed = std::mem::take(&mut *self.attendance.owed.lock());
-            for leaving in owed {
+            for mut leaving in owed {
+                let seats = leaving.session.seats();
+                leaving.places.retain(|place| !seats.contains(place));
                 self.leave_places(leaving).await;
             }
             let pause = match self.attendance.presence.beat().await {
                 Ok(beat) => {
                     if beat.forgotten {
-                        self.take_all_seats_again().await;
+                        *self.attendance.unknown.lock() = self.roster.all().iter().map(Arc::downgrade).collect();
                     }
-                    self.tell(beat.departed).await;
+                    self.tell(beat.departed.into_iter().map(Change::Departed).collect());
                     every
                 }
                 Err(error) => {
@@ -151,43 +181,72 @@ impl Node {
                     every.min(SOON)
                 }
             };
+            let unknown = std::mem::take(&mut *self.attendance.unknown.lock());
+            if !unknown.is_empty() {
+                // Beside the beat, which keeps the lease meanwhile.
+                let node = self.clone();
+                self.tasks.spawn(async move { node.make_known(unknown).await });
+            }
             sleep(pause).await;
         }
     }
 
-    /// Enters what the store has forgotten.
-    async fn take_all_seats_again(&self) {
-        for session in self.roster.all() {
-            for (who, places) in by_attendee(&session, session.seats()) {
-                // Everybody had a seat, so nobody is turned away now.
-                let again: Vec<_> = places.into_iter().map(|room| Place { room, capacity: None }).collect();
-                let entered = match self.attendance.presence.enter(&who, &again, Arrival::Restored).await {
-                    Ok(entered) => entered,
-                    Err(error) => return Self::note_presence_error(&error),
-                };
-                // It may have left while it was entered, and before anybody could know.
-                let seats = session.seats();
-                let (here, left): (Vec<_>, Vec<_>) =
-                    again.into_iter().zip(entered).partition(|(place, _)| seats.contains(&place.room));
-                let left: Vec<_> = left.into_iter().map(|(place, _)| place.room).collect();
-                if !left.is_empty() {
-                    self.give_up_seats(&session, left, false).await;
-                }
-                for (place, _) in here.into_iter().filter(|(_, entered)| *entered == Entered::First) {
-                    self.attendance.changes.send(Change::Returned(session.clone(), place.room)).await.ok();
-                }
+    async fn make_known(&self, sessions: Vec<Weak<Session>>) {
+        let enter = async |session: Weak<Session>| {
+            let Some(session) = session.upgrade().filter(|session| !session.is_over()) else { return };
+            if let Err(error) = self.enter_again(&session).await {
+                Self::note_presence_error(&error);
+                self.attendance.unknown.lock().push(Arc::downgrade(&session));
             }
+        };
+        let enter: Vec<_> = sessions.into_iter().map(enter).collect();
+        futures_util::stream::iter(enter).buffer_unordered(CONCURRENCY).collect::<()>().await;
+    }
+
+    /// Enters what the store does not know or has forgotten.
+    async fn enter_again(&self, session: &Arc<Session>) -> Result<(), PresenceError> {
+        for (who, places) in by_attendee(session, session.seats()) {
+            // Everybody had a seat, so nobody is turned away now.
+            let again: Vec<_> = places.into_iter().map(|room| Place { room, capacity: None }).collect();
+            let entered = self.attendance.presence.enter(&who, &again, Arrival::Restored).await?;
+            // It may have left while it was entered, and before anybody could know.
+            let seats = session.seats();
+            let (here, left): (Vec<_>, Vec<_>) =
+                again.into_iter().zip(entered).partition(|(place, _)| seats.contains(&place.room));
+            let left: Vec<_> = left.into_iter().map(|(place, _)| place.room).collect();
+            if !left.is_empty() {
+                self.give_up_seats(session, left, false).await;
+            }
+            let returned = here.into_iter().filter(|(_, entered)| *entered == Entered::First);
+            self.tell(returned.map(|(place, _)| Change::Returned(session.clone(), place.room)).collect());
+        }
+        Ok(())
+    }
+
+    /// Counts a session in the namespace. If that cannot be done now, it will be.
+    pub async fn count_in(&self, session: &Arc<Session>) {
+        let everybody = RoomName::everybody(&session.namespace);
+        if session.seat(&everybody) && self.take_seat(session, &everybody, None).await.is_err() {
+            self.attendance.unknown.lock().push(Arc::downgrade(session));
         }
     }
 
-    /// Counts a session again where it was counted before its connection was lost; returns the rooms that its member had
-    /// left for good meanwhile.
+    /// Counts a session with the next beat in rooms that it is in and where nobody was counted before.
+    pub fn count_in_rooms(&self, session: &Arc<Session>, rooms: impl IntoIterator<Item = RoomName>) {
+        let seated = rooms.into_iter().filter(|room| !session.is_seated(room) && session.seat(room)).count();
+        if seated > 0 {
+            self.attendance.unknown.lock().push(Arc::downgrade(session));
+        }
+    }
+
+    /// Counts a session again where it was counted before its connection was lost. Where others have its seat, it is no
+    /// longer in.
     pub(super) async fn take_seats_again(
         &self,
-        session: &Session,
+        session: &Arc<Session>,
         rooms: &[Wanted],
         names: &[(Arc<str>, RoomName)],
-    ) -> Result<Vec<RoomName>, RecoveryError> {
+    ) -> Result<Reseated, RecoveryError> {
         // Noted first: whatever of it is entered is given up again if something fails.
         names.iter().for_each(|(via, name)| _ = session.take_name(via, name));
         let seats = rooms.iter().filter_map(|wanted| Some((&wanted.room, wanted.seat?.capacity)));
@@ -196,26 +255,35 @@ impl Node {
         let places = seats.chain(names).map(|(room, capacity)| Place { room: room.clone(), capacity });
         let everybody = RoomName::everybody(&session.namespace);
         let (alone, together): (Vec<_>, Vec<_>) = places.partition(|place| place.room == everybody);
-        let mut firsts = Vec::new();
+        let mut seats = Reseated::default();
         for places in [alone, together].into_iter().filter(|places| !places.is_empty()) {
             let entered =
                 self.attendance.presence.enter(&attendee(session, &places[0].room), &places, Arrival::Newest).await;
             let entered = entered.map_err(|error| RecoveryError::Unavailable(Self::without_presence(&error)))?;
-            if entered.contains(&Entered::Full) {
-                return Err(Unrecovered::NotAllowed.into());
+            for (Place { room, .. }, entered) in places.into_iter().zip(entered) {
+                match (entered, room.held_name()) {
+                    (Entered::First, None) => seats.firsts.push(room),
+                    (Entered::Full, None) => {
+                        self.leave_room(session, &room);
+                        seats.lost_rooms.push(room);
+                    }
+                    (Entered::Full, Some(name)) => {
+                        session.drop_name(&room);
+                        seats.lost_names.push(name.to_owned());
+                    }
+                    _ => {}
+                }
             }
-            let entered = places.into_iter().zip(entered);
-            firsts.extend(entered.filter(|(_, entered)| *entered == Entered::First).map(|(place, _)| place.room));
         }
-        Ok(firsts)
+        Ok(seats)
     }
 
-    /// Has a session hold a name that nobody else in the cluster holds. It lets go of the one that it claimed by the
+    /// Has a session hold a name that nobody else in the cluster holds: no other user, and no other anonymous session. It lets go of the one that it claimed by the
     /// same event before.
     ///
     /// # Errors
     /// [`Refusal::Taken`], or the store of presence or of sessions cannot be reached.
-    pub async fn claim_name(&self, session: &Session, via: &Arc<str>, name: &str) -> Result<(), Refusal> {
+    pub async fn claim_name(&self, session: &Arc<Session>, via: &Arc<str>, name: &str) -> Result<(), Refusal> {
         let place = RoomName::claimed(&session.namespace, name);
         self.take_seat(session, &place, Some(1)).await.map_err(|refusal| match refusal {
             Refusal::RoomFull { .. } => Refusal::Taken,

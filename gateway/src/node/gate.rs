@@ -257,7 +257,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::domain::Event;
+    use crate::domain::{Event, UserId};
 
     /// A client whose queue has a limited room.
     #[derive(Default)]
@@ -280,6 +280,8 @@ mod tests {
         fn close(&self, reason: CloseReason) {
             *self.closed.lock() = Some(reason);
         }
+
+        fn identified(&self, _: &UserId) {}
     }
 
     fn gate(room: usize) -> (Arc<Gate>, Arc<Queue>) {

@@ -147,7 +147,7 @@ impl Hub {
         }
         if members.sessions.is_empty() {
             members.empty_since = None;
-            self.metrics.rooms.increment(1.0);
+            self.count_room(name, 1.0);
         }
         members.sessions.insert(session.lease.holder, Member { session: session.clone(), from: session.floor() });
         boundary
@@ -167,7 +167,14 @@ impl Hub {
         let was_member = members.sessions.swap_remove(&session.lease.holder).is_some();
         if was_member && members.sessions.is_empty() {
             members.empty_since = Some(Instant::now());
-            self.metrics.rooms.decrement(1.0);
+            self.count_room(name, -1.0);
+        }
+    }
+
+    /// Those that clients have joined, not those that the gateway puts everybody into.
+    fn count_room(&self, name: &RoomName, change: f64) {
+        if name.shown().is_some() {
+            self.metrics.rooms.increment(change);
         }
     }
 

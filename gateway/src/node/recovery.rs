@@ -1,20 +1,16 @@
 //! Recovery: what a session missed is read from the log, all of it or nothing, and handed over before what is live.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::reading::{Budget, Part, read_room};
 use super::{Node, Seat, Session};
-use crate::config;
-use crate::domain::{Event, Frame, Mark, Offset, Refusal, RoomName, SessionId};
-use crate::log::{Log, LogError, Range};
+use crate::domain::{Frame, Mark, Offset, Refusal, RoomName};
+use crate::log::LogError;
 use crate::sessions::Record;
 
-/// Events that are read at a time: at the largest, a few megabytes.
-const PAGE: usize = 100;
 /// Rooms that are entered or read at the same time for one session.
 const CONCURRENCY: usize = 4;
 /// Sessions that are read for at the same time. The rest wait for milliseconds.
@@ -113,10 +109,21 @@ pub struct Replay {
     frames: Vec<(Offset, Frame)>,
     /// Up to here the frames are complete in all its rooms.
     pub(super) upto: Offset,
-    /// The rooms that its user, or the anonymous session, had left for good meanwhile.
-    firsts: Vec<RoomName>,
+    /// What became of its seats.
+    seats: Reseated,
     /// Its part of the memory that replays may take.
     _memory: OwnedSemaphorePermit,
+}
+
+/// What became of the seats of a session that came back.
+#[derive(Clone, Debug, Default)]
+pub struct Reseated {
+    /// Rooms that its user, or the anonymous session, had left for good meanwhile, and is in again.
+    pub firsts: Vec<RoomName>,
+    /// Rooms whose seats others have taken meanwhile.
+    pub lost_rooms: Vec<RoomName>,
+    /// Names that others have taken meanwhile.
+    pub lost_names: Vec<String>,
 }
 
 /// Bounds what recoveries take together, however many clients come back at once.
@@ -139,10 +146,10 @@ impl Replay {
         &self.rooms
     }
 
-    /// The rooms among them that its user, or the anonymous session, had left for good meanwhile.
+    /// What became of its seats.
     #[must_use]
-    pub fn firsts(&self) -> &[RoomName] {
-        &self.firsts
+    pub fn seats(&self) -> &Reseated {
+        &self.seats
     }
 
     /// How many events it missed.
@@ -169,37 +176,6 @@ pub fn wanted(record: &Record, heard: Mark) -> Result<Vec<Wanted>, Unrecovered> 
     record.rooms.iter().map(room).collect()
 }
 
-/// How much may still be replayed to one session.
-struct Budget {
-    events: AtomicUsize,
-    bytes: AtomicUsize,
-}
-
-impl Budget {
-    fn new(settings: &config::Recovery) -> Self {
-        Self { events: settings.max_events.into(), bytes: settings.max_bytes.into() }
-    }
-
-    fn spend(&self, event: &Event) -> Result<(), Unrecovered> {
-        let take = |left: &AtomicUsize, amount: usize| {
-            left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(amount)).is_ok()
-        };
-        if !take(&self.events, 1) {
-            return Err(Unrecovered::TooMuch);
-        }
-        take(&self.bytes, event.size()).then_some(()).ok_or_else(|| {
-            self.events.fetch_add(1, Ordering::Relaxed);
-            Unrecovered::TooMuch
-        })
-    }
-
-    /// Takes back what an event cost that is not replayed after all.
-    fn refund(&self, bytes: usize) {
-        self.events.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-}
-
 impl Node {
     /// Puts a session that nobody hears yet into rooms, gives it its names back, and reads what it missed. Live frames
     /// wait until [`Node::replay`]. After an error the session is over.
@@ -207,7 +183,7 @@ impl Node {
     /// # Errors
     /// It cannot have everything, or the log cannot be asked.
     pub async fn recover(
-        &self,
+        self: &Arc<Self>,
         session: &Arc<Session>,
         wanted: Vec<Wanted>,
         names: &[(Arc<str>, RoomName)],
@@ -226,9 +202,9 @@ impl Node {
     }
 
     async fn enter_and_read(
-        &self,
+        self: &Arc<Self>,
         session: &Arc<Session>,
-        wanted: Vec<Wanted>,
+        mut wanted: Vec<Wanted>,
         names: &[(Arc<str>, RoomName)],
     ) -> Result<Replay, RecoveryError> {
         // All rooms are entered before the first is read: what comes later than that read is in the feed.
@@ -239,10 +215,11 @@ impl Node {
         for room in &wanted {
             session.stay_since(&room.room, room.after, room.complete_from);
         }
-        let firsts = self.take_seats_again(session, &wanted, names).await?;
+        let seats = self.take_seats_again(session, &wanted, names).await?;
+        wanted.retain(|room| !seats.lost_rooms.contains(&room.room));
         let replay = self.read_missed(session, wanted).await?;
         session.raise_floor(replay.upto);
-        Ok(Replay { firsts, ..replay })
+        Ok(Replay { seats, ..replay })
     }
 
     /// Reads what a session missed in rooms that it entered, and has the hub skip it.
@@ -264,7 +241,7 @@ impl Node {
         let bytes: usize = frames.iter().map(|(_, frame)| frame.size()).sum();
         let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(MEMORY_KIB).min(MEMORY_KIB);
         let memory = self.recoveries.memory.clone().acquire_many_owned(kib).await.expect("never closed");
-        Ok(Replay { rooms, frames, upto, firsts: Vec::new(), _memory: memory })
+        Ok(Replay { rooms, frames, upto, seats: Reseated::default(), _memory: memory })
     }
 
     /// Hands over what a recovered session missed, then what waited meanwhile; from then on it hears what is live.
@@ -291,58 +268,10 @@ impl Node {
     }
 }
 
-/// What one room has for a session.
-struct Part {
-    frames: Vec<(Offset, Frame)>,
-    upto: Offset,
-}
-
-async fn read_room(log: &dyn Log, wanted: &Wanted, session: SessionId, budget: &Budget) -> Result<Part, RecoveryError> {
-    let mut frames = VecDeque::new();
-    let mut from = wanted.after;
-    loop {
-        let page = log.read(&wanted.room, Range::After { offset: from, limit: PAGE }).await?;
-        // Asked of every page: what is still to be read may go while earlier pages are.
-        if !page.reaches_back_to(from) && !wanted.partial {
-            return Err(why_not(from, page.began, page.head.offset).into());
-        }
-        if page.unreadable && !wanted.partial {
-            return Err(Unrecovered::Unreadable.into());
-        }
-        from = page.read_to.unwrap_or(from);
-        for (offset, event) in page.events {
-            if event.except == Some(session) {
-                continue;
-            }
-            while let Err(too_much) = budget.spend(&event) {
-                // The newest are what a part is wanted for.
-                let oldest = frames.pop_front().filter(|_| wanted.partial).ok_or(too_much)?;
-                let (_, weight, _) = oldest;
-                budget.refund(weight);
-            }
-            let weight = event.size();
-            frames.extend(Frame::published(&event, offset).map(|frame| (offset, weight, frame)));
-        }
-        if !page.more {
-            let frames = frames.into_iter().map(|(offset, _, frame)| (offset, frame)).collect();
-            return Ok(Part { frames, upto: page.head.offset });
-        }
-    }
-}
-
-fn why_not(offset: Offset, began: Offset, head: Offset) -> Unrecovered {
-    if offset > head {
-        Unrecovered::Offset
-    } else if offset < began {
-        Unrecovered::History
-    } else {
-        Unrecovered::Retention
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::SessionId;
     use crate::sessions::RoomRecord;
 
     fn record(since: u64, replay: u32, handed: u64) -> Record {

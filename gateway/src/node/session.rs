@@ -11,48 +11,11 @@ use serde_json::value::RawValue;
 
 use super::Allowance;
 use super::gate::{Gate, Patience};
+use super::outlet::{CloseReason, Outlet};
 use super::typing::Typing;
 use crate::auth::Identity;
 use crate::domain::{Frame, Offset, RoomName, SessionId, UserId};
 use crate::sessions::{Lease, Record, RoomRecord};
-
-/// The way to one client. Implemented by the edge; neither method waits.
-pub trait Outlet: Send + Sync + 'static {
-    /// Queues a frame for the client, in order.
-    ///
-    /// # Errors
-    /// Why the frame will not be delivered.
-    fn deliver(&self, frame: &Frame) -> Result<(), Undelivered>;
-
-    /// Ends the connection so that an official client comes back by itself.
-    fn close(&self, reason: CloseReason);
-}
-
-/// Why a client does not get a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Undelivered {
-    /// Its queue is full: it does not keep up.
-    Full,
-    /// Its connection is over.
-    Gone,
-}
-
-/// Why the node ends a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CloseReason {
-    /// The client does not read as fast as its rooms speak.
-    Slow,
-    /// The node hands its clients over.
-    Draining,
-    /// The connection is as old as it may get.
-    Aged,
-    /// Another connection has the session, as far as the store of sessions knows.
-    Replaced,
-    /// The time of its token is over.
-    Expired,
-    /// Its token was revoked.
-    Revoked,
-}
 
 /// Who a session is for: what its connection brought.
 #[derive(Debug)]
@@ -94,6 +57,8 @@ pub struct Session {
     saves: AtomicU32,
     /// Nothing up to here is for it in rooms that it joins from now on: it was handed newer events, from the log.
     floor: AtomicU64,
+    /// Held while something of the session is being done that others must see whole before they see its end.
+    pub busy: tokio::sync::Mutex<()>,
     /// Held while the record is stored, so that an older one never comes after a newer one.
     pub(super) saving: tokio::sync::Mutex<()>,
 }
@@ -172,6 +137,7 @@ impl Session {
             saved: AtomicBool::new(false),
             saves: AtomicU32::new(0),
             floor: AtomicU64::new(0),
+            busy: tokio::sync::Mutex::default(),
             saving: tokio::sync::Mutex::default(),
         }
     }
@@ -237,6 +203,16 @@ impl Session {
         self.membership.lock().seats()
     }
 
+    /// Whether it is counted in a room.
+    pub(super) fn is_seated(&self, room: &RoomName) -> bool {
+        self.membership.lock().rooms.get(room).is_some_and(|stay| stay.seated)
+    }
+
+    /// Lets go of a name that somebody else holds.
+    pub(super) fn drop_name(&self, name: &RoomName) {
+        self.membership.lock().names.retain(|(_, held)| held != name);
+    }
+
     /// Notes that it is counted in a room that it is in; false if it is not in it any more.
     pub(super) fn seat(&self, room: &RoomName) -> bool {
         self.membership.lock().rooms.get_mut(room).map(|stay| stay.seated = true).is_some()
@@ -251,7 +227,11 @@ impl Session {
         }
         let held = membership.names.iter_mut().find(|(event, _)| event == via);
         match held {
-            Some((_, held)) => Some(std::mem::replace(held, name.clone())).filter(|old| old != name),
+            Some((_, held)) => {
+                let old = std::mem::replace(held, name.clone());
+                let still_held = membership.names.iter().any(|(_, held)| *held == old);
+                Some(old).filter(|_| !still_held)
+            }
             None => {
                 membership.names.push((via.clone(), name.clone()));
                 None

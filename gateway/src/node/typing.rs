@@ -1,7 +1,7 @@
 //! Typing: a signal that ends by itself, when it is not repeated in time or its session leaves.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -16,9 +16,10 @@ pub(super) struct Typing(Mutex<HashMap<(RoomName, String), Typist>>);
 
 #[derive(Debug)]
 struct Typist {
+    /// When it ends by itself, or when its task looks again.
     until: Instant,
-    /// When the others were told last.
-    told: Instant,
+    /// When the others were told last; nothing once they were told that it ended.
+    told: Option<Instant>,
     /// What they are told when it ends.
     end: Event,
 }
@@ -26,12 +27,23 @@ struct Typist {
 /// What is to be done about a session that types.
 #[derive(Debug, PartialEq, Eq)]
 enum Step {
-    /// The others do not know yet.
-    Begin,
+    /// The others do not know yet. `watched`: a task sees to its end already.
+    Begin { watched: bool },
     /// They know, but who came since does not.
     Repeat,
     /// They were told a moment ago.
     Nothing,
+}
+
+/// What a task that sees to the end of typing finds.
+#[derive(Debug, PartialEq, Eq)]
+enum Watch {
+    /// It goes on until then.
+    Until(Instant),
+    /// It ended just now, and the others do not know.
+    Ended(Event),
+    /// Nothing is left to see to.
+    Over,
 }
 
 impl Typing {
@@ -43,42 +55,49 @@ impl Typing {
         match typists.get_mut(&(room.clone(), end.name.clone())) {
             Some(typist) => {
                 typist.until = now + ttl;
-                if now < typist.told + ttl / 2 {
-                    return Some(Step::Nothing);
-                }
-                typist.told = now;
-                Some(Step::Repeat)
+                typist.end = end.clone();
+                let step = match typist.told {
+                    None => Step::Begin { watched: true },
+                    Some(told) if now < told + ttl / 2 => return Some(Step::Nothing),
+                    Some(_) => Step::Repeat,
+                };
+                typist.told = Some(now);
+                Some(step)
             }
             None if limit > 0 && count >= limit => None,
             None => {
-                let typist = Typist { until: now + ttl, told: now, end: end.clone() };
+                let typist = Typist { until: now + ttl, told: Some(now), end: end.clone() };
                 typists.insert((room.clone(), end.name.clone()), typist);
-                Some(Step::Begin)
+                Some(Step::Begin { watched: false })
             }
         }
     }
 
-    /// When it is over unless it is repeated; nothing if it is over.
-    fn until(&self, key: &(RoomName, String)) -> Option<Instant> {
-        self.0.lock().get(key).map(|typist| typist.until)
-    }
-
-    /// Ends what has not been repeated; what the others are told then.
-    fn expire(&self, key: &(RoomName, String)) -> Option<Event> {
+    fn watch(&self, key: &(RoomName, String)) -> Watch {
         let mut typists = self.0.lock();
-        typists.get(key).is_some_and(|typist| typist.until <= Instant::now()).then_some(())?;
-        typists.remove(key).map(|typist| typist.end)
+        match typists.get(key) {
+            None => Watch::Over,
+            Some(typist) if typist.until > Instant::now() => Watch::Until(typist.until),
+            Some(_) => match typists.remove(key) {
+                Some(Typist { told: Some(_), end, .. }) => Watch::Ended(end),
+                _ => Watch::Over,
+            },
+        }
     }
 
+    /// Ends it; what is to be told, if anybody knows. Its task goes on to its time, so that there is one at the most.
     fn stop(&self, key: &(RoomName, String)) -> Option<Event> {
-        self.0.lock().remove(key).map(|typist| typist.end)
+        let mut typists = self.0.lock();
+        let typist = typists.get_mut(key)?;
+        typist.told.take().map(|_| typist.end.clone())
     }
 
     /// Ends it in one room, or everywhere; where, and what is to be told there.
     fn stop_all(&self, room: Option<&RoomName>) -> Vec<(RoomName, Event)> {
         let mut typists = self.0.lock();
-        let ended = typists.extract_if(|(place, _), _| room.is_none_or(|room| room == place));
-        ended.map(|((place, _), typist)| (place, typist.end)).collect()
+        let here = typists.iter_mut().filter(|((place, _), _)| room.is_none_or(|room| room == place));
+        here.filter_map(|((place, _), typist)| typist.told.take().map(|_| (place.clone(), typist.end.clone())))
+            .collect()
     }
 }
 
@@ -98,19 +117,21 @@ impl Node {
     ) -> Result<(), Refusal> {
         let limit = self.limits.rooms_per_session;
         let step = session.typing.note(room, end, ttl, limit).ok_or(Refusal::TooManyRooms { limit })?;
-        if step == Step::Begin {
-            let (node, session, key) = (self.clone(), session.clone(), (room.clone(), end.name.clone()));
-            self.tasks.spawn(async move { node.end_typing_in_time(&session, &key).await });
+        if step == (Step::Begin { watched: false }) {
+            let (node, session, key) = (self.clone(), Arc::downgrade(session), (room.clone(), end.name.clone()));
+            // Not waited for when the node stops: its clients are told by their leaving.
+            tokio::spawn(async move { node.end_typing_in_time(session, key).await });
         }
         if step == Step::Nothing { Ok(()) } else { self.signal(room, begin).await }
     }
 
-    async fn end_typing_in_time(&self, session: &Session, key: &(RoomName, String)) {
-        while let Some(until) = session.typing.until(key) {
-            sleep_until(until).await;
-            if let Some(end) = session.typing.expire(key) {
+    async fn end_typing_in_time(self: Arc<Self>, session: Weak<Session>, key: (RoomName, String)) {
+        while let Some(watch) = session.upgrade().map(|session| session.typing.watch(&key)) {
+            match watch {
+                Watch::Until(until) => sleep_until(until).await,
                 // Signals may be lost; whoever shows them lets them fade.
-                self.signal(&key.0, &end).await.ok();
+                Watch::Ended(end) => _ = self.signal(&key.0, &end).await,
+                Watch::Over => return,
             }
         }
     }
@@ -157,23 +178,36 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_repeated_is_told_again_only_after_half_its_time_and_goes_on() {
         let (typing, key) = (Typing::default(), (room(), "typing".to_owned()));
-        assert_eq!(typing.note(&room(), &end(), TTL, 1), Some(Step::Begin));
+        assert_eq!(typing.note(&room(), &end(), TTL, 1), Some(Step::Begin { watched: false }));
         tokio::time::advance(TTL / 4).await;
         assert_eq!(typing.note(&room(), &end(), TTL, 1), Some(Step::Nothing));
         tokio::time::advance(TTL / 2).await;
         assert_eq!(typing.note(&room(), &end(), TTL, 1), Some(Step::Repeat));
-        tokio::time::advance(TTL - Duration::from_millis(1)).await;
-        assert_eq!(typing.expire(&key), None);
-        tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(typing.expire(&key), Some(end()));
-        assert_eq!(typing.expire(&key), None);
+        let until = Instant::now() + TTL;
+        assert_eq!(typing.watch(&key), Watch::Until(until));
+        tokio::time::advance(TTL).await;
+        assert_eq!(typing.watch(&key), Watch::Ended(end()));
+        assert_eq!(typing.watch(&key), Watch::Over);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_ended_may_begin_again_under_the_same_watch() {
+        let (typing, key) = (Typing::default(), (room(), "typing".to_owned()));
+        typing.note(&room(), &end(), TTL, 1);
+        assert_eq!(typing.stop(&key), Some(end()));
+        assert_eq!(typing.stop(&key), None);
+        assert_eq!(typing.note(&room(), &end(), TTL, 1), Some(Step::Begin { watched: true }));
+        assert_eq!(typing.stop(&key), Some(end()));
+        tokio::time::advance(TTL).await;
+        assert_eq!(typing.watch(&key), Watch::Over);
     }
 
     #[tokio::test(start_paused = true)]
     async fn leaving_a_room_ends_it_there_and_places_are_limited() {
         let (typing, other) = (Typing::default(), RoomName::parse("other").unwrap());
-        assert_eq!(typing.note(&room(), &end(), TTL, 2), Some(Step::Begin));
-        assert_eq!(typing.note(&other, &end(), TTL, 2), Some(Step::Begin));
+        for place in [&room(), &other] {
+            assert_eq!(typing.note(place, &end(), TTL, 2), Some(Step::Begin { watched: false }));
+        }
         assert_eq!(typing.note(&RoomName::parse("third").unwrap(), &end(), TTL, 2), None);
         assert_eq!(typing.stop_all(Some(&room())), [(room(), end())]);
         assert_eq!(typing.stop_all(None), [(other, end())]);

@@ -14,7 +14,7 @@ use super::template::AuthFields;
 use super::{NotDone, Router};
 use crate::auth::Identity;
 use crate::domain::{Frame, RoomName};
-use crate::node::{Change, CloseReason, Replay, Seat, Session};
+use crate::node::{Change, CloseReason, Replay, Session};
 use crate::presence::Departed;
 
 /// Changes that are acted on at the same time: a node that was lost takes thousands with it.
@@ -28,27 +28,35 @@ struct Known {
 }
 
 impl Router {
-    /// Begins a session whose client has been greeted: hands over what it missed if it came back, or else runs what is
-    /// to happen when a session comes.
-    pub async fn begin(self: &Arc<Self>, session: &Arc<Session>, replay: Option<Replay>) {
+    /// Begins a session whose client has been greeted: hands over what it missed, and runs what is to happen when a new
+    /// one comes. False if it may not begin after all.
+    pub async fn begin(self: &Arc<Self>, session: &Arc<Session>, replay: Option<Replay>, is_new: bool) -> bool {
         // It may have been revoked when the session was not yet among those that are ended by it.
         if self.tokens.revoked().covers(&session.identity()) {
-            return session.close(CloseReason::Revoked);
+            session.close(CloseReason::Revoked);
+            return false;
         }
+        let counts = self.table().namespace(&session.namespace).is_some_and(|name| name.facts.tracks_connections);
+        if is_new {
+            // What others say meanwhile comes after what `$connect` says to the client.
+            self.node.hold(session);
+        }
+        let firsts = replay.as_ref().map_or_else(Vec::new, |replay| replay.seats().firsts.clone());
         match replay {
-            None => {
-                // What others say meanwhile comes after what this says to the client.
-                self.happen(session, Lifecycle::Connect, None).await;
-                self.node.set_out(session).await;
-            }
-            Some(replay) => {
-                let firsts = replay.firsts().to_vec();
-                self.node.replay(session, replay).await;
-                for room in firsts.into_iter().filter(|room| room.shown().is_some()) {
-                    self.happen(session, Lifecycle::Join, Some(room)).await;
-                }
-            }
+            Some(replay) => self.node.replay(session, replay).await,
+            None => self.node.set_out(session).await,
         }
+        if is_new {
+            if counts {
+                self.node.count_in(session).await;
+            }
+            self.happen(session, Lifecycle::Connect, None).await;
+            self.node.set_out(session).await;
+        }
+        for room in firsts.into_iter().filter(|room| room.shown().is_some()) {
+            self.happen(session, Lifecycle::Join, Some(room)).await;
+        }
+        true
     }
 
     /// Runs the routes of something that happened to a session: at once in their order, or each after its delay. Boxed,
@@ -70,11 +78,13 @@ impl Router {
                 known = self.run_for(session, namespace, what, known, &at_once).await;
             }
             for routes in later.chunk_by(|one, next| one.after == next.after) {
-                let (router, session, table) = (self.clone(), session.clone(), table.clone());
+                let (router, session, table) = (self.clone(), Arc::downgrade(session), table.clone());
                 let (known, routes) = (known.clone(), routes.to_vec());
-                self.tasks.spawn(async move {
+                // Not waited for when the node stops, and no reason for a session to stay that has ended.
+                tokio::spawn(async move {
                     sleep_until(happened + routes[0].after).await;
-                    if let Some(namespace) = table.namespace(&session.namespace).filter(|_| !session.is_over()) {
+                    let Some(session) = session.upgrade().filter(|session| !session.is_over()) else { return };
+                    if let Some(namespace) = table.namespace(&session.namespace) {
                         router.run_for(&session, namespace, what, known, &routes).await;
                     }
                 });
@@ -142,7 +152,7 @@ impl Router {
         }
         for route in namespace.on(what).iter().filter(|route| !route.after.is_zero()).cloned() {
             let (router, table, departed) = (self.clone(), table.clone(), departed.clone());
-            self.tasks.spawn(async move {
+            tokio::spawn(async move {
                 tokio::time::sleep(route.after).await;
                 if let Some(namespace) = departed.place.namespace().and_then(|name| table.namespace(name)) {
                     router.run_without(namespace, what, &departed, &route).await;
@@ -162,16 +172,19 @@ impl Router {
         }
     }
 
-    /// Counts sessions that came before the table wanted them counted.
-    pub async fn count_everybody(&self) {
+    /// Counts sessions where they were not counted before the table wanted it.
+    pub fn recount(&self) {
         let table = self.table();
         for session in self.node.roster().all() {
-            if table.namespace(&session.namespace).is_some_and(|namespace| namespace.facts.tracks_connections) {
-                let everybody = (RoomName::everybody(&session.namespace), Some(Seat { capacity: None }));
-                if let Err(refusal) = self.node.settle(&session, &[everybody]).await {
-                    return tracing::warn!(%refusal, "sessions are not all counted until they come back");
-                }
+            let Some(namespace) = table.namespace(&session.namespace) else { continue };
+            if namespace.facts.tracks_connections {
+                self.node.count_in_rooms(&session, [RoomName::everybody(&session.namespace)]);
             }
+            let identity = session.identity();
+            let counted = session.stays().into_iter().filter(|(room, via)| {
+                namespace.admits_back(via, &identity, room).is_some_and(|join| join.seat().is_some())
+            });
+            self.node.count_in_rooms(&session, counted.map(|(room, _)| room));
         }
     }
 

@@ -25,7 +25,6 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
 
 use crate::auth::Tokens;
 use crate::calls::Caller;
@@ -129,7 +128,6 @@ pub struct Router {
     caller: Caller,
     bounds: Bounds,
     metrics: Arc<Metrics>,
-    tasks: TaskTracker,
 }
 
 impl Router {
@@ -142,11 +140,10 @@ impl Router {
         caller: Caller,
         config: &Config,
         metrics: Arc<Metrics>,
-        tasks: TaskTracker,
     ) -> Self {
         let Limits { message_bytes, json_depth, arguments, .. } = config.limits;
         let current = ArcSwap::from_pointee(Current::new(table));
-        Self { current, node, tokens, caller, bounds: Bounds { message_bytes, json_depth, arguments }, metrics, tasks }
+        Self { current, node, tokens, caller, bounds: Bounds { message_bytes, json_depth, arguments }, metrics }
     }
 
     /// The node behind the routes.

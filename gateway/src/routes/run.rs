@@ -12,7 +12,7 @@ use super::template::{AuthFields, Scope};
 use super::{Answer, NotDone, Router, check_emitted, json};
 use crate::auth::Identity;
 use crate::domain::{Event, Frame, Refusal, RoomName};
-use crate::node::{RouteLimiter, Session, now_ms};
+use crate::node::{CloseReason, RouteLimiter, Session, Verdict, now_ms};
 
 /// How much larger than what a client may send an event may be that is made from it.
 const GROWTH: usize = 2;
@@ -101,7 +101,12 @@ impl<'a> Run<'a> {
                 let decision = if allowed.is_ok() { "allow" } else { "deny" };
                 self.router.metrics.rate_limit_decisions.with("route_events", decision).increment(1);
             }
-            allowed.unwrap_or(Ok(()))?;
+            if let Some(Err(refusal)) = allowed {
+                if session.allowance.refuse(refusal.clone()) == Verdict::Close {
+                    session.close(CloseReason::Flooding);
+                }
+                return Err(refusal);
+            }
         }
         match &route.schema {
             Some(schema) => schema.check(self.scope.args.first().copied().unwrap_or(RawValue::NULL)),
@@ -183,7 +188,7 @@ impl<'a> Run<'a> {
 
     /// The client hears the route's own words, if it has some.
     async fn refuse(&mut self, route: &Route, refusal: Refusal) -> NotDone {
-        self.scope.refusal = Some(refusal.clone());
+        self.scope.refusal = Some((refusal.code(), self.router.worded(&refusal).message));
         let own = route.refused.as_ref().filter(|refused| refused.applies(&refusal)).zip(self.session);
         let event = own.and_then(|(refused, _)| self.event(&refused.emission, Target::All).ok());
         let frame = event.and_then(|event| Frame::signalled(&event));

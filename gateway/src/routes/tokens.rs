@@ -49,10 +49,18 @@ impl Router {
         let lost = self.rooms_without_place(session, &identity);
         session.identify(identity);
         let mut left = Vec::new();
+        let mut stored = Ok(());
         for room in lost {
-            self.node.leave(session, &room).await?;
+            // It is out of the room even if that cannot be stored; then it would be refused when it comes back.
+            stored = stored.and(self.node.leave(session, &room).await);
             left.extend(room.shown().map(str::to_owned));
         }
+        // It may have been revoked while the session still had the old one.
+        if self.tokens.revoked().covers(&session.identity()) {
+            session.close(CloseReason::Revoked);
+            return Err(Refusal::TokenRevoked);
+        }
+        stored?;
         Ok(Answer::new(&Renewed { ok: true, expires_in_ms, left }))
     }
 

@@ -122,7 +122,8 @@ impl Connecting {
         };
         let (session, welcome) = match edge.welcome(&self.namespace, auth, &identity, make).await {
             Ok(welcomed) => welcomed,
-            Err(refusal) => return Err(edge.put_off(&link, refusal).await),
+            Err(Refusal::Unavailable) => return Err(edge.put_off(&link, Refusal::Unavailable).await),
+            Err(refusal) => return Err(edge.refuse("not_allowed", refusal)),
         };
         let place = match place {
             Ok(place) => place,

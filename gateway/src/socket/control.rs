@@ -90,14 +90,14 @@ pub struct Control {
 pub struct ControlError(String);
 
 impl Control {
-    /// Notes a namespace as open; false if it was.
-    pub(super) fn opens(&self, namespace: &Arc<str>) -> bool {
-        let mut namespaces = self.namespaces.lock();
-        let is_new = !namespaces.contains(namespace);
-        if is_new {
-            namespaces.push(namespace.clone());
-        }
-        is_new
+    /// Whether clients may connect to a namespace.
+    pub(super) fn is_open(&self, namespace: &Arc<str>) -> bool {
+        self.namespaces.lock().contains(namespace)
+    }
+
+    /// Notes that they may.
+    pub(super) fn opened(&self, namespace: Arc<str>) {
+        self.namespaces.lock().push(namespace);
     }
 
     /// The sockets of a user, namespace by namespace.

@@ -19,7 +19,7 @@ use super::announce::Announcement;
 use super::connect::Handshake;
 use super::guard::IoControl;
 use super::{Edge, PATH, SocketServer, address};
-use crate::domain::Refusal;
+use crate::domain::{Refusal, Worded};
 use crate::node::{Place, Places};
 
 /// The TCP connection that a request came over.
@@ -83,7 +83,7 @@ impl SocketServer {
         if !edge.origins.admit(request.headers()) {
             let is_handshake = Query::of(&request).sid.is_none() && request.method() != Method::OPTIONS;
             edge.count_refused(&Refusal::ForbiddenOrigin, is_handshake);
-            return Ok(refused(&Refusal::ForbiddenOrigin));
+            return Ok(refused(&edge.router.worded(&Refusal::ForbiddenOrigin)));
         }
         if !request.headers().contains_key(ORIGIN) {
             return self.engine(request, peer).await;
@@ -102,7 +102,7 @@ impl SocketServer {
                 Ok(handshake) => Some(handshake),
                 Err(refusal) => {
                     self.edge.count_refused(&refusal, true);
-                    return Ok(refused(&refusal));
+                    return Ok(refused(&self.edge.router.worded(&refusal)));
                 }
             }
         } else {
@@ -198,13 +198,14 @@ fn too_slow() -> Response<Body> {
 }
 
 /// A refusal as an HTTP response, in the form of an ack.
-fn refused(refusal: &Refusal) -> Response<Body> {
+fn refused(worded: &Worded<'_>) -> Response<Body> {
+    let refusal = worded.refusal;
     let status = match refusal {
         Refusal::RateLimited { .. } | Refusal::TooManyConnections => StatusCode::TOO_MANY_REQUESTS,
         Refusal::ForbiddenOrigin => StatusCode::FORBIDDEN,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
-    let body = serde_json::json!({ "ok": false, "error": refusal }).to_string();
+    let body = serde_json::to_string(worded).unwrap_or_default();
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -44,6 +44,7 @@ pub(super) struct Mailbox {
     /// How long an answer may wait for a client that does not read.
     patience: Duration,
     pause_at: usize,
+    longest_pause: Duration,
     max_events: usize,
     max_bytes: usize,
     metrics: Arc<Metrics>,
@@ -56,7 +57,17 @@ struct Queue {
     bytes: usize,
     /// From the beginning: nothing is handled before [`Mailbox::open`].
     worked_on: bool,
-    paused: bool,
+    pause: Pause,
+}
+
+/// Whether the client waits for its events to be handled before more of them are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Pause {
+    #[default]
+    No,
+    Yes,
+    /// It waited as long as it may; more is read although its queue has not become shorter.
+    WasTooLong,
 }
 
 struct Pending {
@@ -117,6 +128,7 @@ impl Mailbox {
             queue: Mutex::new(Queue { worked_on: true, ..Queue::default() }),
             patience: settings.socket.write_timeout,
             pause_at: limits.mailbox_pause_events,
+            longest_pause: settings.socket.ping_timeout / 2,
             max_events: limits.mailbox_events,
             max_bytes: limits.mailbox_bytes,
             metrics,
@@ -133,9 +145,15 @@ impl Mailbox {
         queue.bytes = bytes;
         let asker = Asker { socket: asker.socket.clone(), ack: asker.ack };
         queue.events.push_back(Pending { inbound, asker });
-        if queue.events.len() >= self.pause_at && !queue.paused {
-            queue.paused = true;
+        if queue.events.len() >= self.pause_at && queue.pause == Pause::No {
+            queue.pause = Pause::Yes;
             self.link.pause(true);
+            let mailbox = self.clone();
+            // The client's pongs are not read either: what takes longer than this is refused instead of put off.
+            self.tasks.spawn(async move {
+                tokio::time::sleep(mailbox.longest_pause).await;
+                mailbox.end_pause(Pause::WasTooLong);
+            });
         }
         if !queue.worked_on {
             queue.worked_on = true;
@@ -149,21 +167,25 @@ impl Mailbox {
         let mailbox = self.clone();
         self.tasks.spawn(async move {
             mailbox.session.say(&welcome.hello).await;
-            mailbox.router.begin(&mailbox.session, welcome.replay).await;
-            mailbox.work().await;
+            let begun = {
+                let _busy = mailbox.session.busy.lock().await;
+                mailbox.router.begin(&mailbox.session, welcome.replay, welcome.is_new).await
+            };
+            if begun {
+                mailbox.work().await;
+            }
         });
     }
 
     /// Handles what waits, then ends; the next event begins anew.
     async fn work(self: Arc<Self>) {
         while let Some(Pending { inbound, asker }) = self.next() {
-            match self.router.handle(&self.session, inbound).await {
+            let handled = {
+                let _busy = self.session.busy.lock().await;
+                self.router.handle(&self.session, inbound).await
+            };
+            match handled {
                 Ok(answer) => self.insist(|| asker.try_answer(&answer)).await,
-                Err(NotDone { refusal: refusal @ Refusal::RateLimited { .. }, .. })
-                    if self.session.allowance.refuse(refusal.clone()) == Verdict::Close =>
-                {
-                    self.link.kill("flooding");
-                }
                 Err(NotDone { told: true, .. }) if asker.ack.is_none() => {}
                 Err(NotDone { refusal, .. }) => {
                     let refused = self.router.worded(&refusal);
@@ -187,13 +209,26 @@ impl Mailbox {
         }
     }
 
+    fn end_pause(&self, then: Pause) {
+        let mut queue = self.queue.lock();
+        if queue.pause == Pause::Yes {
+            self.unpause(&mut queue, then);
+        }
+    }
+
+    fn unpause(&self, queue: &mut Queue, then: Pause) {
+        if queue.pause == Pause::Yes {
+            self.link.pause(false);
+        }
+        queue.pause = then;
+    }
+
     fn next(&self) -> Option<Pending> {
         let mut queue = self.queue.lock();
         let next = queue.events.pop_front();
         queue.bytes -= next.as_ref().map_or(0, |pending| pending.inbound.size());
-        if queue.paused && queue.events.len() <= self.pause_at / 2 {
-            queue.paused = false;
-            self.link.pause(false);
+        if queue.events.len() <= self.pause_at / 2 {
+            self.unpause(&mut queue, Pause::No);
         }
         if next.is_none() {
             queue.worked_on = false;

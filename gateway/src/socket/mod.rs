@@ -152,9 +152,10 @@ impl SocketServer {
     pub async fn open_namespaces(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let table = self.edge.router.table();
         for namespace in table.namespaces().map(|namespace| namespace.name.clone()) {
-            if self.control.opens(&namespace) {
+            if !self.control.is_open(&namespace) {
                 let connecting = Connecting { edge: self.edge.clone(), namespace: namespace.clone() };
                 self.control.io.ns::<_, ()>(namespace.to_string(), connecting).await?;
+                self.control.opened(namespace);
             }
         }
         Ok(())

@@ -9,9 +9,9 @@ use serde_json::value::RawValue;
 use socketioxide::socket::Socket;
 use socketioxide::{SendError, SocketError};
 
-use super::Adapter;
 use super::link::Link;
-use crate::domain::Frame;
+use super::{Adapter, control};
+use crate::domain::{Frame, UserId};
 use crate::node::{CloseReason, Outlet, Undelivered};
 
 /// The way to the client of one socket.
@@ -35,10 +35,18 @@ impl Outlet for SocketOutlet {
             CloseReason::Aged => self.link.close_softly("aged"),
             // It comes back by itself, with a new token if its page has one.
             CloseReason::Expired => self.link.close_softly("expired"),
-            CloseReason::Revoked => self.link.kill("revoked"),
+            // So that it reads why; nothing of it is read any more.
+            CloseReason::Revoked => self.link.close_softly("revoked"),
+            CloseReason::Flooding => self.link.kill("flooding"),
             // Softly too. It may be the rightful one: a claim that was given up may arrive late, and a failover of Redis
             // may forget the last ones. Then its client comes back and claims again.
             CloseReason::Replaced => self.link.close_softly("replaced"),
+        }
+    }
+
+    fn identified(&self, user: &UserId) {
+        if let Some(socket) = self.socket.upgrade() {
+            socket.join(control::user_room(user));
         }
     }
 }

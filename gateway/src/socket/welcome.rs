@@ -89,9 +89,12 @@ fn rooms(namespace: &str, offsets: &Map<String, Value>) -> Option<Vec<(RoomName,
 pub(super) struct Welcome {
     pub(super) hello: Frame,
     pub(super) replay: Option<Replay>,
+    /// Whether it is a new session, not one that came back.
+    pub(super) is_new: bool,
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Hello<'a> {
     recovered: bool,
     pid: String,
@@ -99,6 +102,11 @@ struct Hello<'a> {
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rooms: Option<Vec<&'a str>>,
+    /// Rooms and names of the session that others have taken meanwhile.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lost_rooms: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lost_names: Vec<&'a str>,
 }
 
 /// Makes the session of a connection, with an id and the right to come back.
@@ -120,7 +128,7 @@ impl<M: MakeSession> Reception<'_, M> {
         (self.make)(Newcomer { identity, auth: self.auth.clone() }, id, lease)
     }
 
-    /// The rooms that the gateway itself puts a session into.
+    /// The rooms that the gateway itself puts a session into. Where a new one is counted, it is when it begins.
     fn standing(&self, user: Option<&UserId>) -> Vec<(RoomName, Option<Seat>)> {
         let name = &self.namespace.name;
         let counted = self.namespace.facts.tracks_connections.then_some(Seat { capacity: None });
@@ -193,7 +201,8 @@ impl Edge {
             Ok(replay) => match node.save(&session).await {
                 Ok(true) => Ok(recovered_as(session, replay, None)),
                 Ok(false) => {
-                    node.depart(&session, false);
+                    // Who has it now has its seats too.
+                    node.depart(&session, true);
                     self.fresh(reception, SessionId::random(), Some(Unrecovered::Replaced)).await
                 }
                 Err(refusal) => {
@@ -231,7 +240,8 @@ impl Edge {
         match recovered {
             Ok(replay) => {
                 let standing = reception.standing(session.identity().user.as_ref());
-                node.settle(&session, &standing).await.inspect_err(|_| node.depart(&session, false))?;
+                let rooms: Vec<_> = standing.into_iter().map(|(room, _)| room).collect();
+                node.settle(&session, &rooms).await.inspect_err(|_| node.depart(&session, false))?;
                 node.save(&session).await.inspect_err(|_| node.depart(&session, false))?;
                 Ok(recovered_as(session, replay, Some("0")))
             }
@@ -258,17 +268,20 @@ impl Edge {
         node.arrive(&session, self.end_of_life());
         node.hold(&session);
         let standing = reception.standing(session.identity().user.as_ref());
-        node.settle(&session, &standing).await.inspect_err(|_| node.depart(&session, false))?;
+        let rooms: Vec<_> = standing.into_iter().map(|(room, _)| room).collect();
+        node.settle(&session, &rooms).await.inspect_err(|_| node.depart(&session, false))?;
         node.save(&session).await.ok();
         let hello = Hello {
             recovered: false,
             pid: session.lease.pid.to_string(),
             reason: why.map(Unrecovered::reason),
             rooms: None,
+            lost_rooms: Vec::new(),
+            lost_names: Vec::new(),
         };
         // An official client keeps the offset of its session before: it must not count for this one.
         let hello = Frame::notice(EVENT, &hello, Some("0"));
-        Ok((session, Welcome { hello, replay: None }, why))
+        Ok((session, Welcome { hello, replay: None, is_new: true }, why))
     }
 }
 
@@ -309,11 +322,19 @@ fn rooms_to_come_to<M: MakeSession>(
     rooms.into_iter().map(wanted).collect()
 }
 
+/// `moves`: the offset of a session that is new and only brought its rooms back.
 fn recovered_as(session: Arc<Session>, replay: Replay, moves: Option<&str>) -> Welcomed {
-    let rooms = replay.rooms().iter().filter_map(RoomName::shown).collect();
-    let hello = Hello { recovered: true, pid: session.lease.pid.to_string(), reason: None, rooms: Some(rooms) };
+    let seats = replay.seats();
+    let hello = Hello {
+        recovered: true,
+        pid: session.lease.pid.to_string(),
+        reason: None,
+        rooms: Some(replay.rooms().iter().filter_map(RoomName::shown).collect()),
+        lost_rooms: seats.lost_rooms.iter().filter_map(RoomName::shown).collect(),
+        lost_names: seats.lost_names.iter().map(String::as_str).collect(),
+    };
     let hello = Frame::notice(EVENT, &hello, moves);
-    (session, Welcome { hello, replay: Some(replay) }, None)
+    (session, Welcome { hello, replay: Some(replay), is_new: moves.is_some() }, None)
 }
 
 #[cfg(test)]

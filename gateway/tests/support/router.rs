@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gateway::auth::{Identity, Revoked, Tokens};
 use gateway::calls::Caller;
-use gateway::domain::{Frame, Pid, SessionId};
+use gateway::domain::{Frame, Pid, SessionId, UserId};
 use gateway::log::{MemoryLog, Retention};
 use gateway::metrics::Metrics;
 use gateway::node::{Client, CloseReason, Limiters, Node, Outlet, Patience, Session, Undelivered};
@@ -29,6 +29,8 @@ impl Outlet for Nobody {
     }
 
     fn close(&self, _: CloseReason) {}
+
+    fn identified(&self, _: &UserId) {}
 }
 
 /// A router and what it stands on.
@@ -58,7 +60,7 @@ impl Bench {
         let revoked = Revoked::start(Arc::new(MemoryRevocations::default()), kept, metrics.clone()).await;
         let tokens = Tokens::start(&config.auth, revoked, metrics.clone()).await.unwrap();
         let caller = Caller::new(&config.calls, metrics.clone()).unwrap();
-        let router = Arc::new(Router::new(table, node, tokens, caller, &config, metrics.clone(), tasks));
+        let router = Arc::new(Router::new(table, node, tokens, caller, &config, metrics.clone()));
         let limiters = Limiters::new(&config.limits, metrics);
         Self { router, config, limiters, heard: Arc::default() }
     }
@@ -74,7 +76,7 @@ impl Bench {
         let node = self.router.node();
         node.arrive(&session, None);
         node.hold(&session);
-        self.router.begin(&session, None).await;
+        self.router.begin(&session, None, true).await;
         session
     }
 

@@ -68,7 +68,7 @@ async fn keep(run: &Run<'_>, room: &RoomName, event: &Event, id: Option<&Templat
     if id.as_ref().is_some_and(|id| id.is_empty() || id.len() > MAX_ID_BYTES) {
         return Err(Refusal::bad_request(ID));
     }
-    let key = id.zip(run.session).map(|(id, session)| dedupe(session, &id));
+    let key = id.zip(run.session).map(|(id, session)| dedupe(session, room, &id));
     let offset = run.router.node.publish(room, event, key.as_ref()).await?;
     Ok(Answer::new(&Kept { ok: true, offset }))
 }

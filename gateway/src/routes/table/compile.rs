@@ -154,6 +154,12 @@ impl<'a> Reader<'a> {
 
     fn after(&mut self) -> Duration {
         if self.subject.lifecycle.is_some() {
+            if self.keys.has("after") && ["join", "leave"].iter().any(|action| self.keys.is("action", action)) {
+                // It would come in between what the client itself joins and leaves.
+                self.keys.without_effect("after", "joining and leaving cannot wait");
+                self.keys.know("after");
+                return Duration::ZERO;
+            }
             return self.keys.duration("after", Duration::from_millis(1), MAX_AFTER).unwrap_or_default();
         }
         // To `presence` the word means something else.

@@ -138,7 +138,7 @@ pub struct Namespace {
     /// What its routes need.
     pub facts: Facts,
     routes: BTreeMap<Arc<str>, Vec<Arc<Route>>>,
-    /// Joins to whatever room the client names, by event name.
+    /// Joins to whatever room the client names, by event name: those without any condition that only the event could meet.
     ways_in: Vec<Arc<Route>>,
 }
 
@@ -147,16 +147,6 @@ pub struct Namespace {
 pub struct Facts {
     /// Sessions are counted cluster-wide, or their end is waited for: `{connections}` or `$disconnect` is used.
     pub tracks_connections: bool,
-    /// The action `broadcast` is used, so that every session has to hear the namespace.
-    pub broadcasts: bool,
-    /// The action `direct` is used, so that every session has to hear its user.
-    pub direct: bool,
-    /// The action `identify` is used, so that sessions may get a user after they came.
-    pub identifies: bool,
-    /// The action `claim` is used, so that sessions may hold names.
-    pub claims: bool,
-    /// Some join tracks who is in its room.
-    pub presence: bool,
     /// The fields of the CONNECT payload that templates read, by name.
     pub auth_keys: Vec<String>,
 }
@@ -200,11 +190,19 @@ impl Namespace {
         let facts = reads::facts(&groups);
         let routes: BTreeMap<_, Vec<_>> =
             groups.into_iter().map(|(event, routes)| (event, routes.into_iter().map(Arc::new).collect())).collect();
-        let is_way_in = |route: &&Arc<Route>| match &route.action {
+        let is_way_in = |route: &Route| match &route.action {
             Action::Join(join) => !route.event.starts_with('$') && join.room.to_string() == "{arg.room}",
             _ => false,
         };
-        let ways_in = routes.values().flatten().filter(is_way_in).cloned().collect();
+        let is_free = |route: &Route| {
+            route.when.is_none() && route.unless.is_none() && route.schema.is_none() && route.rate.is_none()
+        };
+        // Where others run for the same event, one of them may be there to say no.
+        let alone = routes.values().filter_map(|routes: &Vec<Arc<Route>>| match &routes[..] {
+            [route] if is_way_in(route) && is_free(route) => Some(route.clone()),
+            _ => None,
+        });
+        let ways_in = alone.collect();
         Self { name, facts, routes, ways_in }
     }
 

@@ -26,14 +26,6 @@ pub(super) fn facts(groups: &[(Arc<str>, Vec<Route>)]) -> Facts {
         facts.tracks_connections |= **event == *Lifecycle::Disconnect.name();
         for route in routes {
             facts.tracks_connections |= route.needs.connections;
-            match &route.action {
-                Action::Broadcast(_) => facts.broadcasts = true,
-                Action::Direct(_) => facts.direct = true,
-                Action::Identify(_) => facts.identifies = true,
-                Action::Claim(_) => facts.claims = true,
-                Action::Join(join) => facts.presence |= join.presence,
-                _ => {}
-            }
             each_template(route, &mut |template| {
                 let fields = template.sources().filter_map(|source| match source {
                     Source::Auth(field, _) => Some(field.clone()),

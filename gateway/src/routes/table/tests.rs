@@ -119,16 +119,20 @@ fn facts_are_what_the_routes_need() {
     assert_eq!(facts(""), Facts::default());
     assert!(facts(&route("a", "log", "message = \"{connections}\"")).tracks_connections);
     assert!(facts(&route("$disconnect", "log", "message = \"gone\"")).tracks_connections);
-    assert!(facts(&route("a", "broadcast", "")).broadcasts);
-    assert!(facts(&route("a", "direct", "")).direct);
-    assert!(facts(&route("a", "identify", "")).identifies);
-    assert!(facts(&route("a", "claim", "name = \"{arg}\"")).claims);
     let auth = facts(
         &route("a", "signal", "args = [\"{auth.z.y}\", { a = \"{auth.b?}\" }]\nid = 1\n").replace("id = 1\n", ""),
     );
     assert_eq!(auth.auth_keys, ["b", "z"]);
     let join = route("j", "join", "");
-    let tracked = |more: &str| facts(&format!("{join}{more}")).presence;
+    let tracks = |text: &str| {
+        let table = table(text);
+        let joins = table.main().routes().filter_map(|route| match &route.action {
+            Action::Join(join) => Some(join.seat().is_some()),
+            _ => None,
+        });
+        joins.collect::<Vec<_>>().contains(&true)
+    };
+    let tracked = |more: &str| tracks(&format!("{join}{more}"));
     assert!(!tracked(""));
     for more in [
         route("p", "presence", ""),
@@ -139,8 +143,7 @@ fn facts_are_what_the_routes_need() {
     ] {
         assert!(tracked(&more), "{more}");
     }
-    let unset = facts(&format!("{}{}", route("j", "join", "presence = false"), route("p", "presence", "")));
-    assert!(!unset.presence);
+    assert!(!tracks(&format!("{}{}", route("j", "join", "presence = false"), route("p", "presence", ""))));
     let needs = table(&route("m", "publish", "args = [\"{members}\", { c = \"{connections}\" }]"));
     assert_eq!(first(&needs, "m").needs, Needs { members: true, connections: true });
 }

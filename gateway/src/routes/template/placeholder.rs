@@ -141,8 +141,8 @@ impl Placeholder {
             Source::Typing => Value::Bool(scope.typing?),
             // The edge writes it, as it is known only when the event is kept.
             Source::Offset => Value::text(""),
-            Source::RefusalCode => Value::text(scope.refusal.as_ref()?.code()),
-            Source::RefusalMessage => Value::Text(Cow::Owned(scope.refusal.as_ref()?.message())),
+            Source::RefusalCode => Value::text(scope.refusal.as_ref()?.0),
+            Source::RefusalMessage => Value::text(&scope.refusal.as_ref()?.1),
         })
     }
 }

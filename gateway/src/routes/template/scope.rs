@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::auth::Identity;
-use crate::domain::{Refusal, RoomName};
+use crate::domain::RoomName;
 
 /// The fields of the CONNECT payload that templates of a namespace read, by name.
 pub type AuthFields = BTreeMap<String, Box<RawValue>>;
@@ -47,8 +47,8 @@ pub struct Scope<'a> {
     pub name: Option<String>,
     /// Whether somebody began to type, or ended.
     pub typing: Option<bool>,
-    /// Why the route refused.
-    pub refusal: Option<Refusal>,
+    /// Why the route refused: the code, and the words that clients read.
+    pub refusal: Option<(&'static str, String)>,
     /// The fields of the first argument, looked at once.
     first: OnceLock<FieldList<'a>>,
 }

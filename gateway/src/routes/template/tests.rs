@@ -46,7 +46,7 @@ fn with_scope<T>(args: &str, take: impl FnOnce(Scope<'_>) -> T) -> T {
     scope.connections = Some(5);
     scope.name = Some("bob".into());
     scope.typing = Some(true);
-    scope.refusal = Some(Refusal::NotInRoom);
+    scope.refusal = Some(("not_in_room", Refusal::NotInRoom.message()));
     take(scope)
 }
 

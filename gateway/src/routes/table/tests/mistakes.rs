@@ -65,7 +65,7 @@ fn mistakes_are_found_in_their_line() {
         (route("x", "call", ""), "own.toml:2: url: is missing"),
         (at_4("x", "call", "url = \"{arg}\""), "own.toml:4: url: can have {env.NAME} but nothing"),
         (at_4("x", "call", "url = \"ftp://h/\""), "own.toml:4: url: \"ftp://h/\" is not a URL of http"),
-        (at_4("x", "call", "url = \"http:///x\""), "own.toml:4: url: "),
+        (at_4("x", "call", "url = \"http://\""), "own.toml:4: url: "),
         (
             at_4("x", "call", "url = \"http://h\"\nheaders = { Host = \"x\" }"),
             "own.toml:5: headers.Host: is not the name",

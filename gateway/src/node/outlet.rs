@@ -1,0 +1,46 @@
+//! The outlet: the way to one client, which the edge gives to a session.
+
+use crate::domain::{Frame, UserId};
+
+/// The way to one client. Implemented by the edge; neither method waits.
+pub trait Outlet: Send + Sync + 'static {
+    /// Queues a frame for the client, in order.
+    ///
+    /// # Errors
+    /// Why the frame will not be delivered.
+    fn deliver(&self, frame: &Frame) -> Result<(), Undelivered>;
+
+    /// Ends the connection so that an official client comes back by itself.
+    fn close(&self, reason: CloseReason);
+
+    /// Notes for the control plane whose the session is from now on.
+    fn identified(&self, user: &UserId);
+}
+
+/// Why a client does not get a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undelivered {
+    /// Its queue is full: it does not keep up.
+    Full,
+    /// Its connection is over.
+    Gone,
+}
+
+/// Why the node ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The client does not read as fast as its rooms speak.
+    Slow,
+    /// The node hands its clients over.
+    Draining,
+    /// The connection is as old as it may get.
+    Aged,
+    /// Another connection has the session, as far as the store of sessions knows.
+    Replaced,
+    /// The time of its token is over.
+    Expired,
+    /// Its token was revoked.
+    Revoked,
+    /// It goes on although it is refused for being too fast.
+    Flooding,
+}
