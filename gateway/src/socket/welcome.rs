@@ -1,6 +1,7 @@
 //! The welcome: whether a client gets its session back, and what it is told first.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
@@ -13,6 +14,9 @@ use crate::domain::{Frame, Mark, Offset, Pid, Refusal, RoomName, SessionId, User
 use crate::node::{RecoveryError, Replay, STANDING, Seat, Session, Unrecovered, Wanted, wanted};
 use crate::routes::{AuthFields, Namespace};
 use crate::sessions::{Lease, Record};
+
+/// How long a new session waits for being stored. What takes longer goes on beside it.
+const STORING: Duration = Duration::from_secs(1);
 
 /// The first event of every connection.
 const EVENT: &str = "gateway:session";
@@ -270,7 +274,10 @@ impl Edge {
         let standing = reception.standing(session.identity().user.as_ref());
         let rooms: Vec<_> = standing.into_iter().map(|(room, _)| room).collect();
         node.settle(&session, &rooms).await.inspect_err(|_| node.depart(&session, false))?;
-        node.save(&session).await.ok();
+        let (saving, saver) = (session.clone(), node.clone());
+        let saving = self.tasks.spawn(async move { saver.save(&saving).await });
+        // It is not kept out by a store that is slow.
+        _ = tokio::time::timeout(STORING, saving).await;
         let hello = Hello {
             recovered: false,
             pid: session.lease.pid.to_string(),
