@@ -172,9 +172,12 @@ impl Gateway {
     /// What is wrong with it, or the bus cannot be reached to open a new namespace.
     pub async fn reload(&self) -> anyhow::Result<()> {
         let (profile, file) = &self.routes;
-        self.router.replace(RouteTable::load(profile, file.as_deref())?);
+        let table = RouteTable::load(profile, file.as_deref())?;
+        let opened = self.server.open_namespaces(&table).await;
+        opened.map_err(|error| anyhow::anyhow!("a new namespace cannot be opened: {error}"))?;
+        self.router.replace(table);
         self.router.recount();
-        self.server.open_namespaces().await.map_err(|error| anyhow::anyhow!("a new namespace is not open: {error}"))
+        Ok(())
     }
 
     /// How many sessions are connected to this node.

@@ -88,7 +88,7 @@ fn main() -> ExitCode {
         Command::Check => check(&config),
         Command::Token { user, roles, ttl, join, publish, id } => {
             let Some(user) = UserId::parse(&user) else {
-                return fail(BAD_CONFIGURATION, "--user: a user id has 1 to 255 bytes and no control characters");
+                return fail(BAD_CONFIGURATION, &format!("--user: {}", UserId::RULE));
             };
             let patterns = |given: Vec<String>| (!given.is_empty()).then_some(given);
             let (join, publish) = (patterns(join), patterns(publish));
@@ -145,17 +145,27 @@ async fn serve(config: Config) -> ExitCode {
         node = gateway.name, mode, address = %gateway.address, admin = %gateway.admin_address, max_files,
         version = env!("CARGO_PKG_VERSION"), "ready"
     );
+    let mut reload = false;
     let signal = loop {
-        let reload = match signals.next().await {
-            Wish::Stop(signal) => break signal,
-            Wish::Reload => gateway.reload(),
+        let wish = if std::mem::take(&mut reload) { Wish::Reload } else { signals.next().await };
+        if let Wish::Stop(signal) = wish {
+            break signal;
+        }
+        let mut reloading = std::pin::pin!(gateway.reload());
+        let reloaded = loop {
+            tokio::select! {
+                reloaded = &mut reloading => break Ok(reloaded),
+                wish = signals.next() => match wish {
+                    Wish::Stop(signal) => break Err(signal),
+                    // The file may have changed after it was read.
+                    Wish::Reload => reload = true,
+                },
+            }
         };
-        tokio::select! {
-            signal = signals.stop() => break signal,
-            reloaded = reload => match reloaded {
-                Ok(()) => tracing::info!("routes reloaded"),
-                Err(error) => error.to_string().lines().for_each(|line| tracing::error!("routes not reloaded: {line}")),
-            },
+        match reloaded {
+            Ok(Ok(())) => tracing::info!("routes reloaded"),
+            Ok(Err(error)) => error.to_string().lines().for_each(|line| tracing::error!("routes not reloaded: {line}")),
+            Err(signal) => break signal,
         }
     };
     tracing::info!(signal, "stopping");

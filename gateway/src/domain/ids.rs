@@ -75,6 +75,9 @@ impl fmt::Debug for Pid {
 pub struct UserId(Arc<str>);
 
 impl UserId {
+    /// What one has to be, for people.
+    pub const RULE: &'static str = "a user id has 1 to 255 bytes and no control characters";
+
     /// The longest user id, in bytes.
     pub const MAX_BYTES: usize = 255;
 

@@ -14,7 +14,7 @@ pub const PROXY_HEADER_RESULTS: [&str; 5] = ["ok", "local", "none", "bad", "time
 pub const CONNECT_RESULTS: [&str; 5] = ["ok", "auth", "not_allowed", "too_many", "unavailable"];
 
 /// Why a connection ended.
-pub const CLOSE_REASONS: [&str; 13] = [
+pub const CLOSE_REASONS: [&str; 14] = [
     "client_close",
     "transport_error",
     "ping_timeout",
@@ -27,6 +27,7 @@ pub const CLOSE_REASONS: [&str; 13] = [
     "expired",
     "revoked",
     "bad_packet",
+    "unavailable",
     "server",
 ];
 

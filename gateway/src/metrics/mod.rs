@@ -191,7 +191,7 @@ metrics! {
     proxy_headers: Family<Counter> = "gateway_proxy_headers_total" ["result": PROXY_HEADER_RESULTS];
     /// Requests for a session (Socket.IO CONNECT), by result.
     connects: Family<Counter> = "gateway_connects_total" ["result": CONNECT_RESULTS];
-    /// Client events, by the action their route names.
+    /// Routes of client events that ran, by what they do.
     events_received: Family<Counter> = "gateway_events_received_total" ["action": ACTIONS];
     /// Events and signals taken for clients, counted once per receiver.
     events_delivered: Counter = "gateway_events_delivered_total";

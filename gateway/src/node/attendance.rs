@@ -43,7 +43,7 @@ pub(super) struct Attendance {
 }
 
 struct Leaving {
-    session: Arc<Session>,
+    session: Weak<Session>,
     who: Attendee,
     places: Vec<RoomName>,
     linger: Duration,
@@ -112,25 +112,58 @@ impl Node {
         let who = attendee(session, &rooms.name(1));
         let entered = self.attendance.presence.enter_first(&who, rooms, capacity).await;
         let (number, entered) = entered.map_err(|error| Self::without_presence(&error))?;
+        self.forget_owed(session, &rooms.name(number));
         Ok((number, entered == Entered::First))
     }
 
     /// Counts a session no longer in places: at once, or if it has not come back after the time for that.
     pub(super) async fn give_up_seats(&self, session: &Arc<Session>, places: Vec<RoomName>, may_return: bool) {
         let linger = if may_return { self.attendance.linger } else { Duration::ZERO };
-        for (who, places) in by_attendee(session, places) {
-            self.leave_places(Leaving { session: session.clone(), who, places, linger }).await;
-        }
+        let departed = self.take_out(session, places, linger).await;
+        self.tell(departed.into_iter().map(Change::Departed).collect());
     }
 
-    async fn leave_places(&self, leaving: Leaving) {
-        match self.attendance.presence.leave(&leaving.who, &leaving.places, leaving.linger).await {
-            Ok(departed) => self.tell(departed.into_iter().map(Change::Departed).collect()),
-            Err(error) => {
-                Self::note_presence_error(&error);
-                self.attendance.owed.lock().push(leaving);
-            }
+    /// Takes a session out of places; returns which members left with it.
+    pub(super) async fn take_out(
+        &self,
+        session: &Arc<Session>,
+        places: Vec<RoomName>,
+        linger: Duration,
+    ) -> Vec<Departed> {
+        let mut departed = Vec::new();
+        for (who, places) in by_attendee(session, places) {
+            departed.extend(self.leave_places(Leaving { session: Arc::downgrade(session), who, places, linger }).await);
         }
+        departed
+    }
+
+    async fn leave_places(&self, leaving: Leaving) -> Vec<Departed> {
+        let left = self.attendance.presence.leave(&leaving.who, &leaving.places, leaving.linger).await;
+        left.unwrap_or_else(|error| {
+            Self::note_presence_error(&error);
+            self.attendance.owed.lock().push(leaving);
+            Vec::new()
+        })
+    }
+
+    /// Tells the store of leavings that it could not be told of.
+    async fn settle_debts(&self, owed: Vec<Leaving>) {
+        let settle = async |mut leaving: Leaving| {
+            let session = leaving.session.clone();
+            let seats = || session.upgrade().map_or_else(Vec::new, |session| session.seats());
+            let seated = seats();
+            leaving.places.retain(|place| !seated.contains(place));
+            let places = leaving.places.clone();
+            let departed = self.leave_places(leaving).await;
+            self.tell(departed.into_iter().map(Change::Departed).collect());
+            // It may have come again while this was on its way, and then the store does not know.
+            let seats = seats();
+            if places.iter().any(|place| seats.contains(place)) {
+                self.attendance.unknown.lock().push(session);
+            }
+        };
+        let settle: Vec<_> = owed.into_iter().map(settle).collect();
+        futures_util::stream::iter(settle).buffer_unordered(CONCURRENCY).collect::<()>().await;
     }
 
     /// A leaving that the store does not know of yet must not come after an entering.
@@ -162,12 +195,6 @@ impl Node {
     /// Keeps what this node's sessions are counted in, and learns who has gone, for ever.
     pub(super) async fn beat_forever(self: &Arc<Self>, every: Duration) {
         loop {
-            let owed = std::mem::take(&mut *self.attendance.owed.lock());
-            for mut leaving in owed {
-                let seats = leaving.session.seats();
-                leaving.places.retain(|place| !seats.contains(place));
-                self.leave_places(leaving).await;
-            }
             let pause = match self.attendance.presence.beat().await {
                 Ok(beat) => {
                     if beat.forgotten {
@@ -181,11 +208,15 @@ impl Node {
                     every.min(SOON)
                 }
             };
+            let owed = std::mem::take(&mut *self.attendance.owed.lock());
             let unknown = std::mem::take(&mut *self.attendance.unknown.lock());
-            if !unknown.is_empty() {
+            if !owed.is_empty() || !unknown.is_empty() {
                 // Beside the beat, which keeps the lease meanwhile.
                 let node = self.clone();
-                self.tasks.spawn(async move { node.make_known(unknown).await });
+                self.tasks.spawn(async move {
+                    node.settle_debts(owed).await;
+                    node.make_known(unknown).await;
+                });
             }
             sleep(pause).await;
         }
@@ -265,6 +296,7 @@ impl Node {
                     (Entered::First, None) => seats.firsts.push(room),
                     (Entered::Full, None) => {
                         self.leave_room(session, &room);
+                        session.gate.forget(&room);
                         seats.lost_rooms.push(room);
                     }
                     (Entered::Full, Some(name)) => {

@@ -188,6 +188,13 @@ impl Gate {
         self.drain().await;
     }
 
+    /// Drops what waits of a room that the client is not in after all.
+    pub(super) fn forget(&self, room: &RoomName) {
+        let mut state = self.state.lock();
+        state.waiting.retain(|wait| wait.room != *room);
+        state.bytes = state.waiting.iter().map(|wait| wait.frame.size()).sum();
+    }
+
     /// What the client was handed so far, for one that comes back and was handed it elsewhere.
     pub(super) fn begin_at(&self, handed: Offset) {
         self.state.lock().handed = handed;

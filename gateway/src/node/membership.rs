@@ -1,6 +1,7 @@
 //! Membership: how sessions enter rooms and leave them, the ones that they ask for and the ones that they are put into.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -8,7 +9,7 @@ use super::session::Stay;
 use super::{Node, RecoveryError, Session, Unrecovered, Wanted};
 use crate::auth::Identity;
 use crate::domain::{Frame, Mark, Offset, Refusal, RoomName, UserId};
-use crate::presence::Numbered;
+use crate::presence::{Departed, Numbered};
 
 /// What a join came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,7 +154,8 @@ impl Node {
         };
         if joined.is_err() {
             // What came for a room that it is not in was never meant for it.
-            session.gate.release(std::slice::from_ref(room), Offset(u64::MAX)).await;
+            session.gate.forget(room);
+            session.gate.release(&[], Offset::START).await;
         }
         joined
     }
@@ -265,34 +267,41 @@ impl Node {
         Some(stay)
     }
 
-    /// Takes a session out of a room; nothing happens if it is not in it.
+    /// Takes a session out of a room; nothing happens if it is not in it. Returns which member left with it, and whether
+    /// that could be stored.
     ///
     /// # Errors
     /// The store of sessions cannot be reached: the session is out of the room, but would come back into it.
-    pub async fn leave(self: &Arc<Self>, session: &Arc<Session>, room: &RoomName) -> Result<(), Refusal> {
+    pub async fn leave(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        room: &RoomName,
+    ) -> (Vec<Departed>, Result<(), Refusal>) {
         self.leave_typing(session, Some(room));
-        if self.leave_room(session, room).is_some_and(|stay| stay.seated) {
-            self.give_up_seats(session, vec![room.clone()], false).await;
-        }
-        self.save(session).await.map(|_| ())
+        let departed = if self.leave_room(session, room).is_some_and(|stay| stay.seated) {
+            self.take_out(session, vec![room.clone()], Duration::ZERO).await
+        } else {
+            Vec::new()
+        };
+        (departed, self.save(session).await.map(|_| ()))
     }
 
     /// Takes a session whose connection is over out of everything. It may come back within the recovery window if it
     /// is to be kept.
     pub fn depart(self: &Arc<Self>, session: &Arc<Session>, keep: bool) {
-        self.leave_typing(session, None);
         let seats = self.leave_all(session);
         if self.roster.remove(session) {
             self.release(session.clone(), keep);
         }
-        if !seats.is_empty() {
-            let (node, session) = (self.clone(), session.clone());
-            self.tasks.spawn(async move {
-                // After what it is still doing: nobody must be told that it has gone before they are told that it came.
-                let _busy = session.busy.lock().await;
+        let (node, session) = (self.clone(), session.clone());
+        self.tasks.spawn(async move {
+            // After what it is still doing: nobody must be told that it has gone before they are told that it came.
+            let _busy = session.busy.lock().await;
+            node.leave_typing(&session, None);
+            if !seats.is_empty() {
                 node.give_up_seats(&session, seats, keep).await;
-            });
-        }
+            }
+        });
     }
 
     /// Returns where it was counted.

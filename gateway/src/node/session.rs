@@ -57,6 +57,8 @@ pub struct Session {
     saves: AtomicU32,
     /// Nothing up to here is for it in rooms that it joins from now on: it was handed newer events, from the log.
     floor: AtomicU64,
+    /// Whether its client was told that it ends.
+    ending: AtomicBool,
     /// Held while something of the session is being done that others must see whole before they see its end.
     pub busy: tokio::sync::Mutex<()>,
     /// Held while the record is stored, so that an older one never comes after a newer one.
@@ -137,6 +139,7 @@ impl Session {
             saved: AtomicBool::new(false),
             saves: AtomicU32::new(0),
             floor: AtomicU64::new(0),
+            ending: AtomicBool::new(false),
             busy: tokio::sync::Mutex::default(),
             saving: tokio::sync::Mutex::default(),
         }
@@ -280,6 +283,12 @@ impl Session {
     /// Notes that it is no longer; returns how it was, if it was.
     pub(super) fn forget(&self, room: &RoomName) -> Option<Stay> {
         self.membership.lock().rooms.remove(room)
+    }
+
+    /// Notes that its client is told that it ends; false if it was told before.
+    #[must_use]
+    pub fn ends(&self) -> bool {
+        !self.ending.swap(true, Ordering::AcqRel)
     }
 
     /// Whether it has ended.

@@ -50,6 +50,10 @@ impl Router {
             if counts {
                 self.node.count_in(session).await;
             }
+            if session.is_over() {
+                // Nobody would be told that it has gone.
+                return false;
+            }
             self.happen(session, Lifecycle::Connect, None).await;
             self.node.set_out(session).await;
         }
@@ -123,9 +127,12 @@ impl Router {
             let router = self.clone();
             async move {
                 match change {
-                    Change::Departed(departed) => router.departed(departed).await,
+                    Change::Departed(departed) => router.heed([departed]).await,
                     Change::Returned(session, room) if room.shown().is_some() => {
-                        router.happen(&session, Lifecycle::Join, Some(room)).await;
+                        let _busy = session.busy.lock().await;
+                        if !session.is_over() {
+                            router.happen(&session, Lifecycle::Join, Some(room)).await;
+                        }
                     }
                     Change::Returned(..) => {}
                 }
@@ -134,7 +141,17 @@ impl Router {
         ReceiverStream::new(changes).for_each_concurrent(CONCURRENCY, act).await;
     }
 
-    async fn departed(self: Arc<Self>, departed: Departed) {
+    /// Runs what is to happen when members have left.
+    pub(super) fn heed(self: &Arc<Self>, departed: impl IntoIterator<Item = Departed> + Send) -> BoxFuture<'_, ()> {
+        let all: Vec<_> = departed.into_iter().collect();
+        Box::pin(async move {
+            for departed in all {
+                self.departed(departed).await;
+            }
+        })
+    }
+
+    async fn departed(self: &Arc<Self>, departed: Departed) {
         let table = self.table();
         let Some(namespace) = departed.place.namespace().and_then(|name| table.namespace(name)) else { return };
         let what = if departed.place.shown().is_some() {

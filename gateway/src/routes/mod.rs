@@ -197,7 +197,7 @@ impl Router {
         let size = inbound.size();
         let Inbound { text, attachments, received } = inbound;
         let (name, args) = self.parse(&text, size, attachments.len())?;
-        if name == tokens::REFRESH {
+        if name == names::REFRESH {
             self.metrics.events_received.with("refresh").increment(1);
             return Ok(self.refresh(session, &args).await?);
         }

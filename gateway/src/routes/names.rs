@@ -13,7 +13,7 @@ const RESERVED: [&str; 7] =
 const NOTICES: &str = "gateway:";
 
 /// How a client brings a new token.
-const REFRESH: &str = "auth:refresh";
+pub(super) const REFRESH: &str = "auth:refresh";
 
 /// What a name has to be.
 pub(super) const EVENT: &str = "an event's name has 1 to 128 bytes, no control characters, and none of the names that Socket.IO and the gateway keep";

@@ -11,9 +11,6 @@ use crate::auth::Identity;
 use crate::domain::{Frame, Refusal, RoomName};
 use crate::node::{CloseReason, STANDING, Session};
 
-/// By which a client brings a new token.
-pub(super) const REFRESH: &str = "auth:refresh";
-
 const TAKES: &str = "auth:refresh takes {token}, a text";
 
 #[derive(Deserialize)]
@@ -35,7 +32,11 @@ struct Renewed {
 
 impl Router {
     /// Takes a session's new token, and takes the session out of rooms in which that has no place.
-    pub(super) async fn refresh(&self, session: &Arc<Session>, args: &[&RawValue]) -> Result<Answer, Refusal> {
+    pub(super) async fn refresh(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        args: &[&RawValue],
+    ) -> Result<Answer, Refusal> {
         let first = args.first().ok_or(Refusal::bad_request(TAKES))?;
         let renewal: Renewal<'_> = serde_json::from_str(first.get()).map_err(|_| Refusal::bad_request(TAKES))?;
         if !session.has_token() {
@@ -52,7 +53,9 @@ impl Router {
         let mut stored = Ok(());
         for room in lost {
             // It is out of the room even if that cannot be stored; then it would be refused when it comes back.
-            stored = stored.and(self.node.leave(session, &room).await);
+            let (departed, saved) = self.node.leave(session, &room).await;
+            stored = stored.and(saved);
+            self.heed(departed).await;
             left.extend(room.shown().map(str::to_owned));
         }
         // It may have been revoked while the session still had the old one.
@@ -90,7 +93,7 @@ impl Router {
 
     fn end(&self, why: &Refusal, reason: CloseReason, is_over: impl Fn(&Identity) -> bool) {
         for session in self.node.roster().all() {
-            if is_over(&session.identity()) {
+            if is_over(&session.identity()) && session.ends() {
                 session.notify(Frame::notice("refused", &self.worded(why), None));
                 session.close(reason);
             }

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -33,8 +33,7 @@ const LAST_WORDS: Duration = Duration::from_millis(50);
 #[derive(Debug, Default)]
 pub(super) struct IoControl {
     mode: AtomicU8,
-    /// How many want nothing read: the sessions of several namespaces may.
-    paused: AtomicUsize,
+    paused: AtomicBool,
     stalled: AtomicBool,
     gone: AtomicBool,
     reader: AtomicWaker,
@@ -64,12 +63,12 @@ impl IoControl {
 
     /// Reads nothing more until [`Self::resume`]; the client's TCP window fills and it has to wait.
     pub(super) fn pause(&self) {
-        self.paused.fetch_add(1, Ordering::AcqRel);
+        self.paused.store(true, Ordering::Release);
     }
 
     /// Reads again.
     pub(super) fn resume(&self) {
-        if self.paused.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.paused.swap(false, Ordering::AcqRel) {
             self.reader.wake();
         }
     }
@@ -220,7 +219,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for GuardedIo<T> {
             }
             _ => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
         }
-        if self.control.paused.load(Ordering::Acquire) > 0 {
+        if self.control.paused.load(Ordering::Acquire) {
             return Poll::Pending;
         }
         let before = buffer.filled().len();

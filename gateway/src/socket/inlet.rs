@@ -58,6 +58,8 @@ struct Queue {
     /// From the beginning: nothing is handled before [`Mailbox::open`].
     worked_on: bool,
     pause: Pause,
+    /// How many there were.
+    pauses: u64,
 }
 
 /// Whether the client waits for its events to be handled before more of them are read.
@@ -147,12 +149,13 @@ impl Mailbox {
         queue.events.push_back(Pending { inbound, asker });
         if queue.events.len() >= self.pause_at && queue.pause == Pause::No {
             queue.pause = Pause::Yes;
-            self.link.pause(true);
-            let mailbox = self.clone();
+            queue.pauses += 1;
+            self.link.pause();
+            let (mailbox, pause) = (self.clone(), queue.pauses);
             // The client's pongs are not read either: what takes longer than this is refused instead of put off.
             self.tasks.spawn(async move {
                 tokio::time::sleep(mailbox.longest_pause).await;
-                mailbox.end_pause(Pause::WasTooLong);
+                mailbox.end_pause(pause);
             });
         }
         if !queue.worked_on {
@@ -209,16 +212,17 @@ impl Mailbox {
         }
     }
 
-    fn end_pause(&self, then: Pause) {
+    /// Ends a pause that has lasted as long as it may.
+    fn end_pause(&self, pause: u64) {
         let mut queue = self.queue.lock();
-        if queue.pause == Pause::Yes {
-            self.unpause(&mut queue, then);
+        if queue.pause == Pause::Yes && queue.pauses == pause {
+            self.unpause(&mut queue, Pause::WasTooLong);
         }
     }
 
     fn unpause(&self, queue: &mut Queue, then: Pause) {
         if queue.pause == Pause::Yes {
-            self.link.pause(false);
+            self.link.resume();
         }
         queue.pause = then;
     }

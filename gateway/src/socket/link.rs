@@ -35,6 +35,8 @@ struct State {
     reason: Option<&'static str>,
     /// What CONNECT replies are to carry, until they did.
     announcements: Vec<Arc<Announcement>>,
+    /// How many of its sessions want nothing read.
+    pausing: usize,
     /// Where it has a session.
     namespaces: Vec<Arc<str>>,
     /// Set once the connection counts in the gauge of connections, to the transport that it counts under.
@@ -77,10 +79,20 @@ impl Link {
         (is_first, state.io.clone())
     }
 
-    /// Stops or starts reading from the client. Without effect on polling, whose requests carry little.
-    pub(super) fn pause(&self, pause: bool) {
-        if let Some(io) = &self.state.lock().io {
-            if pause { io.pause() } else { io.resume() }
+    /// Has nothing more read from the client until [`Self::resume`] was called as often. Without effect while it is
+    /// polling, whose requests carry little.
+    pub(super) fn pause(&self) {
+        let mut state = self.state.lock();
+        state.pausing += 1;
+        state.io.iter().for_each(|io| io.pause());
+    }
+
+    /// Has the client read again, as far as one of those who paused it is concerned.
+    pub(super) fn resume(&self) {
+        let mut state = self.state.lock();
+        state.pausing = state.pausing.saturating_sub(1);
+        if state.pausing == 0 {
+            state.io.iter().for_each(|io| io.resume());
         }
     }
 
@@ -154,6 +166,9 @@ impl Link {
         }
         if state.reason.is_some() {
             io.close_softly();
+        }
+        if state.pausing > 0 {
+            io.pause();
         }
         for announcement in &state.announcements {
             io.announce(announcement.clone());

@@ -40,7 +40,7 @@ use crate::bus::Bus;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::node::{AddressLimiter, HandshakeLimiter, Limiters, Places};
-use crate::routes::Router;
+use crate::routes::{RouteTable, Router};
 
 /// Where Socket.IO is served.
 const PATH: &str = "/socket.io";
@@ -140,17 +140,16 @@ impl SocketServer {
         }));
         let control = Control { io, namespaces: Arc::default() };
         let server = Self { edge, service, control };
-        server.open_namespaces().await?;
+        server.open_namespaces(&server.edge.router.table()).await?;
         Ok(server)
     }
 
-    /// Lets clients into the namespaces of the route table that are not open yet. One that the table no longer has
+    /// Lets clients into the namespaces of a route table that are not open yet. One that the table no longer has
     /// stays open for who is in it, and lets nobody in.
     ///
     /// # Errors
     /// The bus cannot be reached.
-    pub async fn open_namespaces(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let table = self.edge.router.table();
+    pub async fn open_namespaces(&self, table: &RouteTable) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         for namespace in table.namespaces().map(|namespace| namespace.name.clone()) {
             if !self.control.is_open(&namespace) {
                 let connecting = Connecting { edge: self.edge.clone(), namespace: namespace.clone() };

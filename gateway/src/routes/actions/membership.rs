@@ -64,5 +64,7 @@ fn numbered(run: &Run<'_>, room: &Template) -> Result<Numbered, Refusal> {
 }
 
 pub(in crate::routes) async fn leave(run: &Run<'_>) -> Result<(), Refusal> {
-    run.router.node.leave(run.session()?, &run.room()?).await
+    let (departed, left) = run.router.node.leave(run.session()?, &run.room()?).await;
+    run.router.heed(departed).await;
+    left
 }

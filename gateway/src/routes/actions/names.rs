@@ -5,7 +5,6 @@ use crate::routes::run::Run;
 use crate::routes::table::{Claim, Identify, Route, Target};
 
 const NAME: &str = "a name has 1 to 255 bytes and no control characters";
-const USER: &str = "a user id has 1 to 255 bytes and no control characters";
 
 pub(in crate::routes) async fn claim(run: &mut Run<'_>, route: &Route, claim: &Claim) -> Result<(), Refusal> {
     let name = claim.name.text(&run.scope)?.into_owned();
@@ -26,7 +25,7 @@ pub(in crate::routes) async fn claim(run: &mut Run<'_>, route: &Route, claim: &C
 /// Only where nobody needs a token: otherwise anybody could be anybody.
 pub(in crate::routes) async fn identify(run: &Run<'_>, identify: &Identify) -> Result<(), Refusal> {
     let user = identify.user.text(&run.scope)?;
-    let user = UserId::parse(&user).ok_or(Refusal::bad_request(USER))?;
+    let user = UserId::parse(&user).ok_or(Refusal::bad_request(UserId::RULE))?;
     if run.router.tokens.configured() {
         return Err(Refusal::NotAllowed);
     }

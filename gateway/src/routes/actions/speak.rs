@@ -10,7 +10,6 @@ use crate::routes::table::{Broadcast, Direct, Publish, Signal, Target, Typing};
 use crate::routes::template::Template;
 
 const ID: &str = "the id of a publish has 1 to 128 bytes";
-const USER: &str = "a user id has 1 to 255 bytes and no control characters";
 const MAX_ID_BYTES: usize = 128;
 
 #[derive(Serialize)]
@@ -38,7 +37,7 @@ pub(in crate::routes) async fn signal(run: &Run<'_>, signal: &Signal) -> Result<
 
 pub(in crate::routes) async fn direct(run: &Run<'_>, direct: &Direct) -> Result<Option<Answer>, Refusal> {
     let user = direct.user.text(&run.scope)?;
-    let user = UserId::parse(&user).ok_or(Refusal::bad_request(USER))?;
+    let user = UserId::parse(&user).ok_or(Refusal::bad_request(UserId::RULE))?;
     let event = run.event(&direct.emission, Target::All)?;
     say(run, &RoomName::personal(&run.namespace.name, &user), &event, direct.keep, direct.id.as_ref()).await
 }

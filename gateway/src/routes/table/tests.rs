@@ -292,3 +292,10 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn every_action_is_counted() {
+    for name in Action::NAMES {
+        assert!(crate::metrics::ACTIONS.contains(&name), "{name} would not be counted");
+    }
+}
