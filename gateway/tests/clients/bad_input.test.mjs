@@ -75,11 +75,12 @@ describe('events', { timeout: 180_000 }, () => {
     await countedRefusal('bad_room', names.length, async () => {
       for (const room of names) assert.equal((await refused(socket, 'join', { room })).code, 'bad_room', room);
     });
-    for (const room of [42, null, true, {}, [ROOM], undefined]) {
+    for (const room of [null, true, {}, [ROOM], undefined]) {
       const { code } = await refused(socket, 'join', { room });
       assert.ok(['bad_room', 'bad_request'].includes(code), `${code} for ${JSON.stringify(room)}`);
     }
     for (const room of ['x'.repeat(255), 'Zürich 🌍', 'a/b:c', '__proto__']) await ok(socket, 'join', { room });
+    assert.equal((await ok(socket, 'join', { room: 42 })).room, '42', 'a number is its digits');
   });
 
   test('events that nobody has defined', async () => {
@@ -97,7 +98,7 @@ describe('events', { timeout: 180_000 }, () => {
     await countedRefusal('bad_request', lists.length, async () => {
       for (const args of lists) assert.equal((await refused(socket, 'publish', ...args)).code, 'bad_request');
     });
-    for (const event of [5, {}, '', [], 'x'.repeat(1000)]) {
+    for (const event of [{}, '', [], 'x'.repeat(1000)]) {
       assert.equal((await refused(socket, 'publish', { room: ROOM, event, data: 1 })).code, 'bad_request');
     }
     for (const query of [{ after: 'x' }, { after: -1 }, { before: {} }, { limit: 'many' }, { limit: -5 }]) {
