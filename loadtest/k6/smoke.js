@@ -168,13 +168,13 @@ async function walk(members) {
   const empty = await ann.socket.request('join', { room: '' });
   const long = await ann.socket.request('join', { room: 'x'.repeat(256) });
   const control = await ann.socket.request('join', { room: 'line\nbreak' });
-  const number = await ann.socket.request('join', { room: 42 });
+  const object = await ann.socket.request('join', { room: { name: red } });
   const unknown = await ann.socket.request('no_such_event', { room: red });
   check(null, {
     'an empty room name is refused': () => refused(empty, 'bad_room'),
     'a long room name is refused': () => refused(long, 'bad_room'),
     'a room name with control characters is refused': () => refused(control, 'bad_room'),
-    'a room that is no name is refused': () => refused(number),
+    'a room that is no name is refused': () => refused(object),
     'an unknown event is refused': () => refused(unknown, 'unknown_event'),
     'a refusal costs nobody the session': () => members.every(({ socket }) => socket.connected),
   });
