@@ -55,29 +55,29 @@ fn native() -> RouteTable {
     RouteTable::load("native", None).unwrap()
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 500, sample_count = 200)]
 fn publish(bencher: Bencher<'_, '_>) {
     event(bencher, native(), &format!(r#"["publish",{{"room":"r","data":"{DATA}"}}]"#));
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 500, sample_count = 200)]
 fn signal(bencher: Bencher<'_, '_>) {
     event(bencher, native(), &format!(r#"["signal",{{"room":"r","event":"wave","data":"{DATA}"}}]"#));
 }
 
 /// To a room that the session is not in: everything of a publish but filling in what others hear, and the log.
-#[divan::bench]
+#[divan::bench(sample_size = 500, sample_count = 200)]
 fn refused(bencher: Bencher<'_, '_>) {
     event(bencher, native(), &format!(r#"["publish",{{"room":"elsewhere","data":"{DATA}"}}]"#));
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 500, sample_count = 200)]
 fn unknown(bencher: Bencher<'_, '_>) {
     event(bencher, native(), r#"["nothing",{"room":"r"}]"#);
 }
 
 /// Among ten thousand other routes.
-#[divan::bench]
+#[divan::bench(sample_size = 500, sample_count = 200)]
 fn publish_in_a_large_table(bencher: Bencher<'_, '_>) {
     let routes = (0..10_000).map(|number| format!("[[route]]\nevent = \"event-{number}\"\naction = \"join\"\n"));
     let table = RouteTable::parse("native", "large.toml", &routes.collect::<String>()).unwrap();
@@ -85,7 +85,7 @@ fn publish_in_a_large_table(bencher: Bencher<'_, '_>) {
 }
 
 /// What a publish costs that needs no route.
-#[divan::bench]
+#[divan::bench(sample_size = 500, sample_count = 200)]
 fn the_log_alone(bencher: Bencher<'_, '_>) {
     let Ready { runtime, bench, .. } = ready(native());
     let room = RoomName::parse("r").unwrap();
