@@ -36,9 +36,9 @@ pub(super) struct Attendance {
     linger: Duration,
     changes: mpsc::Sender<Change>,
     heard: Mutex<Option<mpsc::Receiver<Change>>>,
-    /// Leavings that the store does not know of yet.
+    /// Leavings that the store does not know of yet: as many as there were while it was away.
     owed: Mutex<Vec<Leaving>>,
-    /// Sessions of which the store does not know everywhere where they are.
+    /// Sessions of this node of which the store does not know everywhere where they are.
     unknown: Mutex<Vec<Weak<Session>>>,
 }
 
@@ -71,12 +71,12 @@ fn attendee(session: &Session, place: &RoomName) -> Attendee {
     Attendee { session: session.id, holder: session.lease.holder, member, user }
 }
 
-/// Places in groups that a session is in as the same member.
-fn by_attendee(session: &Session, places: Vec<RoomName>) -> Vec<(Attendee, Vec<RoomName>)> {
+/// Places in groups that a session is in as the same member; `name` tells what each is called.
+fn by_attendee<T>(session: &Session, places: Vec<T>, name: impl Fn(&T) -> &RoomName) -> Vec<(Attendee, Vec<T>)> {
     let everybody = RoomName::everybody(&session.namespace);
-    let (alone, together): (Vec<_>, Vec<_>) = places.into_iter().partition(|place| *place == everybody);
+    let (alone, together): (Vec<_>, Vec<_>) = places.into_iter().partition(|place| *name(place) == everybody);
     let groups = [alone, together].into_iter().filter(|places| !places.is_empty());
-    groups.map(|places| (attendee(session, &places[0]), places)).collect()
+    groups.map(|places| (attendee(session, name(&places[0])), places)).collect()
 }
 
 impl Node {
@@ -131,7 +131,7 @@ impl Node {
         linger: Duration,
     ) -> Vec<Departed> {
         let mut departed = Vec::new();
-        for (who, places) in by_attendee(session, places) {
+        for (who, places) in by_attendee(session, places, |place| place) {
             departed.extend(self.leave_places(Leaving { session: Arc::downgrade(session), who, places, linger }).await);
         }
         departed
@@ -236,7 +236,7 @@ impl Node {
 
     /// Enters what the store does not know or has forgotten.
     async fn enter_again(&self, session: &Arc<Session>) -> Result<(), PresenceError> {
-        for (who, places) in by_attendee(session, session.seats()) {
+        for (who, places) in by_attendee(session, session.seats(), |place| place) {
             // Everybody had a seat, so nobody is turned away now.
             let again: Vec<_> = places.into_iter().map(|room| Place { room, capacity: None }).collect();
             let entered = self.attendance.presence.enter(&who, &again, Arrival::Restored).await?;
@@ -283,13 +283,10 @@ impl Node {
         let seats = rooms.iter().filter_map(|wanted| Some((&wanted.room, wanted.seat?.capacity)));
         let seats = seats.filter(|(room, _)| session.seat(room));
         let names = names.iter().map(|(_, name)| (name, Some(1)));
-        let places = seats.chain(names).map(|(room, capacity)| Place { room: room.clone(), capacity });
-        let everybody = RoomName::everybody(&session.namespace);
-        let (alone, together): (Vec<_>, Vec<_>) = places.partition(|place| place.room == everybody);
+        let places = seats.chain(names).map(|(room, capacity)| Place { room: room.clone(), capacity }).collect();
         let mut seats = Reseated::default();
-        for places in [alone, together].into_iter().filter(|places| !places.is_empty()) {
-            let entered =
-                self.attendance.presence.enter(&attendee(session, &places[0].room), &places, Arrival::Newest).await;
+        for (who, places) in by_attendee(session, places, |place: &Place| &place.room) {
+            let entered = self.attendance.presence.enter(&who, &places, Arrival::Newest).await;
             let entered = entered.map_err(|error| RecoveryError::Unavailable(Self::without_presence(&error)))?;
             for (Place { room, .. }, entered) in places.into_iter().zip(entered) {
                 match (entered, room.held_name()) {
@@ -310,8 +307,8 @@ impl Node {
         Ok(seats)
     }
 
-    /// Has a session hold a name that nobody else in the cluster holds: no other user, and no other anonymous session. It lets go of the one that it claimed by the
-    /// same event before.
+    /// Has a session hold a name that nobody else in the cluster holds: no other user, and no other anonymous session.
+    /// It lets go of the one that it claimed by the same event before.
     ///
     /// # Errors
     /// [`Refusal::Taken`], or the store of presence or of sessions cannot be reached.

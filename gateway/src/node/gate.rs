@@ -139,7 +139,8 @@ impl Gate {
         true
     }
 
-    /// Lets nothing live pass until [`Self::release`], once for each call. Returns the newest offset that the client was handed before.
+    /// Lets nothing live pass until [`Self::release`], once for each call. Returns the newest offset that the client was
+    /// handed before.
     pub(super) fn hold(&self) -> Offset {
         let mut state = self.state.lock();
         state.held += 1;
