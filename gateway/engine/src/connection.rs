@@ -1,0 +1,431 @@
+//! A connection: one client's transport, from its handshake to its end, and what its user can do with it.
+
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
+
+use crate::budget::Charge;
+use crate::handler::{Admission, End, Gone, Guest, Session, Transport};
+use crate::handshake::Id;
+use crate::heartbeat::{Heartbeat, millis};
+use crate::inbound::{Assembler, Bounds, Packet as Inbound, PacketError};
+use crate::outbox::{Outbox, Phase, SendError, Sent, Waiting, Way};
+use crate::packet::{Kind, Packet};
+use crate::seats::Seats;
+use crate::server::Shared;
+
+/// Never, as a time of the clock.
+const NEVER: u64 = u64::MAX;
+
+/// A client's connection. Cloning gives another handle of the same.
+#[derive(Clone)]
+pub struct Connection(pub(crate) Arc<Inner>);
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("transport", &self.transport()).finish_non_exhaustive()
+    }
+}
+
+pub(crate) struct Inner {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) id: Id,
+    pub(crate) guest: Arc<dyn Guest>,
+    pub(crate) heart: Heartbeat,
+    pub(crate) out: Mutex<Outbox>,
+    inbox: Mutex<Inbox>,
+    seats: Mutex<Seats>,
+    /// Why it ends, once it does.
+    end: Mutex<Option<End>>,
+    /// When what waits for a websocket has waited too long.
+    write_by: AtomicU64,
+    /// When an upgrade that is under way has taken too long.
+    pub(crate) upgrade_by: AtomicU64,
+    /// How many want nothing read from the client.
+    pauses: AtomicU32,
+    /// Wakes the task of the websocket.
+    pub(crate) stream_waker: AtomicWaker,
+    /// Wakes the poll that waits.
+    pub(crate) poll_waker: AtomicWaker,
+    /// Wakes requests that wait for a pause to end.
+    pub(crate) resumed: tokio::sync::Notify,
+}
+
+#[derive(Default)]
+struct Inbox {
+    assembler: Assembler,
+    charge: Option<Charge>,
+}
+
+impl Connection {
+    /// Sends a packet: writes it, or has it wait for the client.
+    ///
+    /// # Errors
+    /// It will not be sent.
+    pub fn send(&self, packet: &Arc<Packet>) -> Result<(), SendError> {
+        self.0.send(packet)
+    }
+
+    /// What waits for the client.
+    #[must_use]
+    pub fn waiting(&self) -> Waiting {
+        self.0.out.lock().waiting()
+    }
+
+    /// Over what packets go now.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        match self.0.out.lock().way {
+            Way::Polling(_) => Transport::Polling,
+            Way::Websocket(_) => Transport::Websocket,
+        }
+    }
+
+    /// Ends the connection in a moment. Nothing is read any more, and what is sent until then is still written. Clients
+    /// see their transport close, and official ones come back. The first reason counts.
+    pub fn end_softly(&self, reason: &'static str) {
+        self.0.end_softly(End::Ended(reason));
+    }
+
+    /// Ends the connection at once; what waits for the client is lost.
+    pub fn end_now(&self, reason: &'static str) {
+        self.0.end_now(End::Ended(reason));
+    }
+
+    /// Ends the session of a namespace, and tells the client so. Official clients do not come back by themselves. A
+    /// connection without a session ends softly.
+    pub fn leave(&self, namespace: &str, reason: &'static str) {
+        let session = self.0.seats.lock().leave(namespace);
+        let Some(session) = session else { return };
+        if self.send(&Packet::message(Kind::Disconnect, namespace, None, "", &[])).is_err() {
+            self.0.end_now(End::Ended(reason));
+        } else if self.0.seats.lock().is_empty() {
+            self.end_softly(reason);
+        }
+        // Not here: whoever ends a session may hold what its end needs.
+        self.0.shared.keeper.bury_session(session, End::Ended(reason));
+    }
+
+    /// Has nothing more read from the client until [`Self::resume`] was called as often. Over polling its next request
+    /// waits instead.
+    pub fn pause(&self) {
+        self.0.pauses.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Has the client read again, as far as one of those who paused it is concerned.
+    pub fn resume(&self) {
+        if self.0.pauses.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.stream_waker.wake();
+            self.0.resumed.notify_waiters();
+        }
+    }
+
+    pub(crate) fn accept(
+        &self,
+        namespace: &str,
+        number: u64,
+        session: Arc<dyn Session>,
+        sid: &str,
+        pid: &str,
+    ) -> Result<(), Gone> {
+        // Under the lock: the client must not be told twice, and not after its end.
+        let mut seats = self.0.seats.lock();
+        if !seats.take(number, session) {
+            return Err(Gone);
+        }
+        self.0.heart.settle();
+        let json = format!("{{\"sid\":\"{sid}\",\"pid\":\"{pid}\"}}");
+        let sent = self.send(&Packet::message(Kind::Connect, namespace, None, &json, &[]));
+        if sent.is_err() {
+            seats.forget(number);
+            drop(seats);
+            self.0.end_now(End::Slow);
+            return Err(Gone);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn refuse(&self, namespace: &str, number: u64, message: &str) {
+        if !self.0.seats.lock().forget(number) {
+            return;
+        }
+        let message = serde_json::to_string(message).unwrap_or_else(|_| "\"\"".into());
+        let json = format!("{{\"message\":{message}}}");
+        if self.send(&Packet::message(Kind::ConnectError, namespace, None, &json, &[])) == Err(SendError::Full) {
+            self.0.end_now(End::Slow);
+        }
+    }
+
+    pub(crate) fn forget_seat(&self, _namespace: &str, number: u64) {
+        self.0.seats.lock().forget(number);
+    }
+}
+
+impl Inner {
+    pub(crate) fn new(shared: Arc<Shared>, id: Id, guest: Arc<dyn Guest>, way: Way) -> Arc<Self> {
+        let settings = &shared.settings;
+        let heart = Heartbeat::new(shared.clock.now(), settings.ping_interval, settings.connect_timeout);
+        Arc::new(Self {
+            id,
+            guest,
+            heart,
+            out: Mutex::new(Outbox::new(way)),
+            inbox: Mutex::default(),
+            seats: Mutex::default(),
+            end: Mutex::new(None),
+            write_by: AtomicU64::new(NEVER),
+            upgrade_by: AtomicU64::new(NEVER),
+            pauses: AtomicU32::new(0),
+            stream_waker: AtomicWaker::new(),
+            poll_waker: AtomicWaker::new(),
+            resumed: tokio::sync::Notify::new(),
+            shared,
+        })
+    }
+
+    pub(crate) fn send(self: &Arc<Self>, packet: &Arc<Packet>) -> Result<(), SendError> {
+        let shared = &self.shared;
+        let sent = self.out.lock().send(packet, &shared.settings, &shared.budget);
+        self.after(sent)
+    }
+
+    pub(crate) fn pong(self: &Arc<Self>, payload: &[u8]) -> Result<(), SendError> {
+        let shared = &self.shared;
+        let sent = self.out.lock().pong(Packet::pong(payload), &shared.settings, &shared.budget);
+        self.after(sent)
+    }
+
+    /// Has somebody write what waits.
+    fn after(self: &Arc<Self>, sent: Result<Sent, SendError>) -> Result<(), SendError> {
+        match sent {
+            Ok(Sent::Written) => Ok(()),
+            Ok(Sent::Queued) => {
+                self.poll_waker.wake();
+                Ok(())
+            }
+            Ok(Sent::Waits) => {
+                if !self.waits_for_stream() {
+                    self.note_progress(false);
+                    if self.shared.settings.write_delay.is_zero() {
+                        self.stream_waker.wake();
+                    } else {
+                        self.shared.keeper.delay(self.clone());
+                    }
+                }
+                Ok(())
+            }
+            Err(SendError::Gone) => {
+                self.end_now(End::Broken);
+                Err(SendError::Gone)
+            }
+            Err(SendError::Full) => Err(SendError::Full),
+        }
+    }
+
+    /// Notes that what waits for a websocket has begun to wait, or moved on.
+    fn note_progress(&self, is_empty: bool) {
+        let by = self.shared.clock.now().saturating_add(millis(self.shared.settings.write_timeout));
+        self.write_by.store(if is_empty { NEVER } else { by }, Ordering::Relaxed);
+    }
+
+    /// Whether something waits for the websocket to take it.
+    pub(crate) fn waits_for_stream(&self) -> bool {
+        self.write_by.load(Ordering::Relaxed) != NEVER
+    }
+
+    /// Writes what waits; false if the socket takes no more now.
+    pub(crate) fn flush(self: &Arc<Self>) -> bool {
+        let mut out = self.out.lock();
+        let before = out.waiting();
+        match out.flush() {
+            Ok(is_empty) => {
+                if is_empty || out.waiting() != before {
+                    self.note_progress(is_empty);
+                }
+                is_empty
+            }
+            Err(_) => {
+                drop(out);
+                self.end_now(End::Broken);
+                true
+            }
+        }
+    }
+
+    /// Whether what waits for a websocket has waited too long.
+    pub(crate) fn write_is_late(&self, now: u64) -> bool {
+        now >= self.write_by.load(Ordering::Relaxed)
+    }
+
+    /// The same, or for an upgrade.
+    pub(crate) fn is_late(&self, now: u64) -> bool {
+        self.write_is_late(now) || now >= self.upgrade_by.load(Ordering::Relaxed)
+    }
+
+    /// Whether it ends for what its client did.
+    pub(crate) fn was_wrong(&self) -> bool {
+        matches!(*self.end.lock(), Some(End::BadPacket | End::Flooding))
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.pauses.load(Ordering::Acquire) > 0
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.out.lock().phase
+    }
+
+    pub(crate) fn heard(&self, is_pong: bool) {
+        let (shared, settings) = (&self.shared, &self.shared.settings);
+        self.heart.heard(shared.clock.now(), is_pong, settings.ping_interval, settings.ping_timeout);
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds { attachments: self.shared.settings.attachments, bytes: self.shared.settings.message_bytes }
+    }
+
+    /// Takes a text message of the transport: an Engine.IO packet. False if nothing more is wanted.
+    pub(crate) fn text(self: &Arc<Self>, text: &str) -> bool {
+        let Some((kind, rest)) = text.split_at_checked(1) else { return self.misbehaved() };
+        self.heard(kind == "3");
+        match kind {
+            "4" => self.message(|assembler, bounds| assembler.text(rest, bounds)),
+            // 5 and 6 come late, from an upgrade that is over.
+            "3" | "5" | "6" => true,
+            "1" => {
+                self.end_now(End::Closed);
+                false
+            }
+            _ => self.misbehaved(),
+        }
+    }
+
+    /// Takes bytes of the transport. False if nothing more is wanted.
+    pub(crate) fn bytes(self: &Arc<Self>, bytes: &[u8]) -> bool {
+        self.heard(false);
+        self.message(|assembler, bounds| assembler.bytes(bytes, bounds))
+    }
+
+    fn message(
+        self: &Arc<Self>,
+        read: impl FnOnce(&mut Assembler, Bounds) -> Result<Option<Inbound>, PacketError>,
+    ) -> bool {
+        let mut inbox = self.inbox.lock();
+        let packet = read(&mut inbox.assembler, self.bounds());
+        let held = inbox.assembler.held();
+        if held == 0 {
+            inbox.charge = None;
+        } else if let Some(charge) = &mut inbox.charge {
+            if !charge.change_to(held) {
+                drop(inbox);
+                return self.misbehaved();
+            }
+        } else {
+            inbox.charge = self.shared.budget.charge(held);
+            if inbox.charge.is_none() {
+                drop(inbox);
+                return self.misbehaved();
+            }
+        }
+        let parser = inbox.assembler.parser();
+        drop(inbox);
+        match packet {
+            Ok(None | Some(Inbound::Ack)) => true,
+            Ok(Some(Inbound::Connect { namespace, auth })) => {
+                self.out.lock().parser = parser;
+                self.wants_in(&namespace, auth)
+            }
+            Ok(Some(Inbound::Disconnect { namespace })) => {
+                self.leaves(&namespace);
+                true
+            }
+            Ok(Some(Inbound::Event { namespace, event })) => {
+                // What comes after a session's end was on its way.
+                let session = self.seats.lock().find(&namespace);
+                if let Some(session) = session {
+                    session.event(event);
+                }
+                true
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a client broke the protocol");
+                self.misbehaved()
+            }
+        }
+    }
+
+    /// The client broke the protocol: nothing after it means anything.
+    pub(crate) fn misbehaved(self: &Arc<Self>) -> bool {
+        self.end_now(End::BadPacket);
+        false
+    }
+
+    fn wants_in(self: &Arc<Self>, namespace: &str, auth: Option<String>) -> bool {
+        let asked = self.seats.lock().ask(namespace);
+        // Twice into the same namespace: no client does, and each asking is work.
+        let Some((namespace, number)) = asked else { return self.misbehaved() };
+        let connection = Connection(self.clone());
+        self.guest.connect(Admission { connection, namespace, auth, number, settled: false });
+        true
+    }
+
+    fn leaves(self: &Arc<Self>, namespace: &str) {
+        let (session, is_last) = {
+            let mut seats = self.seats.lock();
+            (seats.leave(namespace), seats.is_empty())
+        };
+        if is_last {
+            // Some clients keep the transport for a namespace that they enter later.
+            self.heart.unsettle(self.shared.clock.now(), self.shared.settings.connect_timeout);
+        }
+        if let Some(session) = session {
+            session.over(&End::Left);
+        }
+    }
+
+    /// Ends it at once.
+    pub(crate) fn end_now(self: &Arc<Self>, end: End) {
+        self.end.lock().get_or_insert(end);
+        let mut out = self.out.lock();
+        if out.phase == Phase::Closed {
+            return;
+        }
+        out.close();
+        out.shut(Shutdown::Both);
+        drop(out);
+        self.wake();
+        self.shared.keeper.bury(self.clone());
+    }
+
+    /// Ends it in a moment.
+    pub(crate) fn end_softly(self: &Arc<Self>, end: End) {
+        self.end.lock().get_or_insert(end);
+        let mut out = self.out.lock();
+        if out.phase != Phase::Open {
+            return;
+        }
+        out.phase = Phase::Closing;
+        drop(out);
+        self.wake();
+        self.shared.keeper.see_off(self.clone());
+    }
+
+    pub(crate) fn wake(&self) {
+        self.stream_waker.wake();
+        self.poll_waker.wake();
+        self.resumed.notify_waiters();
+    }
+
+    /// Tells its sessions and its guest that it is over.
+    pub(crate) fn bury(&self) {
+        let end = self.end.lock().unwrap_or(End::Broken);
+        let sessions = self.seats.lock().close();
+        for session in sessions {
+            session.over(&end);
+        }
+        self.guest.over(&end);
+    }
+}

@@ -1,0 +1,219 @@
+//! The wire: one client's TCP connection while it speaks HTTP.
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE};
+use http::{Response, StatusCode, Version};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::body::Chunks;
+use super::{BadRequest, Framing, Head, Idle, head};
+use crate::budget::Budget;
+
+/// Read at a time.
+const PIECE: usize = 4 * 1024;
+/// Answers up to here are sent together with their head.
+const SMALL: usize = 16 * 1024;
+
+/// How long what may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timing {
+    /// From the first byte of a request to the end of its head, and the same again for its body.
+    pub(crate) request: Duration,
+    /// Between requests.
+    pub(crate) idle: Duration,
+    /// For writing an answer.
+    pub(crate) write: Duration,
+}
+
+#[derive(Debug)]
+pub(crate) struct Wire {
+    pub(crate) stream: TcpStream,
+    /// What was read and not used yet.
+    pub(crate) buffer: Vec<u8>,
+    timing: Timing,
+    is_first: bool,
+}
+
+impl Wire {
+    pub(crate) fn new(stream: TcpStream, timing: Timing) -> Self {
+        Self { stream, buffer: Vec::new(), timing, is_first: true }
+    }
+
+    /// The next request's head; nothing if the client has gone, or was idle too long.
+    pub(crate) async fn head(&mut self, idle: &Idle) -> Result<Option<Head>, BadRequest> {
+        if self.buffer.is_empty() {
+            let stay = idle.enter();
+            // Who has only just connected has something to ask.
+            let patience = if std::mem::take(&mut self.is_first) { self.timing.request } else { self.timing.idle };
+            tokio::select! {
+                () = stay.evicted() => return Ok(None),
+                ready = timeout(patience, self.stream.readable()) => match ready {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) | Err(_) => return Ok(None),
+                },
+            }
+        }
+        self.is_first = false;
+        let deadline = Instant::now() + self.timing.request;
+        loop {
+            if let Some((head, length)) = Head::read(&self.buffer)? {
+                self.buffer.drain(..length);
+                if self.buffer.is_empty() {
+                    self.buffer = Vec::new();
+                }
+                return Ok(Some(head));
+            }
+            match timeout_at(deadline, self.read_more()).await {
+                Ok(Ok(0) | Err(_)) => return Ok(None),
+                Ok(Ok(_)) => {}
+                Err(_) => return Err(BadRequest::TooSlow),
+            }
+        }
+    }
+
+    /// A request's body, of at most `limit` bytes.
+    pub(crate) async fn body(
+        &mut self,
+        head: &Head,
+        limit: usize,
+        budget: &Arc<Budget>,
+    ) -> Result<Option<Vec<u8>>, BadRequest> {
+        let expected = match head.framing {
+            Framing::Length(0) => return Ok(Some(Vec::new())),
+            Framing::Length(length) if length > limit => return Err(BadRequest::BodyTooLarge),
+            Framing::Length(length) => length,
+            Framing::Chunked => limit,
+        };
+        let _charge = budget.charge(expected).ok_or(BadRequest::Budget)?;
+        if head.expects_continue && self.buffer.is_empty() {
+            self.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.ok();
+        }
+        let deadline = Instant::now() + self.timing.request;
+        let (mut body, mut chunks) = (Vec::new(), Chunks::default());
+        loop {
+            match head.framing {
+                Framing::Chunked => {
+                    if chunks.take(&mut self.buffer, &mut body, limit)? {
+                        return Ok(Some(body));
+                    }
+                }
+                Framing::Length(length) if self.buffer.len() >= length => {
+                    let rest = self.buffer.split_off(length);
+                    return Ok(Some(std::mem::replace(&mut self.buffer, rest)));
+                }
+                Framing::Length(_) => {}
+            }
+            match timeout_at(deadline, self.read_more()).await {
+                Ok(Ok(0) | Err(_)) => return Ok(None),
+                Ok(Ok(_)) => {}
+                Err(_) => return Err(BadRequest::TooSlow),
+            }
+        }
+    }
+
+    async fn read_more(&mut self) -> io::Result<usize> {
+        loop {
+            self.stream.readable().await?;
+            self.buffer.reserve(PIECE);
+            match self.stream.try_read_buf(&mut self.buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Returns when the client has closed the connection. What it sends meanwhile is kept, as far as it may.
+    pub(crate) async fn gone(&mut self) {
+        poll_fn(|context| {
+            loop {
+                if self.buffer.len() >= head::MAX_BYTES {
+                    return Poll::Pending;
+                }
+                match self.stream.poll_read_ready(context) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Err(_)) => return Poll::Ready(()),
+                    Poll::Ready(Ok(())) => {}
+                }
+                let mut piece = [0; 512];
+                match self.stream.try_read(&mut piece) {
+                    Ok(0) => return Poll::Ready(()),
+                    Ok(length) => self.buffer.extend_from_slice(&piece[..length]),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(_) => return Poll::Ready(()),
+                }
+            }
+        })
+        .await;
+    }
+
+    /// Answers a request; with `keep_alive` another one may follow. False if the answer could not be written.
+    pub(crate) async fn answer(&mut self, head: Option<&Head>, response: Response<Bytes>, keep_alive: bool) -> bool {
+        let is_old = head.is_some_and(|head| head.parts.version == Version::HTTP_10);
+        let is_bodiless = head.is_some_and(|head| head.parts.method == http::Method::HEAD);
+        let (parts, body) = response.into_parts();
+        let mut bytes = Vec::with_capacity(256 + if body.len() <= SMALL { body.len() } else { 0 });
+        write_head(&mut bytes, &parts, Some(body.len()));
+        if !keep_alive {
+            bytes.extend_from_slice(b"connection: close\r\n");
+        } else if is_old {
+            bytes.extend_from_slice(b"connection: keep-alive\r\n");
+        }
+        bytes.extend_from_slice(b"\r\n");
+        if is_bodiless {
+            return self.write_all(&bytes).await.is_ok();
+        }
+        if body.len() <= SMALL {
+            bytes.extend_from_slice(&body);
+            return self.write_all(&bytes).await.is_ok();
+        }
+        self.write_all(&bytes).await.is_ok() && self.write_all(&body).await.is_ok()
+    }
+
+    /// Writes, within a time.
+    pub(crate) async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let writing = async {
+            while !bytes.is_empty() {
+                match self.stream.try_write(bytes) {
+                    Ok(written) => bytes = &bytes[written..],
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.stream.writable().await?,
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(())
+        };
+        timeout(self.timing.write, writing).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+/// Writes the status line and the headers, but not the empty line after them. `length` is the body's.
+pub(crate) fn write_head(to: &mut Vec<u8>, parts: &http::response::Parts, length: Option<usize>) {
+    let status = parts.status;
+    to.extend_from_slice(b"HTTP/1.1 ");
+    to.extend_from_slice(status.as_str().as_bytes());
+    to.push(b' ');
+    to.extend_from_slice(status.canonical_reason().unwrap_or("Status").as_bytes());
+    to.extend_from_slice(b"\r\n");
+    let mut line = |name: &str, value: &[u8]| {
+        to.extend_from_slice(name.as_bytes());
+        to.extend_from_slice(b": ");
+        to.extend_from_slice(value);
+        to.extend_from_slice(b"\r\n");
+    };
+    for (name, value) in &parts.headers {
+        if *name != CONTENT_LENGTH && *name != CONNECTION || status == StatusCode::SWITCHING_PROTOCOLS {
+            line(name.as_str(), value.as_bytes());
+        }
+    }
+    let has_body = status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED && !status.is_informational();
+    if let Some(length) = length.filter(|_| has_body) {
+        line(CONTENT_LENGTH.as_str(), length.to_string().as_bytes());
+    }
+    line(DATE.as_str(), httpdate::fmt_http_date(SystemTime::now()).as_bytes());
+}

@@ -1,0 +1,35 @@
+//! Engine.IO 4 and Socket.IO 5 for a server: transports, packets, heartbeats and limits. It knows nothing of rooms,
+//! Redis or routes.
+//!
+//! A [`Server`] takes TCP streams and serves Socket.IO on them. What it asks of its user are three traits: a
+//! [`Handler`] decides whether a connection may open, a [`Guest`] is the handler's part of one connection and is asked
+//! when the client wants into a namespace, a [`Session`] takes the events of one namespace. The way back is a
+//! [`Connection`]: packets are sent through it, and it is ended softly or at once. A [`Packet`] is encoded once and shared
+//! by all who receive it; whoever sends it writes it into the client's socket, as long as nothing waits there.
+
+mod budget;
+mod connection;
+mod frame;
+mod handler;
+mod handshake;
+mod heartbeat;
+mod http;
+mod inbound;
+mod keeper;
+mod msgpack;
+mod outbox;
+mod packet;
+mod payload;
+mod polling;
+mod seats;
+mod server;
+mod settings;
+mod websocket;
+
+pub use connection::Connection;
+pub use handler::{Admission, Answer, End, Gone, Guest, Handler, Misuse, Session, Transport};
+pub use inbound::Event;
+pub use outbox::{SendError, Waiting};
+pub use packet::Packet;
+pub use server::Server;
+pub use settings::Settings;

@@ -1,0 +1,215 @@
+//! Polling: requests of a client without a stream of its own, and how a websocket takes over from them.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Response;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::time::{sleep, timeout};
+
+use crate::connection::Inner;
+use crate::handler::{Answer, End};
+use crate::handshake::Refused;
+use crate::heartbeat::millis;
+use crate::http::Wire;
+use crate::outbox::{Phase, Way};
+use crate::payload::{self, Part, Payload};
+
+/// Polls that are answered at once when an upgrade has begun: the one that waits, and one that the client may have sent
+/// before it heard of it.
+const NOOPS: u8 = 2;
+/// How long others wait then, if nothing comes. An upgrade may take its time, or come to nothing.
+const NOOP_AFTER: Duration = Duration::from_millis(100);
+
+/// An answer of Engine.IO.
+pub(crate) fn answer(body: impl Into<Bytes>) -> Answer {
+    let mut response = Response::new(body.into());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// What came of a poll.
+enum Polled {
+    Payload(Payload),
+    /// A websocket takes over.
+    Nothing,
+    /// The connection is over.
+    Closed,
+}
+
+/// Answers a client's poll as soon as there is something to say; nothing if the client has gone.
+pub(crate) async fn poll(connection: &Arc<Inner>, wire: &mut Wire) -> Option<Answer> {
+    let is_alone = {
+        let mut out = connection.out.lock();
+        match &mut out.way {
+            Way::Polling(poll) => Some(!std::mem::replace(&mut poll.pending, true)),
+            Way::Websocket(_) => None,
+        }
+    };
+    match is_alone {
+        // The last poll of a client whose websocket was quicker.
+        None => return Some(Refused::BadRequest.answer()),
+        Some(true) => {}
+        Some(false) => {
+            // Which of them would get what? Engine.IO's own server ends it, too.
+            connection.end_now(End::BadPacket);
+            return Some(Refused::BadRequest.answer());
+        }
+    }
+    let _pending = Pending(connection);
+    let mut is_probed = false;
+    loop {
+        tokio::select! {
+            biased;
+            polled = polled(connection, &mut is_probed) => return Some(match polled {
+                Polled::Payload(payload) => answer(payload.into_body()),
+                Polled::Nothing => answer("6"),
+                Polled::Closed => answer("1"),
+            }),
+            () = wire.gone() => {
+                connection.end_now(End::Broken);
+                return None;
+            }
+            () = sleep(NOOP_AFTER), if is_probed => return Some(answer("6")),
+        }
+    }
+}
+
+/// A poll that waits.
+struct Pending<'a>(&'a Arc<Inner>);
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if let Way::Polling(poll) = &mut self.0.out.lock().way {
+            poll.pending = false;
+        }
+    }
+}
+
+async fn polled(connection: &Arc<Inner>, is_probed: &mut bool) -> Polled {
+    poll_fn(|context| {
+        connection.poll_waker.register(context.waker());
+        let mut out = connection.out.lock();
+        if out.phase == Phase::Closed {
+            return Poll::Ready(Polled::Closed);
+        }
+        if out.waiting().packets > 0 && matches!(out.way, Way::Polling(_)) {
+            return Poll::Ready(Polled::Payload(out.take_payload()));
+        }
+        match &mut out.way {
+            Way::Websocket(_) => Poll::Ready(Polled::Nothing),
+            Way::Polling(poll) if poll.noops > 0 => {
+                poll.noops -= 1;
+                Poll::Ready(Polled::Nothing)
+            }
+            Way::Polling(poll) => {
+                *is_probed = poll.probed;
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}
+
+/// Takes the body of a client's request: any number of packets.
+pub(crate) async fn receive(connection: &Arc<Inner>, body: &[u8]) -> Answer {
+    let refused = |connection: &Arc<Inner>, end| {
+        connection.end_now(end);
+        Refused::BadRequest.answer()
+    };
+    if !connection.guest.admits(payload::count(body), body.len()) {
+        return refused(connection, End::Flooding);
+    }
+    let Ok(body) = std::str::from_utf8(body) else { return refused(connection, End::BadPacket) };
+    wait_for_pause(connection).await;
+    let limit = connection.shared.settings.message_bytes + ENVELOPE;
+    for part in payload::parts(body) {
+        if connection.phase() != Phase::Open {
+            return Refused::UnknownSession.answer();
+        }
+        let goes_on = match part {
+            Some(Part::Text(text)) if text.len() <= limit => connection.text(text),
+            Some(Part::Binary(bytes)) if bytes.len() <= limit => connection.bytes(&bytes),
+            _ => connection.misbehaved(),
+        };
+        if !goes_on && connection.was_wrong() {
+            return Refused::BadRequest.answer();
+        }
+    }
+    answer("ok")
+}
+
+/// As for a message of a websocket.
+const ENVELOPE: usize = 1024;
+
+/// The client waits for its answer while nothing of it is to be read.
+async fn wait_for_pause(connection: &Arc<Inner>) {
+    let paused = async {
+        loop {
+            let resumed = connection.resumed.notified();
+            if !connection.is_paused() || connection.phase() != Phase::Open {
+                return;
+            }
+            resumed.await;
+        }
+    };
+    // Whoever pauses longer than a client may be silent has forgotten it.
+    timeout(connection.shared.settings.ping_timeout, paused).await.ok();
+}
+
+impl Inner {
+    /// A websocket asks to take over. False if another one does, or has.
+    pub(crate) fn begin_upgrade(&self) -> bool {
+        let mut out = self.out.lock();
+        let is_open = out.phase == Phase::Open;
+        let Way::Polling(poll) = &mut out.way else { return false };
+        if !is_open || poll.upgrading {
+            return false;
+        }
+        poll.upgrading = true;
+        let by = self.shared.clock.now().saturating_add(millis(self.shared.settings.connect_timeout));
+        self.upgrade_by.store(by, Ordering::Relaxed);
+        true
+    }
+
+    /// It works: the client stops polling as soon as its polls are answered.
+    pub(crate) fn probed(&self) {
+        if let Way::Polling(poll) = &mut self.out.lock().way {
+            poll.noops = if poll.probed { 0 } else { NOOPS };
+            poll.probed = true;
+        }
+        self.poll_waker.wake();
+    }
+
+    /// It takes over, with all that waits. False if the connection is ending.
+    pub(crate) fn upgrade(self: &Arc<Self>, stream: OwnedWriteHalf) -> bool {
+        {
+            let mut out = self.out.lock();
+            if out.phase != Phase::Open {
+                return false;
+            }
+            out.upgrade(stream);
+        }
+        self.upgrade_by.store(u64::MAX, Ordering::Relaxed);
+        self.heard(false);
+        self.poll_waker.wake();
+        self.guest.upgraded();
+        self.flush();
+        true
+    }
+
+    /// It did not: polling goes on as if nothing had been.
+    pub(crate) fn candidate_failed(&self) {
+        self.upgrade_by.store(u64::MAX, Ordering::Relaxed);
+        if let Way::Polling(poll) = &mut self.out.lock().way {
+            (poll.upgrading, poll.probed, poll.noops) = (false, false, 0);
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! The server: takes TCP streams, reads requests from them, and finds out whose they are.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, HeaderMap, HeaderValue,
+    ORIGIN, VARY,
+};
+use http::{Method, Request, Response, StatusCode};
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::budget::Budget;
+use crate::connection::Inner;
+use crate::handler::{Answer, End, Guest, Handler, Misuse, Transport};
+use crate::handshake::{self, Id, Query, Refused};
+use crate::heartbeat::{Clock, Due};
+use crate::http::{Head, Idle, Timing, Wire, write_head};
+use crate::keeper::{self, Keeper};
+use crate::outbox::{Poll, Way};
+use crate::polling;
+use crate::settings::Settings;
+use crate::websocket::{self, Role};
+use std::time::Duration;
+
+/// Parts of the table of connections that are locked apart.
+const SHARDS: usize = 16;
+
+/// How long browsers may remember that they may ask, in seconds. None remembers longer than a day, and most two hours.
+const REMEMBERED: HeaderValue = HeaderValue::from_static("7200");
+
+/// A server of Socket.IO. Cloning gives another handle of the same.
+#[derive(Clone)]
+pub struct Server(Arc<Shared>);
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("connections", &self.connections()).finish_non_exhaustive()
+    }
+}
+
+/// What the connections of a server share.
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) handler: Arc<dyn Handler>,
+    pub(crate) clock: Clock,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) connections: Connections,
+    pub(crate) keeper: Keeper,
+    idle: Idle,
+    tasks: TaskTracker,
+}
+
+/// The open connections.
+#[derive(Default)]
+pub(crate) struct Connections([Mutex<HashMap<Id, Arc<Inner>>>; SHARDS]);
+
+impl Connections {
+    fn shard(&self, id: Id) -> &Mutex<HashMap<Id, Arc<Inner>>> {
+        &self.0[id.spread() % SHARDS]
+    }
+
+    fn insert(&self, connection: &Arc<Inner>) {
+        self.shard(connection.id).lock().insert(connection.id, connection.clone());
+    }
+
+    fn find(&self, id: Id) -> Option<Arc<Inner>> {
+        self.shard(id).lock().get(&id).cloned()
+    }
+
+    pub(crate) fn remove(&self, id: Id) {
+        let mut shard = self.shard(id).lock();
+        shard.remove(&id);
+        if shard.len() * 4 < shard.capacity() {
+            // A crowd that has gone must not stay in memory.
+            shard.shrink_to_fit();
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.0.iter().map(|shard| shard.lock().len()).sum()
+    }
+
+    /// Those for which something is due, and what. Where it is nothing of the heart, something takes too long.
+    pub(crate) fn due(&self, now: u64, timeout: Duration) -> Vec<(Arc<Inner>, Due)> {
+        let mut due = Vec::new();
+        for shard in &self.0 {
+            for connection in shard.lock().values() {
+                let what = connection.heart.look(now, timeout);
+                if what != Due::Nothing || connection.is_late(now) {
+                    due.push((connection.clone(), what));
+                }
+            }
+        }
+        due
+    }
+}
+
+/// What becomes of a request.
+enum Reply {
+    /// It is answered, and another may follow.
+    Answer(Answer),
+    /// It is answered, and nothing else is read.
+    Last(Answer),
+    /// A poll is answered; what is in it is lost if that fails.
+    Poll(Answer, Arc<Inner>),
+    /// The stream becomes a websocket, of a new connection or of one that polls.
+    Open(Answer, Arc<dyn Guest>),
+    Upgrade(Answer, Arc<Inner>),
+    /// There is nobody to answer.
+    Gone,
+}
+
+impl Server {
+    /// A server whose own work is done by `tasks` until `stop`.
+    #[must_use]
+    pub fn start(handler: Arc<dyn Handler>, settings: Settings, tasks: &TaskTracker, stop: &CancellationToken) -> Self {
+        let shared = Arc::new(Shared {
+            handler,
+            clock: Clock::new(),
+            budget: Budget::new(settings.budget_bytes),
+            connections: Connections::default(),
+            keeper: Keeper::default(),
+            idle: Idle::new(settings.idle_connections),
+            tasks: tasks.clone(),
+            settings,
+        });
+        tasks.spawn(stop.clone().run_until_cancelled_owned(keeper::tell_ends(shared.clone())));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(keeper::watch(shared.clone())));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(keeper::write_delayed(shared.clone())));
+        Self(shared)
+    }
+
+    /// How many connections are open.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.0.connections.len()
+    }
+
+    /// How many bytes the connections make the server hold, for what clients have not taken and have not finished.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.0.budget.used()
+    }
+
+    /// Serves a TCP stream: HTTP requests, one after the other, until it ends or becomes a websocket. `place` is held as
+    /// long as the stream is.
+    pub async fn serve<P: Send + 'static>(&self, stream: TcpStream, peer: SocketAddr, place: P) {
+        let shared = &self.0;
+        let Settings { header_timeout, keep_alive, write_timeout, .. } = shared.settings;
+        let timing = Timing { request: header_timeout, idle: keep_alive, write: write_timeout };
+        let mut wire = Wire::new(stream, timing);
+        loop {
+            let head = match wire.head(&shared.idle).await {
+                Ok(Some(head)) => head,
+                Ok(None) => return,
+                Err(bad) => {
+                    shared.handler.misused(Misuse::Http);
+                    wire.answer(None, bad.answer(), false).await;
+                    return;
+                }
+            };
+            let (answer, goes_on, poll) = match shared.reply(&mut wire, &head, peer).await {
+                Reply::Answer(answer) => (answer, head.keep_alive, None),
+                Reply::Poll(answer, connection) => (answer, head.keep_alive, Some(connection)),
+                Reply::Last(answer) => (answer, false, None),
+                Reply::Open(answer, guest) => return shared.open(wire, &answer, guest, place).await,
+                Reply::Upgrade(answer, connection) => return shared.upgrade(wire, &answer, connection, place).await,
+                Reply::Gone => return,
+            };
+            let is_written = wire.answer(Some(&head), answer, goes_on).await;
+            if let Some(connection) = poll.filter(|_| !is_written) {
+                connection.end_now(End::Broken);
+            }
+            if !is_written || !goes_on {
+                return;
+            }
+        }
+    }
+}
+
+impl Shared {
+    async fn reply(self: &Arc<Self>, wire: &mut Wire, head: &Head, peer: SocketAddr) -> Reply {
+        let parts = &head.parts;
+        if !handshake::is_ours(parts.uri.path()) {
+            return self.reply_elsewhere(wire, head).await;
+        }
+        let query = Query::read(parts);
+        let is_handshake = matches!(query, Ok(Query { id: None, .. }));
+        for origin in parts.headers.get_all(ORIGIN) {
+            if let Err(answer) = self.handler.admit_origin(origin.as_bytes(), is_handshake) {
+                return Reply::Last(answer);
+            }
+        }
+        let reply = if parts.method == Method::OPTIONS {
+            Reply::Answer(preflight(&parts.headers))
+        } else {
+            match query {
+                Ok(query) => self.reply_to(wire, head, peer, &query).await,
+                Err(refused) => self.refuse(refused, Misuse::Handshake),
+            }
+        };
+        match reply {
+            Reply::Answer(answer) => Reply::Answer(shared_with(answer, &parts.headers)),
+            Reply::Last(answer) => Reply::Last(shared_with(answer, &parts.headers)),
+            Reply::Poll(answer, connection) => Reply::Poll(shared_with(answer, &parts.headers), connection),
+            other => other,
+        }
+    }
+
+    /// Whoever asks for what is not here may have a body on the way that nobody reads.
+    fn refuse(&self, refused: Refused, misuse: Misuse) -> Reply {
+        self.handler.misused(misuse);
+        Reply::Last(refused.answer())
+    }
+
+    async fn reply_to(self: &Arc<Self>, wire: &mut Wire, head: &Head, peer: SocketAddr, query: &Query) -> Reply {
+        let parts = &head.parts;
+        let Some(id) = query.id else { return self.reply_to_handshake(head, peer, query.transport) };
+        let Some(connection) = self.connections.find(id) else {
+            return self.refuse(Refused::UnknownSession, Misuse::Request);
+        };
+        match (query.transport, &parts.method) {
+            (Transport::Websocket, _) => match handshake::accept_websocket(parts) {
+                Ok(answer) if connection.begin_upgrade() => Reply::Upgrade(answer, connection),
+                Ok(_) => self.refuse(Refused::BadRequest, Misuse::Request),
+                Err(refused) => self.refuse(refused, Misuse::Request),
+            },
+            (Transport::Polling, &Method::GET) => match polling::poll(&connection, wire).await {
+                Some(answer) => Reply::Poll(answer, connection),
+                None => Reply::Gone,
+            },
+            (Transport::Polling, &Method::POST) => {
+                match wire.body(head, self.settings.payload_bytes, &self.budget).await {
+                    Ok(Some(body)) => Reply::Answer(polling::receive(&connection, &body).await),
+                    Ok(None) => {
+                        // Half a body: what was in it is lost.
+                        connection.end_now(End::Broken);
+                        Reply::Gone
+                    }
+                    Err(bad) => {
+                        connection.end_now(End::BadPacket);
+                        self.handler.misused(Misuse::Http);
+                        Reply::Last(bad.answer())
+                    }
+                }
+            }
+            _ => self.refuse(Refused::BadRequest, Misuse::Request),
+        }
+    }
+
+    fn reply_to_handshake(self: &Arc<Self>, head: &Head, peer: SocketAddr, transport: Transport) -> Reply {
+        let parts = &head.parts;
+        if parts.method != Method::GET {
+            return self.refuse(Refused::Method, Misuse::Handshake);
+        }
+        let websocket = match transport {
+            Transport::Polling => None,
+            Transport::Websocket => match handshake::accept_websocket(parts) {
+                Ok(answer) => Some(answer),
+                Err(refused) => return self.refuse(refused, Misuse::Handshake),
+            },
+        };
+        let guest = match self.handler.open(parts, peer, transport) {
+            Ok(guest) => guest,
+            Err(answer) => return Reply::Answer(answer),
+        };
+        match websocket {
+            Some(answer) => Reply::Open(answer, guest),
+            None => {
+                let id = Id::random();
+                let connection = Inner::new(self.clone(), id, guest, Way::Polling(Poll::default()));
+                self.connections.insert(&connection);
+                let answer = polling::answer(handshake::open_packet(id, transport, &self.settings));
+                Reply::Poll(answer, connection)
+            }
+        }
+    }
+
+    async fn reply_elsewhere(&self, wire: &mut Wire, head: &Head) -> Reply {
+        match wire.body(head, self.settings.payload_bytes, &self.budget).await {
+            Ok(Some(body)) => {
+                let request = Request::from_parts(head.parts.clone(), Bytes::from(body));
+                Reply::Answer(self.handler.elsewhere(request).await)
+            }
+            Ok(None) => Reply::Gone,
+            Err(bad) => {
+                self.handler.misused(Misuse::Http);
+                Reply::Last(bad.answer())
+            }
+        }
+    }
+
+    /// Opens a connection over a websocket.
+    async fn open<P: Send + 'static>(self: &Arc<Self>, mut wire: Wire, answer: &Answer, guest: Arc<dyn Guest>, place: P) {
+        let id = Id::random();
+        let packet = handshake::open_packet(id, Transport::Websocket, &self.settings);
+        let mut bytes = head_of(answer);
+        // With the first packet in the same piece: both are small.
+        bytes.extend_from_slice(crate::packet::Packet::engine(&packet).frames(crate::inbound::Parser::Json));
+        if wire.write_all(&bytes).await.is_err() {
+            return guest.over(&End::Broken);
+        }
+        let Wire { stream, buffer, .. } = wire;
+        let (read, write) = stream.into_split();
+        let connection = Inner::new(self.clone(), id, guest, Way::Websocket(write));
+        self.connections.insert(&connection);
+        self.run(connection, read, Role::Carrier, buffer, place);
+    }
+
+    /// Lets a websocket try to take over from polling.
+    async fn upgrade<P: Send + 'static>(self: &Arc<Self>, mut wire: Wire, answer: &Answer, to: Arc<Inner>, place: P) {
+        if wire.write_all(&head_of(answer)).await.is_err() {
+            return to.candidate_failed();
+        }
+        let Wire { stream, buffer, .. } = wire;
+        let (read, write) = stream.into_split();
+        self.run(to, read, Role::Candidate(write), buffer, place);
+    }
+
+    fn run<P: Send + 'static>(
+        &self,
+        connection: Arc<Inner>,
+        read: tokio::net::tcp::OwnedReadHalf,
+        role: Role,
+        buffer: Vec<u8>,
+        place: P,
+    ) {
+        self.tasks.spawn(async move {
+            let _place = place;
+            websocket::run(connection, read, role, buffer).await;
+        });
+    }
+}
+
+fn head_of(answer: &Answer) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(512);
+    let mut parts = Response::new(()).into_parts().0;
+    parts.status = answer.status();
+    parts.headers = answer.headers().clone();
+    write_head(&mut bytes, &parts, None);
+    bytes.extend_from_slice(b"\r\n");
+    bytes
+}
+
+/// A browser's question whether it may ask.
+fn preflight(headers: &HeaderMap) -> Answer {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let answer = response.headers_mut();
+    answer.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+    if let Some(asked) = headers.get(ACCESS_CONTROL_REQUEST_HEADERS) {
+        answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
+    }
+    answer.insert(ACCESS_CONTROL_MAX_AGE, REMEMBERED);
+    response
+}
+
+/// The answer with the headers without which browsers keep it from the page that asked. Balancers keep polling on its
+/// node by a cookie; with credentials there is no `*`, so the origin is named.
+fn shared_with(mut answer: Answer, request: &HeaderMap) -> Answer {
+    if let Some(origin) = request.get(ORIGIN) {
+        let headers = answer.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        headers.insert(VARY, HeaderValue::from_static("origin"));
+    }
+    answer
+}
