@@ -16,6 +16,7 @@ use crate::auth::{Revoked, Tokens};
 use crate::bus::{Bus, MemoryBus, MemoryHub, RedisBus};
 use crate::calls::Caller;
 use crate::config::{self, Config};
+use crate::control::Control;
 use crate::http::{AdminState, AskOverHttp, admin, web};
 use crate::log::{Log, MemoryLog, RedisLog, Retention, SqliteLog};
 use crate::metrics::Metrics;
@@ -25,7 +26,7 @@ use crate::redis::Commands;
 use crate::revocations::{MemoryRevocations, RedisRevocations, Revocations, SqliteRevocations};
 use crate::routes::{RouteTable, Router};
 use crate::sessions::{MemorySessions, RedisSessions, Sessions, SqliteSessions};
-use crate::socket::{Control, SocketServer, serve};
+use crate::socket::{SocketServer, serve};
 
 /// Connections that may wait in the kernel to be accepted. Linux caps it at `net.core.somaxconn`, 4096 by default.
 const BACKLOG: u32 = 4096;
@@ -73,7 +74,7 @@ struct Files {
 }
 
 impl Gateway {
-    /// Starts a node: backends first, then the control plane, then the listeners, then it is ready. `max_files` is
+    /// Starts a node: backends first, then control, then the listeners, then it is ready. `max_files` is
     /// how many files the process may open.
     ///
     /// # Errors
@@ -99,9 +100,8 @@ impl Gateway {
         let caller = Caller::new(&config.calls, metrics.clone()).context("calls")?;
         let router = Router::new(table, node.clone(), tokens.clone(), caller, &config, metrics.clone());
         let router = Arc::new(router);
-        let server = SocketServer::start(&config, router.clone(), bus.clone(), metrics.clone(), tasks.clone())
-            .await
-            .map_err(|error| anyhow::anyhow!("the control plane did not start: {error}"))?;
+        let server = SocketServer::start(&config, router.clone(), metrics.clone(), tasks.clone());
+        let (control, heard) = Control::start(bus.clone(), node.clone(), &name, &config.redis.prefix).await?;
 
         let clients = listen(config.listen).context("listen")?;
         let operators = listen(config.admin_listen).context("admin_listen")?;
@@ -125,6 +125,7 @@ impl Gateway {
             tasks.spawn(stop.clone().run_until_cancelled_owned(router.clone().act_on_changes(changes)));
         }
         tasks.spawn(stop.clone().run_until_cancelled_owned(end_sessions(router.clone(), revoked.news())));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(control.clone().serve(heard)));
         let counting = count_peers(bus.clone(), config.redis.prefix.clone(), metrics.clone());
         tasks.spawn(stop.clone().run_until_cancelled_owned(counting));
         tasks.spawn(stop.clone().run_until_cancelled_owned(revoked.clone().keep_up()));
@@ -144,7 +145,7 @@ impl Gateway {
             metrics: metrics.clone(),
             ready: ready.clone(),
             node,
-            control: server.control(),
+            control,
             revoked,
             token: config.admin.token.clone(),
         };
@@ -160,21 +161,14 @@ impl Gateway {
         Ok(gateway)
     }
 
-    /// What operators can do to sessions.
-    #[must_use]
-    pub fn control(&self) -> Control {
-        self.server.control()
-    }
-
     /// Reads the route table again. Sessions stay; a table with a mistake changes nothing.
     ///
     /// # Errors
-    /// What is wrong with it, or the bus cannot be reached to open a new namespace.
+    /// What is wrong with it.
     pub async fn reload(&self) -> anyhow::Result<()> {
         let (profile, file) = &self.routes;
         let table = RouteTable::load(profile, file.as_deref())?;
-        let opened = self.server.open_namespaces(&table).await;
-        opened.map_err(|error| anyhow::anyhow!("a new namespace cannot be opened: {error}"))?;
+        self.server.open_namespaces(&table);
         self.router.replace(table);
         self.router.recount();
         Ok(())

@@ -23,8 +23,9 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("revocations", &["bus", "domain", "redis", "sqlite"]),
     ("node", &["auth", "bus", "config", "domain", "log", "metrics", "presence", "sessions"]),
     ("routes", &["auth", "calls", "config", "domain", "log", "metrics", "node", "presence"]),
-    ("socket", &["auth", "bus", "config", "domain", "metrics", "node", "routes", "sessions"]),
-    ("http", &["auth", "config", "domain", "metrics", "node", "revocations", "socket"]),
+    ("control", &["bus", "domain", "node"]),
+    ("socket", &["auth", "config", "domain", "metrics", "node", "routes", "sessions"]),
+    ("http", &["auth", "bus", "config", "control", "domain", "metrics", "node", "revocations"]),
     ("shutdown", &[]),
     ("telemetry", &["config"]),
     (
@@ -34,6 +35,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "bus",
             "calls",
             "config",
+            "control",
             "http",
             "log",
             "metrics",
@@ -73,7 +75,6 @@ const BACKENDS: &[(&str, &str)] = &[
 /// Libraries that belong to one place.
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("socketioxide", &["socket"]),
-    ("socketioxide_redis", &["socket"]),
     ("engineioxide", &["socket"]),
     ("fred", &["bus"]),
     ("deadpool_redis", &["redis", "log", "presence", "revocations", "sessions"]),

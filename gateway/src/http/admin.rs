@@ -15,12 +15,13 @@ use serde_json::json;
 
 use super::revocations;
 use crate::auth::Revoked;
+use crate::bus::BusError;
 use crate::config::Secret;
+use crate::control::{Census, Control};
 use crate::domain::UserId;
 use crate::http::ask::HEARING;
 use crate::metrics::Metrics;
 use crate::node::Node;
-use crate::socket::Control;
 
 /// What the admin listener shows and does.
 #[derive(Clone, Debug)]
@@ -32,7 +33,7 @@ pub struct AdminState {
     /// What `/hearing` says, and what keeps a deaf node from being ready.
     pub node: Arc<Node>,
     /// What the session controls do.
-    pub control: Control,
+    pub control: Arc<Control>,
     /// What revoking tokens changes.
     pub revoked: Arc<Revoked>,
     /// Who may use them. Empty: nobody, they do not exist.
@@ -105,11 +106,12 @@ async fn sockets(State(state): State<AdminState>, Path(name): Path<String>) -> R
         Ok(user) => user,
         Err(response) => return *response,
     };
-    match state.control.sockets_of_user(&user).await {
-        Ok(nodes) => {
-            Json(json!({ "user": user, "sockets": nodes.values().sum::<usize>(), "nodes": nodes })).into_response()
+    match state.control.count_sessions(&user).await {
+        Ok(Census { sessions, missing }) => {
+            let total: usize = sessions.values().sum();
+            Json(json!({ "user": user, "sockets": total, "nodes": sessions, "missing": missing })).into_response()
         }
-        Err(error) => unavailable(&error.to_string()),
+        Err(error) => unavailable(&error),
     }
 }
 
@@ -118,15 +120,18 @@ async fn disconnect(State(state): State<AdminState>, Path(name): Path<String>) -
         Ok(user) => user,
         Err(response) => return *response,
     };
-    match state.control.disconnect_user(&user).await {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(error) => unavailable(&error.to_string()),
+    match state.control.end_sessions(&user).await {
+        Ok(Census { missing: 0, .. }) => StatusCode::NO_CONTENT.into_response(),
+        // Whoever did not say that it has done it may still do it.
+        Ok(Census { missing, .. }) => (StatusCode::ACCEPTED, Json(json!({ "missing": missing }))).into_response(),
+        Err(error) => unavailable(&error),
     }
 }
 
-fn unavailable(error: &str) -> Response {
-    tracing::warn!(error, "the control plane failed");
-    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": error }))).into_response()
+fn unavailable(error: &BusError) -> Response {
+    tracing::warn!(%error, "the nodes could not be asked");
+    let words = format!("the other nodes could not be reached: {error}");
+    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": words }))).into_response()
 }
 
 #[cfg(test)]

@@ -265,7 +265,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::domain::{Event, UserId};
+    use crate::domain::Event;
 
     /// A client whose queue has a limited room.
     #[derive(Default)]
@@ -288,8 +288,6 @@ mod tests {
         fn close(&self, reason: CloseReason) {
             *self.closed.lock() = Some(reason);
         }
-
-        fn identified(&self, _: &UserId) {}
     }
 
     fn gate(room: usize) -> (Arc<Gate>, Arc<Queue>) {

@@ -256,8 +256,7 @@ impl Node {
         if let Some(other) = before.user.as_ref().filter(|before| **before != user) {
             self.leave_room(session, &RoomName::personal(&session.namespace, other));
         }
-        session.identify(Identity { user: Some(user.clone()), ..Identity::default() });
-        session.gate.outlet().identified(&user);
+        session.identify(Identity { user: Some(user), ..Identity::default() });
         self.save(session).await.map(|_| ())
     }
 
@@ -287,8 +286,9 @@ impl Node {
     }
 
     /// Takes a session whose connection is over out of everything. It may come back within the recovery window if it
-    /// is to be kept.
+    /// is to be kept, unless it was ended for good.
     pub fn depart(self: &Arc<Self>, session: &Arc<Session>, keep: bool) {
+        let keep = keep && !session.is_kicked();
         let seats = self.leave_all(session);
         if self.roster.remove(session) {
             self.release(session.clone(), keep);

@@ -1,6 +1,6 @@
 //! The outlet: the way to one client, which the edge gives to a session.
 
-use crate::domain::{Frame, UserId};
+use crate::domain::Frame;
 
 /// The way to one client. Implemented by the edge; neither method waits.
 pub trait Outlet: Send + Sync + 'static {
@@ -10,11 +10,9 @@ pub trait Outlet: Send + Sync + 'static {
     /// Why the frame will not be delivered.
     fn deliver(&self, frame: &Frame) -> Result<(), Undelivered>;
 
-    /// Ends the connection so that an official client comes back by itself.
+    /// Ends the connection so that an official client comes back by itself; with [`CloseReason::Kicked`], so that it does
+    /// not.
     fn close(&self, reason: CloseReason);
-
-    /// Notes for the control plane whose the session is from now on.
-    fn identified(&self, user: &UserId);
 }
 
 /// Why a client does not get a frame.
@@ -43,4 +41,6 @@ pub enum CloseReason {
     Revoked,
     /// It goes on although it is refused for being too fast.
     Flooding,
+    /// An operator ended the session for good.
+    Kicked,
 }

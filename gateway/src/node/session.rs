@@ -59,6 +59,8 @@ pub struct Session {
     floor: AtomicU64,
     /// Whether its client was told that it ends.
     ending: AtomicBool,
+    /// Whether it was ended for good: however its connection ends, nobody gets it back.
+    kicked: AtomicBool,
     /// Held while something of the session is being done that others must see whole before they see its end.
     pub busy: tokio::sync::Mutex<()>,
     /// Held while the record is stored, so that an older one never comes after a newer one.
@@ -140,6 +142,7 @@ impl Session {
             saves: AtomicU32::new(0),
             floor: AtomicU64::new(0),
             ending: AtomicBool::new(false),
+            kicked: AtomicBool::new(false),
             busy: tokio::sync::Mutex::default(),
             saving: tokio::sync::Mutex::default(),
         }
@@ -254,7 +257,15 @@ impl Session {
 
     /// Ends the session's connection.
     pub fn close(&self, reason: CloseReason) {
+        if reason == CloseReason::Kicked {
+            self.kicked.store(true, Ordering::Release);
+        }
         self.gate.outlet().close(reason);
+    }
+
+    /// Whether it was ended for good.
+    pub(super) fn is_kicked(&self) -> bool {
+        self.kicked.load(Ordering::Acquire)
     }
 
     /// Notes that the session is in a room, or since when it is; false if it is over and must not be.

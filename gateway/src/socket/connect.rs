@@ -19,7 +19,7 @@ use super::inlet::{Inlet, Mailbox};
 use super::link::Link;
 use super::outlet::SocketOutlet;
 use super::welcome::{Auth, Newcomer, Welcome};
-use super::{Adapter, Edge, control};
+use super::{Adapter, Edge};
 use crate::domain::{Refusal, SessionId};
 use crate::node::{Client, Party, Patience, Place, Places, Session};
 use crate::sessions::Lease;
@@ -134,9 +134,6 @@ impl Connecting {
             }
         };
         link.announce(&self.namespace, session.lease.pid);
-        if let Some(user) = &identity.user {
-            socket.join(control::user_room(user));
-        }
         let mailbox = Mailbox::new(
             edge.router.clone(),
             session.clone(),

@@ -3,7 +3,6 @@
 mod address;
 mod announce;
 mod connect;
-mod control;
 mod drain;
 mod guard;
 mod handshake;
@@ -15,10 +14,9 @@ mod outlet;
 mod proxy_header;
 mod welcome;
 
-pub use control::{Control, ControlError};
 pub use listener::serve;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -26,6 +24,7 @@ use std::time::Duration;
 use axum::body::Body;
 use http::Request;
 use parking_lot::Mutex;
+use socketioxide::adapter::LocalAdapter;
 use socketioxide::service::SocketIoService;
 use socketioxide::socket::Sid;
 use socketioxide::{ParserConfig, SocketIo};
@@ -33,10 +32,8 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use self::connect::{Connecting, Start};
-use self::control::Adapter;
 use self::link::Links;
 use self::origins::Origins;
-use crate::bus::Bus;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::node::{AddressLimiter, HandshakeLimiter, Limiters, Places};
@@ -45,6 +42,7 @@ use crate::routes::{RouteTable, Router};
 /// Where Socket.IO is served.
 const PATH: &str = "/socket.io";
 
+type Adapter = LocalAdapter;
 type SocketIoHttp = SocketIoService<NotFound, Adapter>;
 
 /// What the parts of this folder share.
@@ -76,7 +74,9 @@ impl std::fmt::Debug for Edge {
 pub struct SocketServer {
     edge: Arc<Edge>,
     service: SocketIoHttp,
-    control: Control,
+    io: SocketIo<Adapter>,
+    /// The namespaces into which clients may come.
+    open: Arc<Mutex<HashSet<Arc<str>>>>,
 }
 
 impl std::fmt::Debug for SocketServer {
@@ -86,18 +86,10 @@ impl std::fmt::Debug for SocketServer {
 }
 
 impl SocketServer {
-    /// Builds the server and joins the control plane. It accepts nothing before that: a client that came earlier
-    /// would be told that its namespace does not exist, and would give up.
-    ///
-    /// # Errors
-    /// The bus cannot be reached.
-    pub async fn start(
-        config: &Config,
-        router: Arc<Router>,
-        bus: Arc<dyn Bus>,
-        metrics: Arc<Metrics>,
-        tasks: TaskTracker,
-    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+    /// Builds the server. Its namespaces are open before it accepts anything: a client that came earlier would be told
+    /// that its namespace does not exist, and would give up.
+    #[must_use]
+    pub fn start(config: &Config, router: Arc<Router>, metrics: Arc<Metrics>, tasks: TaskTracker) -> Self {
         let links = Links::new(metrics.clone());
         let edge = Arc::new(Edge {
             router,
@@ -120,7 +112,6 @@ impl SocketServer {
             .max_incoming_binary_buf_size(limits.message_bytes)
             .packet_completion_timeout(timing.connect_timeout);
         let (service, io) = SocketIo::builder()
-            .with_adapter::<Adapter>(control::adapter(bus, &config.redis.prefix))
             .with_parser(parser)
             .max_payload(limits.message_bytes as u64)
             .ws_max_message_size(limits.message_bytes)
@@ -138,32 +129,21 @@ impl SocketServer {
                 tasks.spawn(close_polling(service.clone(), sid, after));
             }
         }));
-        let control = Control { io, namespaces: Arc::default() };
-        let server = Self { edge, service, control };
-        server.open_namespaces(&server.edge.router.table()).await?;
-        Ok(server)
+        let server = Self { edge, service, io, open: Arc::default() };
+        server.open_namespaces(&server.edge.router.table());
+        server
     }
 
     /// Lets clients into the namespaces of a route table that are not open yet. One that the table no longer has
     /// stays open for who is in it, and lets nobody in.
-    ///
-    /// # Errors
-    /// The bus cannot be reached.
-    pub async fn open_namespaces(&self, table: &RouteTable) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    pub fn open_namespaces(&self, table: &RouteTable) {
+        let mut open = self.open.lock();
         for namespace in table.namespaces().map(|namespace| namespace.name.clone()) {
-            if !self.control.is_open(&namespace) {
+            if open.insert(namespace.clone()) {
                 let connecting = Connecting { edge: self.edge.clone(), namespace: namespace.clone() };
-                self.control.io.ns::<_, ()>(namespace.to_string(), connecting).await?;
-                self.control.opened(namespace);
+                self.io.ns::<_, ()>(namespace.to_string(), connecting);
             }
         }
-        Ok(())
-    }
-
-    /// What operators can do.
-    #[must_use]
-    pub fn control(&self) -> Control {
-        self.control.clone()
     }
 
     /// How many sessions are connected to this node.

@@ -6,18 +6,18 @@ use bytes::Bytes;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, SerializeTuple, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use socketioxide::adapter::LocalAdapter;
 use socketioxide::socket::Socket;
 use socketioxide::{SendError, SocketError};
 
 use super::link::Link;
-use super::{Adapter, control};
-use crate::domain::{Frame, UserId};
+use crate::domain::Frame;
 use crate::node::{CloseReason, Outlet, Undelivered};
 
 /// The way to the client of one socket.
 pub(super) struct SocketOutlet {
     /// Weak: the socket's handlers hold the session and with it this outlet.
-    pub(super) socket: Weak<Socket<Adapter>>,
+    pub(super) socket: Weak<Socket<LocalAdapter>>,
     pub(super) link: Arc<Link>,
 }
 
@@ -41,12 +41,13 @@ impl Outlet for SocketOutlet {
             // Softly too. It may be the rightful one: a claim that was given up may arrive late, and a failover of Redis
             // may forget the last ones. Then its client comes back and claims again.
             CloseReason::Replaced => self.link.close_softly("replaced"),
-        }
-    }
-
-    fn identified(&self, user: &UserId) {
-        if let Some(socket) = self.socket.upgrade() {
-            socket.join(control::user_room(user));
+            CloseReason::Kicked => {
+                let socket = self.socket.upgrade().filter(|socket| socket.connected());
+                // Who does not read the DISCONNECT may come back, but not to this session.
+                if socket.is_none_or(|socket| socket.disconnect().is_err()) {
+                    self.link.kill("kicked");
+                }
+            }
         }
     }
 }

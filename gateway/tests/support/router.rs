@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gateway::auth::{Identity, Revoked, Tokens};
 use gateway::calls::Caller;
-use gateway::domain::{Frame, Pid, SessionId, UserId};
+use gateway::domain::{Frame, Pid, SessionId};
 use gateway::log::{MemoryLog, Retention};
 use gateway::metrics::Metrics;
 use gateway::node::{Client, CloseReason, Limiters, Node, Outlet, Patience, Session, Undelivered};
@@ -29,8 +29,6 @@ impl Outlet for Nobody {
     }
 
     fn close(&self, _: CloseReason) {}
-
-    fn identified(&self, _: &UserId) {}
 }
 
 /// A router and what it stands on.

@@ -1,0 +1,135 @@
+//! What operators see of sessions and do to them, on whichever nodes these are.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway::app::Gateway;
+use gateway::auth::{Grant, mint};
+use gateway::bus::{Bus, RedisBus};
+use gateway::domain::UserId;
+use gateway::metrics::Metrics;
+use serde_json::{Value, json};
+use support::client::Client;
+use support::redis::Redis;
+use support::{config, eventually, http, metric, node};
+use tokio::sync::mpsc;
+
+const SECRETS: [(&str, &str); 2] = [("GATEWAY_AUTH__SECRET", "s"), ("GATEWAY_ADMIN__TOKEN", "t")];
+const BEARER: &str = "Authorization: Bearer t\r\n";
+
+async fn cluster(redis: &Redis, size: usize, changes: &[(&str, &str)]) -> Vec<Gateway> {
+    let url = redis.url();
+    let mut nodes = Vec::new();
+    for number in 0..size {
+        let name = format!("node-{number}");
+        let own = [("GATEWAY_REDIS_URL", url.as_str()), ("GATEWAY_NODE_NAME", name.as_str())];
+        let changes: Vec<_> = own.iter().chain(changes).copied().collect();
+        nodes.push(node(&changes).await);
+    }
+    nodes
+}
+
+fn token(user: &str) -> Value {
+    let grant = Grant::new(UserId::parse(user).unwrap(), Duration::from_secs(60));
+    json!({ "token": mint(&config(&SECRETS).auth, &grant).unwrap() })
+}
+
+/// What a node says of a user's sessions everywhere.
+async fn sessions(node: &Gateway, user: &str) -> Value {
+    let (status, body) = http("GET", node.admin_address, &format!("/users/{user}/sockets"), BEARER).await;
+    assert_eq!(status, 200, "{body}");
+    serde_json::from_str(&body).unwrap()
+}
+
+async fn end(node: &Gateway, user: &str) -> (u16, String) {
+    http("DELETE", node.admin_address, &format!("/users/{user}/sockets"), BEARER).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_s_sessions_are_counted_and_ended_wherever_they_are_and_nobody_gets_them_back() {
+    let redis = Redis::start().await;
+    let nodes = cluster(&redis, 3, &SECRETS).await;
+    let mut alice = Vec::new();
+    // Two of them on one node.
+    for at in [0, 1, 2, 2] {
+        alice.push(Client::try_connect(nodes[at].address, token("alice")).await.unwrap());
+    }
+    let mut bob = Client::try_connect(nodes[0].address, token("bob")).await.unwrap();
+    let seen = json!({
+        "user": "alice", "sockets": 4, "nodes": { "node-0": 1, "node-1": 1, "node-2": 2 }, "missing": 0
+    });
+    for node in &nodes {
+        assert_eq!(sessions(node, "alice").await, seen);
+    }
+    assert_eq!(end(&nodes[1], "alice").await.0, 204);
+    for mut client in alice {
+        assert_eq!(client.text().await.as_deref(), Some("41"), "told to stay away");
+        assert_eq!(client.text().await, None, "and the transport ends");
+        let mut auth = token("alice");
+        auth["pid"] = json!(client.pid);
+        let again = Client::try_connect(nodes[0].address, auth).await.unwrap();
+        assert_eq!(again.hello[1]["reason"], "unknown", "what was ended does not come back");
+    }
+    assert_eq!(bob.ask("join", json!({ "room": "r" })).await["ok"], true, "others stay");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_says_who_it_is_is_found_by_what_it_said_last() {
+    let redis = Redis::start().await;
+    let changes = [("GATEWAY_ADMIN__TOKEN", "t"), ("GATEWAY_PROFILE", "notifier")];
+    let nodes = cluster(&redis, 2, &changes).await;
+    let mut client = Client::connect(nodes[1].address).await;
+    for (name, before) in [("carol", "nobody"), ("dave", "carol")] {
+        assert_eq!(client.ask("registerUser", json!(name)).await["ok"], true);
+        assert_eq!(sessions(&nodes[0], name).await["nodes"], json!({ "node-1": 1 }));
+        assert_eq!(sessions(&nodes[0], before).await["nodes"], json!({}));
+    }
+    assert_eq!(end(&nodes[0], "carol").await.0, 204);
+    assert_eq!(sessions(&nodes[0], "dave").await["sockets"], 1, "whoever it was before is not who it is");
+    assert_eq!(end(&nodes[0], "dave").await.0, 204);
+    while client.text().await.is_some() {}
+    eventually("it is gone", || async { nodes[1].sessions() == 0 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_does_not_answer_is_missing_and_nothing_fails() {
+    let redis = Redis::start().await;
+    let nodes = cluster(&redis, 2, &SECRETS).await;
+    let mut alice = Client::try_connect(nodes[1].address, token("alice")).await.unwrap();
+    // One that hears the questions, as far as Redis knows, and does nothing.
+    let stuck = RedisBus::connect(&redis.url(), &config(&[]).redis, Arc::new(Metrics::new())).await.unwrap();
+    let (sink, mut heard) = mpsc::channel(10);
+    stuck.subscribe("gateway:control", sink).await.unwrap();
+    let seen = json!({ "user": "alice", "sockets": 1, "nodes": { "node-1": 1 }, "missing": 1 });
+    assert_eq!(sessions(&nodes[0], "alice").await, seen);
+    let (status, body) = end(&nodes[0], "alice").await;
+    assert_eq!((status, body.as_str()), (202, r#"{"missing":1}"#));
+    assert_eq!(alice.text().await.as_deref(), Some("41"));
+    assert!(heard.try_recv().is_ok() && heard.try_recv().is_ok(), "it was asked both times");
+    stuck.unsubscribe("gateway:control").await;
+    eventually("nobody is missing any more", || async { sessions(&nodes[0], "alice").await["missing"] == 0 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_node_without_redis_ends_sessions_too() {
+    let node = node(&[("GATEWAY_NODE_NAME", "alone")].iter().chain(&SECRETS).copied().collect::<Vec<_>>()).await;
+    let mut alice = Client::try_connect(node.address, token("alice")).await.unwrap();
+    assert_eq!(sessions(&node, "alice").await["nodes"], json!({ "alone": 1 }));
+    assert_eq!(end(&node, "alice").await.0, 204);
+    assert_eq!(alice.text().await.as_deref(), Some("41"));
+    eventually("it is gone", || async { node.sessions() == 0 }).await;
+    assert_eq!(metric(&node, "gateway_connections_closed_total{transport=\"websocket\",reason=\"kicked\"}"), 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_cannot_reach_redis_says_so() {
+    let mut redis = Redis::start().await;
+    let quick = [SECRETS[0], SECRETS[1], ("GATEWAY_REDIS__TIMEOUT", "300ms")];
+    let nodes = cluster(&redis, 1, &quick).await;
+    redis.stop().await;
+    assert_eq!(end(&nodes[0], "alice").await.0, 503);
+    assert_eq!(http("GET", nodes[0].admin_address, "/users/alice/sockets", BEARER).await.0, 503);
+}
