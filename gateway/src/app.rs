@@ -100,7 +100,7 @@ impl Gateway {
         let caller = Caller::new(&config.calls, metrics.clone()).context("calls")?;
         let router = Router::new(table, node.clone(), tokens.clone(), caller, &config, metrics.clone());
         let router = Arc::new(router);
-        let server = SocketServer::start(&config, router.clone(), metrics.clone(), tasks.clone());
+        let server = SocketServer::start(&config, router.clone(), web(), metrics.clone(), tasks.clone(), &stop);
         let (control, heard) = Control::start(bus.clone(), node.clone(), &name, &config.redis.prefix).await?;
 
         let clients = listen(config.listen).context("listen")?;
@@ -156,7 +156,7 @@ impl Gateway {
                 tracing::error!(%error, "the admin listener ended");
             }
         });
-        tasks.spawn(serve(clients, server, web(), max_files, stop));
+        tasks.spawn(serve(clients, server, max_files, stop));
         ready.store(true, Ordering::Release);
         Ok(gateway)
     }
@@ -168,7 +168,6 @@ impl Gateway {
     pub async fn reload(&self) -> anyhow::Result<()> {
         let (profile, file) = &self.routes;
         let table = RouteTable::load(profile, file.as_deref())?;
-        self.server.open_namespaces(&table);
         self.router.replace(table);
         self.router.recount();
         Ok(())

@@ -15,7 +15,7 @@ use crate::inbound::{Assembler, Bounds, Packet as Inbound, PacketError};
 use crate::outbox::{Outbox, Phase, SendError, Sent, Waiting, Way};
 use crate::packet::{Kind, Packet};
 use crate::seats::Seats;
-use crate::server::Shared;
+use crate::server::{Shared, Traffic};
 
 /// Never, as a time of the clock.
 const NEVER: u64 = u64::MAX;
@@ -44,6 +44,8 @@ pub(crate) struct Inner {
     write_by: AtomicU64,
     /// When an upgrade that is under way has taken too long.
     pub(crate) upgrade_by: AtomicU64,
+    /// Bytes that were read.
+    pub(crate) received: AtomicU64,
     /// How many want nothing read from the client.
     pauses: AtomicU32,
     /// Wakes the task of the websocket.
@@ -178,6 +180,7 @@ impl Inner {
             end: Mutex::new(None),
             write_by: AtomicU64::new(NEVER),
             upgrade_by: AtomicU64::new(NEVER),
+            received: AtomicU64::new(0),
             pauses: AtomicU32::new(0),
             stream_waker: AtomicWaker::new(),
             poll_waker: AtomicWaker::new(),
@@ -368,7 +371,7 @@ impl Inner {
         // Twice into the same namespace: no client does, and each asking is work.
         let Some((namespace, number)) = asked else { return self.misbehaved() };
         let connection = Connection(self.clone());
-        self.guest.connect(Admission { connection, namespace, auth, number, settled: false });
+        self.guest.clone().connect(Admission { connection, namespace, auth, number, settled: false });
         true
     }
 
@@ -417,6 +420,12 @@ impl Inner {
         self.stream_waker.wake();
         self.poll_waker.wake();
         self.resumed.notify_waiters();
+    }
+
+    /// What was sent and received since this was last asked.
+    pub(crate) fn take_traffic(&self) -> Traffic {
+        let sent = std::mem::take(&mut self.out.lock().written);
+        Traffic { received: self.received.swap(0, Ordering::Relaxed), sent }
     }
 
     /// Tells its sessions and its guest that it is over.

@@ -45,7 +45,7 @@ pub trait Guest: Send + Sync + 'static {
 
     /// The client wants a session in a namespace. It waits, for [`Settings::connect_timeout`](crate::Settings) at the
     /// most, until the admission is accepted or refused.
-    fn connect(&self, admission: Admission);
+    fn connect(self: Arc<Self>, admission: Admission);
 
     /// The connection goes on over a websocket.
     fn upgraded(&self);
@@ -57,7 +57,7 @@ pub trait Guest: Send + Sync + 'static {
 /// The handler's part of a client's session in one namespace.
 pub trait Session: Send + Sync + 'static {
     /// An event came. Those of one session come one after the other; what waits here, the whole connection waits for.
-    fn event(&self, event: Event);
+    fn event(self: Arc<Self>, event: Event);
 
     /// The session is over. Called once, after the last event.
     fn over(&self, end: &End);

@@ -15,7 +15,8 @@ use crate::handler::{Answer, Transport};
 use crate::http::lists;
 use crate::settings::Settings;
 
-/// Where Socket.IO is served, with or without a slash behind it.
+/// How paths end at which Socket.IO is served, with or without a slash behind it. What stands before is a front end's or a
+/// proxy's own.
 const PATH: &str = "/socket.io";
 /// What the answer to a websocket's key is made with (RFC 6455, section 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -49,7 +50,7 @@ impl std::fmt::Display for Id {
 
 /// Whether a path is Socket.IO's.
 pub(crate) fn is_ours(path: &str) -> bool {
-    path.strip_prefix(PATH).is_some_and(|rest| rest.is_empty() || rest == "/")
+    path.strip_suffix('/').unwrap_or(path).ends_with(PATH)
 }
 
 /// Why a request is no good, with Engine.IO's code for it.
@@ -187,7 +188,7 @@ mod tests {
 
     #[test]
     fn paths_of_other_things_are_theirs() {
-        assert!(is_ours("/socket.io") && is_ours("/socket.io/"));
+        assert!(is_ours("/socket.io") && is_ours("/socket.io/") && is_ours("/chat/socket.io/"));
         assert!(!is_ours("/socket.io/socket.io.js") && !is_ours("/socket.iox") && !is_ours("/"));
     }
 

@@ -31,5 +31,5 @@ pub use handler::{Admission, Answer, End, Gone, Guest, Handler, Misuse, Session,
 pub use inbound::Event;
 pub use outbox::{SendError, Waiting};
 pub use packet::Packet;
-pub use server::Server;
+pub use server::{Server, Traffic};
 pub use settings::Settings;

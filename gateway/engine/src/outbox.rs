@@ -92,6 +92,8 @@ pub(crate) struct Outbox {
     pub(crate) parser: Parser,
     waiting: VecDeque<Entry>,
     bytes: usize,
+    /// Bytes that went out, since they were last counted.
+    pub(crate) written: u64,
     /// The answer to the last websocket ping that could not be answered yet.
     pong: Option<Arc<Packet>>,
     /// For the memory of the queue itself; that of packets is counted once for all who wait for them.
@@ -101,7 +103,7 @@ pub(crate) struct Outbox {
 impl Outbox {
     pub(crate) fn new(way: Way) -> Self {
         let (waiting, pong, charge) = (VecDeque::new(), None, None);
-        Self { way, phase: Phase::Open, parser: Parser::default(), waiting, bytes: 0, pong, charge }
+        Self { way, phase: Phase::Open, parser: Parser::default(), waiting, bytes: 0, written: 0, pong, charge }
     }
 
     pub(crate) fn waiting(&self) -> Waiting {
@@ -125,8 +127,13 @@ impl Outbox {
         {
             let bytes = packet.frames(self.parser);
             match stream.try_write(bytes) {
-                Ok(written) if written == bytes.len() => return Ok(Sent::Written),
-                Ok(written) => done = written,
+                Ok(written) => {
+                    self.written += written as u64;
+                    if written == bytes.len() {
+                        return Ok(Sent::Written);
+                    }
+                    done = written;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return Err(SendError::Gone),
             }
@@ -201,7 +208,10 @@ impl Outbox {
             }
             match stream.try_write_vectored(&slices[..count]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => advance(&mut self.waiting, &mut self.bytes, self.parser, written),
+                Ok(written) => {
+                    self.written += written as u64;
+                    advance(&mut self.waiting, &mut self.bytes, self.parser, written);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
             }

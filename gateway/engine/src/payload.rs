@@ -54,6 +54,10 @@ impl Payload {
         self.packets < MAX_PACKETS && self.body.len() < ENOUGH
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.body.len()
+    }
+
     pub(crate) fn push(&mut self, packet: &str) {
         if self.packets > 0 {
             self.body.push(SEPARATOR);

@@ -101,7 +101,9 @@ async fn polled(connection: &Arc<Inner>, is_probed: &mut bool) -> Polled {
             return Poll::Ready(Polled::Closed);
         }
         if out.waiting().packets > 0 && matches!(out.way, Way::Polling(_)) {
-            return Poll::Ready(Polled::Payload(out.take_payload()));
+            let payload = out.take_payload();
+            out.written += payload.len() as u64;
+            return Poll::Ready(Polled::Payload(payload));
         }
         match &mut out.way {
             Way::Websocket(_) => Poll::Ready(Polled::Nothing),
@@ -127,6 +129,7 @@ pub(crate) async fn receive(connection: &Arc<Inner>, body: &[u8]) -> Answer {
     if !connection.guest.admits(payload::count(body), body.len()) {
         return refused(connection, End::Flooding);
     }
+    connection.received.fetch_add(body.len() as u64, Ordering::Relaxed);
     let Ok(body) = std::str::from_utf8(body) else { return refused(connection, End::BadPacket) };
     wait_for_pause(connection).await;
     let limit = connection.shared.settings.message_bytes + ENVELOPE;

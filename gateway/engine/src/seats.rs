@@ -78,7 +78,7 @@ mod tests {
     struct Nobody;
 
     impl Session for Nobody {
-        fn event(&self, _: Event) {}
+        fn event(self: Arc<Self>, _: Event) {}
         fn over(&self, _: &End) {}
     }
 

@@ -55,6 +55,25 @@ pub(crate) struct Shared {
     pub(crate) keeper: Keeper,
     idle: Idle,
     tasks: TaskTracker,
+    stop: CancellationToken,
+    /// Of connections that are over.
+    past: Mutex<Traffic>,
+}
+
+/// Bytes of connections, without the heads of HTTP requests and answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Read from clients.
+    pub received: u64,
+    /// Written to clients.
+    pub sent: u64,
+}
+
+impl std::ops::AddAssign for Traffic {
+    fn add_assign(&mut self, other: Self) {
+        self.received += other.received;
+        self.sent += other.sent;
+    }
 }
 
 /// The open connections.
@@ -74,7 +93,7 @@ impl Connections {
         self.shard(id).lock().get(&id).cloned()
     }
 
-    pub(crate) fn remove(&self, id: Id) {
+    fn remove(&self, id: Id) {
         let mut shard = self.shard(id).lock();
         shard.remove(&id);
         if shard.len() * 4 < shard.capacity() {
@@ -129,6 +148,8 @@ impl Server {
             keeper: Keeper::default(),
             idle: Idle::new(settings.idle_connections),
             tasks: tasks.clone(),
+            stop: stop.clone(),
+            past: Mutex::default(),
             settings,
         });
         tasks.spawn(stop.clone().run_until_cancelled_owned(keeper::tell_ends(shared.clone())));
@@ -149,6 +170,22 @@ impl Server {
         self.0.budget.used()
     }
 
+    /// What all connections have sent and received so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        let shards = &self.0.connections.0;
+        // Locked together: a connection that ends meanwhile is counted on one side or the other, and once.
+        let mut past = self.0.past.lock();
+        let mut sum = *past;
+        for shard in shards {
+            for connection in shard.lock().values() {
+                sum += connection.take_traffic();
+            }
+        }
+        *past = sum;
+        sum
+    }
+
     /// Serves a TCP stream: HTTP requests, one after the other, until it ends or becomes a websocket. `place` is held as
     /// long as the stream is.
     pub async fn serve<P: Send + 'static>(&self, stream: TcpStream, peer: SocketAddr, place: P) {
@@ -157,7 +194,11 @@ impl Server {
         let timing = Timing { request: header_timeout, idle: keep_alive, write: write_timeout };
         let mut wire = Wire::new(stream, timing);
         loop {
-            let head = match wire.head(&shared.idle).await {
+            let head = tokio::select! {
+                head = wire.head(&shared.idle) => head,
+                () = shared.stop.cancelled() => return,
+            };
+            let head = match head {
                 Ok(Some(head)) => head,
                 Ok(None) => return,
                 Err(bad) => {
@@ -186,6 +227,13 @@ impl Server {
 }
 
 impl Shared {
+    /// Takes a connection that is over out of the table.
+    pub(crate) fn forget(&self, connection: &Inner) {
+        let mut past = self.past.lock();
+        self.connections.remove(connection.id);
+        *past += connection.take_traffic();
+    }
+
     async fn reply(self: &Arc<Self>, wire: &mut Wire, head: &Head, peer: SocketAddr) -> Reply {
         let parts = &head.parts;
         if !handshake::is_ours(parts.uri.path()) {

@@ -128,6 +128,7 @@ impl Websocket {
 
     /// Takes what was read. False if nothing more is wanted.
     fn feed(&mut self, bytes: &mut [u8]) -> bool {
+        self.connection.received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let limit = self.connection.shared.settings.message_bytes + ENVELOPE;
         let mut ears = Ears { connection: &self.connection, role: &mut self.role, goes_on: true };
         let fed = self.decoder.feed(bytes, limit, &mut ears);

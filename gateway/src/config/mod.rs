@@ -88,6 +88,10 @@ pub struct Limits {
     pub address_events_burst: u32,
     pub address_bytes_per_second: u32,
     pub address_bytes_burst: u32,
+    pub packets_per_second: u32,
+    pub packets_burst: u32,
+    pub packet_bytes_per_second: u32,
+    pub packet_bytes_burst: u32,
     pub refusals_per_second: u32,
     pub refusals_burst: u32,
     pub connections_per_address: usize,
@@ -98,6 +102,7 @@ pub struct Limits {
     pub connects_per_connection: u32,
     pub rooms_per_session: usize,
     pub message_bytes: usize,
+    pub payload_bytes: usize,
     pub attachments: usize,
     pub json_depth: usize,
     pub arguments: usize,
@@ -105,9 +110,10 @@ pub struct Limits {
     pub mailbox_pause_events: usize,
     pub mailbox_events: usize,
     pub mailbox_bytes: usize,
-    pub outbox_packets: usize,
     pub backlog_events: usize,
     pub backlog_bytes: usize,
+    pub buffered_bytes: usize,
+    pub idle_connections: usize,
     pub handshakes_per_second: u32,
 }
 
@@ -125,7 +131,11 @@ pub struct Socket {
     #[serde(with = "humantime_serde")]
     pub header_timeout: Duration,
     #[serde(with = "humantime_serde")]
+    pub keep_alive: Duration,
+    #[serde(with = "humantime_serde")]
     pub write_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub write_delay: Duration,
     #[serde(with = "humantime_serde")]
     pub max_age: Duration,
     pub origins: Vec<Origin>,
@@ -251,13 +261,13 @@ impl Config {
     fn validate(&self) -> Result<(), (&'static str, String)> {
         let positive = [
             ("limits.message_bytes", self.limits.message_bytes),
+            ("limits.payload_bytes", self.limits.payload_bytes),
             ("limits.json_depth", self.limits.json_depth),
             ("limits.arguments", self.limits.arguments),
             ("limits.history_page", self.limits.history_page),
             ("limits.mailbox_pause_events", self.limits.mailbox_pause_events),
             ("limits.mailbox_events", self.limits.mailbox_events),
             ("limits.mailbox_bytes", self.limits.mailbox_bytes),
-            ("limits.outbox_packets", self.limits.outbox_packets),
             ("limits.backlog_events", self.limits.backlog_events),
             ("limits.backlog_bytes", self.limits.backlog_bytes),
             ("log.room_events", self.log.room_events),
@@ -283,6 +293,7 @@ impl Config {
             ("socket.ping_timeout", self.socket.ping_timeout),
             ("socket.connect_timeout", self.socket.connect_timeout),
             ("socket.header_timeout", self.socket.header_timeout),
+            ("socket.keep_alive", self.socket.keep_alive),
             ("socket.write_timeout", self.socket.write_timeout),
             ("log.room_retention", self.log.room_retention),
             ("log.dedupe_window", self.log.dedupe_window),

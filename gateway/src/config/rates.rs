@@ -11,6 +11,19 @@ pub struct Rate {
     pub burst: u32,
 }
 
+impl Rate {
+    /// This rate, or so many times another if that is more. No limit stays none.
+    fn at_least(self, other: Self, times: u32) -> Self {
+        if self.per_second == 0 {
+            return self;
+        }
+        Self {
+            per_second: self.per_second.max(other.per_second.saturating_mul(times)).min(FASTEST),
+            burst: self.burst.max(other.burst.saturating_mul(times)),
+        }
+    }
+}
+
 /// A limiter counts in nanoseconds: faster than one in each is no limit any more.
 const FASTEST: u32 = 1_000_000_000;
 
@@ -57,6 +70,33 @@ impl Limits {
         Rate { per_second: self.refusals_per_second, burst: self.refusals_burst }
     }
 
+    /// How many packets a connection may send: never fewer than the events of a session with their attachments need, and
+    /// any number where events have no limit.
+    #[must_use]
+    pub fn connection_packets(&self) -> Rate {
+        let of_an_event = u32::try_from(self.attachments).unwrap_or(u32::MAX).saturating_add(1);
+        let needs = self.session_events();
+        if needs.per_second == 0 {
+            return needs;
+        }
+        let rate = Rate { per_second: self.packets_per_second, burst: self.packets_burst };
+        rate.at_least(needs, of_an_event)
+    }
+
+    /// How many bytes a connection may send: never fewer than its session, several times over for what base64 and
+    /// several namespaces add, and any number where a session has no limit.
+    #[must_use]
+    pub fn connection_bytes(&self) -> Rate {
+        let needs = self.session_bytes();
+        if needs.per_second == 0 {
+            return needs;
+        }
+        let rate = Rate { per_second: self.packet_bytes_per_second, burst: self.packet_bytes_burst };
+        let largest = u32::try_from(self.payload_bytes.max(self.message_bytes)).unwrap_or(u32::MAX);
+        let rate = rate.at_least(needs, 2);
+        Rate { burst: rate.burst.max(largest), ..rate }
+    }
+
     pub(super) fn validate_rates(&self) -> Result<(), (&'static str, String)> {
         let pairs = [
             ("limits.events_per_second", "limits.events_burst", self.session_events()),
@@ -65,6 +105,16 @@ impl Limits {
             ("limits.user_bytes_per_second", "limits.user_bytes_burst", self.user_bytes()),
             ("limits.address_events_per_second", "limits.address_events_burst", self.address_events()),
             ("limits.address_bytes_per_second", "limits.address_bytes_burst", self.address_bytes()),
+            (
+                "limits.packets_per_second",
+                "limits.packets_burst",
+                Rate { per_second: self.packets_per_second, burst: self.packets_burst },
+            ),
+            (
+                "limits.packet_bytes_per_second",
+                "limits.packet_bytes_burst",
+                Rate { per_second: self.packet_bytes_per_second, burst: self.packet_bytes_burst },
+            ),
             ("limits.refusals_per_second", "limits.refusals_burst", self.refusals()),
         ];
         for (per_second, burst, rate) in pairs {

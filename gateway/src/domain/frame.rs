@@ -1,90 +1,165 @@
 //! A frame: an event made ready for clients, once per event and not once per receiver.
 
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
 use bytes::Bytes;
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
 use super::{Event, Offset};
 
-/// A named event with its arguments, checked and split, as every member of a room receives it.
-#[derive(Clone, Debug)]
+/// A named event with its arguments as every member of a room receives it.
+///
+/// Official clients take the last argument of any event for its offset, if it is a text. So a published event ends with
+/// its offset, and every other event whose last argument is a text ends with a `null` behind it. A client that wants
+/// events as they were published gets neither.
+#[derive(Clone)]
 pub struct Frame {
-    /// The event's name.
-    pub name: String,
-    /// The arguments in order, each one JSON text. The last is the offset as a string for published events
-    /// and `null` for signals: official clients take a trailing string of any event for its offset.
-    pub args: Vec<Box<RawValue>>,
-    /// Binary attachments; the arguments refer to them by placeholder.
-    pub attachments: Vec<Bytes>,
+    /// The JSON array of the name and the arguments.
+    text: String,
+    /// What follows them for clients that read offsets: nothing, or a comma and values.
+    ending: String,
+    attachments: Vec<Bytes>,
+    encoded: [OnceLock<Arc<dyn Any + Send + Sync>>; 2],
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frame").field("text", &self.text).field("ending", &self.ending).finish_non_exhaustive()
+    }
 }
 
 impl Frame {
     /// The frame of a published event, or nothing if the record's arguments are not a JSON array.
     #[must_use]
     pub fn published(event: &Event, offset: Offset) -> Option<Self> {
-        Self::ending_with(event, &event.args_at(offset), format!("\"{offset}\""))
+        let (text, _) = joined(&event.name, &event.args_at(offset))?;
+        Some(Self::new(text, format!(",\"{offset}\""), event.attachments.clone()))
     }
 
     /// The frame of a signal, or nothing if its arguments are not a JSON array.
     #[must_use]
     pub fn signalled(event: &Event) -> Option<Self> {
-        Self::ending_with(event, &event.args, "null".to_owned())
+        let (text, ends_with_text) = joined(&event.name, &event.args)?;
+        let ending = if ends_with_text { ",null" } else { "" };
+        Some(Self::new(text, ending.to_owned(), event.attachments.clone()))
     }
 
-    /// What the gateway itself tells a client: one argument, and the offset to which it moves the client's, or `null`.
+    /// What the gateway itself tells a client: one argument that is an object, and the offset to which it moves the
+    /// client's.
     ///
     /// # Panics
     /// If the argument does not serialise: a mistake in the code.
     #[must_use]
     pub fn notice(name: &str, argument: &impl Serialize, moves: Option<&str>) -> Self {
-        let raw = |value: serde_json::Result<Box<RawValue>>| value.expect("notices are plain structs");
-        let args = vec![raw(to_raw_value(argument)), raw(to_raw_value(&moves))];
-        Self { name: name.to_owned(), args, attachments: Vec::new() }
+        let text = serde_json::to_string(&(name, argument)).expect("notices are plain structs");
+        Self::new(text, moves.map(|offset| format!(",\"{offset}\"")).unwrap_or_default(), Vec::new())
+    }
+
+    fn new(text: String, ending: String, attachments: Vec<Bytes>) -> Self {
+        Self { text, ending, attachments, encoded: Default::default() }
     }
 
     /// The same without effect on the client's offset: for events that are given out of the order of offsets.
     #[must_use]
-    pub fn out_of_order(mut self) -> Self {
-        self.args.push(RawValue::NULL.to_owned());
-        self
+    pub fn out_of_order(self) -> Self {
+        Self::new(self.text, self.ending + ",null", self.attachments)
+    }
+
+    /// The JSON array of the name and the arguments, with what makes the client know the offset or without.
+    #[must_use]
+    pub fn text(&self, with_offset: bool) -> String {
+        let (arguments, bracket) = self.text.split_at(self.text.len() - 1);
+        let ending = if with_offset { &*self.ending } else { "" };
+        [arguments, ending, bracket].concat()
+    }
+
+    /// Binary attachments; the arguments refer to them by placeholder.
+    #[must_use]
+    pub fn attachments(&self) -> &[Bytes] {
+        &self.attachments
+    }
+
+    /// What the edge makes of the text and the attachments, made for the first receiver and shared by all others. All must
+    /// want the same of it.
+    pub fn encoded<T: Any + Send + Sync>(
+        &self,
+        with_offset: bool,
+        encode: impl Fn(&str, &[Bytes]) -> Arc<T>,
+    ) -> Arc<T> {
+        let make = || encode(&self.text(with_offset), &self.attachments);
+        // Where nothing is added both are the same.
+        let place = usize::from(with_offset && !self.ending.is_empty());
+        let shared = self.encoded[place].get_or_init(|| make()).clone();
+        shared.downcast().unwrap_or_else(|_| make())
     }
 
     /// How much it weighs, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
-        let args: usize = self.args.iter().map(|arg| arg.get().len()).sum();
-        self.name.len() + args + self.attachments.iter().map(Bytes::len).sum::<usize>()
+        self.text.len() + self.ending.len() + self.attachments.iter().map(Bytes::len).sum::<usize>()
     }
+}
 
-    fn ending_with(event: &Event, args: &str, last: String) -> Option<Self> {
-        let mut args: Vec<Box<RawValue>> = serde_json::from_str(args).ok()?;
-        args.push(RawValue::from_string(last).ok()?);
-        Some(Self { name: event.name.clone(), args, attachments: event.attachments.clone() })
+/// A name and arguments as one JSON array, and whether the last of them is a text; nothing if the arguments are not a
+/// JSON array.
+fn joined(name: &str, args: &str) -> Option<(String, bool)> {
+    let list: Vec<&RawValue> = serde_json::from_str(args).ok()?;
+    let mut text = String::with_capacity(name.len() + args.len() + 4);
+    text.push('[');
+    text.push_str(&serde_json::to_string(name).ok()?);
+    for arg in &list {
+        text.push(',');
+        text.push_str(arg.get());
     }
+    text.push(']');
+    Some((text, list.last().is_some_and(|last| last.get().starts_with('"'))))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
+    fn event(args: &str) -> Event {
+        Event { name: "me\"ss".into(), args: args.into(), attachments: vec![], except: None, at_ms: 0 }
+    }
+
     #[test]
-    fn published_frames_end_with_the_offset_and_signals_with_null() {
-        let event = Event {
-            name: "message".into(),
-            args: r#"[{"a":1}, "x"]"#.into(),
-            attachments: vec![],
-            except: None,
-            at_ms: 0,
+    fn published_frames_end_with_the_offset_and_others_never_with_a_text() {
+        let published = Frame::published(&event(r#"[{"a":1}, "x"]"#), Offset(12)).unwrap();
+        assert_eq!(published.text(true), r#"["me\"ss",{"a":1},"x","12"]"#);
+        assert_eq!(published.text(false), r#"["me\"ss",{"a":1},"x"]"#);
+        assert_eq!(published.clone().out_of_order().text(true), r#"["me\"ss",{"a":1},"x","12",null]"#);
+        let signalled = |args| Frame::signalled(&event(args)).unwrap().text(true);
+        assert_eq!(signalled(r#"[{"a":1}, "x"]"#), r#"["me\"ss",{"a":1},"x",null]"#);
+        assert_eq!(signalled(r#"["x",{"a":1}]"#), r#"["me\"ss","x",{"a":1}]"#);
+        assert_eq!(signalled("[ ]"), r#"["me\"ss"]"#);
+        assert_eq!(Frame::notice("n", &[1], Some("7.1")).text(true), r#"["n",[1],"7.1"]"#);
+        assert_eq!(Frame::notice("n", &[1], None).text(true), r#"["n",[1]]"#);
+        assert!(Frame::published(&event("{}"), Offset(1)).is_none());
+    }
+
+    #[test]
+    fn each_form_is_encoded_once() {
+        let count = AtomicUsize::new(0);
+        let encode = |frame: &Frame, with_offset| {
+            frame.encoded(with_offset, |text, _| {
+                count.fetch_add(1, Ordering::Relaxed);
+                Arc::new(text.to_owned())
+            })
         };
-        let text = |frame: Frame| frame.args.iter().map(|arg| arg.get().to_owned()).collect::<Vec<_>>();
-        let published = Frame::published(&event, Offset(12)).unwrap();
-        assert_eq!(text(published), [r#"{"a":1}"#, r#""x""#, r#""12""#]);
-        let signalled = Frame::signalled(&event).unwrap();
-        assert_eq!(text(signalled).last().unwrap(), "null");
-        let replayed = Frame::published(&event, Offset(12)).unwrap().out_of_order();
-        assert_eq!(text(replayed)[2..], [r#""12""#, "null"]);
-        assert_eq!(text(Frame::notice("n", &1, Some("7.1"))), ["1", r#""7.1""#]);
-        let broken = Event { args: "{}".into(), ..event };
-        assert!(Frame::published(&broken, Offset(1)).is_none());
+        let frame = Frame::published(&event("[1]"), Offset(2)).unwrap();
+        for _ in 0..3 {
+            assert_eq!(*encode(&frame, true), r#"["me\"ss",1,"2"]"#);
+            assert_eq!(*encode(&frame, false), r#"["me\"ss",1]"#);
+        }
+        assert_eq!(count.load(Ordering::Relaxed), 2);
+        let signal = Frame::signalled(&event("[1]")).unwrap();
+        assert_eq!((encode(&signal, true), encode(&signal, false)).0, encode(&signal, true));
+        assert_eq!(count.load(Ordering::Relaxed), 3, "nothing is added: one form");
     }
 }

@@ -7,6 +7,9 @@ pub const TRANSPORTS: [&str; 2] = ["websocket", "polling"];
 pub const HANDSHAKE_RESULTS: [&str; 8] =
     ["ok", "rate_limited", "busy", "capacity", "draining", "bad_request", "too_many_connections", "forbidden_origin"];
 
+/// What was wrong with a request.
+pub const BAD_REQUESTS: [&str; 3] = ["handshake", "request", "http"];
+
 /// What became of the PROXY header that a trusted peer must send.
 pub const PROXY_HEADER_RESULTS: [&str; 5] = ["ok", "local", "none", "bad", "timeout"];
 
@@ -46,8 +49,10 @@ pub const RECOVERY_RESULTS: [&str; 11] = [
     "unavailable",
 ];
 
-/// Who decides how fast: about handshakes, about what sessions send, and about answering refusals.
-pub const LIMITERS: [&str; 10] = [
+/// Who decides how fast: about what connections send, about handshakes, about what sessions send, and about answering refusals.
+pub const LIMITERS: [&str; 12] = [
+    "connection_packets",
+    "connection_bytes",
     "session_events",
     "session_bytes",
     "user_events",

@@ -187,6 +187,8 @@ metrics! {
     connections_closed: Family2<Counter> = "gateway_connections_closed_total" ["transport": TRANSPORTS, "reason": CLOSE_REASONS];
     /// Transport handshakes, by result.
     handshakes: Family<Counter> = "gateway_handshakes_total" ["result": HANDSHAKE_RESULTS];
+    /// HTTP requests that were refused as none of the protocol: handshakes, requests of connections, or no HTTP at all.
+    bad_requests: Family<Counter> = "gateway_bad_requests_total" ["kind": BAD_REQUESTS];
     /// Connections of trusted proxies, by what their PROXY header came to.
     proxy_headers: Family<Counter> = "gateway_proxy_headers_total" ["result": PROXY_HEADER_RESULTS];
     /// Requests for a session (Socket.IO CONNECT), by result.
@@ -197,10 +199,12 @@ metrics! {
     events_delivered: Counter = "gateway_events_delivered_total";
     /// Requests that were refused, by code.
     refusals: Family<Counter> = "gateway_refusals_total" ["code": Refusal::CODES];
-    /// Bytes read from clients.
+    /// Bytes read from clients, without the heads of HTTP requests.
     received_bytes: Counter = "gateway_received_bytes_total";
-    /// Bytes written to clients.
+    /// Bytes written to clients, without the heads of HTTP answers.
     sent_bytes: Counter = "gateway_sent_bytes_total";
+    /// Bytes that connections make this node hold: what waits for clients, each packet once, and what they sent in part.
+    buffered_bytes: Gauge = "gateway_buffered_bytes";
     /// From taking a publish to its acknowledgement, in seconds.
     publish_duration: Histogram = "gateway_publish_duration_seconds";
     /// How long the log took to append an event, in seconds.

@@ -1,8 +1,8 @@
 //! The gate: the one way by which frames reach a client's queue, in order, and where they wait when they have to.
 //!
 //! A client's last offset stands for all its rooms, so whatever moves it must be handed over in the order of offsets.
-//! Live frames come in that order from the fan-out. While a replay is on, or while the client's queue is full, they
-//! wait here, bounded in number, bytes and time.
+//! Live frames come in that order from the fan-out. While a replay is on they wait here, bounded in number, bytes and
+//! time; otherwise they wait for the client at the edge, and a client that has too much waiting there is closed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -51,8 +51,6 @@ struct State {
     bytes: usize,
     /// A session begins, or a replay is on: nothing live passes. How many of these there are, one in another.
     held: u32,
-    /// A task hands over what waits.
-    draining: bool,
     /// The client was given up: nothing is accepted any more.
     shut: bool,
     /// The offset of the last frame that was handed over and moves the client's.
@@ -110,6 +108,10 @@ impl Gate {
         if state.shut {
             return false;
         }
+        // Signals leave room for what must not be dropped.
+        if overflow == Overflow::Drop && self.outlet.waiting() >= self.patience.events / 2 {
+            return false;
+        }
         if state.held == 0 && state.waiting.is_empty() {
             match self.outlet.deliver(frame) {
                 Ok(()) => {
@@ -117,11 +119,15 @@ impl Gate {
                     return true;
                 }
                 Err(Undelivered::Gone) => return false,
-                Err(Undelivered::Full) => {}
+                Err(Undelivered::Full) => {
+                    if overflow == Overflow::Close {
+                        self.give_up(&mut state);
+                    }
+                    return false;
+                }
             }
         }
         let bytes = state.bytes + frame.size();
-        // Signals leave room for what must not be dropped.
         let events = if overflow == Overflow::Close { self.patience.events } else { self.patience.events / 2 };
         if state.waiting.len() >= events || (bytes > self.patience.bytes && !state.waiting.is_empty()) {
             if overflow == Overflow::Close {
@@ -131,11 +137,6 @@ impl Gate {
         }
         state.bytes = bytes;
         state.waiting.push_back(Waiting { room: room.clone(), offset, frame: frame.clone() });
-        if state.held == 0 && !state.draining {
-            state.draining = true;
-            let gate = self.clone();
-            tokio::spawn(async move { gate.drain().await });
-        }
         true
     }
 
@@ -184,7 +185,6 @@ impl Gate {
             if state.held > 0 {
                 return;
             }
-            state.draining = true;
         }
         self.drain().await;
     }
@@ -210,8 +210,7 @@ impl Gate {
                 Progress::Some => deadline = Instant::now() + self.patience.time,
                 Progress::Stuck if Instant::now() >= deadline => {
                     let mut state = self.state.lock();
-                    state.draining = false;
-                    return self.give_up(&mut state);
+                                return self.give_up(&mut state);
                 }
                 Progress::Stuck => sleep(PAUSE).await,
             }
@@ -243,7 +242,6 @@ impl Gate {
                 state.handed = done.offset.unwrap_or(state.handed);
             }
         }
-        state.draining = false;
         if state.waiting.is_empty() {
             // A burst must not stay in the memory of an idle session.
             state.waiting = VecDeque::new();
@@ -272,6 +270,7 @@ mod tests {
     struct Queue {
         got: Mutex<Vec<String>>,
         room: AtomicUsize,
+        waiting: AtomicUsize,
         closed: Mutex<Option<CloseReason>>,
     }
 
@@ -281,8 +280,12 @@ mod tests {
                 return Err(Undelivered::Full);
             }
             self.room.fetch_sub(1, Ordering::SeqCst);
-            self.got.lock().push(frame.name.clone());
+            self.got.lock().push(frame.text(false));
             Ok(())
+        }
+
+        fn waiting(&self) -> usize {
+            self.waiting.load(Ordering::SeqCst)
         }
 
         fn close(&self, reason: CloseReason) {
@@ -306,47 +309,56 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_burst_that_the_client_takes_in_time_arrives_whole_and_in_order() {
-        let (gate, queue) = gate(2);
-        for number in 1..=8 {
-            assert!(gate.deliver(&room(), Some(Offset(number)), &frame(&number.to_string())));
-        }
-        assert_eq!(*queue.got.lock(), ["1", "2"]);
-        sleep(Duration::from_secs(9)).await;
-        queue.room.store(3, Ordering::SeqCst);
-        sleep(Duration::from_secs(9)).await;
-        queue.room.store(100, Ordering::SeqCst);
-        sleep(Duration::from_secs(1)).await;
-        assert!(gate.deliver(&room(), Some(Offset(9)), &frame("9")));
-        assert_eq!(*queue.got.lock(), ["1", "2", "3", "4", "5", "6", "7", "8", "9"]);
-        assert_eq!(*queue.closed.lock(), None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_takes_nothing_is_closed_and_gets_nothing_after_the_hole() {
+    async fn a_client_that_has_too_much_waiting_is_closed_and_gets_nothing_after_the_hole() {
         let (gate, queue) = gate(1);
         assert!(gate.deliver(&room(), Some(Offset(1)), &frame("1")));
-        assert!(gate.deliver(&room(), Some(Offset(2)), &frame("2")));
-        sleep(Duration::from_secs(11)).await;
+        assert!(!gate.deliver(&room(), Some(Offset(2)), &frame("2")));
         assert_eq!(*queue.closed.lock(), Some(CloseReason::Slow));
         queue.room.store(100, Ordering::SeqCst);
         assert!(!gate.deliver(&room(), Some(Offset(3)), &frame("3")));
-        assert_eq!(*queue.got.lock(), ["1"]);
+        assert_eq!(*queue.got.lock(), [r#"["1"]"#]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn too_many_waiting_events_close_and_too_many_signals_are_dropped() {
-        let (gate, queue) = gate(0);
+    async fn signals_leave_room_for_what_must_not_be_dropped() {
+        let (gate, queue) = gate(100);
+        queue.waiting.store(5, Ordering::SeqCst);
+        assert!(!gate.deliver(&room(), None, &frame("signal")));
+        assert!(gate.deliver(&room(), Some(Offset(1)), &frame("event")));
+        assert_eq!(*queue.closed.lock(), None);
+        // The same while a replay is on.
+        gate.hold();
+        queue.waiting.store(0, Ordering::SeqCst);
         for _ in 0..5 {
             assert!(gate.deliver(&room(), None, &frame("signal")));
         }
         assert!(!gate.deliver(&room(), None, &frame("signal")));
-        for number in 1..=5 {
-            assert!(gate.deliver(&room(), Some(Offset(number)), &frame("event")));
+        for _ in 0..5 {
+            assert!(gate.deliver(&room(), Some(Offset(2)), &frame("event")));
         }
-        assert_eq!(*queue.closed.lock(), None);
-        assert!(!gate.deliver(&room(), Some(Offset(6)), &frame("event")));
+        assert!(!gate.deliver(&room(), Some(Offset(3)), &frame("event")));
         assert_eq!(*queue.closed.lock(), Some(CloseReason::Slow));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waited_for_a_replay_goes_out_as_fast_as_the_client_takes_it() {
+        let (gate, queue) = gate(0);
+        gate.hold();
+        for number in 1..=8 {
+            assert!(gate.deliver(&room(), Some(Offset(number)), &frame(&number.to_string())));
+        }
+        let releasing = tokio::spawn({
+            let gate = gate.clone();
+            async move { gate.release(&[], Offset::START).await }
+        });
+        sleep(Duration::from_secs(9)).await;
+        queue.room.store(3, Ordering::SeqCst);
+        sleep(Duration::from_secs(9)).await;
+        queue.room.store(100, Ordering::SeqCst);
+        releasing.await.unwrap();
+        assert!(gate.deliver(&room(), Some(Offset(9)), &frame("9")));
+        assert_eq!(queue.got.lock().len(), 9);
+        assert_eq!(*queue.closed.lock(), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -361,6 +373,7 @@ mod tests {
         gate.overtake(&frame("replayed 6"), None).await;
         gate.overtake(&frame("replayed 7"), None).await;
         gate.release(&[room()], Offset(7)).await;
-        assert_eq!(*queue.got.lock(), ["5", "replayed 6", "replayed 7", "8", "9", "other 7"]);
+        let expected = ["5", "replayed 6", "replayed 7", "8", "9", "other 7"].map(|name| format!("[\"{name}\"]"));
+        assert_eq!(*queue.got.lock(), expected);
     }
 }

@@ -10,6 +10,9 @@ pub trait Outlet: Send + Sync + 'static {
     /// Why the frame will not be delivered.
     fn deliver(&self, frame: &Frame) -> Result<(), Undelivered>;
 
+    /// How many packets wait for the client to take them.
+    fn waiting(&self) -> usize;
+
     /// Ends the connection so that an official client comes back by itself; with [`CloseReason::Kicked`], so that it does
     /// not.
     fn close(&self, reason: CloseReason);

@@ -1,45 +1,37 @@
 //! The inlet: takes every event of a session as raw text, in order, and has it handled one after the other.
 //!
-//! socketioxide runs an async handler per event concurrently, which reorders them. A handler of our own is called in
-//! the reading loop instead; it only checks the rate and queues. One task per busy session, and none for an idle one,
-//! works the queue off.
+//! The engine calls it in the reading loop; it only checks the rate and queues. One task per busy session, and none for an
+//! idle one, works the queue off.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use engine::{Connection, End, Event, Packet, SendError};
 use parking_lot::Mutex;
-use serde::Serialize;
-use socketioxide::SendError;
-use socketioxide::extract::AckSender;
-use socketioxide::handler::{FromMessageParts, MessageHandler};
-use socketioxide::socket::Socket;
-use socketioxide_core::Value;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::Adapter;
-use super::link::Link;
-use super::outlet::{WithAttachments, undelivered};
+use super::Edge;
 use super::welcome::Welcome;
-use crate::config::Config;
 use crate::domain::{Refusal, Worded};
 use crate::metrics::Metrics;
-use crate::node::{Session, Undelivered, Verdict};
-use crate::routes::{Answer, Inbound, NotDone, Router};
+use crate::node::{Party, Place, Session, Verdict};
+use crate::routes::{Inbound, NotDone, Router};
 
 /// How often a full queue is looked at again.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Takes the events of one session.
-pub(super) struct Inlet(pub(super) Arc<Mailbox>);
+/// Count a session, for its connection and its user.
+pub(super) type Places = (Place, Option<Place<Party>>);
 
 /// The events of one session that wait to be handled.
 pub(super) struct Mailbox {
     router: Arc<Router>,
     session: Arc<Session>,
-    link: Arc<Link>,
+    connection: Connection,
+    places: Mutex<Option<Places>>,
     queue: Mutex<Queue>,
     /// How long an answer may wait for a client that does not read.
     patience: Duration,
@@ -74,83 +66,70 @@ enum Pause {
 
 struct Pending {
     inbound: Inbound,
-    asker: Asker,
+    /// Where the client waits for an answer.
+    ack: Option<u64>,
 }
 
-/// Who is told what came of an event.
-struct Asker {
-    socket: Arc<Socket<Adapter>>,
-    ack: Option<i64>,
-}
-
-impl MessageHandler<Adapter, ()> for Inlet {
-    fn call(&self, socket: Arc<Socket<Adapter>>, value: Value, ack: Option<i64>) {
-        let asker = Asker { socket, ack };
-        let Value::Str(text, attachments) = value else {
-            return;
-        };
-        let attachments: Vec<Bytes> = attachments.map(Vec::from).unwrap_or_default();
-        // Before anything is copied: refusing a flood must cost next to nothing.
-        let bytes = text.as_str().len() + attachments.iter().map(Bytes::len).sum::<usize>();
-        let verdict = match self.0.session.allowance.check(bytes) {
-            Verdict::Allow => {
-                let inbound = Inbound { text: text.as_str().to_owned(), attachments, received: Instant::now() };
-                self.0.accept(inbound, &asker)
-            }
+/// The session of one namespace, as the engine knows it.
+impl engine::Session for Mailbox {
+    fn event(self: Arc<Self>, event: Event) {
+        let Event { text, attachments, ack } = event;
+        let bytes = text.len() + attachments.iter().map(Bytes::len).sum::<usize>();
+        let verdict = match self.session.allowance.check(bytes) {
+            Verdict::Allow => self.accept(Inbound { text, attachments, received: Instant::now() }, ack),
             verdict => verdict,
         };
         match verdict {
             Verdict::Allow => {}
             Verdict::Refuse(refusal) => {
-                self.0.metrics.refusals.with(refusal.code()).increment(1);
-                if asker.try_refuse(&self.0.router.worded(&refusal)).is_err() {
+                self.metrics.refusals.with(refusal.code()).increment(1);
+                if self.try_refuse(ack, &self.router.worded(&refusal)) == Err(SendError::Full) {
                     // A client that asks without reading the answers is as slow as one that does not read its rooms.
-                    self.0.link.kill("slow");
+                    self.connection.end_now("slow");
                 }
             }
-            Verdict::Close => self.0.link.kill("flooding"),
+            Verdict::Close => self.connection.end_now("flooding"),
         }
+    }
+
+    fn over(&self, end: &End) {
+        self.places.lock().take();
+        // Who leaves on purpose does not come back to where it was.
+        self.router.node().depart(&self.session, *end != End::Left);
     }
 }
 
 impl Mailbox {
-    pub(super) fn new(
-        router: Arc<Router>,
-        session: Arc<Session>,
-        link: Arc<Link>,
-        settings: &Config,
-        metrics: Arc<Metrics>,
-        tasks: TaskTracker,
-    ) -> Arc<Self> {
-        let limits = &settings.limits;
+    pub(super) fn new(edge: &Edge, session: Arc<Session>, connection: Connection, places: Places) -> Arc<Self> {
+        let (limits, times) = (&edge.settings.limits, &edge.settings.socket);
         Arc::new(Self {
-            router,
+            router: edge.router.clone(),
             session,
-            link,
+            connection,
+            places: Mutex::new(Some(places)),
             queue: Mutex::new(Queue { worked_on: true, ..Queue::default() }),
-            patience: settings.socket.write_timeout,
+            patience: times.write_timeout,
             pause_at: limits.mailbox_pause_events,
-            longest_pause: settings.socket.ping_timeout / 2,
+            longest_pause: times.ping_timeout / 2,
             max_events: limits.mailbox_events,
             max_bytes: limits.mailbox_bytes,
-            metrics,
-            tasks,
+            metrics: edge.metrics.clone(),
+            tasks: edge.tasks.clone(),
         })
     }
 
-    fn accept(self: &Arc<Self>, inbound: Inbound, asker: &Asker) -> Verdict {
+    fn accept(self: &Arc<Self>, inbound: Inbound, ack: Option<u64>) -> Verdict {
         let mut queue = self.queue.lock();
         let bytes = queue.bytes + inbound.size();
         if queue.events.len() >= self.max_events || (bytes > self.max_bytes && !queue.events.is_empty()) {
             return self.session.allowance.refuse(Refusal::Overloaded);
         }
         queue.bytes = bytes;
-        let asker = Asker { socket: asker.socket.clone(), ack: asker.ack };
-        queue.events.push_back(Pending { inbound, asker });
+        queue.events.push_back(Pending { inbound, ack });
         if queue.events.len() >= self.pause_at && queue.pause == Pause::No {
             queue.pause = Pause::Yes;
             queue.pauses += 1;
-            self.link.pause();
+            self.connection.pause();
             let (mailbox, pause) = (self.clone(), queue.pauses);
             // The client's pongs are not read either: what takes longer than this is refused instead of put off.
             self.tasks.spawn(async move {
@@ -182,17 +161,20 @@ impl Mailbox {
 
     /// Handles what waits, then ends; the next event begins anew.
     async fn work(self: Arc<Self>) {
-        while let Some(Pending { inbound, asker }) = self.next() {
+        while let Some(Pending { inbound, ack }) = self.next() {
             let handled = {
                 let _busy = self.session.busy.lock().await;
                 self.router.handle(&self.session, inbound).await
             };
             match handled {
-                Ok(answer) => self.insist(|| asker.try_answer(&answer)).await,
-                Err(NotDone { told: true, .. }) if asker.ack.is_none() => {}
+                Ok(answer) => {
+                    let body = answer.body.get();
+                    self.insist(|| self.acknowledge(ack, body, &answer.attachments)).await;
+                }
+                Err(NotDone { told: true, .. }) if ack.is_none() => {}
                 Err(NotDone { refusal, .. }) => {
                     let refused = self.router.worded(&refusal);
-                    self.insist(|| asker.try_refuse(&refused)).await;
+                    self.insist(|| self.try_refuse(ack, &refused)).await;
                 }
             }
         }
@@ -202,11 +184,9 @@ impl Mailbox {
     /// wait, so that one who only asks slows itself down.
     async fn insist(&self, send: impl Fn() -> Result<(), SendError>) {
         let deadline = Instant::now() + self.patience;
-        while let Err(error) = send()
-            && undelivered(&error) == Undelivered::Full
-        {
+        while send() == Err(SendError::Full) {
             if Instant::now() >= deadline {
-                return self.link.kill("slow");
+                return self.connection.end_now("slow");
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -222,7 +202,7 @@ impl Mailbox {
 
     fn unpause(&self, queue: &mut Queue, then: Pause) {
         if queue.pause == Pause::Yes {
-            self.link.resume();
+            self.connection.resume();
         }
         queue.pause = then;
     }
@@ -241,22 +221,21 @@ impl Mailbox {
         }
         next
     }
-}
 
-impl Asker {
-    fn try_answer(&self, answer: &Answer) -> Result<(), SendError> {
-        self.acknowledge(&WithAttachments { json: &answer.body, attachments: &answer.attachments })
+    /// Answers an event, if its client waits for that.
+    fn acknowledge(&self, ack: Option<u64>, body: &str, attachments: &[Bytes]) -> Result<(), SendError> {
+        let Some(ack) = ack else { return Ok(()) };
+        // An array of one: the client's callback gets the object as its one argument.
+        self.connection.send(&Packet::ack(&self.session.namespace, ack, &format!("[{body}]"), attachments))
     }
 
     /// A refusal goes where the answer would go; without an ack it is an event of its own.
-    fn try_refuse(&self, refused: &Worded<'_>) -> Result<(), SendError> {
-        if self.ack.is_some() { self.acknowledge(refused) } else { self.socket.emit("refused", refused) }
-    }
-
-    fn acknowledge(&self, body: &impl Serialize) -> Result<(), SendError> {
-        let Ok(sender) =
-            AckSender::<Adapter>::from_message_parts(&self.socket, &mut Value::Bytes(Bytes::new()), &self.ack);
-        // An array of one: the client's callback gets the object as its one argument.
-        sender.send(&[body])
+    fn try_refuse(&self, ack: Option<u64>, refused: &Worded<'_>) -> Result<(), SendError> {
+        let body = serde_json::to_string(refused).unwrap_or_default();
+        if ack.is_some() {
+            return self.acknowledge(ack, &body, &[]);
+        }
+        let packet = Packet::event(&self.session.namespace, &format!("[\"refused\",{body}]"), &[]);
+        self.connection.send(&packet)
     }
 }

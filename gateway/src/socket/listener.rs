@@ -1,37 +1,21 @@
-//! The listener: accepts TCP connections, guards them, and speaks HTTP/1.1 with a limit on how long headers take.
+//! The listener: accepts TCP connections, learns whose they are, and hands them to the engine.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::body::Body;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
 
-use super::guard::GuardedIo;
-use super::handshake::Peer;
 use super::proxy_header::{self, HeaderError};
 use super::{Edge, SocketServer};
 
 /// File descriptors that are left for everything but client connections.
 const RESERVED_FILES: usize = 256;
 
-/// The largest request head. Cookies and tokens of browsers fit; hyper's own limit is 400 KB for each connection.
-const MAX_HEADER_BYTES: usize = 16 * 1024;
-
-/// Serves clients until told to stop: Socket.IO under its path, `web` everywhere else. Connections that are open then
-/// go on; ending them is [`SocketServer::drain`]'s part.
-pub async fn serve(
-    listener: TcpListener,
-    server: SocketServer,
-    web: axum::Router,
-    max_files: usize,
-    stop: CancellationToken,
-) {
+/// Serves clients until told to stop. Connections that are open then go on; ending them is [`SocketServer::drain`]'s
+/// part.
+pub async fn serve(listener: TcpListener, server: SocketServer, max_files: usize, stop: CancellationToken) {
     let places = Arc::new(Semaphore::new(max_files.saturating_sub(RESERVED_FILES).clamp(1, Semaphore::MAX_PERMITS)));
     loop {
         // Without a free place connections wait in the kernel's queue instead of failing halfway.
@@ -55,32 +39,11 @@ pub async fn serve(
         };
         // Small events must not wait for each other; a failure costs latency and nothing else.
         stream.set_nodelay(true).ok();
-        let (server, web) = (server.clone(), web.clone());
+        let server = server.clone();
         server.edge.tasks.clone().spawn(async move {
-            let edge = &server.edge;
-            let Ok((stream, address)) = edge.introduced(stream, address).await else { return };
-            let io = GuardedIo::new(stream, edge.settings.socket.write_timeout, edge.metrics.clone(), Some(place));
-            let peer = Peer { address, io: io.control() };
-            let header_timeout = edge.settings.socket.header_timeout;
-            let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-                let (server, web, peer) = (server.clone(), web.clone(), peer.clone());
-                async move {
-                    if SocketServer::serves(request.uri().path()) {
-                        server.answer(request, peer).await
-                    } else {
-                        web.oneshot(request.map(Body::new)).await
-                    }
-                }
-            });
-            // What goes wrong on a connection is the client's business; the session's end is counted elsewhere.
-            http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(header_timeout)
-                .max_buf_size(MAX_HEADER_BYTES)
-                .serve_connection(TokioIo::new(io), service)
-                .with_upgrades()
-                .await
-                .ok();
+            if let Ok((stream, address)) = server.edge.introduced(stream, address).await {
+                server.engine.serve(stream, address, place).await;
+            }
         });
     }
 }

@@ -54,6 +54,16 @@ enum Wish {
 }
 
 impl Auth {
+    /// Reads what a client sent along.
+    pub(super) fn read(text: Option<&str>) -> Self {
+        text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+
+    /// Whether events end with their offsets for this client.
+    pub(super) fn wants_offsets(&self) -> bool {
+        self.offset != Some(Value::Bool(false))
+    }
+
     /// Whether the client says that it has a session already.
     pub(super) fn names_session(&self) -> bool {
         self.pid.is_some()

@@ -28,6 +28,10 @@ impl Outlet for Nobody {
         Ok(())
     }
 
+    fn waiting(&self) -> usize {
+        0
+    }
+
     fn close(&self, _: CloseReason) {}
 }
 

@@ -54,9 +54,9 @@ impl Wire {
             let patience = if std::mem::take(&mut self.is_first) { self.timing.request } else { self.timing.idle };
             tokio::select! {
                 () = stay.evicted() => return Ok(None),
-                ready = timeout(patience, self.stream.readable()) => match ready {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_)) | Err(_) => return Ok(None),
+                read = timeout(patience, self.read_more()) => match read {
+                    Ok(Ok(1..)) => {}
+                    Ok(Ok(0) | Err(_)) | Err(_) => return Ok(None),
                 },
             }
         }
@@ -118,13 +118,18 @@ impl Wire {
         }
     }
 
+    /// Reads what there is; memory is only taken when something is.
     async fn read_more(&mut self) -> io::Result<usize> {
         loop {
             self.stream.readable().await?;
-            self.buffer.reserve(PIECE);
-            match self.stream.try_read_buf(&mut self.buffer) {
+            let mut piece = [0; PIECE];
+            match self.stream.try_read(&mut piece) {
+                Ok(length) => {
+                    self.buffer.extend_from_slice(&piece[..length]);
+                    return Ok(length);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return result,
+                Err(error) => return Err(error),
             }
         }
     }

@@ -8,6 +8,7 @@ use super::handshakes::network;
 use super::meter::{Meter, refuse};
 use super::parties::{Parties, Party, Rates, Traffic};
 use super::places::Place;
+use super::throughput::Throughput;
 use crate::config::{Limits, Rate};
 use crate::domain::{Refusal, UserId};
 use crate::metrics::Metrics;
@@ -102,6 +103,8 @@ impl Allowance {
 pub struct Limiters {
     session: Rates,
     refusals: Rate,
+    connection_packets: Rate,
+    connection_bytes: Rate,
     users: Parties<UserId>,
     addresses: Parties<IpAddr>,
     sessions_per_user: usize,
@@ -121,6 +124,8 @@ impl Limiters {
         Self {
             session,
             refusals: limits.refusals(),
+            connection_packets: limits.connection_packets(),
+            connection_bytes: limits.connection_bytes(),
             users: Parties::new(user, limits.sessions_per_user),
             addresses: Parties::new(address, limits.connections_per_address),
             sessions_per_user: limits.sessions_per_user,
@@ -138,6 +143,12 @@ impl Limiters {
             refusals: Meter::new(self.refusals),
             metrics: self.metrics.clone(),
         }
+    }
+
+    /// What a new connection may send in all.
+    #[must_use]
+    pub fn throughput(&self) -> Throughput {
+        Throughput::new(self.connection_packets, self.connection_bytes, self.metrics.clone())
     }
 
     /// A place for a connection among those of its address; `None` within if nothing limits them.

@@ -7,9 +7,11 @@ mod meter;
 mod parties;
 mod places;
 mod routes;
+mod throughput;
 
 pub use allowance::{Allowance, Limiters, Verdict};
 pub use handshakes::{AddressLimiter, HandshakeLimiter};
 pub use parties::Party;
 pub use places::{Place, Places};
 pub use routes::RouteLimiter;
+pub use throughput::Throughput;

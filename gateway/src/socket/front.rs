@@ -1,0 +1,144 @@
+//! The front: which new connections are let in, and what is said to those that are not.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::body::Body;
+use bytes::Bytes;
+use engine::{Answer, Handler, Misuse, Transport};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use tower::ServiceExt;
+
+use super::guest::{Guest, Places};
+use super::{Edge, address};
+use crate::domain::{Refusal, Worded};
+use crate::node::Place;
+
+/// The largest answer of the web page's server that is passed on.
+const MAX_WEB_BYTES: usize = 16 * 1024 * 1024;
+
+/// Lets connections in.
+pub(super) struct Front {
+    edge: Arc<Edge>,
+    web: axum::Router,
+}
+
+impl Front {
+    pub(super) fn new(edge: Arc<Edge>, web: axum::Router) -> Self {
+        Self { edge, web }
+    }
+}
+
+impl Handler for Front {
+    fn admit_origin(&self, origin: &[u8], is_handshake: bool) -> Result<(), Answer> {
+        if self.edge.origins.admits(origin) {
+            return Ok(());
+        }
+        self.edge.count_refused(&Refusal::ForbiddenOrigin, is_handshake);
+        Err(refused(&self.edge.router.worded(&Refusal::ForbiddenOrigin)))
+    }
+
+    fn open(&self, request: &Parts, peer: SocketAddr, _: Transport) -> Result<Arc<dyn engine::Guest>, Answer> {
+        let edge = &self.edge;
+        let client = address::of_client(peer.ip(), &request.headers, &edge.settings.trusted_proxies);
+        match edge.let_in(client) {
+            Ok(places) => {
+                edge.metrics.handshakes.with("ok").increment(1);
+                Ok(Arc::new(Guest::new(edge.clone(), client, bearer(&request.headers), places)))
+            }
+            Err(refusal) => {
+                edge.count_refused(&refusal, true);
+                Err(refused(&edge.router.worded(&refusal)))
+            }
+        }
+    }
+
+    fn misused(&self, misuse: Misuse) {
+        if misuse == Misuse::Handshake {
+            self.edge.metrics.handshakes.with("bad_request").increment(1);
+        }
+        let kind = match misuse {
+            Misuse::Handshake => "handshake",
+            Misuse::Request => "request",
+            Misuse::Http => "http",
+        };
+        self.edge.metrics.bad_requests.with(kind).increment(1);
+    }
+
+    fn elsewhere(&self, request: Request<Bytes>) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+        let web = self.web.clone();
+        Box::pin(async move {
+            let Ok(response) = web.oneshot(request.map(Body::from)).await;
+            let (parts, body) = response.into_parts();
+            match axum::body::to_bytes(body, MAX_WEB_BYTES).await {
+                Ok(body) => Response::from_parts(parts, body),
+                Err(_) => {
+                    let mut response = Response::new(Bytes::new());
+                    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                    response
+                }
+            }
+        })
+    }
+}
+
+/// The token that a client sends in the header that is made for it.
+fn bearer(headers: &HeaderMap) -> Option<Box<str>> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().into())
+}
+
+impl Edge {
+    /// Transient trouble is refused here and not later: the official client tries a failed handshake again.
+    fn let_in(&self, client: std::net::IpAddr) -> Result<Places, Refusal> {
+        if self.draining.load(Ordering::Acquire) {
+            return Err(Refusal::Draining);
+        }
+        let place = Place::take(&self.connections).ok_or(Refusal::Capacity)?;
+        let allowed = self.addresses.check(client);
+        self.count_decision("address_handshakes", allowed.is_ok());
+        // After the address: one that floods must not use up what the others need.
+        allowed?;
+        let among_its_address = self.limiters.connection(client)?;
+        let allowed = self.handshakes.check();
+        self.count_decision("node_handshakes", allowed.is_ok());
+        allowed?;
+        Ok((place, among_its_address))
+    }
+
+    fn count_refused(&self, refusal: &Refusal, is_handshake: bool) {
+        if is_handshake {
+            self.metrics.handshakes.with(refusal.code()).increment(1);
+        }
+        self.metrics.refusals.with(refusal.code()).increment(1);
+    }
+
+    fn count_decision(&self, limiter: &str, allowed: bool) {
+        let decision = if allowed { "allow" } else { "deny" };
+        self.metrics.rate_limit_decisions.with(limiter, decision).increment(1);
+    }
+}
+
+/// A refusal as an HTTP response, in the form of an ack.
+fn refused(worded: &Worded<'_>) -> Answer {
+    let refusal = worded.refusal;
+    let status = match refusal {
+        Refusal::RateLimited { .. } | Refusal::TooManyConnections => StatusCode::TOO_MANY_REQUESTS,
+        Refusal::ForbiddenOrigin => StatusCode::FORBIDDEN,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let body = serde_json::to_string(worded).unwrap_or_default();
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(wait) = refusal.retry_after() {
+        // Whole seconds, rounded up: the header knows no others.
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_millis().div_ceil(1000).max(1) as u64));
+    }
+    response
+}

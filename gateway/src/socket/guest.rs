@@ -1,0 +1,113 @@
+//! The guest: the gateway's part of one connection, from its handshake to its end.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use engine::{Admission, Connection, End, Transport};
+use parking_lot::Mutex;
+
+use super::Edge;
+use crate::node::{self, Party, Place, Throughput};
+
+/// Count the connection, for its node and for its address.
+pub(super) type Places = (Place, Option<Place<Party>>);
+
+/// What is kept of a connection.
+pub(super) struct Guest {
+    pub(super) edge: Arc<Edge>,
+    /// The client's address, from the balancer if there is a trusted one.
+    pub(super) client: IpAddr,
+    /// The token of the Authorization header.
+    pub(super) bearer: Option<Box<str>>,
+    /// The namespaces in which it has a session.
+    pub(super) namespaces: Arc<node::Places>,
+    /// How often a session was asked for.
+    connects: AtomicU32,
+    throughput: Throughput,
+    places: Mutex<Option<Places>>,
+    /// The transport under which it counts in the gauge of connections, from its first session on.
+    counted: Mutex<Option<&'static str>>,
+}
+
+const WEBSOCKET: &str = "websocket";
+const POLLING: &str = "polling";
+
+impl Guest {
+    pub(super) fn new(edge: Arc<Edge>, client: IpAddr, bearer: Option<Box<str>>, places: Places) -> Self {
+        Self {
+            namespaces: Arc::new(node::Places::new(edge.settings.limits.namespaces_per_connection)),
+            throughput: edge.limiters.throughput(),
+            edge,
+            client,
+            bearer,
+            connects: AtomicU32::new(0),
+            places: Mutex::new(Some(places)),
+            counted: Mutex::new(None),
+        }
+    }
+
+    /// Counts another wish for a session; false if there were too many.
+    pub(super) fn may_ask(&self) -> bool {
+        let limit = self.edge.settings.limits.connects_per_connection;
+        let attempts = self.connects.fetch_add(1, Ordering::Relaxed) + 1;
+        limit == 0 || attempts <= limit
+    }
+
+    /// Counts the connection as open, with its first session.
+    pub(super) fn opened(&self, connection: &Connection) {
+        let mut counted = self.counted.lock();
+        if counted.is_some() {
+            return;
+        }
+        // Under the lock: an upgrade is counted before or after this.
+        let transport = match connection.transport() {
+            Transport::Websocket => WEBSOCKET,
+            Transport::Polling => POLLING,
+        };
+        *counted = Some(transport);
+        self.edge.metrics.connections.with(transport).increment(1.0);
+        self.edge.metrics.connections_opened.with(transport).increment(1);
+    }
+}
+
+impl engine::Guest for Guest {
+    fn admits(&self, packets: usize, bytes: usize) -> bool {
+        self.throughput.admits(packets, bytes)
+    }
+
+    fn connect(self: Arc<Self>, admission: Admission) {
+        let edge = self.edge.clone();
+        edge.tasks.clone().spawn(async move { edge.admit(&self, admission).await });
+    }
+
+    fn upgraded(&self) {
+        let mut counted = self.counted.lock();
+        if *counted == Some(POLLING) {
+            *counted = Some(WEBSOCKET);
+            self.edge.metrics.connections.with(POLLING).decrement(1.0);
+            self.edge.metrics.connections.with(WEBSOCKET).increment(1.0);
+        }
+    }
+
+    fn over(&self, end: &End) {
+        self.places.lock().take();
+        if let Some(transport) = self.counted.lock().take() {
+            self.edge.metrics.connections.with(transport).decrement(1.0);
+            self.edge.metrics.connections_closed.with(transport, reason(end)).increment(1);
+        }
+    }
+}
+
+/// An end as metrics have it.
+fn reason(end: &End) -> &'static str {
+    match end {
+        End::Closed | End::Left | End::Sessionless => "client_close",
+        End::Broken => "transport_error",
+        End::Silent => "ping_timeout",
+        End::BadPacket => "bad_packet",
+        End::Flooding => "flooding",
+        End::Slow => "slow",
+        End::Ended(reason) => reason,
+    }
+}
