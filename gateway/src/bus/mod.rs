@@ -1,4 +1,4 @@
-//! PORT: the bus. Named channels between nodes, at most once; the trait is the contract, `tests/contract_bus.rs`
+//! PORT: the bus. Named channels between nodes, at most once; the trait is the contract, `tests/contract/bus.rs`
 //! checks every backend against it.
 
 mod memory;

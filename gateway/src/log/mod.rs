@@ -1,4 +1,4 @@
-//! PORT: the log. Per room the ordered recent events; the trait is the contract, `tests/contract_log.rs` checks
+//! PORT: the log. Per room the ordered recent events; the trait is the contract, `tests/contract/log.rs` checks
 //! every backend against it.
 
 mod memory;

@@ -1,5 +1,5 @@
 //! PORT: presence. Who is in which place, cluster-wide, leased by node; the trait is the contract,
-//! `tests/contract_presence.rs` checks every backend against it.
+//! `tests/contract/presence.rs` checks every backend against it.
 
 mod measured;
 mod memory;

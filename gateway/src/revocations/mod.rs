@@ -1,5 +1,5 @@
 //! PORT: revocations. Tokens that were taken back before their time; the trait is the contract,
-//! `tests/contract_revocations.rs` checks every backend against it.
+//! `tests/contract/revocations.rs` checks every backend against it.
 
 mod announcements;
 mod memory;

@@ -1,5 +1,5 @@
 //! PORT: sessions. What a session needs to come back on another connection or node; the trait is the contract,
-//! `tests/contract_sessions.rs` checks every backend against it.
+//! `tests/contract/sessions.rs` checks every backend against it.
 
 mod announcements;
 mod memory;

@@ -1,10 +1,5 @@
 //! Whatever a client sends is answered or refused in words: nothing panics, no answer is anything but JSON, and no
 //! refusal repeats what was sent. `PROPTEST_CASES` says how often.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-#[path = "support/router.rs"]
-#[allow(dead_code, unreachable_pub, clippy::missing_panics_doc, missing_docs, reason = "shared with benchmarks")]
-mod router;
 
 use std::sync::LazyLock;
 
@@ -13,10 +8,11 @@ use gateway::auth::Identity;
 use gateway::routes::{Inbound, RouteTable};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
-use router::Bench;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
+
+use crate::router::Bench;
 
 /// What must never be in a refusal.
 const SECRET: &str = "hunter2";

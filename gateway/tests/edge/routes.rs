@@ -1,5 +1,4 @@
 //! Routes from the outside: the documentation compiles and names everything, profiles load, `gateway check` shows them.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

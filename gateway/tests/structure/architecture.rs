@@ -1,7 +1,6 @@
 //! The architecture as a test: who may name whom, who may name which library, and how files begin.
 //!
 //! It reads source text. `super::super` across layers would escape it, so that is forbidden too.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,4 @@
 //! The contract of the revocations, run against every backend.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,7 +14,9 @@ use gateway::redis::Commands;
 use gateway::revocations::{
     Change, MemoryRevocations, RedisRevocations, Revocation, Revocations, SqliteRevocations, Subject,
 };
-use support::redis::Redis;
+
+use crate::support;
+use crate::support::redis::Redis;
 
 /// So many do not fit into one page of any backend.
 const MANY: u64 = 2_500;

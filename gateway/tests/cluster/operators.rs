@@ -1,7 +1,4 @@
 //! What operators see of sessions and do to them, on whichever nodes these are.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +9,9 @@ use gateway::bus::{Bus, RedisBus};
 use gateway::domain::UserId;
 use gateway::metrics::Metrics;
 use serde_json::{Value, json};
-use support::client::Client;
-use support::redis::Redis;
-use support::{config, eventually, http, metric, node};
+use crate::support::client::Client;
+use crate::support::redis::Redis;
+use crate::support::{config, eventually, http, metric, node};
 use tokio::sync::mpsc;
 
 const SECRETS: [(&str, &str); 2] = [("GATEWAY_AUTH__SECRET", "s"), ("GATEWAY_ADMIN__TOKEN", "t")];

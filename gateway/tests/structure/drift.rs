@@ -1,7 +1,4 @@
 //! What is said twice must agree: metrics, keys, codes and modules in the code and in every text that names them.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,8 +7,9 @@ use std::path::{Path, PathBuf};
 use gateway::calls::{Caller, Endpoint};
 use gateway::domain::Refusal;
 use serde_json::json;
-use support::client::Client;
-use support::node;
+
+use crate::support::client::Client;
+use crate::support::{self, node};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

@@ -1,7 +1,4 @@
 //! What is let in and what is not: every kind of key, and tokens that differ from good ones by one thing.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
 
 use std::process::Command;
 use std::sync::Arc;
@@ -15,7 +12,8 @@ use jsonwebtoken::Algorithm;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use serde_json::{Value, json};
-use support::tokens::{SECRET, Signer, claims, claims_with, now, path, settings, tokens};
+
+use crate::support::tokens::{SECRET, Signer, claims, claims_with, now, path, settings, tokens};
 
 async fn by_secret() -> Arc<Tokens> {
     tokens(|auth| auth.secret = SECRET.to_owned().into()).await

@@ -1,7 +1,4 @@
 //! The contract of the log, run against every backend.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,8 +14,10 @@ use gateway::metrics::Metrics;
 use gateway::redis::Commands;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, SqliteConnection};
-use support::proxy::Proxy;
-use support::redis::Redis;
+
+use crate::support;
+use crate::support::proxy::Proxy;
+use crate::support::redis::Redis;
 
 const RETENTION: Retention =
     Retention { room_events: 200, room_retention: Duration::from_secs(3), dedupe_window: Duration::from_secs(1) };

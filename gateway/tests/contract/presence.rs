@@ -1,7 +1,4 @@
 //! The contract of presence, every test against every backend.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -19,9 +16,10 @@ use gateway::redis::Commands;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedMutRandom, IndexedRandom};
 use rand::{Rng, SeedableRng};
-use support::eventually;
-use support::redis::Redis;
 use tokio::time::{Instant, sleep};
+
+use crate::support::redis::Redis;
+use crate::support::{self, eventually};
 
 /// Long enough that nothing ends by itself, on the slowest machine.
 const LONG: Duration = Duration::from_secs(600);

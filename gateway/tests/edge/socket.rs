@@ -1,18 +1,16 @@
 //! The Socket.IO edge of one embedded node: order, boundaries, limits, slow clients, drain.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use support::client::Client;
-use support::{config, eventually, http, metric, node};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
+
+use crate::support::client::Client;
+use crate::support::{self, config, eventually, http, metric, node};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_of_a_session_are_handled_in_order_however_fast_they_come() {

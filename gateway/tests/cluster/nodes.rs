@@ -1,17 +1,15 @@
 //! Several nodes in this process over a real Redis: what crosses between nodes, and what Redis outages do to it.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
 
 use std::time::Duration;
 
 use gateway::app::Gateway;
 use gateway::auth::{Grant, mint};
 use serde_json::json;
-use support::client::Client;
-use support::proxy::Proxy;
-use support::redis::Redis;
-use support::{eventually, http, metric, node};
+
+use crate::support::client::Client;
+use crate::support::proxy::Proxy;
+use crate::support::redis::Redis;
+use crate::support::{self, eventually, http, metric, node};
 
 async fn cluster(redis: &Redis, size: usize, changes: &[(&str, &str)]) -> Vec<Gateway> {
     let url = redis.url();

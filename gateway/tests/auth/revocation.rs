@@ -1,7 +1,4 @@
 //! Taking tokens back: over HTTP, on every node, across restarts and a Redis that forgets.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,11 +12,12 @@ use gateway::domain::{Refusal, UserId};
 use gateway::metrics::Metrics;
 use gateway::revocations::{Change, MemoryRevocations, Revocation, Revocations, RevocationsError, Subject};
 use serde_json::{Value, json};
-use support::client::Client;
-use support::redis::Redis;
-use support::tokens::{SECRET, now, settings};
-use support::{metric, node};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::client::Client;
+use crate::support::redis::Redis;
+use crate::support::tokens::{SECRET, now, settings};
+use crate::support::{self, metric, node};
 
 const SECRETS: [(&str, &str); 2] = [("GATEWAY_AUTH__SECRET", SECRET), ("GATEWAY_ADMIN__TOKEN", "t")];
 

@@ -1,20 +1,18 @@
 //! Limits of one embedded node as clients meet them: what sessions, users and addresses may send, how many they may
 //! be, which pages may connect, and whose connection it is behind proxies.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
 
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::SinkExt;
 use serde_json::{Value, json};
-use support::client::Client;
-use support::haproxy::HaProxy;
-use support::{PATIENCE, eventually, metric, node};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
+
+use crate::support::client::Client;
+use crate::support::haproxy::HaProxy;
+use crate::support::{PATIENCE, eventually, metric, node};
 
 const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 

@@ -1,7 +1,4 @@
 //! Recovery: clients that come back get their session and what they missed, or are told why not.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
 
 use std::time::Duration;
 
@@ -10,9 +7,10 @@ use gateway::app::Gateway;
 use gateway::auth::{Grant, mint};
 use gateway::domain::UserId;
 use serde_json::{Value, json};
-use support::client::Client;
-use support::redis::Redis;
-use support::{eventually, metric, node};
+
+use crate::support::client::Client;
+use crate::support::redis::Redis;
+use crate::support::{self, eventually, metric, node};
 
 async fn cluster(redis: &Redis, changes: &[(&str, &str)]) -> Vec<Gateway> {
     let url = redis.url();

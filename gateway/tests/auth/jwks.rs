@@ -1,7 +1,4 @@
 //! Keys from a URL: rotation, an endpoint that is down, slow, or lies.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,8 +17,10 @@ use gateway::domain::Refusal;
 use gateway::metrics::Metrics;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use support::tokens::{SECRET, Signer, claims, nothing_revoked, path, settings};
 use tokio::sync::Semaphore;
+
+use crate::support;
+use crate::support::tokens::{SECRET, Signer, claims, nothing_revoked, path, settings};
 
 /// What the endpoint does when it is asked.
 #[derive(Clone)]

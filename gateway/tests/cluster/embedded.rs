@@ -1,7 +1,4 @@
 //! Embedded mode: one process whose log and sessions survive being killed.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -12,7 +9,8 @@ use std::process::{Child, Command, Stdio};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
-use support::client::Client;
+
+use crate::support::client::Client;
 
 /// A node in a process of its own.
 struct Process {

@@ -1,7 +1,4 @@
 //! The contract of the bus, run against every backend.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use gateway::bus::{Bus, BusMessage, MemoryBus, MemoryHub, RedisBus};
 use gateway::metrics::Metrics;
-use support::proxy::Proxy;
-use support::redis::Redis;
 use tokio::sync::mpsc;
+
+use crate::support;
+use crate::support::proxy::Proxy;
+use crate::support::redis::Redis;
 
 fn text(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())

@@ -1,15 +1,13 @@
 //! Long-polling on one embedded node: slow clients, uploads, upgrades, and the drain of both transports.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::client::Client;
-use support::{eventually, http, metric, node};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use crate::support::client::Client;
+use crate::support::{self, eventually, http, metric, node};
 
 /// A long-polling session by hand.
 struct Polling {

@@ -1,7 +1,4 @@
 //! The contract of the sessions, run against every backend.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -20,8 +17,10 @@ use gateway::sessions::{
 };
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
-use support::redis::Redis;
 use tokio::time::{Instant, sleep};
+
+use crate::support;
+use crate::support::redis::Redis;
 
 const WINDOW: Duration = Duration::from_secs(1);
 /// Until something is surely over that ends after a time.

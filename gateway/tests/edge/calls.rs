@@ -1,7 +1,4 @@
 //! Back ends that answer, refuse, hang, break off, lie and come back: what callers get of it.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -18,11 +15,12 @@ use gateway::calls::{Breaker, Caller, Endpoint};
 use gateway::domain::Refusal;
 use gateway::metrics::Metrics;
 use serde_json::value::RawValue;
-use support::eventually;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+
+use crate::support::{self, eventually};
 
 /// Longer than any attempt or call of these tests: an answer for which nobody waits.
 const NEVER: Duration = Duration::from_secs(60);

@@ -1,0 +1,10 @@
+//! The contracts of the ports: what every backend of each has to do, on a real Redis where it is one.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod bus;
+mod log;
+mod presence;
+mod revocations;
+mod sessions;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,14 @@
+//! The edges of one node: its clients and what they may send, and the back ends that it asks.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod calls;
+mod inlet;
+mod limits;
+mod polling;
+#[path = "../support/router.rs"]
+#[allow(dead_code, unreachable_pub, clippy::missing_panics_doc, missing_docs, reason = "shared with benchmarks")]
+mod router;
+mod routes;
+mod socket;
+#[path = "../support/mod.rs"]
+mod support;
