@@ -235,7 +235,8 @@ metrics! {
     revocation_errors: Family<Counter> = "gateway_revocation_errors_total" ["op": REVOCATION_OPERATIONS];
     /// Events and signals that reached this node's fan-out.
     feed_items: Family<Counter> = "gateway_feed_items_total" ["kind": ["event", "signal"]];
-    /// From taking an event anywhere in the cluster to its fan-out here, in seconds; clocks of nodes included.
+    /// From taking an event anywhere in the cluster to its first delivery in a shard here, in seconds; clocks of nodes
+    /// included.
     feed_lag: Histogram = "gateway_feed_lag_seconds";
     /// Interruptions of the feed: filled from the log, or with events lost because the log no longer had them.
     feed_gaps: Family<Counter> = "gateway_feed_gaps_total" ["result": ["filled", "lost"]];

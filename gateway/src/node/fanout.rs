@@ -1,4 +1,4 @@
-//! Fan-out: takes the feed in its order and hands every event to the members on this node.
+//! Fan-out: takes the feed in its order and dispatches every event to the shards that have members of its room.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use serde::Serialize;
 
+use super::hub::{Kind, Message};
 use super::{Node, Unrecovered, age_seconds};
 use crate::domain::{Event, Frame, Position, RoomName};
 use crate::log::{FeedItem, LogError, Range};
@@ -21,30 +22,37 @@ const TRIES: u32 = 20;
 /// Rooms that are read at the same time when a gap is filled.
 const CONCURRENCY: usize = 16;
 
-/// One task for the whole feed: its order is the order that every session sees, across all its rooms.
+/// One task for the whole feed: its order is the order that every session sees, across all its rooms. It encodes an
+/// event once and decides what a room is past; delivering is the shards'.
 pub(super) async fn run(mut feed: BoxStream<'static, FeedItem>, node: Arc<Node>, canary: RoomName) {
     while let Some(item) = feed.next().await {
         match item {
             FeedItem::Event { room, position, event } => {
                 node.metrics.feed_items.with("event").increment(1);
-                node.metrics.feed_lag.record(age_seconds(&event));
-                if let Some(frame) = Frame::published(&event, position.offset) {
-                    node.hub.fan_out(&room, position, &Arc::new(frame), event.except);
+                if let Some(message) = published(position, &event) {
+                    let message = Message { taken_ms: Some(event.at_ms), ..message };
+                    node.hub.dispatch(&room, message).await;
                 }
             }
             FeedItem::Signal { room, event } if room == canary => {
-                node.metrics.canary_lag.record(age_seconds(&event));
+                node.metrics.canary_lag.record(age_seconds(event.at_ms));
                 node.hub.heard_canary();
             }
             FeedItem::Signal { room, event } => {
                 node.metrics.feed_items.with("signal").increment(1);
                 if let Some(frame) = Frame::signalled(&event) {
-                    node.hub.fan_out_signal(&room, &Arc::new(frame), event.except);
+                    let (kind, frame) = (Kind::Signal, Arc::new(frame));
+                    node.hub.dispatch(&room, Message { kind, frame, except: event.except, taken_ms: None }).await;
                 }
             }
             FeedItem::Gap => fill_gap(&node).await,
         }
     }
+}
+
+fn published(position: Position, event: &Event) -> Option<Message> {
+    let frame = Arc::new(Frame::published(event, position.offset)?);
+    Some(Message { kind: Kind::Event(position), frame, except: event.except, taken_ms: None })
 }
 
 /// Delivers what the rooms of this node missed, from the log, before anything newer. Nothing else is fanned out
@@ -66,12 +74,12 @@ async fn fill_gap(node: &Node) {
     };
     let (events, lost_rooms) = (missed.events.len(), missed.lost_rooms.len());
     for (room, reason) in missed.lost_rooms {
-        let notice = Frame::notice("gateway:gap", &Lost { room: room.shown(), reason }, None);
-        node.hub.tell_members(&room, &Arc::new(notice));
+        let frame = Arc::new(Frame::notice("gateway:gap", &Lost { room: room.shown(), reason }, None));
+        node.hub.dispatch(&room, Message { kind: Kind::Notice, frame, except: None, taken_ms: None }).await;
     }
     for (room, position, event) in missed.events {
-        if let Some(frame) = Frame::published(&event, position.offset) {
-            node.hub.fan_out(&room, position, &Arc::new(frame), event.except);
+        if let Some(message) = published(position, &event) {
+            node.hub.dispatch(&room, message).await;
         }
     }
     for (room, head) in missed.heads {

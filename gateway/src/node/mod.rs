@@ -80,7 +80,8 @@ impl std::fmt::Debug for dyn Sessions {
 }
 
 impl Node {
-    /// A node over a log and a store of sessions. [`Node::run`] must be running for anything to be delivered.
+    /// A node over a log and a store of sessions, with as many shards as the runtime that this is called on has worker
+    /// threads, one outside of any. [`Node::run`] must be running for anything to be delivered.
     #[must_use]
     pub fn new(
         log: Arc<dyn Log>,
@@ -93,13 +94,15 @@ impl Node {
         let limits =
             Limits { rooms_per_session: config.limits.rooms_per_session, history_page: config.limits.history_page };
         let attendance = Attendance::new(presence, config.presence.linger);
-        let hub = Hub::new(log.clone(), config.rooms.linger, metrics.clone());
+        // As many as threads that could deliver at the same time.
+        let shards = tokio::runtime::Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
+        let hub = Hub::new(log.clone(), config.rooms.linger, shards, metrics.clone());
         let recovery = config.recovery.clone();
         let (roster, hearing, recoveries) = (Roster::default(), Hearing::default(), Recoveries::default());
         Arc::new(Self { log, sessions, hub, attendance, roster, hearing, limits, recovery, recoveries, metrics, tasks })
     }
 
-    /// Starts the node's own work: fan-out, canary, keeping sessions, and listening no longer to rooms that nobody
+    /// Starts the node's own work: fan-out and shards, canary, keeping sessions, and listening no longer to rooms that nobody
     /// is in.
     pub fn run(self: &Arc<Self>, name: &str, settings: &Config, stop: &CancellationToken) {
         let room = RoomName::internal(&format!("canary:{name}"));
@@ -107,6 +110,9 @@ impl Node {
             self.tasks.spawn(stop.clone().run_until_cancelled_owned(work));
         };
         spawn(Box::pin(fanout::run(self.log.feed(), self.clone(), room.clone())));
+        for shard in self.hub.shards().iter().cloned() {
+            spawn(Box::pin(async move { shard.run().await }));
+        }
         spawn(Box::pin(canary::run(self.clone(), room, settings.canary.interval)));
         let (sweeper, keeper, listener, member) = (self.clone(), self.clone(), self.clone(), self.clone());
         spawn(Box::pin(async move { sweeper.hub.sweep_forever().await }));
@@ -246,6 +252,6 @@ pub fn now_ms() -> u64 {
 }
 
 /// How long ago an event was taken, in seconds; 0 if its node's clock is ahead of this one's.
-fn age_seconds(event: &Event) -> f64 {
-    Duration::from_millis(now_ms().saturating_sub(event.at_ms)).as_secs_f64()
+fn age_seconds(taken_ms: u64) -> f64 {
+    Duration::from_millis(now_ms().saturating_sub(taken_ms)).as_secs_f64()
 }

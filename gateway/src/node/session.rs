@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::Allowance;
 use super::gate::{Gate, Patience};
+use super::hub::Cursors;
 use super::outlet::{CloseReason, Outlet};
 use super::typing::Typing;
 use crate::auth::Identity;
@@ -45,6 +46,8 @@ pub struct Session {
     /// What it may send.
     pub allowance: Arc<Allowance>,
     pub(super) gate: Arc<Gate>,
+    /// How far it is in what is dispatched to its rooms. Locked while it is handed something of that.
+    pub(super) cursors: Mutex<Cursors>,
     membership: Mutex<Membership>,
     pub(super) typing: Typing,
     /// How many replays began.
@@ -134,6 +137,7 @@ impl Session {
             lease,
             allowance,
             gate: Arc::new(Gate::new(outlet, patience)),
+            cursors: Mutex::default(),
             membership: Mutex::default(),
             typing: Typing::default(),
             replays: AtomicU32::new(0),

@@ -69,10 +69,14 @@ impl Bench {
 
     /// A session in `/` that has just begun.
     pub async fn session(&self, identity: Identity) -> Arc<Session> {
+        self.session_to(identity, Box::new(Nobody(self.heard.clone()))).await
+    }
+
+    /// The same with a client of the caller's.
+    pub async fn session_to(&self, identity: Identity, outlet: Box<dyn Outlet>) -> Arc<Session> {
         let client = Client { identity, namespace: "/".into(), auth: Default::default() };
         let allowance = self.limiters.allowance(None, [127, 0, 0, 1].into());
         let patience = Patience::new(&self.config.limits, Duration::from_secs(10));
-        let outlet = Box::new(Nobody(self.heard.clone()));
         let lease = Lease::new(Pid::random());
         let session = Arc::new(Session::new(SessionId::random(), client, lease, Arc::new(allowance), patience, outlet));
         let node = self.router.node();

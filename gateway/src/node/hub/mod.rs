@@ -1,0 +1,262 @@
+//! The hub: the sessions of this node by room, and which rooms' logs the node listens to.
+//!
+//! A room is listened to from its first local member on, and for a while after its last one left. Each room has
+//! a last position: what is at or before it was dispatched or belongs to nobody here, what comes after is still to
+//! come. Members are added under the lock under which that moves, and joins and dispatches are numbered in one
+//! sequence, so the boundary of a join is exact however far the shards are behind.
+
+mod cursors;
+#[cfg(test)]
+mod model;
+mod room;
+mod shard;
+
+pub(super) use cursors::Cursors;
+pub(super) use shard::{Kind, Message, Shard};
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use self::room::{Listening, Room, Ticket};
+use self::shard::Dispatch;
+use super::Session;
+use super::session::Stay;
+use crate::domain::{Offset, Position, RoomName};
+use crate::log::{Log, LogError, Range};
+use crate::metrics::Metrics;
+
+/// The sessions of this node, by room.
+#[derive(Debug)]
+pub struct Hub {
+    log: Arc<dyn Log>,
+    linger: Duration,
+    metrics: Arc<Metrics>,
+    rooms: Mutex<HashMap<RoomName, Arc<Room>>>,
+    shards: Box<[Arc<Shard>]>,
+    /// The last ticket; rooms are numbered by them too.
+    tickets: AtomicU64,
+    /// How many gaps the feed had. Whoever asks where the log stands must ask again if one came meanwhile.
+    gaps: AtomicU64,
+    canary_heard: Mutex<Instant>,
+}
+
+impl Hub {
+    pub(super) fn new(log: Arc<dyn Log>, linger: Duration, shards: usize, metrics: Arc<Metrics>) -> Self {
+        let shards = (0..shards.max(1)).map(|number| Arc::new(Shard::new(number, metrics.clone()))).collect();
+        Self {
+            log,
+            linger,
+            metrics,
+            rooms: Mutex::default(),
+            shards,
+            tickets: AtomicU64::new(0),
+            gaps: AtomicU64::new(0),
+            canary_heard: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Puts a session into a room, unless it is in it or over; returns the position after which it hears everything
+    /// there.
+    ///
+    /// # Errors
+    /// The log cannot be reached.
+    pub(super) async fn enter(
+        &self,
+        session: &Arc<Session>,
+        name: &RoomName,
+        via: &Arc<str>,
+    ) -> Result<Position, LogError> {
+        loop {
+            let room = self.rooms.lock().entry(name.clone()).or_insert_with(|| self.new_room(name)).clone();
+            let mut listening = room.listening.lock().await;
+            match *listening {
+                Listening::Over => continue,
+                Listening::NotYet => {
+                    if let Err(error) = self.listen(&room).await {
+                        self.discard_if_unused(&room, &mut listening);
+                        return Err(error);
+                    }
+                    *listening = Listening::Yes;
+                    self.metrics.subscriptions.increment(1.0);
+                }
+                Listening::Yes => {}
+            }
+            return Ok(self.add(session, &room, via));
+        }
+    }
+
+    fn new_room(&self, name: &RoomName) -> Arc<Room> {
+        Arc::new(Room::new(name.clone(), self.next_ticket().0))
+    }
+
+    fn next_ticket(&self) -> Ticket {
+        Ticket(self.tickets.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    fn shard_of(&self, session: &Session) -> usize {
+        // Random, so the remainder is even; the holder of a session never changes.
+        (session.lease.holder % self.shards.len() as u64) as usize
+    }
+
+    pub(super) fn shards(&self) -> &[Arc<Shard>] {
+        &self.shards
+    }
+
+    /// Begins to listen, then asks where the log stands: everything after that will be in the feed.
+    async fn listen(&self, room: &Room) -> Result<(), LogError> {
+        let name = &room.name;
+        self.log.subscribe(name).await?;
+        loop {
+            let gaps = self.gaps.load(Ordering::Acquire);
+            let head = match self.log.read(name, Range::Newest { before: None, limit: 0 }).await {
+                Ok(page) => page.head,
+                Err(error) => {
+                    self.log.unsubscribe(name).await;
+                    return Err(error);
+                }
+            };
+            let mut state = room.state.lock();
+            if gaps == self.gaps.load(Ordering::Acquire) {
+                // An event may have overtaken the answer. Nobody was here to hear it, and it must not be heard twice.
+                let overtaken = state.last.filter(|last| last.epoch == head.epoch && last.offset > head.offset);
+                state.last = Some(overtaken.unwrap_or(head));
+                state.empty_since = Some(Instant::now());
+                return Ok(());
+            }
+        }
+    }
+
+    fn discard_if_unused(&self, room: &Arc<Room>, listening: &mut Listening) {
+        *listening = Listening::Over;
+        let mut rooms = self.rooms.lock();
+        if rooms.get(&room.name).is_some_and(|current| Arc::ptr_eq(current, room)) {
+            rooms.remove(&room.name);
+        }
+    }
+
+    fn add(&self, session: &Arc<Session>, room: &Room, via: &Arc<str>) -> Position {
+        let mut state = room.state.lock();
+        let mut boundary = state.last.expect("a room that is listened to has a position");
+        // Where the feed lags, this may lie before what the session was handed from the log of its other rooms.
+        let floor = session.floor();
+        boundary.offset = boundary.offset.max(floor);
+        let mut cursors = session.cursors.lock();
+        if cursors.is_in(room.number) || !session.remember(&room.name, Stay::new(boundary.offset, via)) {
+            return boundary;
+        }
+        if state.members.is_empty() {
+            state.empty_since = None;
+            self.count_room(&room.name, 1.0);
+        }
+        let joined = self.next_ticket();
+        cursors.enter(room.number, joined, floor);
+        state.members.insert((self.shard_of(session), joined), session.clone());
+        boundary
+    }
+
+    /// Notes that a member needs no published events up to an offset: they were read from the log for it.
+    pub(super) fn skip_to(&self, session: &Session, name: &RoomName, from: Offset) {
+        let Some(room) = self.rooms.lock().get(name).cloned() else { return };
+        session.cursors.lock().skip_to(room.number, from);
+    }
+
+    /// Takes a session out of a room. When this returns, nothing that is on its way there will reach it.
+    pub(super) fn leave(&self, session: &Session, name: &RoomName) {
+        let Some(room) = self.rooms.lock().get(name).cloned() else { return };
+        let mut state = room.state.lock();
+        let Some(joined) = session.cursors.lock().leave(room.number) else { return };
+        state.members.remove(&(self.shard_of(session), joined));
+        if state.members.is_empty() {
+            state.empty_since = Some(Instant::now());
+            self.count_room(name, -1.0);
+        }
+    }
+
+    /// Those that clients have joined, not those that the gateway puts everybody into.
+    fn count_room(&self, name: &RoomName, change: f64) {
+        if name.shown().is_some() {
+            self.metrics.rooms.increment(change);
+        }
+    }
+
+    /// Sends a message to the members that its room has now, unless it is an event that the room is past. Messages
+    /// reach every session in the order of these calls, which must come one after the other. Waits for a shard that is
+    /// behind.
+    pub(super) async fn dispatch(&self, name: &RoomName, message: Message) {
+        let Some((dispatch, shards)) = self.ticket(name, message) else { return };
+        for shard in shards {
+            self.shards[shard].push(dispatch.clone()).await;
+        }
+    }
+
+    /// Gives a message its place among the joins; nothing if nobody is to hear it.
+    fn ticket(&self, name: &RoomName, message: Message) -> Option<(Dispatch, Vec<usize>)> {
+        let room = self.rooms.lock().get(name).cloned()?;
+        let mut state = room.state.lock();
+        if let Kind::Event(position) = message.kind {
+            // Another epoch is another history, which begins anew; in the same one, older is a repetition.
+            if state.last.is_some_and(|last| last.epoch == position.epoch && position.offset <= last.offset) {
+                return None;
+            }
+            state.last = Some(position);
+        }
+        let shards: Vec<_> = state.shards().collect();
+        let ticket = self.next_ticket();
+        drop(state);
+        Some((Dispatch { room, ticket, message }, shards))
+    }
+
+    /// Begins to fill a gap: the rooms that are listened to, each with the last position that was dispatched.
+    pub(super) fn positions_at_gap(&self) -> Vec<(RoomName, Position)> {
+        self.gaps.fetch_add(1, Ordering::AcqRel);
+        let rooms: Vec<_> = self.rooms.lock().iter().map(|(name, room)| (name.clone(), room.clone())).collect();
+        rooms.into_iter().filter_map(|(name, room)| room.state.lock().last.map(|last| (name, last))).collect()
+    }
+
+    /// Moves a room to where the log stands after a gap, so that joins are told a position of the history that is.
+    pub(super) fn catch_up(&self, name: &RoomName, head: Position) {
+        let Some(room) = self.rooms.lock().get(name).cloned() else { return };
+        let mut state = room.state.lock();
+        if state.last.is_some_and(|last| last.epoch != head.epoch || last.offset < head.offset) {
+            state.last = Some(head);
+        }
+    }
+
+    /// Stops listening to rooms that have had no member for a while, for ever.
+    pub(super) async fn sweep_forever(&self) {
+        let mut tick = tokio::time::interval((self.linger / 4).max(Duration::from_millis(100)));
+        loop {
+            tick.tick().await;
+            let rooms: Vec<_> = self.rooms.lock().values().cloned().collect();
+            for room in rooms {
+                self.stop_listening_if_idle(&room).await;
+            }
+        }
+    }
+
+    async fn stop_listening_if_idle(&self, room: &Arc<Room>) {
+        let idle = || room.state.lock().empty_since.is_some_and(|since| since.elapsed() >= self.linger);
+        if !idle() {
+            return;
+        }
+        let mut listening = room.listening.lock().await;
+        if *listening == Listening::Yes && idle() {
+            self.log.unsubscribe(&room.name).await;
+            self.metrics.subscriptions.decrement(1.0);
+            self.discard_if_unused(room, &mut listening);
+        }
+    }
+
+    pub(super) fn heard_canary(&self) {
+        *self.canary_heard.lock() = Instant::now();
+    }
+
+    pub(super) fn canary_heard(&self) -> Instant {
+        *self.canary_heard.lock()
+    }
+}
