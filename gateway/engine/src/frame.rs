@@ -142,8 +142,19 @@ pub(crate) enum Message<'a> {
 pub(crate) trait Receiver {
     /// Whether another frame of so many bytes is allowed. Asked before anything is done for it.
     fn admits(&mut self, bytes: usize) -> bool;
-    /// Takes a message. With `false` nothing more is wanted: the connection is ending.
-    fn receive(&mut self, message: Message<'_>) -> bool;
+    /// Takes a message, and says what becomes of those behind it.
+    fn receive(&mut self, message: Message<'_>) -> Next;
+}
+
+/// What becomes of messages that were read together with one before them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// They are received.
+    More,
+    /// They wait in the decoder until it is fed again.
+    Wait,
+    /// Nobody wants them: the connection is ending.
+    Nothing,
 }
 
 /// Turns what is read from a connection into messages. Holds memory for an unfinished frame or message only.
@@ -197,10 +208,13 @@ impl Decoder {
                 return Err(FrameError::TooFast);
             }
             unmask(payload, header.mask);
-            if !self.take(&header, payload, limit, receiver)? {
-                return Ok(bytes.len());
-            }
+            let next = self.take(&header, payload, limit, receiver)?;
             at = end;
+            match next {
+                Next::More => {}
+                Next::Wait => break,
+                Next::Nothing => return Ok(bytes.len()),
+            }
         }
         Ok(at)
     }
@@ -211,7 +225,7 @@ impl Decoder {
         payload: &[u8],
         limit: usize,
         receiver: &mut impl Receiver,
-    ) -> Result<bool, FrameError> {
+    ) -> Result<Next, FrameError> {
         let is_text = match header.opcode {
             Opcode::Ping => return Ok(receiver.receive(Message::Ping(payload))),
             Opcode::Pong => return Ok(receiver.receive(Message::Pong)),
@@ -235,13 +249,13 @@ impl Decoder {
             Some((is_text, message)) if header.fin => whole(is_text, &message, receiver),
             unfinished => {
                 self.message = unfinished;
-                Ok(true)
+                Ok(Next::More)
             }
         }
     }
 }
 
-fn whole(is_text: bool, payload: &[u8], receiver: &mut impl Receiver) -> Result<bool, FrameError> {
+fn whole(is_text: bool, payload: &[u8], receiver: &mut impl Receiver) -> Result<Next, FrameError> {
     let message = if is_text {
         Message::Text(std::str::from_utf8(payload).map_err(|_| FrameError::Text)?)
     } else {

@@ -19,6 +19,7 @@ use crate::heartbeat::millis;
 use crate::http::Wire;
 use crate::outbox::{Phase, Way};
 use crate::payload::{self, Part, Payload};
+use crate::websocket::ENVELOPE;
 
 /// Polls that are answered at once when an upgrade has begun: the one that waits, and one that the client may have sent
 /// before it heard of it.
@@ -131,9 +132,9 @@ pub(crate) async fn receive(connection: &Arc<Inner>, body: &[u8]) -> Answer {
     }
     connection.received.fetch_add(body.len() as u64, Ordering::Relaxed);
     let Ok(body) = std::str::from_utf8(body) else { return refused(connection, End::BadPacket) };
-    wait_for_pause(connection).await;
     let limit = connection.shared.settings.message_bytes + ENVELOPE;
     for part in payload::parts(body) {
+        wait_for_pause(connection).await;
         if connection.phase() != Phase::Open {
             return Refused::UnknownSession.answer();
         }
@@ -149,11 +150,11 @@ pub(crate) async fn receive(connection: &Arc<Inner>, body: &[u8]) -> Answer {
     answer("ok")
 }
 
-/// As for a message of a websocket.
-const ENVELOPE: usize = 1024;
-
 /// The client waits for its answer while nothing of it is to be read.
 async fn wait_for_pause(connection: &Arc<Inner>) {
+    if !connection.is_paused() {
+        return;
+    }
     let paused = async {
         loop {
             let resumed = connection.resumed.notified();

@@ -10,7 +10,7 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, HeaderMap, HeaderValue,
     ORIGIN, VARY,
 };
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response};
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -240,7 +240,7 @@ impl Shared {
             return self.reply_elsewhere(wire, head).await;
         }
         let query = Query::read(parts);
-        let is_handshake = matches!(query, Ok(Query { id: None, .. }));
+        let is_handshake = matches!(query, Ok(Query { id: None, .. })) && parts.method != Method::OPTIONS;
         for origin in parts.headers.get_all(ORIGIN) {
             if let Err(answer) = self.handler.admit_origin(origin.as_bytes(), is_handshake) {
                 return Reply::Last(answer);
@@ -400,9 +400,8 @@ fn head_of(answer: &Answer) -> Vec<u8> {
 /// A browser's question whether it may ask.
 fn preflight(headers: &HeaderMap) -> Answer {
     let mut response = Response::new(Bytes::new());
-    *response.status_mut() = StatusCode::NO_CONTENT;
     let answer = response.headers_mut();
-    answer.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+    answer.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET,POST"));
     if let Some(asked) = headers.get(ACCESS_CONTROL_REQUEST_HEADERS) {
         answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
     }

@@ -13,12 +13,12 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::budget::Charge;
 use crate::connection::Inner;
-use crate::frame::{self, Decoder, FrameError, Message, Opcode, Receiver};
+use crate::frame::{self, Decoder, FrameError, Message, Next, Opcode, Receiver};
 use crate::handler::End;
 use crate::outbox::{Phase, Way};
 
 /// Read at a time.
-const PIECE: usize = 64 * 1024;
+const PIECE: usize = 16 * 1024;
 
 thread_local! {
     /// What a worker reads into. Nothing stays in it: connections own no buffer while nothing is unfinished.
@@ -27,7 +27,7 @@ thread_local! {
 
 /// Serves a websocket until its end. `read` is what came behind the request for it.
 pub(crate) async fn run(connection: Arc<Inner>, stream: OwnedReadHalf, role: Role, mut read: Vec<u8>) {
-    let mut websocket = Websocket { connection, stream, role, decoder: Decoder::default(), charge: None };
+    let mut websocket = Websocket { connection, stream, role, decoder: Decoder::default(), charge: None, has_more: false };
     if !websocket.feed(&mut read) {
         websocket.role = Role::Over;
     }
@@ -53,6 +53,8 @@ struct Websocket {
     role: Role,
     decoder: Decoder,
     charge: Option<Charge>,
+    /// The decoder has messages that had to wait.
+    has_more: bool,
 }
 
 impl Websocket {
@@ -73,6 +75,12 @@ impl Websocket {
             if phase == Phase::Closing || (phase == Phase::Open && self.connection.is_paused()) {
                 return Poll::Pending;
             }
+            if self.has_more && phase == Phase::Open {
+                if !self.feed(&mut []) && self.is_done() {
+                    return Poll::Ready(());
+                }
+                continue;
+            }
             let is_read = SCRATCH.with_borrow_mut(|scratch| {
                 let mut piece = ReadBuf::new(scratch);
                 match Pin::new(&mut self.stream).poll_read(context, &mut piece) {
@@ -87,11 +95,7 @@ impl Websocket {
                 None => return Poll::Pending,
                 Some(Ok(true)) => {}
                 Some(Ok(false)) => {
-                    if matches!(self.role, Role::Candidate(_)) {
-                        return Poll::Ready(());
-                    }
-                    // The end was told, and the stream is shut: the next read finds that out.
-                    if self.connection.phase() == Phase::Open {
+                    if self.is_done() {
                         return Poll::Ready(());
                     }
                 }
@@ -103,6 +107,12 @@ impl Websocket {
                 }
             }
         }
+    }
+
+    /// Whether nothing is left to do when nothing more is wanted. Of a connection that is ending the stream is watched to
+    /// its end.
+    fn is_done(&self) -> bool {
+        matches!(self.role, Role::Candidate(_)) || self.connection.phase() == Phase::Open
     }
 
     fn candidate_is_late(&self) -> bool {
@@ -130,9 +140,10 @@ impl Websocket {
     fn feed(&mut self, bytes: &mut [u8]) -> bool {
         self.connection.received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let limit = self.connection.shared.settings.message_bytes + ENVELOPE;
-        let mut ears = Ears { connection: &self.connection, role: &mut self.role, goes_on: true };
+        let mut ears = Ears { connection: &self.connection, role: &mut self.role, next: Next::More };
         let fed = self.decoder.feed(bytes, limit, &mut ears);
-        let goes_on = ears.goes_on;
+        self.has_more = ears.next == Next::Wait;
+        let goes_on = ears.next != Next::Nothing;
         let fed = fed.and_then(|()| self.account());
         if let Err(error) = fed {
             tracing::debug!(%error, "a client broke the websocket protocol");
@@ -186,13 +197,13 @@ impl Websocket {
 }
 
 /// What a message may have around what it carries: types, a namespace, an id.
-const ENVELOPE: usize = 1024;
+pub(crate) const ENVELOPE: usize = 256;
 
 /// Hears the messages of a websocket.
 struct Ears<'a> {
     connection: &'a Arc<Inner>,
     role: &'a mut Role,
-    goes_on: bool,
+    next: Next,
 }
 
 impl Receiver for Ears<'_> {
@@ -200,13 +211,18 @@ impl Receiver for Ears<'_> {
         self.connection.guest.admits(1, bytes)
     }
 
-    fn receive(&mut self, message: Message<'_>) -> bool {
-        self.goes_on = match self.role {
+    fn receive(&mut self, message: Message<'_>) -> Next {
+        let goes_on = match self.role {
             Role::Candidate(_) => self.audition(&message),
             Role::Carrier => self.carry(&message),
             Role::Over => false,
         };
-        self.goes_on
+        self.next = match goes_on {
+            false => Next::Nothing,
+            true if self.connection.is_paused() => Next::Wait,
+            true => Next::More,
+        };
+        self.next
     }
 }
 

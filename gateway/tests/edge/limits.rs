@@ -126,8 +126,7 @@ async fn sessions_of_an_address_share() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_is_refused_then_cut_off_and_others_do_not_notice() {
-    // With a queue so long, nobody is slow.
-    let node = node(&[("GATEWAY_LIMITS__EVENTS_PER_SECOND", "50"), ("GATEWAY_LIMITS__OUTBOX_PACKETS", "4096")]).await;
+    let node = node(&[("GATEWAY_LIMITS__EVENTS_PER_SECOND", "50")]).await;
     let mut quiet = Client::connect(node.address).await;
     quiet.join("r").await;
     let mut flood = Client::connect(node.address).await;

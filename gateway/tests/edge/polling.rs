@@ -40,7 +40,7 @@ impl Polling {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_fetch_its_queue_is_closed_when_it_is_full() {
-    let node = node(&[("GATEWAY_LIMITS__OUTBOX_PACKETS", "32")]).await;
+    let node = node(&[("GATEWAY_LIMITS__BACKLOG_EVENTS", "32")]).await;
     let mut speaker = Client::connect(node.address).await;
     speaker.join("r").await;
     let polling = Polling::open(node.address).await;

@@ -10,6 +10,8 @@ struct Heard {
     messages: Vec<String>,
     /// How many frames are allowed.
     frames: Option<usize>,
+    /// Every message is to be waited after.
+    waits: bool,
 }
 
 impl Receiver for Heard {
@@ -24,7 +26,7 @@ impl Receiver for Heard {
         }
     }
 
-    fn receive(&mut self, message: Message<'_>) -> bool {
+    fn receive(&mut self, message: Message<'_>) -> Next {
         let is_close = message == Message::Close;
         self.messages.push(match message {
             Message::Text(text) => format!("text {text}"),
@@ -33,7 +35,11 @@ impl Receiver for Heard {
             Message::Pong => "pong".into(),
             Message::Close => "close".into(),
         });
-        !is_close
+        match self.waits {
+            _ if is_close => Next::Nothing,
+            true => Next::Wait,
+            false => Next::More,
+        }
     }
 }
 
@@ -127,6 +133,18 @@ fn a_frame_that_is_not_allowed_is_not_looked_at() {
     let mut heard = Heard { frames: Some(1), ..Heard::default() };
     let result = Decoder::default().feed(&mut stream.clone(), 100, &mut heard);
     assert_eq!((heard.messages.len(), result), (1, Err(FrameError::TooFast)));
+}
+
+#[test]
+fn what_has_to_wait_is_received_when_the_decoder_is_fed_again() {
+    let mut stream = [masked(0x81, b"one", MASK), masked(0x81, b"two", MASK), masked(0x81, b"three", MASK)].concat();
+    let (mut heard, mut decoder) = (Heard { waits: true, ..Heard::default() }, Decoder::default());
+    decoder.feed(&mut stream, 100, &mut heard).unwrap();
+    for count in 1..=3 {
+        assert_eq!(heard.messages.len(), count);
+        decoder.feed(&mut [], 100, &mut heard).unwrap();
+    }
+    assert_eq!((heard.messages.len(), decoder.held()), (3, 0));
 }
 
 #[test]

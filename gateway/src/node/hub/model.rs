@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::auth::Identity;
-use crate::domain::{Epoch, Event, Frame, Pid, SessionId, UserId};
+use crate::domain::{Epoch, Event, Frame, Pid, SessionId};
 use crate::log::{Appended, Dedupe, FeedItem, Page};
 use crate::node::{Client, CloseReason, Limiters, Outlet, Patience, Undelivered};
 use crate::sessions::Lease;
@@ -65,13 +65,16 @@ struct Heard(Arc<Mutex<Vec<String>>>);
 
 impl Outlet for Heard {
     fn deliver(&self, frame: &Frame) -> Result<(), Undelivered> {
-        self.0.lock().push(frame.name.clone());
+        let list: Vec<serde_json::Value> = serde_json::from_str(&frame.text(false)).unwrap();
+        self.0.lock().push(list[0].as_str().unwrap().to_owned());
         Ok(())
     }
 
-    fn close(&self, _: CloseReason) {}
+    fn waiting(&self) -> usize {
+        0
+    }
 
-    fn identified(&self, _: &UserId) {}
+    fn close(&self, _: CloseReason) {}
 }
 
 impl Heard {

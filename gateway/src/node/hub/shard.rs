@@ -124,6 +124,7 @@ impl Shard {
     }
 
     /// Whether everything was delivered.
+    #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
         self.work.lock().is_idle()
     }
