@@ -118,7 +118,8 @@ async fn one_node_without_redis_ends_sessions_too() {
     assert_eq!(end(&node, "alice").await.0, 204);
     assert_eq!(alice.text().await.as_deref(), Some("41"));
     eventually("it is gone", || async { node.sessions() == 0 }).await;
-    assert_eq!(metric(&node, "gateway_connections_closed_total{transport=\"websocket\",reason=\"kicked\"}"), 1.0);
+    let kicked = "gateway_connections_closed_total{transport=\"websocket\",reason=\"kicked\"}";
+    eventually("so is its connection", || async { metric(&node, kicked) == 1.0 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
