@@ -1,7 +1,7 @@
 //! Routes: what a client event may do. An event that no route names does nothing.
 
 mod actions;
-mod json;
+pub mod json;
 mod lifecycle;
 mod names;
 mod run;
@@ -197,6 +197,9 @@ impl Router {
         let size = inbound.size();
         let Inbound { text, attachments, received } = inbound;
         let (name, args) = self.parse(&text, size, attachments.len())?;
+        let Some(name) = name else {
+            return Err(self.unknown());
+        };
         if name == names::REFRESH {
             self.metrics.events_received.with("refresh").increment(1);
             return Ok(self.refresh(session, &args).await?);
@@ -204,8 +207,7 @@ impl Router {
         let current = self.current.load_full();
         let namespace = current.table.namespace(&session.namespace).ok_or(Refusal::UnknownEvent)?;
         let Some(routes) = namespace.find(&name) else {
-            self.metrics.events_received.with("unknown").increment(1);
-            return Err(Refusal::UnknownEvent.into());
+            return Err(self.unknown());
         };
         let identity = session.identity();
         let id = session.id.to_string();
@@ -214,13 +216,19 @@ impl Router {
         Run::new(self, namespace, Some(session), scope).events(routes, event).await
     }
 
-    /// The event's name and its arguments, each still as its text.
+    fn unknown(&self) -> NotDone {
+        self.metrics.events_received.with("unknown").increment(1);
+        Refusal::UnknownEvent.into()
+    }
+
+    /// The event's name and its arguments, each still as its text. Nothing for a name with half a character in it, which
+    /// no route can have.
     fn parse<'a>(
         &self,
         text: &'a str,
         size: usize,
         attachments: usize,
-    ) -> Result<(Cow<'a, str>, Vec<&'a RawValue>), Refusal> {
+    ) -> Result<(Option<Cow<'a, str>>, Vec<&'a RawValue>), Refusal> {
         let bounds = &self.bounds;
         if size > bounds.message_bytes {
             return Err(Refusal::TooLarge { limit: bounds.message_bytes });
@@ -228,19 +236,22 @@ impl Router {
         if json::depth(text) > bounds.json_depth {
             return Err(Refusal::bad_request("its JSON nests too deeply"));
         }
+        let mut args: Vec<&RawValue> =
+            serde_json::from_str(text).map_err(|_| Refusal::bad_request("an array of a name and arguments"))?;
         if !json::placeholders_fit(text, attachments) {
             return Err(Refusal::bad_request("its placeholders do not match its attachments"));
         }
-        let mut args: Vec<&RawValue> =
-            serde_json::from_str(text).map_err(|_| Refusal::bad_request("an array of a name and arguments"))?;
         if args.is_empty() {
             return Err(Refusal::bad_request("an event has a name"));
         }
-        let json::Text(name) = serde_json::from_str(args.remove(0).get())
-            .map_err(|_| Refusal::bad_request("an event's name is a text"))?;
+        let name = args.remove(0);
+        if !json::is_text(name) {
+            return Err(Refusal::bad_request("an event's name is a text"));
+        }
         if args.len() > bounds.arguments {
             return Err(Refusal::bad_request(format!("an event has {} arguments at the most", bounds.arguments)));
         }
+        let name = json::text(name);
         Ok((name, args))
     }
 }

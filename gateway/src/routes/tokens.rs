@@ -2,22 +2,15 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::json::Text;
-use super::{Answer, Router};
+use super::{Answer, Router, json};
 use crate::auth::Identity;
 use crate::domain::{Frame, Refusal, RoomName};
 use crate::node::{CloseReason, STANDING, Session};
 
 const TAKES: &str = "auth:refresh takes {token}, a text";
-
-#[derive(Deserialize)]
-struct Renewal<'a> {
-    #[serde(borrow)]
-    token: Text<'a>,
-}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -37,12 +30,12 @@ impl Router {
         session: &Arc<Session>,
         args: &[&RawValue],
     ) -> Result<Answer, Refusal> {
-        let first = args.first().ok_or(Refusal::bad_request(TAKES))?;
-        let renewal: Renewal<'_> = serde_json::from_str(first.get()).map_err(|_| Refusal::bad_request(TAKES))?;
+        let token = args.first().and_then(|first| json::field(first, "token")).and_then(json::text);
+        let token = token.ok_or(Refusal::bad_request(TAKES))?;
         if !session.has_token() {
             return Err(Refusal::NotAllowed);
         }
-        let identity = self.tokens.identify(Some(&renewal.token.0)).await?;
+        let identity = self.tokens.identify(Some(&token)).await?;
         if identity.user != session.identity().user {
             return Err(Refusal::NotAllowed);
         }

@@ -187,6 +187,82 @@ proptest! {
     }
 }
 
+/// What comes of events that one session sends: `ok`, or the code of the refusal.
+fn outcomes(bench: &Bench, runtime: &Runtime, texts: &[&str]) -> Vec<&'static str> {
+    runtime.block_on(async {
+        let session = bench.session(Identity::default()).await;
+        let mut outcomes = Vec::new();
+        for text in texts {
+            let handled = bench.router.handle(&session, Bench::inbound(text)).await;
+            outcomes.push(handled.map_or_else(|refused| refused.refusal.code(), |_| "ok"));
+        }
+        bench.router.node().depart(&session, false);
+        outcomes
+    })
+}
+
+#[test]
+fn names_and_texts_are_what_json_says() {
+    let Stage { runtime, .. } = &*STAGE;
+    let table: String = ["chat/message", "événement", "say \"hi\"", "\u{fffd}"]
+        .map(|event| format!("[[route]]\nevent = {}\naction = \"signal\"\nto = \"self\"\n", json!(event)))
+        .concat();
+    let table = RouteTable::parse("native", "names.toml", &table).unwrap();
+    let bench = runtime.block_on(Bench::new(table));
+    let events = [
+        (r#"["chat/message",1]"#, "ok"),
+        (r#"["chat\/message",1]"#, "ok"),
+        (r#"["\u0063hat\u002fmessage",1]"#, "ok"),
+        (r#"["événement"]"#, "ok"),
+        (r#"["\u00e9v\u00E9nement"]"#, "ok"),
+        (r#"["say \"hi\""]"#, "ok"),
+        (r#"["no\/route"]"#, "unknown_event"),
+        // Half a character is in no route's name, not even in that of the character which often stands for it.
+        (r#"["\ufffd"]"#, "ok"),
+        (r#"["\ud83d"]"#, "unknown_event"),
+        (r#"["say \ude00"]"#, "unknown_event"),
+        (r#"[7]"#, "bad_request"),
+        (r#"["join",{"room":"caf\u00e9"}]"#, "ok"),
+        (r#"["join",{"\ud83d":1,"room":"a\/b"}]"#, "ok"),
+        (r#"["join",{"room":"\ud83d"}]"#, "bad_request"),
+        (r#"["publish",{"room":"a/b","data":"cut \ud83d"}]"#, "ok"),
+        (r#"["publish",{"room":"a/b","data":{"\ud83d":"\ude00"}}]"#, "ok"),
+        (r#"["publish",{"room":"a/b","data":1,"event":"\ud83d"}]"#, "bad_request"),
+        (r#"["publish",{"room":"a/b","data":1,"id":"\ud83d"}]"#, "bad_request"),
+        (r#"["auth:refresh",{"token":"\ud83d"}]"#, "bad_request"),
+        (r#"["auth:refresh",{"\ud83d":1,"token":"t"}]"#, "not_allowed"),
+    ];
+    let (texts, expected): (Vec<_>, Vec<_>) = events.into_iter().unzip();
+    let found = outcomes(&bench, runtime, &texts);
+    for (text, (found, expected)) in texts.iter().zip(found.into_iter().zip(expected)) {
+        assert_eq!(found, expected, "{text}");
+    }
+}
+
+#[test]
+fn history_gives_back_what_was_sent_beside_bytes() {
+    let Stage { runtime, .. } = &*STAGE;
+    let bench = runtime.block_on(Bench::new(RouteTable::parse("native", "none.toml", "").unwrap()));
+    const DATA: &str = r#"{"zeta": 123456789012345678901234567890,"b":{"_placeholder":true,"num":0},"alpha":1.10,"\ud83d":"\ud83d \u00e9\/","10":-0}"#;
+    runtime.block_on(async {
+        let session = bench.session(Identity::default()).await;
+        bench.router.handle(&session, Bench::inbound(r#"["join",{"room":"r"}]"#)).await.unwrap();
+        for byte in 0..3 {
+            let text = format!(r#"["publish",{{"room":"r","data":{DATA}}}]"#);
+            let attachments = vec![Bytes::from(vec![byte])];
+            let inbound = Inbound { attachments, ..Bench::inbound(&text) };
+            bench.router.handle(&session, inbound).await.unwrap();
+        }
+        let answer = bench.router.handle(&session, Bench::inbound(r#"["history",{"room":"r"}]"#)).await.unwrap();
+        assert_eq!(answer.attachments, [0, 1, 2].map(|byte| Bytes::from(vec![byte])));
+        for number in 0..3 {
+            let expected = DATA.replace("\"num\":0", &format!("\"num\":{number}"));
+            assert!(answer.body.get().contains(&expected), "{expected} is not in {}", answer.body);
+        }
+        bench.router.node().depart(&session, false);
+    });
+}
+
 /// Each is one event's text.
 #[test]
 fn what_is_known_to_hurt_parsers_does_not() {

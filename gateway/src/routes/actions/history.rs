@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
 use super::{number, offset};
 use crate::domain::{Event, Offset, Refusal, UserId};
@@ -69,10 +69,11 @@ fn fitting(mut events: Vec<(Offset, Event)>, bytes: usize, from_newest: bool) ->
 fn entry(offset: Offset, event: Event, attachments: &mut Vec<Bytes>) -> Option<Entry> {
     let args = event.args_at(offset);
     let args = if event.attachments.is_empty() {
-        RawValue::from_string(args.into_owned()).ok()?
+        args.into_owned()
     } else {
-        to_raw_value(&json::shift_placeholders(&args, attachments.len())?).ok()?
+        json::shift_placeholders(&args, attachments.len())?
     };
+    let args = RawValue::from_string(args).ok()?;
     attachments.extend(event.attachments);
     Some(Entry { offset, event: event.name, args })
 }

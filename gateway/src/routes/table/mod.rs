@@ -159,18 +159,18 @@ impl Facts {
         if self.auth_keys.is_empty() {
             return AuthFields::new();
         }
-        let mut fields: AuthFields = serde_json::from_str(payload.get()).unwrap_or_default();
+        let said = json::fields(payload);
+        let mut fields = AuthFields::new();
         let mut left = MAX_AUTH_BYTES;
-        fields.retain(|key, value| {
+        for key in &self.auth_keys {
+            let Some((_, value)) = said.iter().rev().find(|(name, _)| **name == *key.as_bytes()) else { continue };
             let text = value.get();
-            let wanted = self.auth_keys.binary_search(key).is_ok();
             let harmless = || json::depth(text) <= json_depth && json::placeholders_fit(text, 0);
-            let keep = wanted && text.len() <= left && harmless();
-            if keep {
+            if text.len() <= left && harmless() {
                 left -= text.len();
+                fields.insert(key.clone(), (*value).to_owned());
             }
-            keep
-        });
+        }
         fields
     }
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::domain::Refusal;
+use crate::routes::json;
 
 /// A compiled schema.
 #[derive(Clone)]
@@ -42,13 +43,13 @@ impl Schema {
         Ok(Self(Arc::new(Compiled { validator, names })))
     }
 
-    /// Checks an argument.
+    /// Checks an argument. Half of a surrogate pair counts as one character, U+FFFD.
     ///
     /// # Errors
     /// [`Refusal::BadRequest`] with the place and the keyword of the schema that it fails, as `arg/items/3:
     /// "maximum"`. Nothing of the argument is repeated: names that the schema does not mention become `*`.
     pub fn check(&self, argument: &RawValue) -> Result<(), Refusal> {
-        let Ok(value) = serde_json::from_str::<Value>(argument.get()) else {
+        let Ok(value) = serde_json::from_str::<Value>(&json::mended(argument.get())) else {
             return Err(Refusal::bad_request("arg: not JSON that can be checked"));
         };
         let Err(error) = self.0.validator.validate(&value) else {

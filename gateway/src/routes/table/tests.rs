@@ -159,6 +159,10 @@ fn of_the_connect_payload_only_what_is_read_and_harmless_stays() {
     let fields = facts.auth_fields(&RawValue::from_string(payload).unwrap(), 3);
     assert_eq!(fields.keys().collect::<Vec<_>>(), ["nick"]);
     assert!(facts.auth_fields(RawValue::NULL, 3).is_empty());
+    let odd = r#"{"\ud83d":1,"nick":1,"n\u0069ck":"Bob \ud83d","deep":123456789012345678901234567890}"#;
+    let fields = facts.auth_fields(&RawValue::from_string(odd.into()).unwrap(), 3);
+    let texts: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.get())).collect();
+    assert_eq!(texts, [("deep", "123456789012345678901234567890"), ("nick", r#""Bob \ud83d""#)]);
 }
 
 #[test]
@@ -207,6 +211,18 @@ fn ten_thousand_routes_load_at_once() {
     assert_eq!(table.len(), 10_000);
     // Optimized it takes a twentieth of a second; this is an unoptimized build on a machine that may be busy.
     assert!(start.elapsed() < std::time::Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[test]
+fn to_a_schema_half_a_character_is_one() {
+    let schema =
+        r#"schema = { type = "array", items = { type = ["integer", "string"], maxLength = 3, pattern = "^[^x]*$" } }"#;
+    let table = table(&route("x", "join", schema));
+    let schema = first(&table, "x").schema.clone().unwrap();
+    let check = |argument: &str| schema.check(&RawValue::from_string(argument.into()).unwrap()).is_ok();
+    assert!(check(r#"["ab\ud83d", "\ude00\ud83d", "ab\ud83d\ude00", 123456789012345678901234567890]"#));
+    assert!(!check(r#"["abc\ud83d"]"#));
+    assert!(!check(r#"["x\ud83d"]"#));
 }
 
 #[test]

@@ -60,19 +60,17 @@ impl Template {
             [Piece::Text(text) | Piece::Env { value: text, .. }] => Ok(Some(Cow::Borrowed(text))),
             [Piece::Value(placeholder)] => match placeholder.resolve(scope)? {
                 None => Ok(None),
-                Some(value) => {
-                    value.into_text().map(Some).ok_or_else(|| placeholder.refusal("is not a text or a number"))
-                }
+                Some(value) => value.into_text().map(Some).map_err(|what| placeholder.refusal(what)),
             },
             pieces => Ok(Some(Cow::Owned(mixed(pieces, scope)?))),
         }
     }
 
     /// Appends the JSON for an event: the value itself if the template is one placeholder, its JSON text untouched if
-    /// it came from the client; otherwise the text as a JSON string.
+    /// it came from the client; otherwise the text as a JSON string, in which a client's texts are escaped as they came.
     ///
     /// # Errors
-    /// See [`Self::text`]; any type of value is welcome.
+    /// [`Refusal::BadRequest`] if a placeholder has no value and says nothing about that; any value is welcome.
     pub fn json(&self, scope: &Scope<'_>, out: &mut String) -> Result<(), Refusal> {
         match &self.0[..] {
             [Piece::Text(text) | Piece::Env { value: text, .. }] => write_json(out, text),
@@ -80,7 +78,20 @@ impl Template {
                 Some(value) => value.write_json(out),
                 None => out.push_str("null"),
             },
-            pieces => write_json(out, &mixed(pieces, scope)?),
+            pieces => {
+                out.push('"');
+                for piece in pieces {
+                    match piece {
+                        Piece::Text(text) | Piece::Env { value: text, .. } => write_within_string(out, text),
+                        Piece::Value(placeholder) => {
+                            if let Some(value) = placeholder.resolve(scope)? {
+                                value.write_within_string(out);
+                            }
+                        }
+                    }
+                }
+                out.push('"');
+            }
         }
         Ok(())
     }
@@ -183,7 +194,7 @@ fn mixed(pieces: &[Piece], scope: &Scope<'_>) -> Result<String, Refusal> {
             Piece::Text(text) | Piece::Env { value: text, .. } => out.push_str(text),
             Piece::Value(placeholder) => {
                 if let Some(value) = placeholder.resolve(scope)? {
-                    value.write_text(&mut out).ok_or_else(|| placeholder.refusal("is not valid text"))?;
+                    value.write_text(&mut out).map_err(|what| placeholder.refusal(what))?;
                 }
             }
         }
@@ -231,6 +242,13 @@ fn write_json(out: &mut String, text: &str) {
         }
     }
     serde_json::to_writer(Utf8(out), text).expect("a text is cut only between characters");
+}
+
+/// Appends a text as what stands between the quotes of a JSON string.
+fn write_within_string(out: &mut String, text: &str) {
+    let mut json = String::with_capacity(text.len() + 2);
+    write_json(&mut json, text);
+    out.push_str(&json[1..json.len() - 1]);
 }
 
 #[cfg(test)]

@@ -6,8 +6,13 @@ use std::fmt::{self, Write as _};
 use serde_json::value::RawValue;
 
 use super::scope::{Scope, Step, walk};
-use super::write_json;
+use super::{write_json, write_within_string};
 use crate::domain::Refusal;
+use crate::routes::json;
+
+const NO_TEXT: &str = "is not a text or a number";
+/// A room or a user cannot be called so, a header or a line of the log cannot hold it.
+const HALF: &str = "is a text with half a character in it: a surrogate without its other half";
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,30 +182,48 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// A text, or a number as text; nothing for everything else, and for texts with half a surrogate pair.
-    pub(super) fn into_text(self) -> Option<Cow<'a, str>> {
+    /// A text, or a number as text.
+    ///
+    /// # Errors
+    /// What it is instead, in words that follow its placeholder.
+    pub(super) fn into_text(self) -> Result<Cow<'a, str>, &'static str> {
         match self {
-            Self::Raw(raw) => match raw.get().as_bytes().first()? {
-                b'"' => decode(raw.get()),
-                b'-' | b'0'..=b'9' => Some(Cow::Borrowed(raw.get())),
-                _ => None,
-            },
-            Self::Text(text) => Some(text),
-            Self::Number(number) => Some(Cow::Owned(number.to_string())),
-            Self::Texts(_) | Self::Args(_) | Self::Bool(_) => None,
+            Self::Raw(raw) if json::is_text(raw) => json::text(raw).ok_or(HALF),
+            Self::Raw(raw) if raw.get().starts_with(['-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']) => {
+                Ok(Cow::Borrowed(raw.get()))
+            }
+            Self::Text(text) => Ok(text),
+            Self::Number(number) => Ok(Cow::Owned(number.to_string())),
+            Self::Raw(_) | Self::Texts(_) | Self::Args(_) | Self::Bool(_) => Err(NO_TEXT),
         }
     }
 
-    /// Appends it as people write it: texts bare, nothing for `null`, objects and arrays as JSON. Nothing is written
-    /// and nothing returned for a text with half a surrogate pair.
-    pub(super) fn write_text(self, out: &mut String) -> Option<()> {
+    /// Appends it as people write it: texts bare, nothing for `null`, objects and arrays as JSON.
+    ///
+    /// # Errors
+    /// It is a text that is none here, in words that follow its placeholder. Nothing is appended.
+    pub(super) fn write_text(self, out: &mut String) -> Result<(), &'static str> {
         match self {
             Self::Raw(raw) if raw.get() == "null" => {}
-            Self::Raw(raw) if raw.get().starts_with('"') => out.push_str(&decode(raw.get())?),
+            Self::Raw(raw) if json::is_text(raw) => out.push_str(&json::text(raw).ok_or(HALF)?),
             Self::Text(text) => out.push_str(&text),
             other => other.write_json(out),
         }
-        Some(())
+        Ok(())
+    }
+
+    /// The same within a JSON string, where a client's text may stand as it was escaped, whatever is in it.
+    pub(super) fn write_within_string(self, out: &mut String) {
+        match self {
+            Self::Raw(raw) if raw.get() == "null" => {}
+            Self::Raw(raw) if json::is_text(raw) => out.push_str(&raw.get()[1..raw.get().len() - 1]),
+            Self::Text(text) => write_within_string(out, &text),
+            other => {
+                let mut text = String::new();
+                other.write_json(&mut text);
+                write_within_string(out, &text);
+            }
+        }
     }
 
     /// Appends it as JSON; what a client sent as it was sent.
@@ -226,13 +249,4 @@ pub(super) fn write_list<T>(out: &mut String, items: &[T], mut write: impl FnMut
         write(out, item);
     }
     out.push(']');
-}
-
-fn decode(json: &str) -> Option<Cow<'_, str>> {
-    if json.contains('\\') {
-        serde_json::from_str(json).ok().map(Cow::Owned)
-    } else {
-        // Checked when it was read, so only the quotes are in the way.
-        json.get(1..json.len() - 1).map(Cow::Borrowed)
-    }
 }

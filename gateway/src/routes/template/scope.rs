@@ -1,22 +1,17 @@
 //! What templates read: the event, its session, and what the routes before found out.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::OnceLock;
 
-use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::auth::Identity;
 use crate::domain::RoomName;
+use crate::routes::json::{self, Fields};
 
 /// The fields of the CONNECT payload that templates of a namespace read, by name.
 pub type AuthFields = BTreeMap<String, Box<RawValue>>;
-
-/// An object's fields, as they come.
-type FieldList<'a> = Vec<(Cow<'a, [u8]>, &'a RawValue)>;
 
 /// What templates read.
 #[derive(Debug)]
@@ -50,7 +45,7 @@ pub struct Scope<'a> {
     /// Why the route refused: the code, and the words that clients read.
     pub refusal: Option<(&'static str, String)>,
     /// The fields of the first argument, looked at once.
-    first: OnceLock<FieldList<'a>>,
+    first: OnceLock<Fields<'a>>,
 }
 
 impl<'a> Scope<'a> {
@@ -93,7 +88,7 @@ impl<'a> Scope<'a> {
         if !first.get().starts_with('{') {
             return walk(first, path);
         }
-        let fields = self.first.get_or_init(|| fields(first));
+        let fields = self.first.get_or_init(|| json::fields(first));
         // As in JSON.parse, the last of several fields with one name counts.
         let found = fields.iter().rev().find(|(name, _)| **name == *step.name.as_bytes())?.1;
         walk(found, rest)
@@ -126,103 +121,9 @@ impl fmt::Display for Step {
 
 /// Follows a path; one level at a time is looked at, and what is beside it is skipped.
 pub(super) fn walk<'a>(from: &'a RawValue, path: &[Step]) -> Option<&'a RawValue> {
-    path.iter().try_fold(from, |at, step| {
-        let mut json = serde_json::Deserializer::from_str(at.get());
-        match at.get().as_bytes().first()? {
-            b'{' => json.deserialize_map(Field(step.name.as_bytes())).ok()?,
-            b'[' => json.deserialize_seq(Item(step.index?)).ok()?,
-            _ => None,
-        }
+    path.iter().try_fold(from, |at, step| match at.get().as_bytes().first()? {
+        b'{' => json::field(at, &step.name),
+        b'[' => json::item(at, step.index?),
+        _ => None,
     })
-}
-
-fn fields(object: &RawValue) -> FieldList<'_> {
-    let mut json = serde_json::Deserializer::from_str(object.get());
-    json.deserialize_map(Fields).unwrap_or_default()
-}
-
-/// A field's name as bytes: names may hold halves of surrogate pairs, which are no text here but are for JavaScript.
-struct Name<'a>(Cow<'a, [u8]>);
-
-impl<'de> Deserialize<'de> for Name<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Bytes;
-        impl<'de> Visitor<'de> for Bytes {
-            type Value = Name<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the name of a field")
-            }
-            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Name<'de>, E> {
-                Ok(Name(Cow::Owned(bytes.to_owned())))
-            }
-            fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Name<'de>, E> {
-                Ok(Name(Cow::Borrowed(bytes)))
-            }
-        }
-        deserializer.deserialize_bytes(Bytes)
-    }
-}
-
-/// All fields of an object.
-struct Fields;
-
-impl<'de> Visitor<'de> for Fields {
-    type Value = FieldList<'de>;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Vec::with_capacity(8);
-        while let Some((Name(name), value)) = map.next_entry()? {
-            fields.push((name, value));
-        }
-        Ok(fields)
-    }
-}
-
-/// The last field of a name.
-struct Field<'n>(&'n [u8]);
-
-impl<'de> Visitor<'de> for Field<'_> {
-    type Value = Option<&'de RawValue>;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = None;
-        while let Some(Name(name)) = map.next_key()? {
-            if *name == *self.0 {
-                found = Some(map.next_value()?);
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(found)
-    }
-}
-
-/// The element at a place.
-struct Item(usize);
-
-impl<'de> Visitor<'de> for Item {
-    type Value = Option<&'de RawValue>;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array")
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let mut found = None;
-        let mut index = 0;
-        // To the end: what is left unread would be an error.
-        loop {
-            if index == self.0 {
-                found = seq.next_element()?;
-                if found.is_none() {
-                    return Ok(None);
-                }
-            } else if seq.next_element::<IgnoredAny>()?.is_none() {
-                return Ok(found);
-            }
-            index += 1;
-        }
-    }
 }

@@ -121,15 +121,18 @@ fn as_text_only_texts_and_numbers_stand_alone() {
     let whole = |value: &str| text("{arg}", &format!("[{value}]"));
     assert_eq!(whole(r#""a\n\u00e9""#).as_deref(), Ok("a\né"));
     assert_eq!(whole("-1.50e3").as_deref(), Ok("-1.50e3"));
-    for value in ["true", "null", "{}", "[1]", r#""\ud800""#] {
+    for value in ["true", "null", "{}", "[1]"] {
         assert_eq!(whole(value), Err("the arguments are not valid: {arg} is not a text or a number".into()), "{value}");
     }
+    let half =
+        "the arguments are not valid: {arg} is a text with half a character in it: a surrogate without its other half";
+    assert_eq!(whole(r#""\ud800""#), Err(half.into()));
     let mixed = |value: &str| text("<{arg}>", &format!("[{value}]"));
     assert_eq!(mixed(r#""a""#).as_deref(), Ok("<a>"));
     assert_eq!(mixed("true").as_deref(), Ok("<true>"));
     assert_eq!(mixed("null").as_deref(), Ok("<>"));
     assert_eq!(mixed(r#"{"a": 1}"#).as_deref(), Ok(r#"<{"a": 1}>"#));
-    assert_eq!(mixed(r#""\ud800""#), Err("the arguments are not valid: {arg} is not valid text".into()));
+    assert_eq!(mixed(r#""\ud800""#), Err(half.into()));
 }
 
 #[test]
@@ -138,6 +141,19 @@ fn what_a_client_sent_passes_untouched() {
         assert_eq!(json("{arg}", &format!("[{value}]")).as_deref(), Ok(value));
         assert_eq!(json("{arg.x}", &format!(r#"[{{"x":{value}}}]"#)).as_deref(), Ok(value));
     }
+}
+
+#[test]
+fn within_a_text_a_clients_text_stays_as_it_was_escaped() {
+    let mixed = |value: &str| json("say \"{arg}\" to {user.id}", &format!("[{value}]"));
+    for value in [r"\ud83d", r"\ude00\ud83d", r"caf\u00e9\/ \n", "é {}", r#"\" \\"#, ""] {
+        let expected = format!(r#""say \"{value}\" to alice""#);
+        assert_eq!(mixed(&format!("\"{value}\"")).as_deref(), Ok(expected.as_str()));
+    }
+    let object = mixed(r#"{"a" : "\ud83d"}"#).unwrap();
+    assert_eq!(object, r#""say \"{\"a\" : \"\\ud83d\"}\" to alice""#);
+    assert_eq!(mixed("null").as_deref(), Ok(r#""say \"\" to alice""#));
+    assert_eq!(mixed("12345678901234567890123").as_deref(), Ok(r#""say \"12345678901234567890123\" to alice""#));
 }
 
 #[test]
