@@ -7,10 +7,11 @@ use engine::{Admission, Connection};
 use tokio::time::Instant;
 
 use super::Edge;
+use super::auth::Auth;
 use super::guest::Guest;
 use super::inlet::Mailbox;
 use super::outlet::SocketOutlet;
-use super::welcome::{Auth, Newcomer, Welcome};
+use super::welcome::{Newcomer, Welcome};
 use crate::domain::{Refusal, SessionId};
 use crate::node::{Client, Patience, Place, Session};
 use crate::sessions::Lease;
@@ -65,11 +66,12 @@ impl Edge {
             self.metrics.connects.with("not_allowed").increment(1);
             return Err(NotAdmitted::Refused(INVALID_NAMESPACE.into()));
         }
-        let auth = Auth::read(admission.auth.as_deref());
-        let token = auth.token.as_deref().or(guest.bearer.as_deref());
+        let auth = Auth::read(admission.auth.as_deref().unwrap_or_default());
+        let token = auth.token().or(guest.bearer.as_deref());
         let identity = match self.router.tokens().identify(token).await {
             Ok(identity) => identity,
             Err(Refusal::Unavailable) => return Err(self.put_off(connection)),
+            Err(Refusal::TokenRequired) if auth.has_odd_token() => return Err(self.refuse("auth", Refusal::Unauthorized)),
             Err(refusal) => return Err(self.refuse("auth", refusal)),
         };
         let Some(in_namespace) = Place::take(&guest.namespaces) else {
@@ -83,7 +85,7 @@ impl Edge {
             place => place,
         };
         let allowance = Arc::new(self.limiters.allowance(user, guest.client));
-        let wants_offsets = auth.wants_offsets();
+        let wants_offsets = auth.wants_offsets;
         let make = |newcomer: Newcomer, id: SessionId, lease: Lease| {
             let (connection, namespace) = (connection.clone(), namespace.clone());
             let outlet = SocketOutlet { connection, namespace: namespace.clone(), wants_offsets };

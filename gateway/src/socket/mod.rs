@@ -2,6 +2,7 @@
 //! sessions. The only folder that names the engine.
 
 mod address;
+mod auth;
 mod connect;
 mod drain;
 mod front;

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::{RawValue, to_raw_value};
-use serde_json::{Map, Value};
+use serde::Serialize;
 use tokio::time::Instant;
 
 use super::Edge;
+use super::auth::{Auth, Wish};
 use crate::auth::Identity;
 use crate::domain::{Frame, Mark, Offset, Pid, Refusal, RoomName, SessionId, UserId};
 use crate::node::{RecoveryError, Replay, STANDING, Seat, Session, Unrecovered, Wanted, wanted};
@@ -21,82 +20,10 @@ const STORING: Duration = Duration::from_secs(1);
 /// The first event of every connection.
 const EVENT: &str = "gateway:session";
 
-/// The `auth` object of a Socket.IO CONNECT, as far as the gateway reads it.
-#[derive(Default, Deserialize)]
-pub(super) struct Auth {
-    pub(super) token: Option<String>,
-    /// Official clients send this and the offset by themselves. Whatever else stands there is no reason to stay out.
-    pid: Option<Value>,
-    offset: Option<Value>,
-    /// For clients that keep the offset of each room themselves.
-    offsets: Option<Value>,
-    /// What is there for routes to read.
-    #[serde(flatten)]
-    others: Map<String, Value>,
-}
-
 /// Who a connection is for, as its session will know it.
 pub(super) struct Newcomer {
     pub(super) identity: Identity,
     pub(super) auth: AuthFields,
-}
-
-/// What a client wants back.
-enum Wish {
-    Nothing,
-    Session {
-        pid: Pid,
-        heard: Mark,
-    },
-    Rooms(Vec<(RoomName, Offset)>),
-    /// What cannot be had.
-    Nonsense(Unrecovered),
-}
-
-impl Auth {
-    /// Reads what a client sent along.
-    pub(super) fn read(text: Option<&str>) -> Self {
-        text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
-    }
-
-    /// Whether events end with their offsets for this client.
-    pub(super) fn wants_offsets(&self) -> bool {
-        self.offset != Some(Value::Bool(false))
-    }
-
-    /// Whether the client says that it has a session already.
-    pub(super) fn names_session(&self) -> bool {
-        self.pid.is_some()
-    }
-
-    fn wish(&self, namespace: &str) -> Wish {
-        match (&self.pid, &self.offsets) {
-            (Some(pid), _) => {
-                let heard = match &self.offset {
-                    None => Some(Mark::default()),
-                    Some(offset) => offset.as_str().and_then(Mark::parse),
-                };
-                match (pid.as_str().and_then(Pid::parse), heard) {
-                    (None, _) => Wish::Nonsense(Unrecovered::Unknown),
-                    (_, None) => Wish::Nonsense(Unrecovered::Offset),
-                    (Some(pid), Some(heard)) => Wish::Session { pid, heard },
-                }
-            }
-            (None, Some(offsets)) => {
-                let rooms = offsets.as_object().and_then(|offsets| rooms(namespace, offsets));
-                rooms.map_or(Wish::Nonsense(Unrecovered::Offset), Wish::Rooms)
-            }
-            (None, None) => Wish::Nothing,
-        }
-    }
-}
-
-fn rooms(namespace: &str, offsets: &Map<String, Value>) -> Option<Vec<(RoomName, Offset)>> {
-    let room = |(name, offset): (&String, &Value)| {
-        let offset = Mark::parse(offset.as_str()?)?.offset;
-        Some((RoomName::parse_in(namespace, name).ok()?, offset))
-    };
-    offsets.iter().map(room).collect()
 }
 
 /// How a session begins: what the client is told, and what it missed.
@@ -171,8 +98,7 @@ impl Edge {
         let namespace = table.namespace(namespace).ok_or(Refusal::NotAllowed)?;
         let wish = auth.wish(&namespace.name);
         let asked = !matches!(wish, Wish::Nothing);
-        let payload = to_raw_value(&auth.others).unwrap_or_else(|_| RawValue::NULL.to_owned());
-        let fields = namespace.facts.auth_fields(&payload, self.settings.limits.json_depth);
+        let fields = namespace.facts.auth_fields(&auth.payload, self.settings.limits.json_depth);
         let reception = Reception { namespace, identity, auth: fields, make };
         let result = match wish {
             Wish::Nothing => self.fresh(&reception, SessionId::random(), None).await,
@@ -352,41 +278,4 @@ fn recovered_as(session: Arc<Session>, replay: Replay, moves: Option<&str>) -> W
     };
     let hello = Frame::notice(EVENT, &hello, moves);
     (session, Welcome { hello, replay: Some(replay), is_new: moves.is_some() }, None)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn wish(auth: Value) -> Wish {
-        serde_json::from_value::<Auth>(auth).unwrap().wish("/")
-    }
-
-    #[test]
-    fn what_official_clients_send_is_a_wish_for_the_session() {
-        let pid = Pid::random();
-        let Wish::Session { pid: read, heard } = wish(json!({ "pid": pid.to_string(), "offset": "12.1" })) else {
-            panic!("not understood");
-        };
-        assert_eq!((read, heard), (pid, Mark { offset: Offset(12), replay: 1 }));
-        let without_offset = wish(json!({ "pid": pid.to_string(), "offsets": { "r": "1" } }));
-        assert!(matches!(without_offset, Wish::Session { heard, .. } if heard == Mark::default()));
-    }
-
-    #[test]
-    fn nonsense_is_told_and_never_an_error() {
-        let pid = Pid::random().to_string();
-        for offset in [json!("-1"), json!(-1), json!(7), json!("NaN"), json!({}), json!("9".repeat(60_000))] {
-            let wish = wish(json!({ "pid": pid, "offset": offset }));
-            assert!(matches!(wish, Wish::Nonsense(Unrecovered::Offset)), "{offset}");
-        }
-        for pid in [json!(""), json!(7), json!([]), json!("x".repeat(32))] {
-            assert!(matches!(wish(json!({ "pid": pid })), Wish::Nonsense(Unrecovered::Unknown)), "{pid}");
-        }
-        for offsets in [json!([]), json!({ "": "1" }), json!({ "r": 1 }), json!({ "r": "x" }), json!("r")] {
-            let wish = wish(json!({ "offsets": offsets }));
-            assert!(matches!(wish, Wish::Nonsense(Unrecovered::Offset)), "{offsets}");
-        }
-    }
 }
