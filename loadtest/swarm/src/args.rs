@@ -20,6 +20,10 @@ pub(crate) enum Scenario {
     Idle(IdleArguments),
     /// Publish into rooms and audit every delivery: what does a delivery cost, and is it exactly once?
     Rooms(RoomsArguments),
+    /// Publish as fast as deliveries come back, to members that read in bulk: how many can there be a second?
+    Saturate(SaturateArguments),
+    /// Publish into a room of members that do not read: how much memory do they hold on the server?
+    Backlog(BacklogArguments),
     /// Join in the instant of CONNECT, all at once: is an early event ever dropped?
     Storm(StormArguments),
     /// Stop reading in a busy room: is the slow client closed, and do the others notice?
@@ -37,6 +41,8 @@ impl Scenario {
         match self {
             Self::Idle(arguments) => &arguments.target,
             Self::Rooms(arguments) => &arguments.target,
+            Self::Saturate(arguments) => &arguments.target,
+            Self::Backlog(arguments) => &arguments.target,
             Self::Storm(arguments) => &arguments.target,
             Self::Stall(arguments) => &arguments.target,
             Self::Neighbours(arguments) => &arguments.target,
@@ -53,6 +59,9 @@ pub(crate) struct IdleArguments {
     /// How long all connections stay open
     #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
     pub(crate) hold: Duration,
+    /// Open the sessions over long-polling and upgrade them, as official clients do by default
+    #[arg(long)]
+    pub(crate) upgrade: bool,
     /// Connections opened per second; 0 = all at once
     #[arg(long, default_value_t = 500)]
     pub(crate) connect_rate: u32,
@@ -84,6 +93,57 @@ pub(crate) struct RoomsArguments {
     /// Connections opened per second; 0 = all at once
     #[arg(long, default_value_t = 500)]
     pub(crate) connect_rate: u32,
+    /// The Redis behind the servers, if it is on this machine, to account for by itself
+    #[arg(long, value_name = "PID")]
+    pub(crate) redis_pid: Option<i32>,
+    #[command(flatten)]
+    pub(crate) servers: ServerArguments,
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SaturateArguments {
+    #[arg(long, default_value_t = 5_000, value_parser = population())]
+    pub(crate) connections: u32,
+    /// Members per room, the one that publishes among them; the last room takes the rest
+    #[arg(long, default_value_t = 100, value_parser = population())]
+    pub(crate) room_size: u32,
+    /// Publishes of a room that its publisher has not heard yet: as one comes back, the next is published
+    #[arg(long, default_value_t = 4, value_parser = population())]
+    pub(crate) in_flight: u32,
+    /// Length of the published string, in bytes
+    #[arg(long, default_value_t = 100, value_parser = payload())]
+    pub(crate) bytes: u32,
+    /// Length of the measured window
+    #[arg(long, default_value_t = 10, value_parser = population())]
+    pub(crate) seconds: u32,
+    /// Publishing before the measured window
+    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    pub(crate) warmup: Duration,
+    /// Connections opened per second; 0 = all at once
+    #[arg(long, default_value_t = 500)]
+    pub(crate) connect_rate: u32,
+    #[command(flatten)]
+    pub(crate) servers: ServerArguments,
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BacklogArguments {
+    /// Members of the room that do not read
+    #[arg(long, default_value_t = 20, value_parser = population())]
+    pub(crate) stalled: u32,
+    /// How often the one member that reads publishes
+    #[arg(long, default_value_t = 175, value_parser = population())]
+    pub(crate) publishes: u32,
+    /// Publishes per second
+    #[arg(long, default_value_t = 50, value_parser = population())]
+    pub(crate) rate: u32,
+    /// Length of the published string, in bytes
+    #[arg(long, default_value_t = 60_000, value_parser = payload())]
+    pub(crate) bytes: u32,
     #[command(flatten)]
     pub(crate) servers: ServerArguments,
     #[command(flatten)]

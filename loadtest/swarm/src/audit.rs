@@ -120,6 +120,11 @@ impl Audit {
         &self.phases[phase]
     }
 
+    /// Publishes that were due so far.
+    pub(crate) fn scheduled(&self) -> u64 {
+        self.publishes.len() as u64
+    }
+
     /// Deliveries so far, broken ones included: each was work for the server.
     pub(crate) fn deliveries(&self) -> u64 {
         self.heard + self.duplicated + self.misrouted + self.unreadable

@@ -20,6 +20,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use crate::args::TargetArguments;
 use crate::packet::Packet;
 use crate::session::{Closed, Session};
+use crate::upgrade::{self, Poll};
 
 /// Allocated per connection at once, and cleared by the library before every read: small, because
 /// there may be 100,000 of them and messages are short.
@@ -41,6 +42,7 @@ pub(crate) struct Dialer {
 #[derive(Debug)]
 struct Endpoint {
     handshake: Uri,
+    host: String,
     address: SocketAddr,
 }
 
@@ -123,9 +125,22 @@ impl Dialer {
 
     /// The same on a chosen node, with a CONNECT packet of its own. Nodes are counted round and round.
     pub(crate) async fn dial_as(&self, client: u32, node: usize, connect: &Utf8Bytes) -> Result<Session, DialError> {
+        self.persist(client, || self.attempt(client, node, connect)).await
+    }
+
+    /// Opens the session over long-polling and upgrades it to a websocket, as official clients do by default.
+    pub(crate) async fn dial_by_upgrade(&self, client: u32) -> Result<Session, DialError> {
+        self.persist(client, || self.attempt_by_upgrade(client)).await
+    }
+
+    /// Tries again what failed for a passing reason, until the time is over.
+    async fn persist<F>(&self, client: u32, mut attempt: impl FnMut() -> F) -> Result<Session, DialError>
+    where
+        F: Future<Output = Result<Session, DialError>>,
+    {
         let give_up = Instant::now() + self.patience;
         loop {
-            match timeout_at(give_up, self.attempt(client, node, connect)).await {
+            match timeout_at(give_up, attempt()).await {
                 Ok(Err(error)) if error.is_transient() => {
                     let pause = self.pause(client);
                     if Instant::now() + pause >= give_up {
@@ -162,12 +177,31 @@ impl Dialer {
 
     async fn attempt(&self, client: u32, node: usize, connect: &Utf8Bytes) -> Result<Session, DialError> {
         let endpoint = &self.endpoints[node % self.endpoints.len()];
-        let stream = self.open(endpoint.address, client).await?;
-        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER_BYTES).write_buffer_size(0);
-        let (websocket, _) = client_async_with_config(&endpoint.handshake, stream, Some(config)).await?;
-        let mut session = Session::new(websocket);
+        let mut session = self.open_websocket(endpoint, &endpoint.handshake, client).await?;
         enter_session(&mut session, connect).await?;
         Ok(session)
+    }
+
+    async fn attempt_by_upgrade(&self, client: u32) -> Result<Session, DialError> {
+        let endpoint = &self.endpoints[client as usize % self.endpoints.len()];
+        let poll = async |sid: Option<&str>, body: Option<&str>| {
+            let stream = self.open(endpoint.address, client).await?;
+            Poll { host: &endpoint.host, sid, body }.send(stream).await
+        };
+        let sid = upgrade::read_sid(&poll(None, None).await?)?;
+        poll(Some(&sid), Some(&self.connect_packet)).await?;
+        while !upgrade::is_connected(&poll(Some(&sid), None).await?)? {}
+        let handshake = format!("{}&sid={sid}", endpoint.handshake).parse().map_err(|_| io::ErrorKind::InvalidData);
+        let mut session = self.open_websocket(endpoint, &handshake.map_err(DialError::Io)?, client).await?;
+        upgrade::upgrade(&mut session).await?;
+        Ok(session)
+    }
+
+    async fn open_websocket(&self, endpoint: &Endpoint, handshake: &Uri, client: u32) -> Result<Session, DialError> {
+        let stream = self.open(endpoint.address, client).await?;
+        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER_BYTES).write_buffer_size(0);
+        let (websocket, _) = client_async_with_config(handshake, stream, Some(config)).await?;
+        Ok(Session::new(websocket))
     }
 
     async fn open(&self, address: SocketAddr, client: u32) -> io::Result<TcpStream> {
@@ -200,8 +234,9 @@ impl Endpoint {
             // "localhost" is often both, and servers on loopback mostly listen on IPv4 alone.
             .min_by_key(SocketAddr::is_ipv6)
             .context("no address")?;
-        let handshake = format!("ws://{host}:{port}/socket.io/?EIO=4&transport=websocket").parse()?;
-        Ok(Self { handshake, address })
+        let host = format!("{host}:{port}");
+        let handshake = format!("ws://{host}/socket.io/?EIO=4&transport=websocket").parse()?;
+        Ok(Self { handshake, host, address })
     }
 }
 

@@ -23,8 +23,9 @@ pub(crate) async fn run(arguments: &IdleArguments) -> anyhow::Result<Outcome> {
 
     let entered = gather(arguments.connections, arguments.connect_rate, |client| {
         let (dialer, closed) = (Rc::clone(&dialer), Rc::clone(&closed));
+        let upgrade = arguments.upgrade;
         async move {
-            let mut session = dialer.dial(client).await?;
+            let mut session = if upgrade { dialer.dial_by_upgrade(client).await? } else { dialer.dial(client).await? };
             tokio::task::spawn_local(async move {
                 let reason = session.idle().await;
                 closed.borrow_mut().add(reason);

@@ -3,11 +3,13 @@
 
 mod args;
 
+mod backlog;
 mod flooder;
 mod idle;
 mod neighbours;
 mod presence;
 mod rooms;
+mod saturate;
 mod stall;
 mod storm;
 
@@ -19,8 +21,10 @@ mod member;
 mod population;
 mod staller;
 
+mod bulk;
 mod dial;
 mod session;
+mod upgrade;
 
 mod packet;
 mod stamp;
@@ -70,6 +74,8 @@ fn run(scenario: &Scenario) -> anyhow::Result<Outcome> {
         match scenario {
             Scenario::Idle(arguments) => idle::run(arguments).await,
             Scenario::Rooms(arguments) => rooms::run(arguments).await,
+            Scenario::Saturate(arguments) => saturate::run(arguments).await,
+            Scenario::Backlog(arguments) => backlog::run(arguments).await,
             Scenario::Storm(arguments) => storm::run(arguments).await,
             Scenario::Stall(arguments) => stall::run(arguments).await,
             Scenario::Neighbours(arguments) => neighbours::run(arguments).await,

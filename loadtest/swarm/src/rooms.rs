@@ -29,6 +29,7 @@ pub(crate) async fn run(arguments: &RoomsArguments) -> anyhow::Result<Outcome> {
     let dialer = Rc::new(Dialer::new(&arguments.target, arguments.connections).await?);
     // A wrong pid is better told now than after all clients have come in.
     cpu_us(&arguments.servers.pids)?;
+    cpu_us(arguments.redis_pid.as_slice())?;
     let population = Population {
         connections: arguments.connections,
         room_size: arguments.room_size,
@@ -61,25 +62,46 @@ pub(crate) async fn run(arguments: &RoomsArguments) -> anyhow::Result<Outcome> {
 async fn measure(arguments: &RoomsArguments, audit: &SharedAudit) -> anyhow::Result<Window> {
     let own_pid = [i32::try_from(std::process::id())?];
     let look = || -> anyhow::Result<_> {
-        Ok((Instant::now(), audit.borrow().deliveries(), cpu_us(&arguments.servers.pids)?, cpu_us(&own_pid)?))
+        Ok(Look {
+            at: Instant::now(),
+            publishes: audit.borrow().scheduled(),
+            deliveries: audit.borrow().deliveries(),
+            server_us: cpu_us(&arguments.servers.pids)?,
+            redis_us: cpu_us(arguments.redis_pid.as_slice())?,
+            own_us: cpu_us(&own_pid)?,
+        })
     };
     audit.borrow_mut().enter_phase(WARMUP);
     sleep(arguments.warmup).await;
     audit.borrow_mut().enter_phase(MEASURED);
-    let (started, deliveries_before, server_before_us, own_before_us) = look()?;
+    let before = look()?;
     sleep(Duration::from_secs(arguments.seconds.into())).await;
-    let (_, deliveries, server_us, own_us) = look()?;
+    let after = look()?;
 
-    let length = started.elapsed();
-    let deliveries = deliveries - deliveries_before;
+    let length = after.at - before.at;
+    let deliveries = after.deliveries - before.deliveries;
+    let publishes = after.publishes - before.publishes;
     let cpu = |spent_us| CpuUse::new(spent_us, deliveries, length);
     let is_server_known = !arguments.servers.pids.is_empty();
+    let redis_us = after.redis_us - before.redis_us;
     Ok(Window {
         seconds: length.as_secs_f64(),
         deliveries_per_second: deliveries as f64 / length.as_secs_f64(),
-        server_cpu: is_server_known.then(|| cpu(server_us - server_before_us)),
-        swarm_cpu: cpu(own_us - own_before_us),
+        server_cpu: is_server_known.then(|| cpu(after.server_us - before.server_us)),
+        redis_cpu: arguments.redis_pid.map(|_| cpu(redis_us)),
+        redis_us_per_publish: arguments.redis_pid.map(|_| redis_us as f64 / publishes.max(1) as f64),
+        swarm_cpu: cpu(after.own_us - before.own_us),
     })
+}
+
+/// The counters at one end of the measured window.
+struct Look {
+    at: Instant,
+    publishes: u64,
+    deliveries: u64,
+    server_us: u64,
+    redis_us: u64,
+    own_us: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -105,12 +127,15 @@ struct Window {
     seconds: f64,
     deliveries_per_second: f64,
     server_cpu: Option<CpuUse>,
+    redis_cpu: Option<CpuUse>,
+    redis_us_per_publish: Option<f64>,
     swarm_cpu: CpuUse,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Window { seconds, deliveries_per_second, server_cpu, swarm_cpu } = &self.window;
+        let Window { seconds, deliveries_per_second, server_cpu, redis_cpu, redis_us_per_publish, swarm_cpu } =
+            &self.window;
         writeln!(
             f,
             "clients      {} in {} rooms, {} connect retries",
@@ -122,6 +147,9 @@ impl fmt::Display for Report {
         writeln!(f, "ack latency  {}", self.ack_latency)?;
         if let Some(server_cpu) = server_cpu {
             writeln!(f, "server cpu   {server_cpu}")?;
+        }
+        if let (Some(redis_cpu), Some(us_per_publish)) = (redis_cpu, redis_us_per_publish) {
+            writeln!(f, "redis cpu    {redis_cpu}, {us_per_publish:.1} us per publish")?;
         }
         writeln!(f, "swarm cpu    {swarm_cpu}")?;
         write!(f, "swarm late   {}", self.swarm_lateness)?;
