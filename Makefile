@@ -60,8 +60,15 @@ audit: ## known vulnerabilities in dependencies; fetches the advisory database
 fmt: ## format the code
 	cargo fmt --all
 
-bench: build ## memory per idle connection and CPU per delivery of one node
-	loadtest/bench.sh
+bench: SECONDS = 10
+bench: CONNECTIONS = 5000
+bench: ROWS =
+bench: RUNS =
+bench: BEFORE =
+bench: build ## the gateway beside socket.io on Node and the floor, e.g. make bench ROWS="1 4" SECONDS=20 BEFORE=/other/gateway
+	npm ci --prefix loadtest/bench --no-audit --no-fund
+	node loadtest/bench/run.mjs --seconds "$(SECONDS)" --connections "$(CONNECTIONS)" --rows "$(ROWS)" \
+		--runs "$(RUNS)" --before "$(BEFORE)"
 
 bench-flood: build ## what the others notice of a client that sends 100 times what it may
 	loadtest/bench-flood.sh
