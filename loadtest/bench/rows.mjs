@@ -128,9 +128,9 @@ const ALL = ['node', 'gateway', 'before'];
 const CPU = 'CPU, µs per delivery';
 
 /**
- * A row's parts are measured one after the other, each on its servers by turns. Their `lines` are what goes into the
- * table: a value's name, what it is called there, and its digits. `like` is the part that says what servers reach that
- * this one has no variant of.
+ * A row's parts are measured by turns, each on its servers. Their `lines` are what goes into the table: a value's name,
+ * what it is called there, and its digits. `like` is the part that says what servers reach that this one has no variant
+ * of.
  */
 export const ROWS = [
   {

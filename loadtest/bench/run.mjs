@@ -26,26 +26,31 @@ const known = servers(options.before);
 
 const failures = [];
 
-/** Measures a part on all its servers by turns, so that what the machine does otherwise hits them alike. */
-async function measured({ row, title }, part, runs) {
-  const names = part.servers.filter((name) => known[name]);
-  const values = Object.fromEntries(names.map((name) => [name, []]));
+/**
+ * Measures a row's parts on all their servers by turns, so that what the machine does otherwise hits them alike. For
+ * each part: what each server's runs found.
+ */
+async function measured({ row, title, parts }, runs) {
+  const none = (names) => Object.fromEntries(names.filter((name) => known[name]).map((name) => [name, []]));
+  const found = parts.map((part) => none(part.servers));
   for (let run = 1; run <= runs; run++) {
-    for (const name of names) {
-      const label = `${row}. ${title}, run ${run} of ${runs}: ${name}`;
-      try {
-        const found = await part.measure(known[name], settings);
-        console.error(`${label}: ${JSON.stringify(found.values)} ${found.failures}`);
-        values[name].push(found.values);
-        // What others promise is theirs to keep: npm's socket.io, for one, has no order between nodes.
-        if (name === 'gateway') failures.push(...found.failures.map((failure) => `${label}: ${failure}`));
-      } catch (error) {
-        failures.push(`${label}: ${error.message}`);
-        console.error(failures.at(-1));
+    for (const [index, part] of parts.entries()) {
+      for (const name of Object.keys(found[index])) {
+        const label = `${row}. ${title}, ${part.lines[0][1]}, run ${run} of ${runs}: ${name}`;
+        try {
+          const { values, failures: broken } = await part.measure(known[name], settings);
+          console.error(`${label}: ${JSON.stringify(values)} ${broken}`);
+          found[index][name].push(values);
+          // What others promise is theirs to keep: npm's socket.io, for one, has no order between nodes.
+          if (name === 'gateway') failures.push(...broken.map((failure) => `${label}: ${failure}`));
+        } catch (error) {
+          failures.push(`${label}: ${error.message}`);
+          console.error(failures.at(-1));
+        }
       }
     }
   }
-  return values;
+  return found;
 }
 
 function median(numbers) {
@@ -60,13 +65,11 @@ const TITLES = { floor: 'floor', node: 'socket.io on Node', gateway: 'gateway', 
 const lines = [];
 const began = performance.now();
 for (const row of rows) {
-  const found = [];
-  for (const part of row.parts) {
-    const values = await measured(row, part, Number(options.runs) || row.runs);
-    found.push({ ...found[part.like], ...values });
+  const found = await measured(row, Number(options.runs) || row.runs);
+  for (const [index, part] of row.parts.entries()) {
     for (const [name, what, digits] of part.lines) {
       const line = { row: row.row, title: row.title, what, digits, ratios: {} };
-      for (const [server, runs] of Object.entries(found.at(-1))) {
+      for (const [server, runs] of Object.entries({ ...found[part.like], ...found[index] })) {
         if (runs.length) line[server] = median(runs.map((run) => run[name]));
       }
       for (const other of COLUMNS) {

@@ -110,7 +110,7 @@ pub(crate) struct SaturateArguments {
     #[arg(long, default_value_t = 100, value_parser = population())]
     pub(crate) room_size: u32,
     /// Publishes of a room that its publisher has not heard yet: as one comes back, the next is published
-    #[arg(long, default_value_t = 4, value_parser = population())]
+    #[arg(long, default_value_t = 16, value_parser = population())]
     pub(crate) in_flight: u32,
     /// Length of the published string, in bytes
     #[arg(long, default_value_t = 100, value_parser = payload())]
