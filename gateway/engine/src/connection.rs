@@ -346,10 +346,15 @@ impl Inner {
                 true
             }
             Ok(Some(Inbound::Event { namespace, event })) => {
-                // What comes after a session's end was on its way.
-                let session = self.seats.lock().find(&namespace);
-                if let Some(session) = session {
-                    session.event(event);
+                let (session, is_new) = {
+                    let seats = self.seats.lock();
+                    (seats.find(&namespace), seats.is_new())
+                };
+                match session {
+                    Some(session) => session.event(event),
+                    None if is_new => return self.misbehaved(),
+                    // What comes after a session's end was on its way.
+                    None => {}
                 }
                 true
             }

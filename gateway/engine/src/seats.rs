@@ -58,6 +58,11 @@ impl Seats {
         self.seats.swap_remove(place).session
     }
 
+    /// Whether the client never asked for a session.
+    pub(crate) fn is_new(&self) -> bool {
+        self.count == 0
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.seats.is_empty()
     }

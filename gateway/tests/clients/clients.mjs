@@ -127,7 +127,7 @@ export class Inbox {
 
   /** The offsets of the published events that were heard, over all rooms. */
   offsets() {
-    return this.heard.filter(({ offset }) => offset !== null).map(({ offset }) => offset);
+    return this.heard.filter(({ offset }) => typeof offset === 'string').map(({ offset }) => offset);
   }
 }
 

@@ -318,7 +318,7 @@ for (const [kind, start] of Object.entries(KINDS)) {
       const { payload, offset } = await eventually('it is told', () => inbox.notices.find(isGap));
       assert.deepEqual(Object.keys(payload).sort(), ['reason', 'room']);
       assert.equal(typeof payload.reason, 'string');
-      assert.equal(offset, null);
+      assert.equal(offset, undefined);
       await ok(speaker.socket, 'publish', { room, data: 'after' });
       await eventually('it hears', () => inbox.data(room).at(-1) === 'after');
       assertIncreasing(inbox.offsets(), 'who was told');
