@@ -47,39 +47,31 @@ enum Polled {
 
 /// Answers a client's poll as soon as there is something to say; nothing if the client has gone.
 pub(crate) async fn poll(connection: &Arc<Inner>, wire: &mut Wire) -> Option<Answer> {
-    let is_alone = {
-        let mut out = connection.out.lock();
-        match &mut out.way {
-            Way::Polling(poll) => Some(!std::mem::replace(&mut poll.pending, true)),
-            Way::Websocket(_) => None,
-        }
+    let before = match &mut connection.out.lock().way {
+        Way::Polling(poll) => Some((std::mem::replace(&mut poll.pending, true), poll.probed)),
+        Way::Websocket(_) => None,
     };
-    match is_alone {
-        // The last poll of a client whose websocket was quicker.
-        None => return Some(Refused::BadRequest.answer()),
-        Some(true) => {}
-        Some(false) => {
-            // Which of them would get what? Engine.IO's own server ends it, too.
-            connection.end_now(End::BadPacket);
-            return Some(Refused::BadRequest.answer());
-        }
+    // Without a way to poll it is the last poll of a client whose websocket was quicker.
+    let Some((is_pending, is_probed)) = before else { return Some(Refused::BadRequest.answer()) };
+    if is_pending {
+        // Which of them would get what? Engine.IO's own server ends it, too.
+        connection.end_now(End::BadPacket);
+        return Some(Refused::BadRequest.answer());
     }
     let _pending = Pending(connection);
-    let mut is_probed = false;
-    loop {
-        tokio::select! {
-            biased;
-            polled = polled(connection, &mut is_probed) => return Some(match polled {
-                Polled::Payload(payload) => answer(payload.into_body()),
-                Polled::Nothing => answer("6"),
-                Polled::Closed => answer("1"),
-            }),
-            () = wire.gone() => {
-                connection.end_now(End::Broken);
-                return None;
-            }
-            () = sleep(NOOP_AFTER), if is_probed => return Some(answer("6")),
+    tokio::select! {
+        biased;
+        polled = polled(connection) => Some(match polled {
+            Polled::Payload(payload) => answer(payload.into_body()),
+            Polled::Nothing => answer("6"),
+            Polled::Closed => answer("1"),
+        }),
+        () = wire.gone() => {
+            connection.end_now(End::Broken);
+            None
         }
+        // An upgrade that begins later answers this poll itself.
+        () = sleep(NOOP_AFTER), if is_probed => Some(answer("6")),
     }
 }
 
@@ -94,7 +86,7 @@ impl Drop for Pending<'_> {
     }
 }
 
-async fn polled(connection: &Arc<Inner>, is_probed: &mut bool) -> Polled {
+async fn polled(connection: &Arc<Inner>) -> Polled {
     poll_fn(|context| {
         connection.poll_waker.register(context.waker());
         let mut out = connection.out.lock();
@@ -112,10 +104,7 @@ async fn polled(connection: &Arc<Inner>, is_probed: &mut bool) -> Polled {
                 poll.noops -= 1;
                 Poll::Ready(Polled::Nothing)
             }
-            Way::Polling(poll) => {
-                *is_probed = poll.probed;
-                Poll::Pending
-            }
+            Way::Polling(_) => Poll::Pending,
         }
     })
     .await

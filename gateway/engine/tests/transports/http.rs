@@ -1,0 +1,154 @@
+//! Requests.
+
+use std::time::Duration;
+
+use crate::support::{Poller, Raw, World};
+
+#[tokio::test]
+async fn several_requests_share_a_connection_even_in_one_piece() {
+    let world = World::new(|_| {}).await;
+    let poller = Poller::connected(&world).await;
+    let mut raw = Raw::connect(&world).await;
+    let post = format!("POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n42[1]", poller.path());
+    let get = format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", poller.path());
+    raw.write(format!("{post}{get}GET /page HTTP/1.1\r\nHost: x\r\n\r\n")).await;
+    assert_eq!(raw.answer().await.2, "ok");
+    assert_eq!(raw.answer().await.2, "42[1]");
+    assert_eq!(raw.answer().await.2, "GET /page 0");
+}
+
+#[tokio::test]
+async fn bodies_come_in_chunks_and_when_they_are_asked_for() {
+    let world = World::new(|_| {}).await;
+    let poller = Poller::connected(&world).await;
+    let mut raw = Raw::connect(&world).await;
+    raw.write(format!("POST {} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", poller.path())).await;
+    for byte in b"42[1]" {
+        raw.write([b"1\r\n".as_slice(), &[*byte], b"\r\n"].concat()).await;
+    }
+    raw.write("0\r\n\r\n").await;
+    assert_eq!(raw.answer().await.2, "ok");
+    raw.write(format!(
+        "POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n",
+        poller.path()
+    ))
+    .await;
+    assert_eq!(raw.answer().await.0, 100);
+    raw.write("42[2]").await;
+    assert_eq!(raw.answer().await.2, "ok");
+}
+
+#[tokio::test]
+async fn what_is_not_http_as_it_should_be_is_refused_and_nothing_else_is_read() {
+    let world = World::new(|_| {}).await;
+    let path = "/socket.io/?EIO=4&transport=polling";
+    for (request, status) in [
+        (format!("GET {path} HTTP/1.1\nHost: x\n\n"), 400),
+        (format!("GET {path} HTTP/1.1\r\n\r\n"), 400),
+        (format!("GET {path} HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n"), 400),
+        (format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"), 400),
+        (format!("GET {path} HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", "x".repeat(20_000)), 431),
+        (format!("HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n"), 400),
+        (format!("PUT {path} HTTP/1.1\r\nHost: x\r\n\r\n"), 400),
+        ("POST /page HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n".to_owned(), 413),
+    ] {
+        let mut raw = Raw::connect(&world).await;
+        raw.write(&request).await;
+        let (answered, head, _) = raw.answer_to(request.starts_with("HEAD")).await;
+        assert_eq!(answered, status, "{request}");
+        assert!(head.contains("connection: close"), "{head}");
+        assert!(raw.ends().await);
+    }
+    assert_eq!(world.server.connections(), 0);
+}
+
+#[tokio::test]
+async fn old_http_is_answered_and_closed() {
+    let world = World::new(|_| {}).await;
+    let mut raw = Raw::connect(&world).await;
+    raw.write("GET /socket.io/?EIO=4&transport=polling HTTP/1.0\r\n\r\n").await;
+    let (status, head, body) = raw.answer().await;
+    assert!(status == 200 && body.starts_with("0{") && head.contains("cache-control: no-store"), "{head}");
+    assert!(raw.ends().await);
+}
+
+#[tokio::test]
+async fn heads_have_their_time_and_idle_connections_another() {
+    let world = World::new(|settings| {
+        settings.header_timeout = Duration::from_millis(100);
+        settings.keep_alive = Duration::from_millis(600);
+    })
+    .await;
+    let mut slow = Raw::connect(&world).await;
+    slow.write("GET / HT").await;
+    assert_eq!(slow.answer().await.0, 408);
+    let mut silent = Raw::connect(&world).await;
+    assert!(silent.ends().await, "who connects has something to ask");
+    let mut raw = Raw::connect(&world).await;
+    for _ in 0..2 {
+        raw.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert_eq!(raw.answer().await.0, 200);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    let began = tokio::time::Instant::now();
+    assert!(raw.ends().await);
+    assert!(began.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn the_connection_that_is_idle_longest_makes_room_for_others() {
+    let world = World::new(|settings| settings.idle_connections = 2).await;
+    let mut raws = Vec::new();
+    for _ in 0..3 {
+        let mut raw = Raw::connect(&world).await;
+        raw.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        raw.answer().await;
+        raws.push(raw);
+    }
+    assert!(raws[0].ends().await);
+    raws[2].write("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert_eq!(raws[2].answer().await.0, 200);
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_may_ask_and_read_answers_unless_they_are_refused() {
+    let world = World::new(|_| {}).await;
+    let mut raw = Raw::connect(&world).await;
+    let asks = "Origin: https://app.example\r\nAccess-Control-Request-Headers: x-custom\r\n";
+    raw.write(format!("OPTIONS /socket.io/?transport=polling&sid=unknown HTTP/1.1\r\nHost: x\r\n{asks}\r\n")).await;
+    let (status, head, _) = raw.answer().await;
+    assert_eq!(status, 200);
+    for line in [
+        "access-control-allow-origin: https://app.example",
+        "access-control-allow-credentials: true",
+        "access-control-allow-headers: x-custom",
+        "access-control-allow-methods: get,post",
+        "vary: origin",
+    ] {
+        assert!(head.contains(line), "{line} is missing in {head}");
+    }
+    raw.write(format!("GET /socket.io/ HTTP/1.1\r\nHost: x\r\n{asks}\r\n")).await;
+    let (status, head, body) = raw.answer().await;
+    assert!(status == 400 && head.contains("access-control-allow-origin: https://app.example"), "{head}{body}");
+    let mut evil = Raw::connect(&world).await;
+    evil.write("GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\nOrigin: https://evil.example\r\n\r\n").await;
+    let (_, head, body) = evil.answer().await;
+    assert!(body == "no" && !head.contains("access-control"), "{head}");
+}
+
+#[tokio::test]
+async fn the_words_of_engine_io_s_own_server() {
+    let world = World::new(|_| {}).await;
+    for (query, code) in [
+        ("", 0),
+        ("?transport=carrier-pigeon&EIO=4", 0),
+        ("?transport=polling&EIO=4&sid=AAAAAAAAAAAAAAAAAAAA", 1),
+        ("?transport=polling&EIO=3", 5),
+        ("?transport=websocket&EIO=4", 3),
+    ] {
+        let mut raw = Raw::connect(&world).await;
+        raw.write(format!("GET /socket.io/{query} HTTP/1.1\r\nHost: x\r\n\r\n")).await;
+        let (status, _, body) = raw.answer().await;
+        assert!(status == 400 && body.starts_with(&format!("{{\"code\":{code},")), "{query}: {body}");
+    }
+}

@@ -1,0 +1,9 @@
+//! The engine over real sockets: what clients do on each transport, rightly, wrongly and in pieces.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod ends;
+mod http;
+mod polling;
+mod support;
+mod upgrade;
+mod websocket;
