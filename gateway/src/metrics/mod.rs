@@ -4,6 +4,7 @@
 //! its registry, so that several nodes can live in one process.
 
 mod labels;
+mod readable;
 
 use std::fmt;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 use crate::domain::Refusal;
 
 pub use labels::*;
+pub use readable::{Current, Total};
 
 /// Seconds. Half a millisecond is a good fan-out, five seconds is an outage.
 const SECONDS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
@@ -30,6 +32,13 @@ impl<T> Family<T> {
     pub fn with(&self, value: &str) -> &T {
         let found = self.0.iter().find(|(name, _)| *name == value);
         &found.expect("label values come from the fixed lists above").1
+    }
+}
+
+impl<T> Family<T> {
+    /// All label values with their series.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &T)> {
+        self.0.iter().map(|(value, series)| (*value, series))
     }
 }
 
@@ -132,6 +141,13 @@ impl<T> Family2<T> {
     }
 }
 
+impl<T> Family2<T> {
+    /// All values of the first label with the families of the second.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Family<T>)> {
+        self.0.iter().map(|(value, family)| (*value, family))
+    }
+}
+
 impl<T: Kind> Series for Family2<T> {
     fn make(
         recorder: &PrometheusRecorder,
@@ -176,15 +192,15 @@ macro_rules! metrics {
 
 metrics! {
     /// Client connections with a session on this node.
-    connections: Family<Gauge> = "gateway_connections" ["transport": TRANSPORTS];
+    connections: Family<Current> = "gateway_connections" ["transport": TRANSPORTS];
     /// Connections this node may hold, 0 for no limit.
     connections_limit: Gauge = "gateway_connections_limit";
     /// 1 while the node hands its clients over, else 0.
     draining: Gauge = "gateway_draining";
     /// Connections that got a session.
-    connections_opened: Family<Counter> = "gateway_connections_opened_total" ["transport": TRANSPORTS];
+    connections_opened: Family<Total> = "gateway_connections_opened_total" ["transport": TRANSPORTS];
     /// Connections with a session that ended, by what ended them.
-    connections_closed: Family2<Counter> = "gateway_connections_closed_total" ["transport": TRANSPORTS, "reason": CLOSE_REASONS];
+    connections_closed: Family2<Total> = "gateway_connections_closed_total" ["transport": TRANSPORTS, "reason": CLOSE_REASONS];
     /// Transport handshakes, by result.
     handshakes: Family<Counter> = "gateway_handshakes_total" ["result": HANDSHAKE_RESULTS];
     /// HTTP requests that were refused as none of the protocol: handshakes, requests of connections, or no HTTP at all.
@@ -200,9 +216,9 @@ metrics! {
     /// Requests that were refused, by code.
     refusals: Family<Counter> = "gateway_refusals_total" ["code": Refusal::CODES];
     /// Bytes read from clients, without the heads of HTTP requests.
-    received_bytes: Counter = "gateway_received_bytes_total";
+    received_bytes: Total = "gateway_received_bytes_total";
     /// Bytes written to clients, without the heads of HTTP answers.
-    sent_bytes: Counter = "gateway_sent_bytes_total";
+    sent_bytes: Total = "gateway_sent_bytes_total";
     /// Bytes that connections make this node hold: what waits for clients, each packet once, and what they sent in part.
     buffered_bytes: Gauge = "gateway_buffered_bytes";
     /// From taking a publish to its acknowledgement, in seconds.
@@ -316,6 +332,10 @@ impl Metrics {
     #[must_use]
     pub fn render(&self) -> String {
         let Exposition { recorder, handle, process } = &self.exposition;
+        self.connections.iter().for_each(|(_, current)| current.show());
+        self.connections_opened.iter().for_each(|(_, total)| total.show());
+        self.connections_closed.iter().flat_map(|(_, family)| family.iter()).for_each(|(_, total)| total.show());
+        [&self.received_bytes, &self.sent_bytes].iter().for_each(|total| total.show());
         metrics::with_local_recorder(recorder, || process.collect());
         handle.render()
     }
@@ -348,6 +368,22 @@ mod tests {
         ] {
             assert!(text.contains(series), "{series} is missing in\n{text}");
         }
+    }
+
+    #[test]
+    fn what_the_node_reads_itself_is_shown_as_it_is_now() {
+        let metrics = Metrics::new();
+        let shown = |series: &str| assert!(metrics.render().contains(series), "{series} in\n{}", metrics.render());
+        metrics.connections.with("polling").increment(1.0);
+        metrics.connections_closed.with("polling", "slow").increment(2);
+        metrics.sent_bytes.increment(30);
+        shown("gateway_connections{transport=\"polling\"} 1\n");
+        shown("gateway_connections_closed_total{transport=\"polling\",reason=\"slow\"} 2\n");
+        metrics.connections.with("polling").decrement(1.0);
+        metrics.sent_bytes.increment(4);
+        shown("gateway_connections{transport=\"polling\"} 0\n");
+        shown("gateway_sent_bytes_total 34\n");
+        assert_eq!((metrics.sent_bytes.get(), metrics.connections.with("polling").get()), (34, 0));
     }
 
     #[test]
