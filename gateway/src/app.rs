@@ -17,10 +17,11 @@ use crate::bus::{Bus, MemoryBus, MemoryHub, RedisBus};
 use crate::calls::Caller;
 use crate::config::{self, Config};
 use crate::control::Control;
-use crate::http::{AdminState, AskOverHttp, admin, web};
+use crate::http::{AdminListener, AdminState, AskOverHttp, admin, web};
 use crate::log::{Log, MemoryLog, RedisLog, Retention, SqliteLog};
 use crate::metrics::Metrics;
 use crate::node::{Listening, Node, count_peers};
+use crate::operators::Operators;
 use crate::presence::{MeasuredPresence, MemoryPlaces, MemoryPresence, Presence, RedisPresence};
 use crate::redis::Commands;
 use crate::revocations::{MemoryRevocations, RedisRevocations, Revocations, SqliteRevocations};
@@ -103,12 +104,18 @@ impl Gateway {
         let server = SocketServer::start(&config, router.clone(), web(), metrics.clone(), tasks.clone(), &stop);
         let (control, heard) = Control::start(bus.clone(), node.clone(), &name, &config.redis.prefix).await?;
 
+        let operators = if config.admin.token.is_empty() {
+            None
+        } else {
+            let (bus, node, metrics) = (bus.clone(), node.clone(), metrics.clone());
+            Some(Operators::start(&config, &name, &host_name(), bus, node, metrics).await?)
+        };
         let clients = listen(config.listen).context("listen")?;
-        let operators = listen(config.admin_listen).context("admin_listen")?;
+        let admins = listen(config.admin_listen).context("admin_listen")?;
         let ready = Arc::new(AtomicBool::new(false));
         let gateway = Self {
             address: clients.local_addr()?,
-            admin_address: operators.local_addr()?,
+            admin_address: admins.local_addr()?,
             metrics: metrics.clone(),
             server: server.clone(),
             router: router.clone(),
@@ -149,9 +156,14 @@ impl Gateway {
             revoked,
             token: config.admin.token.clone(),
         };
+        let mut routes = admin(state);
+        if let Some(operators) = operators {
+            routes = operators.mount(routes);
+            tasks.spawn(operators.run(stop.clone()));
+        }
         let stopped = stop.clone().cancelled_owned();
         tasks.spawn(async move {
-            let served = axum::serve(operators, admin(state)).with_graceful_shutdown(stopped).await;
+            let served = axum::serve(AdminListener::new(admins), routes).with_graceful_shutdown(stopped).await;
             if let Err(error) = served {
                 tracing::error!(%error, "the admin listener ended");
             }

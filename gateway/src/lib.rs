@@ -2,7 +2,7 @@
 //! between them.
 //!
 //! The modules in reading order; `ARCHITECTURE.md` has the picture. Dependencies point from the edges inwards:
-//! `socket`, `http` → `routes`, `control` → `node` → the ports (`log`, `presence`, `sessions`, `revocations`, `bus`) → `domain`.
+//! `socket`, `http`, `operators` → `routes`, `control` → `node` → the ports (`log`, `presence`, `sessions`, `revocations`, `bus`) → `domain`.
 //! Only `app` names backends.
 
 pub mod app;
@@ -16,6 +16,7 @@ pub mod http;
 pub mod log;
 pub mod metrics;
 pub mod node;
+pub mod operators;
 pub mod presence;
 pub mod redis;
 pub mod revocations;

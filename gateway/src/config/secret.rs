@@ -15,6 +15,13 @@ impl Secret {
         &self.0
     }
 
+    /// Whether a text is the secret. Compares without telling by its duration how much was right.
+    #[must_use]
+    pub fn is(&self, given: &str) -> bool {
+        let (own, given) = (self.0.as_bytes(), given.as_bytes());
+        own.len() == given.len() && own.iter().zip(given).fold(0, |differences, (a, b)| differences | (a ^ b)) == 0
+    }
+
     /// Whether nothing was configured.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -41,5 +48,19 @@ impl fmt::Debug for Secret {
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.redacted())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Secret;
+
+    #[test]
+    fn secrets_are_compared_whole() {
+        let secret = Secret::from("token".to_owned());
+        assert!(secret.is("token"));
+        for other in ["", "toke", "tokem", "tokenn"] {
+            assert!(!secret.is(other));
+        }
     }
 }

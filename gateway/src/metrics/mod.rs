@@ -291,6 +291,10 @@ metrics! {
     subscriptions: Gauge = "gateway_subscriptions";
     /// Nodes that hear the bus, this one included.
     cluster_nodes: Gauge = "gateway_cluster_nodes";
+    /// Operators that are connected to this node.
+    operators: Gauge = "gateway_operators";
+    /// Sessions that came or left while operators listened, without these being told one by one.
+    operators_left_out: Counter = "gateway_operators_left_out_total";
     /// 1, with the version of the program.
     build_info: Family<Gauge> = "gateway_build_info" ["version": [env!("CARGO_PKG_VERSION")]];
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::session::Stay;
-use super::{Node, RecoveryError, Session, Unrecovered, Wanted};
+use super::{CloseReason, Node, RecoveryError, Session, Unrecovered, Wanted};
 use crate::auth::Identity;
 use crate::domain::{Frame, Mark, Offset, Refusal, RoomName, UserId};
 use crate::presence::{Departed, Numbered};
@@ -288,9 +288,9 @@ impl Node {
     /// Takes a session whose connection is over out of everything. It may come back within the recovery window if it
     /// is to be kept, unless it was ended for good.
     pub fn depart(self: &Arc<Self>, session: &Arc<Session>, keep: bool) {
-        let keep = keep && !session.is_kicked();
+        let keep = keep && session.closing() != Some(CloseReason::Kicked);
         let seats = self.leave_all(session);
-        if self.roster.remove(session) {
+        if self.roster.remove(session, keep) {
             self.release(session.clone(), keep);
         }
         let (node, session) = (self.clone(), session.clone());

@@ -27,7 +27,7 @@ pub use outlet::{CloseReason, Outlet, Undelivered};
 pub use peers::count_peers;
 use recovery::Recoveries;
 pub use recovery::{RecoveryError, Replay, Reseated, Unrecovered, Wanted, wanted};
-pub use roster::Roster;
+pub use roster::{Roster, RosterChange, Stage};
 pub use session::{Client, Session};
 
 use std::sync::Arc;

@@ -1,19 +1,67 @@
 //! The roster: the sessions that have a connection to this node, and their right to come back, kept up to date.
 
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
 use parking_lot::Mutex;
+use tokio::sync::broadcast;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{CloseReason, Node, Session};
+use crate::domain::{SessionId, UserId};
 use crate::sessions::Lease;
 
+/// Changes that wait for whoever wants to know of them; older ones are lost, and their number is told.
+const CHANGES: usize = 1024;
+
 /// The sessions that are connected to this node, by the holder of their lease.
-#[derive(Debug, Default)]
-pub struct Roster(Mutex<HashMap<u64, Place>>);
+#[derive(Debug)]
+pub struct Roster {
+    places: Mutex<HashMap<u64, Place>>,
+    changes: broadcast::Sender<RosterChange>,
+}
+
+impl Default for Roster {
+    fn default() -> Self {
+        Self { places: Mutex::default(), changes: broadcast::Sender::new(CHANGES) }
+    }
+}
+
+/// A session that came to this node, or left it.
+#[derive(Clone, Debug)]
+pub struct RosterChange {
+    /// Which.
+    pub session: SessionId,
+    /// The namespace that it is in.
+    pub namespace: Arc<str>,
+    /// Who it is, as far as it is known then.
+    pub user: Option<UserId>,
+    /// Where its client is.
+    pub address: IpAddr,
+    /// What carried it when it came.
+    pub transport: &'static str,
+    /// When it came or left.
+    pub at: SystemTime,
+    /// Which of both.
+    pub stage: Stage,
+}
+
+/// Whether a session came or left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It came.
+    Came,
+    /// It left.
+    Left {
+        /// Why this node ended its connection, if it did.
+        reason: Option<CloseReason>,
+        /// Whether the client may come back to it.
+        may_return: bool,
+    },
+}
 
 #[derive(Debug)]
 struct Place {
@@ -26,7 +74,7 @@ impl Roster {
     /// How many sessions are connected.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.lock().len()
+        self.places.lock().len()
     }
 
     /// Whether none is.
@@ -38,24 +86,65 @@ impl Roster {
     /// All of them, in no order.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Session>> {
-        self.0.lock().values().map(|place| place.session.clone()).collect()
+        self.places.lock().values().map(|place| place.session.clone()).collect()
+    }
+
+    /// How many there are in each namespace that has any.
+    #[must_use]
+    pub fn by_namespace(&self) -> HashMap<Arc<str>, usize> {
+        let mut namespaces = HashMap::new();
+        for place in self.places.lock().values() {
+            match namespaces.get_mut(&place.session.namespace) {
+                Some(sessions) => *sessions += 1,
+                None => _ = namespaces.insert(place.session.namespace.clone(), 1),
+            }
+        }
+        namespaces
+    }
+
+    /// Who comes and leaves from now on. While nobody has asked for it, changes cost nothing.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<RosterChange> {
+        self.changes.subscribe()
     }
 
     pub(super) fn insert(&self, session: &Arc<Session>, ends: Option<Instant>) {
-        self.0.lock().insert(session.lease.holder, Place { session: session.clone(), ends });
+        self.places.lock().insert(session.lease.holder, Place { session: session.clone(), ends });
+        self.tell(session, Stage::Came);
     }
 
-    /// Takes a session out; false if it was not in.
-    pub(super) fn remove(&self, session: &Session) -> bool {
-        self.0.lock().remove(&session.lease.holder).is_some()
+    /// Takes a session out, to which its client may come back or not; false if it was not in.
+    pub(super) fn remove(&self, session: &Session, may_return: bool) -> bool {
+        let was_in = self.places.lock().remove(&session.lease.holder).is_some();
+        if was_in {
+            self.tell(session, Stage::Left { reason: session.closing(), may_return });
+        }
+        was_in
+    }
+
+    fn tell(&self, session: &Session, stage: Stage) {
+        if self.changes.receiver_count() == 0 {
+            return;
+        }
+        let change = RosterChange {
+            session: session.id,
+            namespace: session.namespace.clone(),
+            user: session.identity().user.clone(),
+            address: session.address,
+            transport: session.transport,
+            at: SystemTime::now(),
+            stage,
+        };
+        // Whoever listened may have stopped just now.
+        self.changes.send(change).ok();
     }
 
     fn find(&self, lease: Lease) -> Option<Arc<Session>> {
-        self.0.lock().get(&lease.holder).map(|place| place.session.clone())
+        self.places.lock().get(&lease.holder).map(|place| place.session.clone())
     }
 
     fn aged(&self, now: Instant) -> Vec<Arc<Session>> {
-        let places = self.0.lock();
+        let places = self.places.lock();
         places
             .values()
             .filter(|place| place.ends.is_some_and(|ends| ends <= now))

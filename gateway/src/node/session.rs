@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -27,6 +28,10 @@ pub struct Client {
     pub namespace: Arc<str>,
     /// Of what it sent along when it connected, the fields that routes read.
     pub auth: BTreeMap<String, Box<RawValue>>,
+    /// Where it is, as far as trusted proxies tell.
+    pub address: IpAddr,
+    /// What carried it when it came: a label of [`crate::metrics::TRANSPORTS`].
+    pub transport: &'static str,
 }
 
 /// One session on this node.
@@ -37,6 +42,10 @@ pub struct Session {
     pub namespace: Arc<str>,
     /// Of what it sent along when it connected, the fields that routes read.
     pub auth: BTreeMap<String, Box<RawValue>>,
+    /// Where its client is, as far as trusted proxies tell.
+    pub address: IpAddr,
+    /// What carried it when it came: a label of [`crate::metrics::TRANSPORTS`].
+    pub transport: &'static str,
     /// Who it is now: tokens are renewed, and where none is needed, a session may say who it is.
     identity: ArcSwap<Identity>,
     /// The user of the token with which it came: whose it is to come back to.
@@ -62,8 +71,8 @@ pub struct Session {
     floor: AtomicU64,
     /// Whether its client was told that it ends.
     ending: AtomicBool,
-    /// Whether it was ended for good: however its connection ends, nobody gets it back.
-    kicked: AtomicBool,
+    /// Why this node ends its connection, if it does.
+    closing: Mutex<Option<CloseReason>>,
     /// Held while something of the session is being done that others must see whole before they see its end.
     pub busy: tokio::sync::Mutex<()>,
     /// Held while the record is stored, so that an older one never comes after a newer one.
@@ -132,6 +141,8 @@ impl Session {
             id,
             namespace: client.namespace,
             auth: client.auth,
+            address: client.address,
+            transport: client.transport,
             owner: client.identity.user.clone(),
             identity: ArcSwap::from_pointee(client.identity),
             lease,
@@ -146,7 +157,7 @@ impl Session {
             saves: AtomicU32::new(0),
             floor: AtomicU64::new(0),
             ending: AtomicBool::new(false),
-            kicked: AtomicBool::new(false),
+            closing: Mutex::default(),
             busy: tokio::sync::Mutex::default(),
             saving: tokio::sync::Mutex::default(),
         }
@@ -261,15 +272,19 @@ impl Session {
 
     /// Ends the session's connection.
     pub fn close(&self, reason: CloseReason) {
-        if reason == CloseReason::Kicked {
-            self.kicked.store(true, Ordering::Release);
+        {
+            let mut closing = self.closing.lock();
+            if *closing != Some(CloseReason::Kicked) {
+                *closing = Some(reason);
+            }
         }
         self.gate.outlet().close(reason);
     }
 
-    /// Whether it was ended for good.
-    pub(super) fn is_kicked(&self) -> bool {
-        self.kicked.load(Ordering::Acquire)
+    /// Why this node ends its connection, the last reason of several. Who was ended for good stays so: however the
+    /// connection ends, nobody gets the session back.
+    pub(super) fn closing(&self) -> Option<CloseReason> {
+        *self.closing.lock()
     }
 
     /// Notes that the session is in a room, or since when it is; false if it is over and must not be.

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Edge;
 use super::auth::Auth;
-use super::guest::Guest;
+use super::guest::{self, Guest};
 use super::inlet::Mailbox;
 use super::outlet::SocketOutlet;
 use super::welcome::{Newcomer, Welcome};
@@ -86,11 +86,13 @@ impl Edge {
         };
         let allowance = Arc::new(self.limiters.allowance(user, guest.client));
         let wants_offsets = auth.wants_offsets;
+        let transport = guest::name(connection.transport());
         let make = |newcomer: Newcomer, id: SessionId, lease: Lease| {
             let (connection, namespace) = (connection.clone(), namespace.clone());
             let outlet = SocketOutlet { connection, namespace: namespace.clone(), wants_offsets };
             let patience = Patience::new(&self.settings.limits, self.settings.socket.write_timeout);
-            let client = Client { identity: newcomer.identity, namespace, auth: newcomer.auth };
+            let (identity, auth, address) = (newcomer.identity, newcomer.auth, guest.client);
+            let client = Client { identity, namespace, auth, address, transport };
             Arc::new(Session::new(id, client, lease, allowance.clone(), patience, Box::new(outlet)))
         };
         let (session, welcome) = match self.welcome(namespace, auth, &identity, make).await {

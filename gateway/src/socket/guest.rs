@@ -61,10 +61,7 @@ impl Guest {
             return;
         }
         // Under the lock: an upgrade is counted before or after this.
-        let transport = match connection.transport() {
-            Transport::Websocket => WEBSOCKET,
-            Transport::Polling => POLLING,
-        };
+        let transport = name(connection.transport());
         *counted = Some(transport);
         self.edge.metrics.connections.with(transport).increment(1.0);
         self.edge.metrics.connections_opened.with(transport).increment(1);
@@ -96,6 +93,14 @@ impl engine::Guest for Guest {
             self.edge.metrics.connections.with(transport).decrement(1.0);
             self.edge.metrics.connections_closed.with(transport, reason(end)).increment(1);
         }
+    }
+}
+
+/// A transport as metrics have it.
+pub(super) fn name(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Websocket => WEBSOCKET,
+        Transport::Polling => POLLING,
     }
 }
 

@@ -3,16 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{SinkExt, StreamExt};
 use gateway::app::Gateway;
 use gateway::auth::{Grant, mint};
 use gateway::bus::{Bus, RedisBus};
 use gateway::domain::UserId;
 use gateway::metrics::Metrics;
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
 use crate::support::client::Client;
 use crate::support::redis::Redis;
-use crate::support::{config, eventually, http, metric, node};
-use tokio::sync::mpsc;
+use crate::support::{PATIENCE, config, eventually, http, metric, node};
 
 const SECRETS: [(&str, &str); 2] = [("GATEWAY_AUTH__SECRET", "s"), ("GATEWAY_ADMIN__TOKEN", "t")];
 const BEARER: &str = "Authorization: Bearer t\r\n";
@@ -130,4 +135,115 @@ async fn who_cannot_reach_redis_says_so() {
     redis.stop().await;
     assert_eq!(end(&nodes[0], "alice").await.0, 503);
     assert_eq!(http("GET", nodes[0].admin_address, "/users/alice/sockets", BEARER).await.0, 503);
+}
+
+/// An operator in `/admin` on the admin listener of a node.
+struct Operator(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Operator {
+    /// Connects, or returns the packet that refuses it.
+    async fn connect(node: &Gateway, auth: Value) -> Result<Self, String> {
+        let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket", node.admin_address);
+        let (socket, _) = connect_async(url).await.map_err(|error| error.to_string())?;
+        let mut operator = Self(socket);
+        assert!(operator.text().await.starts_with('0'));
+        operator.0.send(Message::text(format!("40/admin,{auth}"))).await.unwrap();
+        let answer = operator.text().await;
+        if answer.starts_with("40/admin,") { Ok(operator) } else { Err(answer) }
+    }
+
+    async fn text(&mut self) -> String {
+        loop {
+            match tokio::time::timeout(PATIENCE, self.0.next()).await.expect("silence") {
+                Some(Ok(Message::Text(text))) if text.as_str() == "2" => {
+                    self.0.send(Message::text("3")).await.unwrap();
+                }
+                Some(Ok(Message::Text(text))) => return text.to_string(),
+                other => assert!(matches!(other, Some(Ok(_))), "closed: {other:?}"),
+            }
+        }
+    }
+
+    /// The next event, name and arguments.
+    async fn event(&mut self) -> Value {
+        let text = self.text().await;
+        serde_json::from_str(text.strip_prefix("42/admin,").unwrap_or_else(|| panic!("{text}"))).unwrap()
+    }
+
+    /// The next figures of a node.
+    async fn figures(&mut self, node: &str) -> Value {
+        loop {
+            let event = self.event().await;
+            if event[0] == "server_stats" && event[1]["serverId"] == node {
+                return event[1].clone();
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_admin_token_there_is_no_namespace_for_operators() {
+    let node = node(&[]).await;
+    let refused = Operator::connect(&node, json!({ "token": "" })).await.err().unwrap();
+    assert!(refused.contains("404"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_are_counted_and_are_not_more_than_a_few() {
+    let node = node(&SECRETS).await;
+    let mut operators = Vec::new();
+    let refused = loop {
+        match Operator::connect(&node, json!({ "username": "x", "password": "t" })).await {
+            Ok(operator) => operators.push(operator),
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(refused, r#"44/admin,{"message":"too many operators"}"#);
+    assert_eq!((operators.len(), metric(&node, "gateway_operators")), (64, 64.0));
+    drop(operators);
+    eventually("they are gone", || async { metric(&node, "gateway_operators") == 0.0 }).await;
+    assert!(Operator::connect(&node, json!({ "token": "t" })).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_storm_on_another_node_some_are_told_and_the_others_are_counted() {
+    const SESSIONS: usize = 500;
+    let redis = Redis::start().await;
+    let changes = [("GATEWAY_ADMIN__TOKEN", "t")];
+    let nodes = cluster(&redis, 2, &changes).await;
+    let mut operator = Operator::connect(&nodes[0], json!({ "token": "t" })).await.ok().unwrap();
+    operator.figures("node-1").await;
+    let storm = futures_util::future::join_all((0..SESSIONS).map(|_| Client::connect(nodes[1].address)));
+    let counting = async {
+        let (mut told, mut left_out) = (0, 0);
+        while told + left_out < SESSIONS {
+            let event = operator.event().await;
+            if event[0] == "socket_connected" {
+                told += 1;
+            } else if event[0] == "server_stats" {
+                left_out += usize::try_from(event[1]["leftOut"].as_u64().unwrap()).unwrap();
+            }
+        }
+        (told, left_out)
+    };
+    let (clients, (told, left_out)) = tokio::join!(storm, counting);
+    assert!(told >= 100 && left_out > 0, "{told} of {}", clients.len());
+    assert_eq!(told + left_out, SESSIONS);
+    assert_eq!(metric(&nodes[1], "gateway_operators_left_out_total"), left_out as f64);
+    while operator.figures("node-1").await["namespaces"] != json!([{ "name": "/", "socketsCount": SESSIONS }]) {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_redis_is_away_an_operator_hears_its_own_node_and_then_all_again() {
+    let mut redis = Redis::start().await;
+    let quick = [SECRETS[1], ("GATEWAY_REDIS__TIMEOUT", "300ms")];
+    let nodes = cluster(&redis, 2, &quick).await;
+    let mut operator = Operator::connect(&nodes[0], json!({ "token": "t" })).await.ok().unwrap();
+    operator.figures("node-1").await;
+    redis.stop().await;
+    for _ in 0..2 {
+        operator.figures("node-0").await;
+    }
+    redis.start_again().await;
+    operator.figures("node-1").await;
 }

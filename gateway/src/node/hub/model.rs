@@ -106,7 +106,9 @@ impl World {
 
     /// A session, and what its client is handed.
     fn session(&self, holder: u64) -> (Arc<Session>, Heard) {
-        let client = Client { identity: Identity::default(), namespace: "/".into(), auth: Default::default() };
+        let (address, transport) = ([127, 0, 0, 1].into(), "websocket");
+        let auth = Default::default();
+        let client = Client { identity: Identity::default(), namespace: "/".into(), auth, address, transport };
         let allowance = Arc::new(self.limiters.allowance(None, [127, 0, 0, 1].into()));
         let patience = Patience { events: 10, bytes: 10_000, time: Duration::from_secs(1) };
         let (lease, heard) = (Lease { pid: Pid::random(), holder }, Heard::default());

@@ -1,0 +1,91 @@
+//! Who is let into the operators' namespace: whoever knows `admin.token`.
+
+use std::fmt::Display;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::json;
+use socketioxide::extract::TryData;
+use socketioxide::handler::{ConnectHandler, DisconnectHandler, FromConnectParts};
+use socketioxide::socket::{DisconnectReason, Socket};
+use socketioxide_core::Value;
+use tokio::sync::Notify;
+
+use super::Adapter;
+use crate::config::Secret;
+use crate::metrics::Metrics;
+use crate::node::{Place, Places};
+
+/// What the official Admin UI shows for a wrong password; it then asks for another.
+const WRONG: &str = "invalid credentials";
+const TOO_MANY: &str = "too many operators";
+
+/// What an operator sends with its CONNECT: the token, or what the official Admin UI asks for, with any name of a user.
+#[derive(Default, Deserialize)]
+struct Auth {
+    token: Option<String>,
+    password: Option<String>,
+}
+
+/// Admits operators.
+#[derive(Clone)]
+pub(super) struct Admission {
+    pub(super) token: Secret,
+    /// The operators of this node.
+    pub(super) present: Arc<Places>,
+    /// Told when one has come.
+    pub(super) came: Arc<Notify>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Admission {
+    fn admit(&self, socket: &Arc<Socket<Adapter>>, auth: &Auth) -> Result<(), &'static str> {
+        let given = auth.token.as_ref().or(auth.password.as_ref());
+        if !given.is_some_and(|given| self.token.is(given)) {
+            return Err(WRONG);
+        }
+        let place = Place::take(&self.present).ok_or(TOO_MANY)?;
+        self.metrics.operators.increment(1.0);
+        socket.on_disconnect::<_, ()>(Present { _place: place, metrics: self.metrics.clone() });
+        Ok(())
+    }
+}
+
+impl ConnectHandler<Adapter, ()> for Admission {
+    fn call_middleware<'a>(
+        &'a self,
+        socket: Arc<Socket<Adapter>>,
+        auth: &'a Option<Value>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Box<dyn Display + Send>>> + Send + 'a>> {
+        Box::pin(async move {
+            let Ok(TryData(auth)) = TryData::<Auth>::from_connect_parts(&socket, auth);
+            let admitted = self.admit(&socket, &auth.unwrap_or_default());
+            admitted.map_err(|why| Box::new(why) as Box<dyn Display + Send>)
+        })
+    }
+
+    fn call(&self, socket: Arc<Socket<Adapter>>, _: Option<Value>) {
+        // Figures only: what the Admin UI offers beyond them is not there, and it does not show it.
+        socket.emit("config", &json!({ "supportedFeatures": ["AGGREGATED_EVENTS"] })).ok();
+        self.came.notify_one();
+    }
+}
+
+/// An operator's being here. It ends with its socket, which is dropped whichever way it ends.
+struct Present {
+    _place: Place,
+    metrics: Arc<Metrics>,
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        self.metrics.operators.decrement(1.0);
+    }
+}
+
+impl DisconnectHandler<Adapter, ()> for Present {
+    fn call_with_defer(&self, socket: Arc<Socket<Adapter>>, _: DisconnectReason, defer: fn(Arc<Socket<Adapter>>)) {
+        defer(socket);
+    }
+}
