@@ -7,15 +7,15 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 
-use crate::budget::Charge;
-use crate::handler::{Admission, End, Gone, Guest, Session, Transport};
+use crate::connections::Traffic;
+use crate::handler::{End, Gone, Guest, Session, Transport};
 use crate::handshake::Id;
 use crate::heartbeat::{Heartbeat, millis};
-use crate::inbound::{Assembler, Bounds, Packet as Inbound, PacketError};
+use crate::intake::Inbox;
 use crate::outbox::{Outbox, Phase, SendError, Sent, Waiting, Way};
 use crate::packet::{Kind, Packet};
 use crate::seats::Seats;
-use crate::server::{Shared, Traffic};
+use crate::server::Shared;
 
 /// Never, as a time of the clock.
 const NEVER: u64 = u64::MAX;
@@ -36,8 +36,8 @@ pub(crate) struct Inner {
     pub(crate) guest: Arc<dyn Guest>,
     pub(crate) heart: Heartbeat,
     pub(crate) out: Mutex<Outbox>,
-    inbox: Mutex<Inbox>,
-    seats: Mutex<Seats>,
+    pub(crate) inbox: Mutex<Inbox>,
+    pub(crate) seats: Mutex<Seats>,
     /// Why it ends, once it does.
     end: Mutex<Option<End>>,
     /// When what waits for a websocket has waited too long.
@@ -54,12 +54,6 @@ pub(crate) struct Inner {
     pub(crate) poll_waker: AtomicWaker,
     /// Wakes requests that wait for a pause to end.
     pub(crate) resumed: tokio::sync::Notify,
-}
-
-#[derive(Default)]
-struct Inbox {
-    assembler: Assembler,
-    charge: Option<Charge>,
 }
 
 impl Connection {
@@ -284,114 +278,6 @@ impl Inner {
     pub(crate) fn heard(&self, is_pong: bool) {
         let (shared, settings) = (&self.shared, &self.shared.settings);
         self.heart.heard(shared.clock.now(), is_pong, settings.ping_interval, settings.ping_timeout);
-    }
-
-    fn bounds(&self) -> Bounds {
-        Bounds { attachments: self.shared.settings.attachments, bytes: self.shared.settings.message_bytes }
-    }
-
-    /// Takes a text message of the transport: an Engine.IO packet. False if nothing more is wanted.
-    pub(crate) fn text(self: &Arc<Self>, text: &str) -> bool {
-        let Some((kind, rest)) = text.split_at_checked(1) else { return self.misbehaved() };
-        self.heard(kind == "3");
-        match kind {
-            "4" => self.message(|assembler, bounds| assembler.text(rest, bounds)),
-            // 5 and 6 come late, from an upgrade that is over.
-            "3" | "5" | "6" => true,
-            "1" => {
-                self.end_now(End::Closed);
-                false
-            }
-            _ => self.misbehaved(),
-        }
-    }
-
-    /// Takes bytes of the transport. False if nothing more is wanted.
-    pub(crate) fn bytes(self: &Arc<Self>, bytes: &[u8]) -> bool {
-        self.heard(false);
-        self.message(|assembler, bounds| assembler.bytes(bytes, bounds))
-    }
-
-    fn message(
-        self: &Arc<Self>,
-        read: impl FnOnce(&mut Assembler, Bounds) -> Result<Option<Inbound>, PacketError>,
-    ) -> bool {
-        let mut inbox = self.inbox.lock();
-        let packet = read(&mut inbox.assembler, self.bounds());
-        let held = inbox.assembler.held();
-        if held == 0 {
-            inbox.charge = None;
-        } else if let Some(charge) = &mut inbox.charge {
-            if !charge.change_to(held) {
-                drop(inbox);
-                return self.misbehaved();
-            }
-        } else {
-            inbox.charge = self.shared.budget.charge(held);
-            if inbox.charge.is_none() {
-                drop(inbox);
-                return self.misbehaved();
-            }
-        }
-        let parser = inbox.assembler.parser();
-        drop(inbox);
-        match packet {
-            Ok(None | Some(Inbound::Ack)) => true,
-            Ok(Some(Inbound::Connect { namespace, auth })) => {
-                self.out.lock().parser = parser;
-                self.wants_in(&namespace, auth)
-            }
-            Ok(Some(Inbound::Disconnect { namespace })) => {
-                self.leaves(&namespace);
-                true
-            }
-            Ok(Some(Inbound::Event { namespace, event })) => {
-                let (session, is_new) = {
-                    let seats = self.seats.lock();
-                    (seats.find(&namespace), seats.is_new())
-                };
-                match session {
-                    Some(session) => session.event(event),
-                    None if is_new => return self.misbehaved(),
-                    // What comes after a session's end was on its way.
-                    None => {}
-                }
-                true
-            }
-            Err(error) => {
-                tracing::debug!(%error, "a client broke the protocol");
-                self.misbehaved()
-            }
-        }
-    }
-
-    /// The client broke the protocol: nothing after it means anything.
-    pub(crate) fn misbehaved(self: &Arc<Self>) -> bool {
-        self.end_now(End::BadPacket);
-        false
-    }
-
-    fn wants_in(self: &Arc<Self>, namespace: &str, auth: Option<String>) -> bool {
-        let asked = self.seats.lock().ask(namespace);
-        // Twice into the same namespace: no client does, and each asking is work.
-        let Some((namespace, number)) = asked else { return self.misbehaved() };
-        let connection = Connection(self.clone());
-        self.guest.clone().connect(Admission { connection, namespace, auth, number, settled: false });
-        true
-    }
-
-    fn leaves(self: &Arc<Self>, namespace: &str) {
-        let (session, is_last) = {
-            let mut seats = self.seats.lock();
-            (seats.leave(namespace), seats.is_empty())
-        };
-        if is_last {
-            // Some clients keep the transport for a namespace that they enter later.
-            self.heart.unsettle(self.shared.clock.now(), self.shared.settings.connect_timeout);
-        }
-        if let Some(session) = session {
-            session.over(&End::Left);
-        }
     }
 
     /// Ends it at once.

@@ -241,7 +241,8 @@ mod tests {
 
     #[test]
     fn what_is_no_packet_is_refused() {
-        for packet in ["", "4{}", "7", "x", "\u{e9}", "5[\"a\"]", "5x-[]", "5-1-[]", "6[]", "299999999999999999[\"a\"]"] {
+        for packet in ["", "4{}", "7", "x", "\u{e9}", "5[\"a\"]", "5x-[]", "5-1-[]", "6[]", "299999999999999999[\"a\"]"]
+        {
             assert_eq!(text(packet), Err(PacketError::Malformed), "{packet}");
         }
         assert_eq!(text("53-[]"), Err(PacketError::TooManyAttachments));

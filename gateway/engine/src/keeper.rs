@@ -93,7 +93,7 @@ pub(crate) async fn tell_ends(shared: Arc<Shared>) {
         for over in ended {
             match over {
                 Over::Connection(connection) => {
-                    shared.forget(&connection);
+                    shared.connections.forget(&connection);
                     connection.bury();
                 }
                 Over::Session(session, end) => session.over(&end),

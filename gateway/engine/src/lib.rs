@@ -9,12 +9,15 @@
 
 mod budget;
 mod connection;
+mod connections;
+mod cors;
 mod frame;
 mod handler;
 mod handshake;
 mod heartbeat;
 mod http;
 mod inbound;
+mod intake;
 mod keeper;
 mod msgpack;
 mod outbox;
@@ -27,9 +30,10 @@ mod settings;
 mod websocket;
 
 pub use connection::Connection;
+pub use connections::Traffic;
 pub use handler::{Admission, Answer, End, Gone, Guest, Handler, Misuse, Session, Transport};
 pub use inbound::Event;
 pub use outbox::{SendError, Waiting};
 pub use packet::Packet;
-pub use server::{Server, Traffic};
+pub use server::Server;
 pub use settings::Settings;

@@ -1,39 +1,28 @@
 //! The server: takes TCP streams, reads requests from them, and finds out whose they are.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{
-    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, HeaderMap, HeaderValue,
-    ORIGIN, VARY,
-};
+use http::header::ORIGIN;
 use http::{Method, Request, Response};
-use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::budget::Budget;
 use crate::connection::Inner;
+use crate::connections::{Connections, Traffic};
+use crate::cors;
 use crate::handler::{Answer, End, Guest, Handler, Misuse, Transport};
 use crate::handshake::{self, Id, Query, Refused};
-use crate::heartbeat::{Clock, Due};
+use crate::heartbeat::Clock;
 use crate::http::{Head, Idle, Timing, Wire, write_head};
 use crate::keeper::{self, Keeper};
 use crate::outbox::{Poll, Way};
 use crate::polling;
 use crate::settings::Settings;
 use crate::websocket::{self, Role};
-use std::time::Duration;
-
-/// Parts of the table of connections that are locked apart.
-const SHARDS: usize = 16;
-
-/// How long browsers may remember that they may ask, in seconds. None remembers longer than a day, and most two hours.
-const REMEMBERED: HeaderValue = HeaderValue::from_static("7200");
 
 /// A server of Socket.IO. Cloning gives another handle of the same.
 #[derive(Clone)]
@@ -56,69 +45,6 @@ pub(crate) struct Shared {
     idle: Idle,
     tasks: TaskTracker,
     stop: CancellationToken,
-    /// Of connections that are over.
-    past: Mutex<Traffic>,
-}
-
-/// Bytes of connections, without the heads of HTTP requests and answers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Read from clients.
-    pub received: u64,
-    /// Written to clients.
-    pub sent: u64,
-}
-
-impl std::ops::AddAssign for Traffic {
-    fn add_assign(&mut self, other: Self) {
-        self.received += other.received;
-        self.sent += other.sent;
-    }
-}
-
-/// The open connections.
-#[derive(Default)]
-pub(crate) struct Connections([Mutex<HashMap<Id, Arc<Inner>>>; SHARDS]);
-
-impl Connections {
-    fn shard(&self, id: Id) -> &Mutex<HashMap<Id, Arc<Inner>>> {
-        &self.0[id.spread() % SHARDS]
-    }
-
-    fn insert(&self, connection: &Arc<Inner>) {
-        self.shard(connection.id).lock().insert(connection.id, connection.clone());
-    }
-
-    fn find(&self, id: Id) -> Option<Arc<Inner>> {
-        self.shard(id).lock().get(&id).cloned()
-    }
-
-    fn remove(&self, id: Id) {
-        let mut shard = self.shard(id).lock();
-        shard.remove(&id);
-        if shard.len() * 4 < shard.capacity() {
-            // A crowd that has gone must not stay in memory.
-            shard.shrink_to_fit();
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.0.iter().map(|shard| shard.lock().len()).sum()
-    }
-
-    /// Those for which something is due, and what. Where it is nothing of the heart, something takes too long.
-    pub(crate) fn due(&self, now: u64, timeout: Duration) -> Vec<(Arc<Inner>, Due)> {
-        let mut due = Vec::new();
-        for shard in &self.0 {
-            for connection in shard.lock().values() {
-                let what = connection.heart.look(now, timeout);
-                if what != Due::Nothing || connection.is_late(now) {
-                    due.push((connection.clone(), what));
-                }
-            }
-        }
-        due
-    }
 }
 
 /// What becomes of a request.
@@ -149,7 +75,6 @@ impl Server {
             idle: Idle::new(settings.idle_connections),
             tasks: tasks.clone(),
             stop: stop.clone(),
-            past: Mutex::default(),
             settings,
         });
         tasks.spawn(stop.clone().run_until_cancelled_owned(keeper::tell_ends(shared.clone())));
@@ -173,17 +98,7 @@ impl Server {
     /// What all connections have sent and received so far.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
-        let shards = &self.0.connections.0;
-        // Locked together: a connection that ends meanwhile is counted on one side or the other, and once.
-        let mut past = self.0.past.lock();
-        let mut sum = *past;
-        for shard in shards {
-            for connection in shard.lock().values() {
-                sum += connection.take_traffic();
-            }
-        }
-        *past = sum;
-        sum
+        self.0.connections.traffic()
     }
 
     /// Serves a TCP stream: HTTP requests, one after the other, until it ends or becomes a websocket. `place` is held as
@@ -227,13 +142,6 @@ impl Server {
 }
 
 impl Shared {
-    /// Takes a connection that is over out of the table.
-    pub(crate) fn forget(&self, connection: &Inner) {
-        let mut past = self.past.lock();
-        self.connections.remove(connection.id);
-        *past += connection.take_traffic();
-    }
-
     async fn reply(self: &Arc<Self>, wire: &mut Wire, head: &Head, peer: SocketAddr) -> Reply {
         let parts = &head.parts;
         if !handshake::is_ours(parts.uri.path()) {
@@ -247,7 +155,7 @@ impl Shared {
             }
         }
         let reply = if parts.method == Method::OPTIONS {
-            Reply::Answer(preflight(&parts.headers))
+            Reply::Answer(cors::preflight(&parts.headers))
         } else {
             match query {
                 Ok(query) => self.reply_to(wire, head, peer, &query).await,
@@ -255,9 +163,9 @@ impl Shared {
             }
         };
         match reply {
-            Reply::Answer(answer) => Reply::Answer(shared_with(answer, &parts.headers)),
-            Reply::Last(answer) => Reply::Last(shared_with(answer, &parts.headers)),
-            Reply::Poll(answer, connection) => Reply::Poll(shared_with(answer, &parts.headers), connection),
+            Reply::Answer(answer) => Reply::Answer(cors::shared_with(answer, &parts.headers)),
+            Reply::Last(answer) => Reply::Last(cors::shared_with(answer, &parts.headers)),
+            Reply::Poll(answer, connection) => Reply::Poll(cors::shared_with(answer, &parts.headers), connection),
             other => other,
         }
     }
@@ -346,7 +254,13 @@ impl Shared {
     }
 
     /// Opens a connection over a websocket.
-    async fn open<P: Send + 'static>(self: &Arc<Self>, mut wire: Wire, answer: &Answer, guest: Arc<dyn Guest>, place: P) {
+    async fn open<P: Send + 'static>(
+        self: &Arc<Self>,
+        mut wire: Wire,
+        answer: &Answer,
+        guest: Arc<dyn Guest>,
+        place: P,
+    ) {
         let id = Id::random();
         let packet = handshake::open_packet(id, Transport::Websocket, &self.settings);
         let mut bytes = head_of(answer);
@@ -395,28 +309,4 @@ fn head_of(answer: &Answer) -> Vec<u8> {
     write_head(&mut bytes, &parts, None);
     bytes.extend_from_slice(b"\r\n");
     bytes
-}
-
-/// A browser's question whether it may ask.
-fn preflight(headers: &HeaderMap) -> Answer {
-    let mut response = Response::new(Bytes::new());
-    let answer = response.headers_mut();
-    answer.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET,POST"));
-    if let Some(asked) = headers.get(ACCESS_CONTROL_REQUEST_HEADERS) {
-        answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
-    }
-    answer.insert(ACCESS_CONTROL_MAX_AGE, REMEMBERED);
-    response
-}
-
-/// The answer with the headers without which browsers keep it from the page that asked. Balancers keep polling on its
-/// node by a cookie; with credentials there is no `*`, so the origin is named.
-fn shared_with(mut answer: Answer, request: &HeaderMap) -> Answer {
-    if let Some(origin) = request.get(ORIGIN) {
-        let headers = answer.headers_mut();
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-        headers.insert(VARY, HeaderValue::from_static("origin"));
-    }
-    answer
 }

@@ -27,7 +27,8 @@ thread_local! {
 
 /// Serves a websocket until its end. `read` is what came behind the request for it.
 pub(crate) async fn run(connection: Arc<Inner>, stream: OwnedReadHalf, role: Role, mut read: Vec<u8>) {
-    let mut websocket = Websocket { connection, stream, role, decoder: Decoder::default(), charge: None, has_more: false };
+    let mut websocket =
+        Websocket { connection, stream, role, decoder: Decoder::default(), charge: None, has_more: false };
     if !websocket.feed(&mut read) {
         websocket.role = Role::Over;
     }

@@ -3,50 +3,24 @@
 //! Label values are fixed words, never text from clients. All series exist from the start, at 0. A node owns
 //! its registry, so that several nodes can live in one process.
 
+mod families;
 mod labels;
 mod readable;
 
 use std::fmt;
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString, Unit};
+use metrics::{Counter, Gauge, Histogram, Key, Level, Metadata, Recorder, SharedString, Unit};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::domain::Refusal;
 
+pub use families::{Family, Family2};
 pub use labels::*;
 pub use readable::{Current, Total};
 
 /// Seconds. Half a millisecond is a good fan-out, five seconds is an outage.
 const SECONDS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
-
-/// Counters of one metric, one for each value of one label; all exist from the start.
-pub struct Family<T>(Vec<(&'static str, T)>);
-
-impl<T> Family<T> {
-    /// The series of a label value.
-    ///
-    /// # Panics
-    /// If the value is not one of those that the family was made with: a mistake in the code.
-    #[must_use]
-    pub fn with(&self, value: &str) -> &T {
-        let found = self.0.iter().find(|(name, _)| *name == value);
-        &found.expect("label values come from the fixed lists above").1
-    }
-}
-
-impl<T> Family<T> {
-    /// All label values with their series.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &T)> {
-        self.0.iter().map(|(value, series)| (*value, series))
-    }
-}
-
-impl<T> fmt::Debug for Family<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
-    }
-}
 
 const METADATA: Metadata<'static> = Metadata::new("gateway", Level::INFO, None);
 
@@ -105,66 +79,6 @@ impl<T: Kind> Series for T {
     ) -> Self {
         T::describe(recorder, name, help);
         T::register(recorder, &Key::from_static_name(name))
-    }
-}
-
-impl<T: Kind> Series for Family<T> {
-    fn make(
-        recorder: &PrometheusRecorder,
-        name: &'static str,
-        help: &'static str,
-        labels: &[(&'static str, &[&'static str])],
-    ) -> Self {
-        T::describe(recorder, name, help);
-        let (label, values) = labels[0];
-        let series = |value: &&'static str| {
-            let key = Key::from_parts(name, vec![Label::from_static_parts(label, value)]);
-            (*value, T::register(recorder, &key))
-        };
-        Self(values.iter().map(series).collect())
-    }
-}
-
-/// Counters of one metric with two labels.
-#[derive(Debug)]
-pub struct Family2<T>(Vec<(&'static str, Family<T>)>);
-
-impl<T> Family2<T> {
-    /// The series of two label values.
-    ///
-    /// # Panics
-    /// If a value is not one of those that the family was made with: a mistake in the code.
-    #[must_use]
-    pub fn with(&self, first: &str, second: &str) -> &T {
-        let found = self.0.iter().find(|(name, _)| *name == first);
-        found.expect("label values come from the fixed lists above").1.with(second)
-    }
-}
-
-impl<T> Family2<T> {
-    /// All values of the first label with the families of the second.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Family<T>)> {
-        self.0.iter().map(|(value, family)| (*value, family))
-    }
-}
-
-impl<T: Kind> Series for Family2<T> {
-    fn make(
-        recorder: &PrometheusRecorder,
-        name: &'static str,
-        help: &'static str,
-        labels: &[(&'static str, &[&'static str])],
-    ) -> Self {
-        T::describe(recorder, name, help);
-        let ((first, firsts), (second, seconds)) = (labels[0], labels[1]);
-        let inner = |one: &&'static str| {
-            let series = |two: &&'static str| {
-                let labels = vec![Label::from_static_parts(first, one), Label::from_static_parts(second, two)];
-                (*two, T::register(recorder, &Key::from_parts(name, labels)))
-            };
-            (*one, Family(seconds.iter().map(series).collect()))
-        };
-        Self(firsts.iter().map(inner).collect())
     }
 }
 

@@ -210,7 +210,7 @@ impl Gate {
                 Progress::Some => deadline = Instant::now() + self.patience.time,
                 Progress::Stuck if Instant::now() >= deadline => {
                     let mut state = self.state.lock();
-                                return self.give_up(&mut state);
+                    return self.give_up(&mut state);
                 }
                 Progress::Stuck => sleep(PAUSE).await,
             }

@@ -21,7 +21,9 @@ pub use attendance::Change;
 pub use gate::Patience;
 pub use hearing::{Ask, Hearing, Listening};
 pub use hub::Hub;
-pub use limits::{AddressLimiter, Allowance, HandshakeLimiter, Limiters, Party, Place, Places, RouteLimiter, Throughput, Verdict};
+pub use limits::{
+    AddressLimiter, Allowance, HandshakeLimiter, Limiters, Party, Place, Places, RouteLimiter, Throughput, Verdict,
+};
 pub use membership::{Entrance, Joined, STANDING, Seat};
 pub use outlet::{CloseReason, Outlet, Undelivered};
 pub use peers::count_peers;

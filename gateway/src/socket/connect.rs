@@ -71,7 +71,9 @@ impl Edge {
         let identity = match self.router.tokens().identify(token).await {
             Ok(identity) => identity,
             Err(Refusal::Unavailable) => return Err(self.put_off(connection)),
-            Err(Refusal::TokenRequired) if auth.has_odd_token() => return Err(self.refuse("auth", Refusal::Unauthorized)),
+            Err(Refusal::TokenRequired) if auth.has_odd_token() => {
+                return Err(self.refuse("auth", Refusal::Unauthorized));
+            }
             Err(refusal) => return Err(self.refuse("auth", refusal)),
         };
         let Some(in_namespace) = Place::take(&guest.namespaces) else {

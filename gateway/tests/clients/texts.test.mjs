@@ -37,6 +37,53 @@ for (const [kind, start] of Object.entries(KINDS)) {
       });
     }
 
+    for (const [mode, options] of Object.entries(MODES)) {
+      test(`${mode}: beside bytes everything stays as it was sent`, async () => {
+        const room = `bytes ${mode}`;
+        const { socket, inbox } = await member(cluster.url, options, room);
+        const bytes = Buffer.from([0, 159, 146, 150]);
+        const values = [
+          { text: CUT, bytes },
+          { [CUT]: bytes, whole: '😀' },
+          { zeta: 1, alpha: bytes, mid: 2, 10: 3, 9: [bytes, { text: 'ü\u2028', more: [bytes] }] },
+          { none: null, empty: Buffer.alloc(0), more: [null, bytes] },
+        ];
+        for (const data of values) await ok(socket, 'publish', { room, data });
+        await eventually('all are heard', () => inbox.heard.length === values.length);
+        inbox.data(room).forEach((data, index) => {
+          assert.deepEqual(data, values[index]);
+          assert.deepEqual(Object.keys(data), Object.keys(values[index]));
+        });
+        const { events } = await ok(socket, 'history', { room });
+        assert.deepEqual(events.map(({ args }) => args[0].data), values);
+      });
+    }
+
+    test('numbers of any length arrive digit by digit beside bytes', async () => {
+      const raw = await RawClient.inRooms(cluster.url, 'numbers and bytes');
+      const data = '{"zeta":123456789012345678901234567890,"f":1.10,"b":{"_placeholder":true,"num":0},"alpha":-0}';
+      await raw.ask(`["publish",{"room":"numbers and bytes","data":${data}}]`, Buffer.from('x'));
+      const heard = await raw.frame((frame) => frame.startsWith('451-["message"'));
+      assert.ok(heard.includes(data), heard);
+      raw.end();
+    });
+
+    // JavaScript writes names plainly; Foundation, org.json and PHP write `\/`, Python and Jackson `\u00e9`.
+    test('the name of an event is what its JSON says, however it is escaped', async () => {
+      const raw = await RawClient.inRooms(cluster.url, 'names');
+      for (const name of ['join', 'j\\u006fin', '\\u006aoin']) {
+        assert.deepEqual(await raw.ask(`["${name}",{"room":"names"}]`).then(({ ok }) => ok), true, name);
+      }
+      for (const name of ['no\\/route', 'no \\"route\\"', '\\u00e9v\\u00e9nement', 'сообщение', CUT.slice(-1), '\\ud83d']) {
+        const { error } = await raw.ask(`["${name}",{"room":"names"}]`);
+        assert.equal(error.code, 'unknown_event', name);
+      }
+      await raw.ask('["publish",{"room":"names","event":"caf\\u00e9\\/\\"x\\"","data":1}]');
+      const heard = await raw.frame((frame) => frame.includes('caf'));
+      assert.equal(JSON.parse(heard.slice(2))[0], 'café/"x"');
+      raw.end();
+    });
+
     test('half a character in the name of a room is refused, and the client stays', async () => {
       const { socket, inbox } = await member(cluster.url, MODES['websocket only']);
       const { code, message } = await refused(socket, 'join', { room: CUT });
@@ -75,7 +122,8 @@ for (const [kind, start] of Object.entries(KINDS)) {
 
     test('an offset of its own keeps a client from its session, and it is told', async () => {
       const auth = { offset: 5 };
-      const { socket, inbox } = await member(cluster.url, { ...MODES['websocket only'], ...SOON, auth });
+      // In a room, so that it has been greeted before it loses its connection.
+      const { socket, inbox } = await member(cluster.url, { ...MODES['websocket only'], ...SOON, auth }, 'greeted');
       socket.io.engine.close();
       await eventually('it is back', () => inbox.hellos().length === 2);
       assert.deepEqual([inbox.hellos()[1].recovered, inbox.hellos()[1].reason], [false, 'offset']);

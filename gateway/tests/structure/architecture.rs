@@ -79,7 +79,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("socketioxide_core", &["operators"]),
     ("socketioxide_redis", &["operators"]),
     ("engineioxide", &["operators"]),
-    ("engine", &["socket"]),
+    ("use engine", &["socket"]),
     ("fred", &["bus"]),
     ("deadpool_redis", &["redis", "log", "presence", "revocations", "sessions"]),
     ("sqlx", &["sqlite", "log", "revocations", "sessions"]),
@@ -99,8 +99,19 @@ struct Source {
 }
 
 /// What the engine must know nothing of. It may have words for these things in comments.
-const UNKNOWN_TO_THE_ENGINE: &[&str] =
-    &["gateway", "axum", "fred", "redis", "deadpool_redis", "socketioxide", "governor", "metrics", "room", "rooms", "route"];
+const UNKNOWN_TO_THE_ENGINE: &[&str] = &[
+    "gateway",
+    "axum",
+    "fred",
+    "redis",
+    "deadpool_redis",
+    "socketioxide",
+    "governor",
+    "metrics",
+    "room",
+    "rooms",
+    "route",
+];
 
 fn sources() -> Vec<Source> {
     sources_in("src")

@@ -74,7 +74,7 @@ impl Bench {
 
     /// The same with a client of the caller's.
     pub async fn session_to(&self, identity: Identity, outlet: Box<dyn Outlet>) -> Arc<Session> {
-                let (address, transport) = ([127, 0, 0, 1].into(), "websocket");
+        let (address, transport) = ([127, 0, 0, 1].into(), "websocket");
         let client = Client { identity, namespace: "/".into(), auth: Default::default(), address, transport };
         let allowance = self.limiters.allowance(None, address);
         let patience = Patience::new(&self.config.limits, Duration::from_secs(10));

@@ -63,10 +63,7 @@ mod tests {
         let json = r#"["a",{"_placeholder":true,"num":1},{"x":{"num":0,"_placeholder":true}}]"#;
         let event = round_trip(json, &attachments);
         // Numbered anew, in the order in which they are met.
-        assert_eq!(
-            event.text,
-            r#"["a",{"_placeholder":true,"num":0},{"x":{"_placeholder":true,"num":1}}]"#
-        );
+        assert_eq!(event.text, r#"["a",{"_placeholder":true,"num":0},{"x":{"_placeholder":true,"num":1}}]"#);
         assert_eq!(event.attachments, [Bytes::new(), Bytes::from_static(b"one")]);
     }
 
@@ -77,7 +74,8 @@ mod tests {
         let expected = Inbound::Connect { namespace: "/".into(), auth: Some("{\"token\":\"t\"}".into()) };
         assert_eq!(decode(connect, BOUNDS), Ok(expected));
         // {type: 2, data: ["e", <undefined>], options: {compress: true}, id: 7, nsp: "/"}
-        let event = b"\x85\xa4type\x02\xa4data\x92\xa1e\xd4\x00\x00\xa7options\x81\xa8compress\xc3\xa2id\x07\xa3nsp\xa1/";
+        let event =
+            b"\x85\xa4type\x02\xa4data\x92\xa1e\xd4\x00\x00\xa7options\x81\xa8compress\xc3\xa2id\x07\xa3nsp\xa1/";
         let expected = Event { text: "[\"e\",null]".into(), attachments: vec![], ack: Some(7) };
         assert_eq!(decode(event, BOUNDS), Ok(Inbound::Event { namespace: "/".into(), event: expected }));
         let leave = b"\x82\xa4type\x01\xa3nsp\xa2/n";

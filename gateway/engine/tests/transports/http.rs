@@ -131,7 +131,8 @@ async fn pages_of_other_origins_may_ask_and_read_answers_unless_they_are_refused
     let (status, head, body) = raw.answer().await;
     assert!(status == 400 && head.contains("access-control-allow-origin: https://app.example"), "{head}{body}");
     let mut evil = Raw::connect(&world).await;
-    evil.write("GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\nOrigin: https://evil.example\r\n\r\n").await;
+    evil.write("GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\nOrigin: https://evil.example\r\n\r\n")
+        .await;
     let (_, head, body) = evil.answer().await;
     assert!(body == "no" && !head.contains("access-control"), "{head}");
 }

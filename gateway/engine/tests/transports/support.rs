@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use engine::{Admission, Answer, Connection, End, Event, Guest, Handler, Misuse, Packet, Server, Session, Settings, Transport};
+use engine::{
+    Admission, Answer, Connection, End, Event, Guest, Handler, Misuse, Packet, Server, Session, Settings, Transport,
+};
 use http::request::Parts;
 use http::{Request, Response};
 use parking_lot::Mutex;

@@ -130,7 +130,9 @@ async fn nothing_is_lost_doubled_or_reordered_while_both_sides_talk() {
         let connection = world.seen.connections.lock().pop().unwrap();
         let talking = tokio::spawn(async move {
             for number in 0..200 {
-                connection.send(&Packet::event("/", &format!("[{number}]"), &[bytes::Bytes::from_static(b"x")])).unwrap();
+                connection
+                    .send(&Packet::event("/", &format!("[{number}]"), &[bytes::Bytes::from_static(b"x")]))
+                    .unwrap();
                 if number % 10 == round % 10 {
                     tokio::task::yield_now().await;
                 }

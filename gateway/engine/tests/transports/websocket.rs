@@ -166,9 +166,7 @@ async fn whoever_does_not_read_in_time_is_ended_and_gets_no_more_than_may_wait()
     .await;
     let _stalled = staller(&world).await;
     let (connection, packet) = (world.connection(), Packet::event("/", &format!("[\"{}\"]", "x".repeat(60_000)), &[]));
-    let full = async {
-        while connection.send(&packet) != Err(SendError::Full) {}
-    };
+    let full = async { while connection.send(&packet) != Err(SendError::Full) {} };
     tokio::time::timeout(PATIENCE, full).await.unwrap();
     assert_eq!(connection.waiting().packets, 100);
     eventually("it is over", || world.ends() == ["/ Slow", "connection Slow"]).await;

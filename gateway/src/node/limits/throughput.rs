@@ -23,8 +23,7 @@ impl Throughput {
     /// Whether the connection may send so much more.
     #[must_use]
     pub fn admits(&self, packets: usize, bytes: usize) -> bool {
-        let meters =
-            [(&self.packets, packets, "connection_packets"), (&self.bytes, bytes, "connection_bytes")];
+        let meters = [(&self.packets, packets, "connection_packets"), (&self.bytes, bytes, "connection_bytes")];
         meters.into_iter().all(|(meter, count, limiter)| {
             let is_admitted = meter.as_ref().is_none_or(|meter| meter.take(count).is_ok());
             if !is_admitted {
