@@ -2,6 +2,9 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CLIENTS := gateway/tests/clients
+WEB := gateway/web
+# The official client for browsers, which the gateway embeds.
+CLIENT_SCRIPT := $(WEB)/node_modules/.package-lock.json
 
 .PHONY: help run cluster test tools build test-rust test-clients test-python test-load test-deploy chaos check fmt audit bench \
 	bench-flood bench-presence bench-flaky
@@ -9,7 +12,7 @@ CLIENTS := gateway/tests/clients
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-16s%s\n", $$1, $$2 }'
 
-run: ## one node without Redis on http://127.0.0.1:3000
+run: $(CLIENT_SCRIPT) ## one node without Redis on http://127.0.0.1:3000
 	cargo run --release --locked --package gateway
 
 cluster: build ## three nodes, Redis and HAProxy on http://127.0.0.1:8080; Ctrl-C ends them
@@ -20,10 +23,14 @@ test: tools test-rust build test-clients test-python test-load test-deploy ## ev
 tools: ## install what the tests need
 	.ci/tools
 
-build:
+build: $(CLIENT_SCRIPT)
 	cargo build --release --locked
 
-test-rust: ## unit, contract, cluster and edge tests
+$(CLIENT_SCRIPT): $(WEB)/package-lock.json
+	npm ci --prefix $(WEB) --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+test-rust: $(CLIENT_SCRIPT) ## unit, contract, cluster and edge tests
 	cargo test --locked --workspace
 
 test-clients: build ## official JavaScript clients against three nodes behind HAProxy

@@ -1,8 +1,9 @@
-//! EDGE: plain HTTP. The admin listener for operators, and the web page for people.
+//! EDGE: plain HTTP. The admin listener for operators; the web page and the official client for browsers.
 
 mod admin;
 mod ask;
 mod listener;
+mod client_script;
 mod revocations;
 mod web;
 

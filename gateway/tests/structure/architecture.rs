@@ -87,6 +87,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("jsonwebtoken", &["auth"]),
     ("reqwest", &["auth", "calls"]),
     ("backon", &["auth", "calls"]),
+    ("flate2", &["http"]),
     ("ppp", &["socket"]),
 ];
 
