@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use fred::prelude::{Builder, Client, ClientLike, EventInterface, LuaInterface, PubsubInterface, ReconnectPolicy};
 use fred::types::{ClientState, Message, RespVersion, Value};
+use futures_util::future::{BoxFuture, OptionFuture};
 use parking_lot::Mutex;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -85,6 +86,7 @@ impl RedisBus {
             reconnects,
             errors,
             sinks,
+            under_way: None,
             heard: heard.clone(),
             timeout,
             metrics,
@@ -169,6 +171,12 @@ impl Bus for RedisBus {
     }
 }
 
+/// What became of the requests that were served together: the channels to hear, each with who asked for it.
+struct Served {
+    subscribed: Vec<(String, oneshot::Sender<Result<(), BusError>>)>,
+    result: Result<(), fred::error::Error>,
+}
+
 /// The task that owns the listening connection.
 struct Listener {
     subscriber: Client,
@@ -177,6 +185,7 @@ struct Listener {
     reconnects: broadcast::Receiver<fred::types::config::Server>,
     errors: broadcast::Receiver<(fred::error::Error, Option<fred::types::config::Server>)>,
     sinks: Sinks,
+    under_way: Option<BoxFuture<'static, Served>>,
     heard: Arc<Mutex<Instant>>,
     timeout: Duration,
     metrics: Arc<Metrics>,
@@ -205,7 +214,8 @@ async fn reconnect(client: &Client, timeout: Duration) {
 
 impl Listener {
     /// One loop for everything: nothing is subscribed on a new connection before this task does it, so the gap is
-    /// told before the first message that came after it.
+    /// told before the first message that came after it. Messages are delivered while a subscription is under way, but
+    /// one is under way at a time, so that each channel's requests take effect in their order.
     async fn run(mut self) {
         let mut tick = tokio::time::interval(TICK);
         // The first connection was made before this task began and needs no healing; fred announces it all the same.
@@ -222,8 +232,9 @@ impl Listener {
                     Ok(_) | Err(RecvError::Lagged(_)) => self.hear_again().await,
                     Err(RecvError::Closed) => return,
                 },
-                request = self.incoming.recv() => match request {
-                    Some(request) => self.serve(request).await,
+                Some(served) = OptionFuture::from(self.under_way.as_mut()) => self.settle(served),
+                request = self.incoming.recv(), if self.under_way.is_none() => match request {
+                    Some(request) => self.serve(request),
                     None => return,
                 },
                 message = self.messages.recv() => match message {
@@ -251,18 +262,16 @@ impl Listener {
         }
     }
 
-    /// Subscribes, and returns when Redis has done it: fred answers a SUBSCRIBE before it is even written, but a PING
-    /// behind it on the same connection is answered after it.
-    async fn hear(&self, channels: Vec<String>) -> Result<(), fred::error::Error> {
-        self.subscriber.subscribe(channels).await?;
-        self.subscriber.ping::<()>(None).await
-    }
-
     async fn hear_again(&mut self) {
         self.metrics.bus_reconnects.increment(1);
+        // What was under way either failed with the old connection or is done on the new one.
+        if let Some(under_way) = self.under_way.take() {
+            let served = under_way.await;
+            self.settle(served);
+        }
         let channels: Vec<String> = self.sinks.by_channel.keys().cloned().collect();
         for batch in channels.chunks(BATCH) {
-            if let Err(error) = self.hear(batch.to_vec()).await {
+            if let Err(error) = hear(&self.subscriber, batch.to_vec()).await {
                 // The connection is gone once more; its successor announces itself and the work begins anew. If it
                 // is not gone, ending it makes that so.
                 tracing::warn!(%error, "could not subscribe again");
@@ -275,8 +284,9 @@ impl Listener {
         tracing::info!(channels = channels.len(), "the bus hears Redis again");
     }
 
-    /// Serves a request together with all others that wait, so that a crowd joining at once costs few round trips.
-    async fn serve(&mut self, first: Request) {
+    /// Begins to serve a request together with all others that wait, so that a crowd joining at once costs few round
+    /// trips.
+    fn serve(&mut self, first: Request) {
         let mut subscribe = Vec::new();
         let mut unsubscribe = Vec::new();
         let mut next = Some(first);
@@ -297,17 +307,22 @@ impl Listener {
             }
             next = self.incoming.try_recv().ok();
         }
-        if !unsubscribe.is_empty() {
-            // If it fails the connection is gone, and with it the subscription.
-            self.subscriber.unsubscribe(unsubscribe).await.ok();
-        }
-        if subscribe.is_empty() {
-            return;
-        }
-        let channels: Vec<String> = subscribe.iter().map(|(channel, _)| channel.clone()).collect();
-        let result = self.hear(channels).await;
-        for (channel, done) in subscribe {
-            let answer = match &result {
+        let subscriber = self.subscriber.clone();
+        self.under_way = Some(Box::pin(async move {
+            if !unsubscribe.is_empty() {
+                // If it fails the connection is gone, and with it the subscription.
+                subscriber.unsubscribe(unsubscribe).await.ok();
+            }
+            let channels: Vec<String> = subscribe.iter().map(|(channel, _)| channel.clone()).collect();
+            let result = if channels.is_empty() { Ok(()) } else { hear(&subscriber, channels).await };
+            Served { subscribed: subscribe, result }
+        }));
+    }
+
+    fn settle(&mut self, served: Served) {
+        self.under_way = None;
+        for (channel, done) in served.subscribed {
+            let answer = match &served.result {
                 Ok(()) => Ok(()),
                 Err(error) => {
                     self.sinks.remove(&channel);
@@ -317,4 +332,11 @@ impl Listener {
             done.send(answer).ok();
         }
     }
+}
+
+/// Subscribes, and returns when Redis has done it: fred answers a SUBSCRIBE before it is even written, but a PING behind
+/// it on the same connection is answered after it.
+async fn hear(subscriber: &Client, channels: Vec<String>) -> Result<(), fred::error::Error> {
+    subscriber.subscribe(channels).await?;
+    subscriber.ping::<()>(None).await
 }

@@ -202,3 +202,65 @@ async fn half_open_connections_are_noticed_and_replaced() {
         while next(&mut messages).await != message("a", "own") {}
     }
 }
+
+#[tokio::test]
+async fn messages_are_delivered_while_a_subscription_is_under_way() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::before(&redis).await;
+    let settings = support::config(&[("GATEWAY_REDIS__TIMEOUT", "60s")]).redis;
+    let slow = RedisBus::connect(&proxy.url(), &settings, Arc::new(Metrics::new())).await.unwrap();
+    let (other, _) = redis_bus(&redis, 65_536).await;
+    let (sink, mut messages) = mpsc::channel(1_000);
+    slow.subscribe("talk", sink.clone()).await.unwrap();
+    proxy.hold(true);
+    let joining = slow.subscribe("new", sink.clone());
+    tokio::pin!(joining);
+    for number in 0..50 {
+        other.publish("talk", text(&number.to_string())).await.unwrap();
+        tokio::select! {
+            biased;
+            heard = next(&mut messages) => assert_eq!(heard, message("talk", &number.to_string())),
+            _ = &mut joining => panic!("Redis cannot have heard of it"),
+        }
+    }
+    // What one channel is asked for keeps its order behind it.
+    let leaving = async {
+        slow.unsubscribe("new").await;
+        slow.subscribe("new", sink.clone()).await.unwrap();
+    };
+    proxy.hold(false);
+    let (joined, ()) = tokio::join!(joining, leaving);
+    joined.unwrap();
+    other.publish("new", text("heard")).await.unwrap();
+    assert_eq!(next(&mut messages).await, message("new", "heard"));
+}
+
+#[tokio::test]
+async fn a_subscription_that_a_lost_connection_took_along_is_settled_before_the_gap() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::before(&redis).await;
+    let settings = support::config(&[("GATEWAY_REDIS__TIMEOUT", "500ms")]).redis;
+    let bus = RedisBus::connect(&proxy.url(), &settings, Arc::new(Metrics::new())).await.unwrap();
+    let (sink, mut messages) = mpsc::channel(1_000);
+    bus.subscribe("a", sink.clone()).await.unwrap();
+    for round in 0..3 {
+        let channel = format!("b{round}");
+        proxy.hold(true);
+        let cut = async {
+            proxy.freeze();
+            proxy.hold(false);
+        };
+        let (joined, ()) = tokio::join!(bus.subscribe(&channel, sink.clone()), cut);
+        assert_eq!(next(&mut messages).await, BusMessage::Gap, "round {round}");
+        if joined.is_err() {
+            support::eventually("it can subscribe again", || async {
+                bus.subscribe(&channel, sink.clone()).await.is_ok()
+            })
+            .await;
+        }
+        for heard in ["a", &channel] {
+            redis.command(&format!("PUBLISH {heard} {round}")).await;
+            while next(&mut messages).await != message(heard, &round.to_string()) {}
+        }
+    }
+}

@@ -547,7 +547,7 @@ async fn an_append_whose_answer_got_lost_is_settled_and_not_guessed() {
     for (number, key) in [(1, None), (2, Some(Dedupe("u:alice:2".into())))] {
         proxy.lose_an_answer();
         let appended = log.append(&room("r"), &event(&number.to_string()), key.as_ref()).await.unwrap();
-        assert!(!proxy.will_lose_an_answer(), "it was lost");
+        assert!(!proxy.will_cut(), "it was lost");
         assert!(!appended.duplicate, "it was appended by this call, whichever attempt did it");
         assert_eq!(newest(&log, "r", None, 1).await.events[0].0, appended.position.offset);
     }

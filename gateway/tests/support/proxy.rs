@@ -1,8 +1,9 @@
-//! A proxy before Redis that can do what networks do: freeze connections, cut a node off, lose an answer.
+//! A proxy before Redis that can do what networks do: freeze connections, cut a node off, delay, break off half way.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -20,8 +21,21 @@ struct State {
     generation: watch::Sender<u64>,
     /// New connections are frozen from the beginning.
     shut: AtomicBool,
-    /// The next answer to a script is lost together with its connection.
-    lose_answer: AtomicBool,
+    /// What happens to the next script.
+    cut: Mutex<Option<Cut>>,
+    /// What nodes send is not read for now.
+    held: watch::Sender<bool>,
+    /// How many reads brought scripts.
+    script_reads: AtomicUsize,
+}
+
+/// Where a connection ends that carries scripts.
+#[derive(Clone, Copy, Debug)]
+pub enum Cut {
+    /// After so many bytes of what the node sends.
+    Request(usize),
+    /// After so many bytes of what Redis answers.
+    Answer(usize),
 }
 
 impl Proxy {
@@ -32,7 +46,9 @@ impl Proxy {
         let state = State {
             generation: watch::Sender::new(0),
             shut: AtomicBool::new(false),
-            lose_answer: AtomicBool::new(false),
+            cut: Mutex::new(None),
+            held: watch::Sender::new(false),
+            script_reads: AtomicUsize::new(0),
         };
         let state = Arc::new(state);
         let shared = state.clone();
@@ -62,12 +78,27 @@ impl Proxy {
 
     /// Has the next script run and its answer lost.
     pub fn lose_an_answer(&self) {
-        self.state.lose_answer.store(true, Ordering::SeqCst);
+        self.cut(Cut::Answer(0));
     }
 
-    /// Whether an answer is still to be lost.
-    pub fn will_lose_an_answer(&self) -> bool {
-        self.state.lose_answer.load(Ordering::SeqCst)
+    /// Has a connection end in the middle of the next scripts, or of their answers.
+    pub fn cut(&self, cut: Cut) {
+        *self.state.cut.lock() = Some(cut);
+    }
+
+    /// Whether a cut is still to come.
+    pub fn will_cut(&self) -> bool {
+        self.state.cut.lock().is_some()
+    }
+
+    /// Holds back what nodes send, or lets it go. What Redis sends passes.
+    pub fn hold(&self, held: bool) {
+        self.state.held.send_replace(held);
+    }
+
+    /// How many times nodes sent scripts; those that were sent together count once, or a few times if they are large.
+    pub fn script_reads(&self) -> usize {
+        self.state.script_reads.load(Ordering::SeqCst)
     }
 }
 
@@ -75,21 +106,33 @@ impl State {
     async fn carry(self: Arc<Self>, mut near: TcpStream, mut far: TcpStream) {
         let mut freezing = self.generation.subscribe();
         freezing.mark_unchanged();
+        let mut holding = self.held.subscribe();
         let (mut request, mut answer) = (vec![0; 65_536], vec![0; 65_536]);
-        let mut losing = false;
+        let mut answer_left = None;
         while !self.shut.load(Ordering::SeqCst) {
+            let held = *holding.borrow_and_update();
             tokio::select! {
                 biased;
                 _ = freezing.changed() => break,
-                read = near.read(&mut request) => {
+                _ = holding.changed() => {}
+                read = near.read(&mut request), if !held => {
                     let Ok(count @ 1..) = read else { return };
-                    let is_script = request[..count].windows(4).any(|word| word == b"EVAL");
-                    losing |= is_script && self.lose_answer.swap(false, Ordering::SeqCst);
-                    if far.write_all(&request[..count]).await.is_err() { return }
+                    let mut forwarded = &request[..count];
+                    if forwarded.windows(4).any(|word| word == b"EVAL") {
+                        self.script_reads.fetch_add(1, Ordering::SeqCst);
+                        match self.cut.lock().take() {
+                            Some(Cut::Request(bytes)) => forwarded = &forwarded[..bytes.min(count)],
+                            Some(Cut::Answer(bytes)) => answer_left = Some(bytes),
+                            None => {}
+                        }
+                    }
+                    if far.write_all(forwarded).await.is_err() || forwarded.len() < count { return }
                 }
                 read = far.read(&mut answer) => {
                     let Ok(count @ 1..) = read else { return };
-                    if losing || near.write_all(&answer[..count]).await.is_err() { return }
+                    let passes = answer_left.map_or(count, |left| count.min(left));
+                    if near.write_all(&answer[..passes]).await.is_err() || passes < count { return }
+                    answer_left = answer_left.map(|left| left - passes);
                 }
             }
         }
