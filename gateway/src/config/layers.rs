@@ -219,6 +219,10 @@ mod tests {
                 "socket.ping_interval: must be at least 1ms (set by GATEWAY_SOCKET__PING_INTERVAL)",
             ),
             (from_env(&[("GATEWAY_LIMITS__MESSAGE_BYTES", "0")]), "limits.message_bytes: must be at least 1"),
+            (
+                from_env(&[("GATEWAY_REDIS__PIPELINE_INTERVAL", "2s")]),
+                "redis.pipeline_interval: must be at most half of redis.timeout",
+            ),
             (from_env(&[("GATEWAY_TELEMETRY__FORMAT", "xml")]), "telemetry.format: "),
             (
                 from_env(&[("GATEWAY_LIMITS__USER_BYTES_BURST", "0")]),

@@ -204,6 +204,8 @@ pub struct Redis {
     pub pool_size: usize,
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub pipeline_interval: Duration,
     pub feed_buffer: usize,
 }
 
@@ -323,6 +325,12 @@ impl Config {
         self.auth.validate()?;
         if self.redis.prefix.is_empty() {
             return Err(("redis.prefix", "must not be empty".into()));
+        }
+        if self.redis.pipeline_interval > self.redis.timeout / 2 {
+            return Err((
+                "redis.pipeline_interval",
+                "must be at most half of redis.timeout, in which it is spent".into(),
+            ));
         }
         Ok(())
     }

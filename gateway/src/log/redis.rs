@@ -5,6 +5,7 @@
 //! | `{prefix}:log:offset` | the counter: the newest offset |
 //! | `{prefix}:log:epoch` | `{epoch}:{began}`: the epoch, 16 hexadecimal digits, and the offset that it counts from |
 //! | `{prefix}:log:clock` | a sorted set: when which offset was the newest, now and then |
+//! | `{prefix}:log:tick` | there until the clock's next mark is due |
 //! | `{prefix}:log:room:{room}` | the room's stream, entry ids `{offset}-0`, one field `e` |
 //! | `{prefix}:log:once:{key}` | the offset that a dedupe key got; every append has one, so that it can be tried again |
 //!
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use deadpool_redis::redis::{Script, ScriptInvocation};
+use deadpool_redis::redis::Script;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use parking_lot::Mutex;
@@ -27,7 +28,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::{Appended, Dedupe, FeedItem, Log, LogError, Page, Range, Retention, position};
 use crate::bus::{Bus, BusMessage};
 use crate::domain::{Epoch, Event, Offset, Position, RoomName};
-use crate::redis::{CommandError, Commands, milliseconds};
+use crate::redis::{CommandError, Commands, Pipeline, milliseconds};
 
 /// The digits of an epoch in a message.
 const EPOCH_DIGITS: usize = 16;
@@ -57,7 +58,7 @@ pub struct RedisLog {
     bus: Arc<dyn Bus>,
     prefix: String,
     retention: Retention,
-    append: Script,
+    append: Pipeline,
     read: Script,
     /// The highest offset that this node has seen. A log that stands below it has lost writes.
     known: Arc<AtomicU64>,
@@ -77,12 +78,13 @@ impl RedisLog {
     #[must_use]
     pub fn new(commands: Commands, bus: Arc<dyn Bus>, prefix: &str, retention: Retention, feed_buffer: usize) -> Self {
         let (feed, receiver) = mpsc::channel(feed_buffer);
+        let append = Script::new(concat!(include_str!("history.lua"), include_str!("append.lua")));
         Self {
+            append: Pipeline::new(&commands, append),
             commands,
             bus,
             prefix: prefix.to_owned(),
             retention,
-            append: Script::new(concat!(include_str!("history.lua"), include_str!("append.lua"))),
             read: Script::new(concat!(include_str!("history.lua"), include_str!("read.lua"))),
             known: Arc::default(),
             feed,
@@ -98,10 +100,14 @@ impl RedisLog {
         format!("{}:log:{what}", self.prefix)
     }
 
-    /// What both scripts begin with.
-    fn history(&self, script: &mut ScriptInvocation<'_>) {
-        script.key(self.key("offset")).key(self.key("epoch")).key(self.key("clock"));
-        script.arg(Epoch::random().to_string()).arg(self.known.load(Ordering::Acquire));
+    /// The keys that both scripts begin with.
+    fn keys(&self, room: &RoomName) -> [String; 5] {
+        [self.key("clock"), self.key(&format!("room:{room}")), self.key("offset"), self.key("epoch"), self.key("tick")]
+    }
+
+    /// The arguments that both scripts begin with.
+    fn history(&self) -> (String, u64) {
+        (Epoch::random().to_string(), self.known.load(Ordering::Acquire))
     }
 
     /// The key of an append that has none.
@@ -111,20 +117,20 @@ impl RedisLog {
     }
 
     async fn try_append(&self, room: &RoomName, event: &Event, once: &Once) -> Result<Appended, AppendError> {
-        let answer = self.commands.run(&self.append, |script| {
-            self.history(script);
+        let [clock, stream, offset, epoch, tick] = self.keys(room);
+        let keys = [clock, stream, offset, epoch, tick, self.key(&format!("once:{}", once.key))];
+        let answer = self.append.run(&keys, |script| {
             script
-                .key(self.key(&format!("room:{room}")))
-                .key(self.key(&format!("once:{}", once.key)))
+                .arg(self.history())
                 .arg(event.encode())
                 .arg(self.retention.room_events)
                 .arg(milliseconds(self.retention.room_retention))
                 .arg(self.channel(room))
                 .arg(milliseconds(once.window));
         });
-        let (epoch, offset, duplicate): (String, String, u8) = answer.await.map_err(AppendError::Command)?;
-        let position = position(&epoch, &offset).ok_or(AppendError::Damaged)?;
-        Ok(Appended { position: self.saw(position), duplicate: duplicate == 1 })
+        let answer: Bytes = answer.await.map_err(AppendError::Command)?;
+        let (position, duplicate) = place(&answer).ok_or(AppendError::Damaged)?;
+        Ok(Appended { position: self.saw(position), duplicate: duplicate == b"1" })
     }
 
     fn saw(&self, position: Position) -> Position {
@@ -176,9 +182,9 @@ impl Log for RedisLog {
         let nothing = limit == 0 || matches!(range, Range::Newest { before: Some(Offset::START), .. });
         let wanted = if nothing { 0 } else { limit.saturating_add(1) };
         let answer = self.commands.run(&self.read, |script| {
-            self.history(script);
             script
-                .key(self.key(&format!("room:{room}")))
+                .key(&self.keys(room))
+                .arg(self.history())
                 .arg(direction)
                 .arg(bound)
                 .arg(wanted)
@@ -264,17 +270,22 @@ fn entry_offset(id: &str) -> Option<Offset> {
     Offset::parse(id.split_once('-')?.0)
 }
 
+/// Reads `{epoch}{offset}:`, and returns what comes after it.
+fn place(text: &[u8]) -> Option<(Position, &[u8])> {
+    let (epoch, text) = text.split_at_checked(EPOCH_DIGITS)?;
+    let colon = text.iter().position(|byte| *byte == b':')?;
+    let offset = std::str::from_utf8(&text[..colon]).ok()?;
+    Some((position(std::str::from_utf8(epoch).ok()?, offset)?, &text[colon + 1..]))
+}
+
 /// Reads a message of a room's channel.
 fn item(room: &str, payload: &[u8]) -> Option<FeedItem> {
     let room = RoomName::trusted(room);
     let (kind, rest) = payload.split_first()?;
     match kind {
         b'E' => {
-            let (epoch, rest) = rest.split_at_checked(EPOCH_DIGITS)?;
-            let colon = rest.iter().position(|byte| *byte == b':')?;
-            let offset = std::str::from_utf8(&rest[..colon]).ok()?;
-            let position = position(std::str::from_utf8(epoch).ok()?, offset)?;
-            Some(FeedItem::Event { room, position, event: Event::decode(&rest[colon + 1..])? })
+            let (position, event) = place(rest)?;
+            Some(FeedItem::Event { room, position, event: Event::decode(event)? })
         }
         b'S' => Some(FeedItem::Signal { room, event: Event::decode(rest)? }),
         _ => None,

@@ -1,31 +1,48 @@
 //! Redis for commands: the pool, and scripts that run on it. Shared by the Redis backends of the ports.
 
+mod connections;
+mod pipeline;
+
+pub use pipeline::Pipeline;
+
 use std::time::Duration;
 
-use deadpool_redis::redis::{AsyncConnectionConfig, FromRedisValue, Script, ScriptInvocation};
-use deadpool_redis::{Connection, Manager, Pool, Runtime};
+use deadpool::managed::{self, Object, PoolError, QueueMode};
+use deadpool_redis::Runtime;
+use deadpool_redis::redis::{FromRedisValue, RedisError, Script, ScriptInvocation};
+use tokio::time::{Instant, timeout_at};
 
 use crate::config;
+use connections::Connections;
+
+type Pool = managed::Pool<Connections>;
 
 /// Commands to Redis, each within a time.
 #[derive(Clone, Debug)]
 pub struct Commands {
     pool: Pool,
     timeout: Duration,
+    pipeline_interval: Duration,
 }
 
 /// Redis did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// No connection could be had.
+    /// The pool had no connection.
     #[error("no connection to Redis: {0}")]
-    Pool(#[from] deadpool_redis::PoolError),
+    Pool(#[from] PoolError<RedisError>),
+    /// No connection could be made.
+    #[error("no connection to Redis: {0}")]
+    Connect(#[source] RedisError),
     /// Redis or the connection failed; whether the command took effect is unknown.
     #[error("Redis: {0}")]
-    Redis(#[from] deadpool_redis::redis::RedisError),
+    Redis(#[from] RedisError),
     /// There was no answer in time; whether the command took effect is unknown.
     #[error("Redis did not answer within {0:?}")]
     Timeout(Duration),
+    /// The node stops.
+    #[error("the node has stopped")]
+    Stopped,
 }
 
 impl CommandError {
@@ -33,9 +50,9 @@ impl CommandError {
     #[must_use]
     pub fn leaves_doubt(&self) -> bool {
         match self {
-            Self::Pool(_) => false,
+            Self::Pool(_) | Self::Connect(_) => false,
             Self::Redis(error) => error.is_io_error() || error.is_timeout() || error.is_connection_dropped(),
-            Self::Timeout(_) => true,
+            Self::Timeout(_) | Self::Stopped => true,
         }
     }
 }
@@ -52,10 +69,9 @@ impl Commands {
     /// # Errors
     /// The URL is not one of Redis.
     pub fn new(url: &str, settings: &config::Redis) -> Result<Self, CommandError> {
-        let connection = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(settings.timeout))
-            .set_response_timeout(Some(settings.timeout));
-        let pool = Pool::builder(Manager::new_with_config(url, connection)?)
+        let pool = Pool::builder(Connections::new(url, settings.timeout)?)
+            // The connection that was used last is the one that need not be asked whether it still works.
+            .queue_mode(QueueMode::Lifo)
             .max_size(settings.pool_size)
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(settings.timeout))
@@ -63,11 +79,7 @@ impl Commands {
             .recycle_timeout(Some(settings.timeout))
             .build()
             .expect("a runtime is given, which is all that building needs");
-        Ok(Self { pool, timeout: settings.timeout })
-    }
-
-    async fn connection(&self) -> Result<Connection, CommandError> {
-        Ok(self.pool.get().await?)
+        Ok(Self { pool, timeout: settings.timeout, pipeline_interval: settings.pipeline_interval })
     }
 
     /// Runs a script; `prepare` gives it its keys and arguments.
@@ -83,11 +95,17 @@ impl Commands {
         prepare(&mut invocation);
         // One limit for finding a connection that works and for the answer: after an outage many are dead, and each is
         // found out only by trying it.
-        let answer = async {
-            let mut connection = self.connection().await?;
-            Ok(invocation.invoke_async(&mut connection).await?)
-        };
-        tokio::time::timeout(self.timeout, answer).await.unwrap_or(Err(CommandError::Timeout(self.timeout)))
+        let deadline = Instant::now() + self.timeout;
+        let too_late = |_| CommandError::Timeout(self.timeout);
+        let mut known = timeout_at(deadline, self.pool.get()).await.map_err(too_late)??;
+        let answer = timeout_at(deadline, invocation.invoke_async(&mut known.connection)).await;
+        let answer = answer.map_err(too_late).and_then(|answer| Ok(answer?));
+        if answer.as_ref().is_err_and(CommandError::leaves_doubt) {
+            // It would go back to the pool, and be used again without being asked.
+            drop(Object::take(known));
+            self.pool.manager().distrust();
+        }
+        answer
     }
 }
 

@@ -70,6 +70,7 @@ const BACKENDS: &[(&str, &str)] = &[
     ("MemoryHub", "bus"),
     ("RedisBus", "bus"),
     ("Commands", "redis"),
+    ("Pipeline", "redis"),
     ("Database", "sqlite"),
 ];
 
@@ -81,6 +82,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("engineioxide", &["operators"]),
     ("use engine", &["socket"]),
     ("fred", &["bus"]),
+    ("deadpool", &["redis"]),
     ("deadpool_redis", &["redis", "log", "presence", "revocations", "sessions"]),
     ("sqlx", &["sqlite", "log", "revocations", "sessions"]),
     ("governor", &["node"]),
