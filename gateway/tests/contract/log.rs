@@ -16,10 +16,8 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, SqliteConnection};
 
 use crate::support;
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Cut, Proxy};
 use crate::support::redis::Redis;
-use support::proxy::{Cut, Proxy};
-use support::redis::Redis;
 
 const RETENTION: Retention =
     Retention { room_events: 200, room_retention: Duration::from_secs(3), dedupe_window: Duration::from_secs(1) };
