@@ -11,16 +11,18 @@ mod router;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use gateway::auth::Identity;
-use gateway::domain::{Event, Frame, RoomName, UserId};
-use gateway::node::{CloseReason, Entrance, Outlet, Session, Undelivered};
+use gateway::domain::{Event, Frame, RoomName};
+use gateway::node::{CloseReason, Entrance, Node, Outlet, Session, Undelivered};
 use gateway::routes::RouteTable;
 use router::Bench;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// Rounds of work of a delivery: about 5 µs at 3 GHz. Not a time, which would pass for a thread that does not run too.
 const WORK: u64 = 4_000;
@@ -30,6 +32,11 @@ const DATA: &str =
 
 fn main() {
     divan::main();
+    // Not when it is only tried out, as a test.
+    if std::env::args().any(|argument| argument == "--bench") {
+        during_broadcasts(1);
+        during_broadcasts(2);
+    }
 }
 
 /// How many frames some clients were handed together, and who waits for how many.
@@ -46,8 +53,12 @@ impl Heard {
         self.awaited.fetch_add(more, Ordering::SeqCst);
     }
 
+    fn has_all(&self) -> bool {
+        self.frames.load(Ordering::SeqCst) >= self.awaited.load(Ordering::SeqCst)
+    }
+
     async fn all(&self) {
-        while self.frames.load(Ordering::SeqCst) < self.awaited.load(Ordering::SeqCst) {
+        while !self.has_all() {
             self.reached.notified().await;
         }
     }
@@ -58,7 +69,7 @@ struct Costly(Arc<Heard>);
 
 impl Outlet for Costly {
     fn deliver(&self, frame: &Frame) -> Result<(), Undelivered> {
-        let start = frame.args.len() as u64;
+        let start = frame.size() as u64;
         black_box((0..WORK).fold(start, |value, round| black_box(value.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ round)));
         if self.0.frames.fetch_add(1, Ordering::SeqCst) + 1 == self.0.awaited.load(Ordering::SeqCst) {
             self.0.reached.notify_one();
@@ -66,9 +77,11 @@ impl Outlet for Costly {
         Ok(())
     }
 
-    fn close(&self, _: CloseReason) {}
+    fn waiting(&self) -> usize {
+        0
+    }
 
-    fn identified(&self, _: &UserId) {}
+    fn close(&self, _: CloseReason) {}
 }
 
 struct World {
@@ -108,18 +121,20 @@ impl World {
         });
     }
 
-    /// Publishes to rooms one after the other; on a worker, like everything of a node.
-    async fn publish(&self, rooms: Vec<RoomName>) {
-        let node = self.bench.router.node().clone();
-        let publishing = self.runtime.spawn(async move {
-            for room in rooms {
-                let args = format!(r#"["{DATA}"]"#);
-                let event = Event { name: "message".into(), args, attachments: Vec::new(), except: None, at_ms: 0 };
-                node.publish(&room, &event, None).await.unwrap();
-            }
-        });
-        publishing.await.unwrap();
+    fn node(&self) -> Arc<Node> {
+        self.bench.router.node().clone()
     }
+
+    /// Runs on a worker, like everything of a node.
+    fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+        self.runtime.block_on(self.runtime.spawn(work)).unwrap()
+    }
+}
+
+async fn publish(node: &Node, room: &RoomName) {
+    let args = format!(r#"["{DATA}"]"#);
+    let event = Event { name: "message".into(), args, attachments: Vec::new(), except: None, at_ms: 0 };
+    node.publish(room, &event, None).await.unwrap();
 }
 
 fn room(number: usize) -> RoomName {
@@ -137,8 +152,11 @@ fn saturation(bencher: Bencher<'_, '_>, threads: usize) {
     let rooms: Vec<_> = (0..EVENTS).map(|number| room(number % ROOMS)).collect();
     bencher.counter(ItemsCount::new(EVENTS * 100)).bench_local(|| {
         heard.expect(EVENTS * 100);
-        world.runtime.block_on(async {
-            world.publish(rooms.clone()).await;
+        let (node, rooms, heard) = (world.node(), rooms.clone(), heard.clone());
+        world.run(async move {
+            for room in &rooms {
+                publish(&node, room).await;
+            }
             heard.all().await;
         });
     });
@@ -152,35 +170,10 @@ fn a_small_room(bencher: Bencher<'_, '_>, threads: usize) {
     world.join(&sessions, &room(0));
     bencher.bench_local(|| {
         heard.expect(9);
-        world.runtime.block_on(async {
-            world.publish(vec![room(0)]).await;
+        let (node, heard) = (world.node(), heard.clone());
+        world.run(async move {
+            publish(&node, &room(0)).await;
             heard.all().await;
-        });
-    });
-}
-
-/// The same right after a broadcast to 20,000, two of the nine among them.
-#[divan::bench(args = [1, 2], sample_size = 1, sample_count = 50)]
-fn a_small_room_after_a_broadcast(bencher: Bencher<'_, '_>, threads: usize) {
-    let world = World::new(threads);
-    let ((crowd, crowd_heard), (both, both_heard), (few, few_heard)) =
-        (world.clients(CROWD - 2), world.clients(2), world.clients(7));
-    world.join(crowd.iter().chain(&both), &room(0));
-    world.join(few.iter().chain(&both), &room(1));
-    let broadcast = || {
-        world.runtime.block_on(async {
-            crowd_heard.all().await;
-            crowd_heard.expect(crowd.len());
-            both_heard.expect(2 * 2);
-            world.publish(vec![room(0)]).await;
-        });
-    };
-    bencher.with_inputs(broadcast).bench_local_values(|()| {
-        few_heard.expect(7);
-        world.runtime.block_on(async {
-            world.publish(vec![room(1)]).await;
-            few_heard.all().await;
-            both_heard.all().await;
         });
     });
 }
@@ -196,4 +189,43 @@ fn join_and_leave(bencher: Bencher<'_, '_>, others: usize) {
         world.join(&one, &room(0));
         world.runtime.block_on(world.bench.router.node().leave(&one[0], &room(0))).1.unwrap();
     });
+}
+
+/// What other rooms notice of broadcasts to 20,000: an event to a room of nine again and again while one is under way,
+/// until the last of the nine has heard it. Two of them are in both.
+fn during_broadcasts(threads: usize) {
+    const BROADCASTS: usize = 20;
+    let world = World::new(threads);
+    let ((crowd, crowd_heard), (both, both_heard), (few, few_heard)) =
+        (world.clients(CROWD - 2), world.clients(2), world.clients(7));
+    world.join(crowd.iter().chain(&both), &room(0));
+    world.join(few.iter().chain(&both), &room(1));
+    let node = world.node();
+    let (mut delays, took) = world.run(async move {
+        let (mut delays, started) = (Vec::new(), Instant::now());
+        for _ in 0..BROADCASTS {
+            crowd_heard.expect(CROWD - 2);
+            both_heard.expect(2);
+            publish(&node, &room(0)).await;
+            while !crowd_heard.has_all() {
+                few_heard.expect(7);
+                both_heard.expect(2);
+                let sent = Instant::now();
+                publish(&node, &room(1)).await;
+                few_heard.all().await;
+                both_heard.all().await;
+                delays.push(sent.elapsed());
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+        (delays, started.elapsed())
+    });
+    delays.sort();
+    let (count, part) = (delays.len(), |percent: usize| delays[(delays.len() - 1) * percent / 100]);
+    println!(
+        "{threads} threads: {BROADCASTS} broadcasts took {took:?}; {count} events to nine meanwhile: p50 {:?}, p99 {:?}, max {:?}",
+        part(50),
+        part(99),
+        part(100),
+    );
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use futures_util::stream::BoxStream;
 use serde::Serialize;
 
@@ -25,13 +25,19 @@ const CONCURRENCY: usize = 16;
 /// One task for the whole feed: its order is the order that every session sees, across all its rooms. It encodes an
 /// event once and decides what a room is past; delivering is the shards'.
 pub(super) async fn run(mut feed: BoxStream<'static, FeedItem>, node: Arc<Node>, canary: RoomName) {
-    while let Some(item) = feed.next().await {
+    let mut next = None;
+    while let Some(item) = match next.take() {
+        Some(item) => Some(item),
+        None => feed.next().await,
+    } {
+        next = feed.next().now_or_never().flatten();
+        let calm = next.is_none();
         match item {
             FeedItem::Event { room, position, event } => {
                 node.metrics.feed_items.with("event").increment(1);
                 if let Some(message) = published(position, &event) {
                     let message = Message { taken_ms: Some(event.at_ms), ..message };
-                    node.hub.dispatch(&room, message).await;
+                    node.hub.dispatch(&room, message, calm).await;
                 }
             }
             FeedItem::Signal { room, event } if room == canary => {
@@ -42,7 +48,8 @@ pub(super) async fn run(mut feed: BoxStream<'static, FeedItem>, node: Arc<Node>,
                 node.metrics.feed_items.with("signal").increment(1);
                 if let Some(frame) = Frame::signalled(&event) {
                     let (kind, frame) = (Kind::Signal, Arc::new(frame));
-                    node.hub.dispatch(&room, Message { kind, frame, except: event.except, taken_ms: None }).await;
+                    let message = Message { kind, frame, except: event.except, taken_ms: None };
+                    node.hub.dispatch(&room, message, calm).await;
                 }
             }
             FeedItem::Gap => fill_gap(&node).await,
@@ -75,11 +82,11 @@ async fn fill_gap(node: &Node) {
     let (events, lost_rooms) = (missed.events.len(), missed.lost_rooms.len());
     for (room, reason) in missed.lost_rooms {
         let frame = Arc::new(Frame::notice("gateway:gap", &Lost { room: room.shown(), reason }, None));
-        node.hub.dispatch(&room, Message { kind: Kind::Notice, frame, except: None, taken_ms: None }).await;
+        node.hub.dispatch(&room, Message { kind: Kind::Notice, frame, except: None, taken_ms: None }, false).await;
     }
     for (room, position, event) in missed.events {
         if let Some(message) = published(position, &event) {
-            node.hub.dispatch(&room, message).await;
+            node.hub.dispatch(&room, message, false).await;
         }
     }
     for (room, head) in missed.heads {

@@ -112,9 +112,7 @@ impl Node {
             self.tasks.spawn(stop.clone().run_until_cancelled_owned(work));
         };
         spawn(Box::pin(fanout::run(self.log.feed(), self.clone(), room.clone())));
-        for shard in self.hub.shards().iter().cloned() {
-            spawn(Box::pin(async move { shard.run().await }));
-        }
+        self.run_shards(stop);
         spawn(Box::pin(canary::run(self.clone(), room, settings.canary.interval)));
         let (sweeper, keeper, listener, member) = (self.clone(), self.clone(), self.clone(), self.clone());
         spawn(Box::pin(async move { sweeper.hub.sweep_forever().await }));
@@ -123,6 +121,23 @@ impl Node {
         spawn(Box::pin(async move { listener.heed_claims_forever().await }));
         let every = settings.presence.lease / 3;
         spawn(Box::pin(async move { member.beat_forever(every).await }));
+    }
+
+    /// Runs the shards: one among the other tasks, several on threads of their own. The runtime keeps tasks that wake each
+    /// other on one thread, which would deliver everything while the others sleep.
+    fn run_shards(&self, stop: &CancellationToken) {
+        let shards = self.hub.shards();
+        for (number, shard) in shards.iter().enumerate() {
+            let (shard, stop) = (shard.clone(), stop.clone());
+            let work = self.tasks.track_future(async move { _ = stop.run_until_cancelled(shard.run()).await });
+            if shards.len() == 1 {
+                tokio::spawn(work);
+                continue;
+            }
+            let runtime = tokio::runtime::Handle::current();
+            let thread = std::thread::Builder::new().name(format!("shard-{number}"));
+            thread.spawn(move || runtime.block_on(work)).expect("the system has no thread left");
+        }
     }
 
     /// Whether it hears the others.

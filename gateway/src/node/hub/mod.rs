@@ -30,6 +30,9 @@ use crate::domain::{Offset, Position, RoomName};
 use crate::log::{Log, LogError, Range};
 use crate::metrics::Metrics;
 
+/// Members that are handed a message without waking their shards.
+const FEW: usize = 16;
+
 /// The sessions of this node, by room.
 #[derive(Debug)]
 pub struct Hub {
@@ -186,16 +189,21 @@ impl Hub {
 
     /// Sends a message to the members that its room has now, unless it is an event that the room is past. Messages
     /// reach every session in the order of these calls, which must come one after the other. Waits for a shard that is
-    /// behind.
-    pub(super) async fn dispatch(&self, name: &RoomName, message: Message) {
-        let Some((dispatch, shards)) = self.ticket(name, message) else { return };
+    /// behind. While it is `calm`, nothing else waits to be dispatched, a few members are handed it here and now: waking
+    /// the shards would cost more than delivering.
+    pub(super) async fn dispatch(&self, name: &RoomName, message: Message, calm: bool) {
+        let Some((dispatch, shards, members)) = self.ticket(name, message) else { return };
         for shard in shards {
-            self.shards[shard].push(dispatch.clone()).await;
+            let shard = &self.shards[shard];
+            if !(calm && members <= FEW && shard.deliver_now(&dispatch, members)) {
+                shard.push(dispatch.clone()).await;
+            }
         }
     }
 
-    /// Gives a message its place among the joins; nothing if nobody is to hear it.
-    fn ticket(&self, name: &RoomName, message: Message) -> Option<(Dispatch, Vec<usize>)> {
+    /// Gives a message its place among the joins; nothing if nobody is to hear it. Tells the shards that have members, and
+    /// how many there are.
+    fn ticket(&self, name: &RoomName, message: Message) -> Option<(Dispatch, Vec<usize>, usize)> {
         let room = self.rooms.lock().get(name).cloned()?;
         let mut state = room.state.lock();
         if let Kind::Event(position) = message.kind {
@@ -205,10 +213,10 @@ impl Hub {
             }
             state.last = Some(position);
         }
-        let shards: Vec<_> = state.shards().collect();
+        let (shards, members): (Vec<_>, _) = (state.shards().collect(), state.members.len());
         let ticket = self.next_ticket();
         drop(state);
-        Some((Dispatch { room, ticket, message }, shards))
+        Some((Dispatch { room, ticket, message }, shards, members))
     }
 
     /// Begins to fill a gap: the rooms that are listened to, each with the last position that was dispatched.

@@ -126,7 +126,9 @@ impl World {
         let event = Event { name, args, attachments: Vec::new(), except, at_ms: 0 };
         let frame = Arc::new(Frame::signalled(&event).unwrap());
         let message = Message { kind, frame, except, taken_ms: None };
-        self.hub.dispatch(&room(number), message).now_or_never().expect("the queues are not full");
+        // By turns handed over here and now, where that can be, and by the shards.
+        let calm = self.head.load(Ordering::Relaxed) % 2 == 0;
+        self.hub.dispatch(&room(number), message, calm).now_or_never().expect("the queues are not full");
     }
 
     /// Publishes an event that is called like its offset.
@@ -257,7 +259,7 @@ fn check(steps: &[Step], shards: usize, slice: usize) -> Result<(), TestCaseErro
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn each_session_is_handed_what_one_plain_fan_out_would_hand_it(
@@ -272,15 +274,19 @@ fn what_comes_after_a_broadcast_does_not_wait_for_its_end_and_never_overtakes_it
     let world = World::new(1, 4);
     let crowd: Vec<_> = (1..=100).map(|holder| world.session(holder)).collect();
     let (few, (alone, heard)) = (&crowd[98..], world.session(101));
-    crowd.iter().for_each(|(session, _)| drop(world.join(session, 0)));
-    few.iter().map(|(session, _)| session).chain([&alone]).for_each(|session| drop(world.join(session, 1)));
+    for (session, _) in &crowd {
+        world.join(session, 0);
+    }
+    for session in few.iter().map(|(session, _)| session).chain([&alone]) {
+        world.join(session, 1);
+    }
     let (broadcast, event) = (world.publish(0, None).to_string(), world.publish(1, None).to_string());
     for _ in 0..4 {
         assert!(world.hub.shards[0].round(), "the broadcast goes on");
     }
-    assert_eq!(heard.names(), [event.clone()]);
+    assert_eq!(heard.names(), [event.as_str()]);
     for (_, heard) in few {
-        assert_eq!(heard.names(), [broadcast.clone(), event.clone()]);
+        assert_eq!(heard.names(), [broadcast.as_str(), event.as_str()]);
     }
     world.finish();
     for (at, (_, heard)) in crowd.iter().enumerate() {

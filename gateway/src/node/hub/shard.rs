@@ -18,8 +18,9 @@ use crate::node::{Session, age_seconds};
 
 /// How many dispatches may wait for a shard. When it is full, the fan-out waits, and then the feed.
 const QUEUE: usize = 256;
-/// Members of a slice: half a millisecond, at 8 µs each.
-const SLICE: usize = 64;
+/// Members of a slice: a quarter of a millisecond, at 8 µs each. Whatever else this thread has to do waits for two of
+/// them at the most.
+const SLICE: usize = 32;
 /// How many deliveries may be under way at the same time: every member of any other room is looked for in each of
 /// them. Beyond that, what is new waits for the first to end.
 const UNDER_WAY: usize = 16;
@@ -100,6 +101,19 @@ impl Shard {
         self.queue.send(dispatch).await.ok();
     }
 
+    /// Delivers a message to no more than `members` at once, if nothing older is on its way and it is done with the first
+    /// slice. False if that cannot be.
+    pub(super) fn deliver_now(&self, dispatch: &Dispatch, members: usize) -> bool {
+        // Locked, it is delivering something older.
+        let Some(mut work) = self.work.try_lock() else { return false };
+        if !work.is_idle() || members >= work.slice {
+            return false;
+        }
+        work.begin(dispatch.clone());
+        debug_assert!(work.is_idle());
+        true
+    }
+
     /// Delivers for ever.
     pub(in crate::node) async fn run(&self) {
         loop {
@@ -118,7 +132,7 @@ impl Shard {
         }
     }
 
-    /// Delivers for about a millisecond; false if nothing is left.
+    /// Delivers for about half a millisecond; false if nothing is left.
     pub(super) fn round(&self) -> bool {
         self.work.lock().round()
     }
