@@ -125,7 +125,7 @@ impl Connection {
         number: u64,
         session: Arc<dyn Session>,
         sid: &str,
-        pid: &str,
+        pid: Option<&str>,
     ) -> Result<(), Gone> {
         // Under the lock: the client must not be told twice, and not after its end.
         let mut seats = self.0.seats.lock();
@@ -133,7 +133,8 @@ impl Connection {
             return Err(Gone);
         }
         self.0.heart.settle();
-        let json = format!("{{\"sid\":\"{sid}\",\"pid\":\"{pid}\"}}");
+        let pid = pid.map(|pid| format!(",\"pid\":\"{pid}\"")).unwrap_or_default();
+        let json = format!("{{\"sid\":\"{sid}\"{pid}}}");
         let sent = self.send(&Packet::message(Kind::Connect, namespace, None, &json, &[]));
         if sent.is_err() {
             seats.forget(number);

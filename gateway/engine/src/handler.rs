@@ -125,12 +125,12 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Lets it in: from now on its events go to `session`. It reads `sid` as its id, and `pid` as what it may come back
-    /// with.
+    /// Lets it in: from now on its events go to `session`. It reads `sid` as its id, and `pid`, if there is one, as
+    /// what it may come back with.
     ///
     /// # Errors
     /// The connection is over, or cannot take the reply; nobody else will end the session.
-    pub fn accept(mut self, session: Arc<dyn Session>, sid: &str, pid: &str) -> Result<(), Gone> {
+    pub fn accept(mut self, session: Arc<dyn Session>, sid: &str, pid: Option<&str>) -> Result<(), Gone> {
         self.settled = true;
         self.connection.accept(&self.namespace, self.number, session, sid, pid)
     }

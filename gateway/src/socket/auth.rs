@@ -18,7 +18,8 @@ pub(super) struct Auth {
     offset: Said,
     /// For clients that keep the offset of each room themselves.
     offsets: Option<Box<RawValue>>,
-    /// Whether what the client hears shall end with offsets: not so if its `offset` is `false`.
+    /// Whether what the client hears shall end with offsets: not so if its `offset` is `false`. Then it cannot say by
+    /// one of them what it heard, and only comes back to rooms.
     pub(super) wants_offsets: bool,
     /// All of it, for routes to read.
     pub(super) payload: Box<RawValue>,
@@ -89,15 +90,15 @@ impl Auth {
         let heard = match &self.offset {
             Said::Nothing => Some(Mark::default()),
             Said::Text(offset) => Mark::parse(offset),
-            Said::Otherwise if !self.wants_offsets => Some(Mark::default()),
             Said::Otherwise => None,
         };
+        let heard = heard.filter(|_| self.wants_offsets);
         match (&self.pid, heard, &self.offsets) {
             (Said::Nothing, _, None) => Wish::Nothing,
-            (Said::Nothing, _, Some(offsets)) => {
+            (pid, _, Some(offsets)) if *pid == Said::Nothing || !self.wants_offsets => {
                 rooms(namespace, offsets).map_or(Wish::Nonsense(Unrecovered::Offset), Wish::Rooms)
             }
-            (Said::Otherwise, ..) => Wish::Nonsense(Unrecovered::Unknown),
+            (Said::Nothing | Said::Otherwise, ..) => Wish::Nonsense(Unrecovered::Unknown),
             (Said::Text(pid), heard, _) => match (Pid::parse(pid), heard) {
                 (None, _) => Wish::Nonsense(Unrecovered::Unknown),
                 (_, None) => Wish::Nonsense(Unrecovered::Offset),
@@ -248,7 +249,10 @@ mod tests {
         let pid = Pid::random();
         let auth = Auth::read(&json!({ "pid": pid.to_string(), "offset": false }).to_string());
         assert!(!auth.wants_offsets);
-        assert_eq!(auth.wish("/"), Wish::Session { pid, heard: Mark::default() });
+        assert_eq!(auth.wish("/"), Wish::Nonsense(Unrecovered::Offset));
+        let auth = json!({ "pid": pid.to_string(), "offset": false, "offsets": { "a": "7" } });
+        assert_eq!(wish(&auth), Wish::Rooms(vec![(room("a"), Offset(7))]), "what it says itself counts");
+        assert_eq!(wish(&json!({ "offset": false })), Wish::Nothing);
         for offset in ["null", "true", "0", r#""0""#, r#""false""#] {
             assert!(Auth::read(&format!(r#"{{"offset":{offset}}}"#)).wants_offsets, "{offset}");
         }

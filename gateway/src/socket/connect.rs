@@ -42,8 +42,8 @@ impl Edge {
             Ok(Admitted { session, mailbox, welcome }) => {
                 guest.opened(&admission.connection);
                 self.metrics.connects.with("ok").increment(1);
-                let (sid, pid) = (session.id.to_string(), session.lease.pid.to_string());
-                if admission.accept(mailbox.clone(), &sid, &pid).is_ok() {
+                let sid = session.id.to_string();
+                if admission.accept(mailbox.clone(), &sid, welcome.pid.as_deref()).is_ok() {
                     mailbox.open(welcome);
                 } else {
                     self.router.node().depart(&session, true);
@@ -62,11 +62,13 @@ impl Edge {
             self.refuse("too_many", Refusal::TooManyConnects);
             return Err(NotAdmitted::PutOff);
         }
-        if self.router.table().namespace(namespace).is_none() {
+        let table = self.router.table();
+        if table.namespace(namespace).is_none() {
             self.metrics.connects.with("not_allowed").increment(1);
             return Err(NotAdmitted::Refused(INVALID_NAMESPACE.into()));
         }
-        let auth = Auth::read(admission.auth.as_deref().unwrap_or_default());
+        let mut auth = Auth::read(admission.auth.as_deref().unwrap_or_default());
+        auth.wants_offsets &= table.adds_offsets();
         let token = auth.token().or(guest.bearer.as_deref());
         let identity = match self.router.tokens().identify(token).await {
             Ok(identity) => identity,

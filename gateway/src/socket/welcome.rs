@@ -30,6 +30,8 @@ pub(super) struct Newcomer {
 pub(super) struct Welcome {
     pub(super) hello: Frame,
     pub(super) replay: Option<Replay>,
+    /// What its client may come back with. Without offsets nobody could tell what it heard, so it has none.
+    pub(super) pid: Option<String>,
     /// Whether it is a new session, not one that came back.
     pub(super) is_new: bool,
 }
@@ -38,7 +40,8 @@ pub(super) struct Welcome {
 #[serde(rename_all = "camelCase")]
 struct Hello<'a> {
     recovered: bool,
-    pid: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,6 +62,7 @@ struct Reception<'a, M> {
     namespace: &'a Namespace,
     identity: &'a Identity,
     auth: AuthFields,
+    wants_offsets: bool,
     make: M,
 }
 
@@ -67,6 +71,10 @@ impl<M: MakeSession> Reception<'_, M> {
         let mut identity = self.identity.clone();
         identity.user = identity.user.or(identified);
         (self.make)(Newcomer { identity, auth: self.auth.clone() }, id, lease)
+    }
+
+    fn pid(&self, session: &Session) -> Option<String> {
+        self.wants_offsets.then(|| session.lease.pid.to_string())
     }
 
     /// The rooms that the gateway itself puts a session into. Where a new one is counted, it is when it begins.
@@ -99,7 +107,7 @@ impl Edge {
         let wish = auth.wish(&namespace.name);
         let asked = !matches!(wish, Wish::Nothing);
         let fields = namespace.facts.auth_fields(&auth.payload, self.settings.limits.json_depth);
-        let reception = Reception { namespace, identity, auth: fields, make };
+        let reception = Reception { namespace, identity, auth: fields, wants_offsets: auth.wants_offsets, make };
         let result = match wish {
             Wish::Nothing => self.fresh(&reception, SessionId::random(), None).await,
             Wish::Nonsense(why) => self.fresh(&reception, SessionId::random(), Some(why)).await,
@@ -139,7 +147,7 @@ impl Edge {
         };
         match recovered {
             Ok(replay) => match node.save(&session).await {
-                Ok(true) => Ok(recovered_as(session, replay, None)),
+                Ok(true) => Ok(recovered_as(reception, session, replay, None)),
                 Ok(false) => {
                     // Who has it now has its seats too.
                     node.depart(&session, true);
@@ -183,7 +191,7 @@ impl Edge {
                 let rooms: Vec<_> = standing.into_iter().map(|(room, _)| room).collect();
                 node.settle(&session, &rooms).await.inspect_err(|_| node.depart(&session, false))?;
                 node.save(&session).await.inspect_err(|_| node.depart(&session, false))?;
-                Ok(recovered_as(session, replay, Some("0")))
+                Ok(recovered_as(reception, session, replay, Some("0")))
             }
             Err(error) => {
                 node.depart(&session, false);
@@ -214,9 +222,10 @@ impl Edge {
         let saving = self.tasks.spawn(async move { saver.save(&saving).await });
         // It is not kept out by a store that is slow.
         _ = tokio::time::timeout(STORING, saving).await;
+        let pid = reception.pid(&session);
         let hello = Hello {
             recovered: false,
-            pid: session.lease.pid.to_string(),
+            pid: pid.as_deref(),
             reason: why.map(Unrecovered::reason),
             rooms: None,
             lost_rooms: Vec::new(),
@@ -224,7 +233,7 @@ impl Edge {
         };
         // An official client keeps the offset of its session before: it must not count for this one.
         let hello = Frame::notice(EVENT, &hello, Some("0"));
-        Ok((session, Welcome { hello, replay: None, is_new: true }, why))
+        Ok((session, Welcome { hello, replay: None, pid, is_new: true }, why))
     }
 }
 
@@ -266,16 +275,21 @@ fn rooms_to_come_to<M: MakeSession>(
 }
 
 /// `moves`: the offset of a session that is new and only brought its rooms back.
-fn recovered_as(session: Arc<Session>, replay: Replay, moves: Option<&str>) -> Welcomed {
-    let seats = replay.seats();
+fn recovered_as<M: MakeSession>(
+    reception: &Reception<'_, M>,
+    session: Arc<Session>,
+    replay: Replay,
+    moves: Option<&str>,
+) -> Welcomed {
+    let (pid, seats) = (reception.pid(&session), replay.seats());
     let hello = Hello {
         recovered: true,
-        pid: session.lease.pid.to_string(),
+        pid: pid.as_deref(),
         reason: None,
         rooms: Some(replay.rooms().iter().filter_map(RoomName::shown).collect()),
         lost_rooms: seats.lost_rooms.iter().filter_map(RoomName::shown).collect(),
         lost_names: seats.lost_names.iter().map(String::as_str).collect(),
     };
     let hello = Frame::notice(EVENT, &hello, moves);
-    (session, Welcome { hello, replay: Some(replay), is_new: moves.is_some() }, None)
+    (session, Welcome { hello, replay: Some(replay), pid, is_new: moves.is_some() }, None)
 }

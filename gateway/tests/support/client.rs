@@ -17,7 +17,7 @@ pub struct Client {
     next_ack: u64,
     /// Events that came while something else was awaited.
     events: VecDeque<Value>,
-    /// What it needs to come back, as official clients keep it.
+    /// What it needs to come back, as official clients keep it; empty if it has none.
     pub pid: String,
     pub offset: Option<String>,
     /// The first event of the connection.
@@ -37,7 +37,7 @@ impl Client {
         let answer = client.text().await.ok_or("closed before it was connected")?;
         let reply = answer.strip_prefix("40").ok_or_else(|| answer.clone())?;
         let reply: Value = serde_json::from_str(reply).unwrap();
-        client.pid = reply["pid"].as_str().unwrap().to_owned();
+        client.pid = reply["pid"].as_str().unwrap_or_default().to_owned();
         let text = client.text().await.ok_or("closed before it was greeted")?;
         client.keep(&text);
         client.hello = client.events.pop_front().unwrap();

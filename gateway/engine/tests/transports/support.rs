@@ -99,7 +99,8 @@ impl Guest for Visitor {
         let connection = admission.connection.clone();
         self.0.connections.lock().push(connection.clone());
         let talk = Talk { seen: self.0.clone(), connection, namespace: admission.namespace.clone() };
-        admission.accept(Arc::new(talk), "s", "p").ok();
+        let pid = (&*admission.namespace != "/once").then_some("p");
+        admission.accept(Arc::new(talk), "s", pid).ok();
     }
 
     fn upgraded(&self) {

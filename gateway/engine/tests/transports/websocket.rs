@@ -27,6 +27,9 @@ async fn namespaces_come_and_go_on_one_connection() {
     client.say("40/n,{}").await;
     assert_eq!(client.text().await.unwrap(), r#"40/n,{"sid":"s","pid":"p"}"#);
     client.say("40/closed,").await;
+    client.say("40/once,").await;
+    assert_eq!(client.text().await.unwrap(), r#"40/once,{"sid":"s"}"#, "it has nothing to come back with");
+    client.say("41/once,").await;
     assert_eq!(client.text().await.unwrap(), r#"44/closed,{"message":"not \"here\""}"#);
     client.say("42/n,[1]").await;
     assert_eq!(client.text().await.unwrap(), "42/n,[1]");
@@ -36,7 +39,7 @@ async fn namespaces_come_and_go_on_one_connection() {
     // Without a namespace it keeps the transport for a while.
     client.say("40/n,").await;
     assert_eq!(client.text().await.unwrap(), r#"40/n,{"sid":"s","pid":"p"}"#);
-    assert_eq!(world.ends(), ["/n Left", "/ Left"]);
+    assert_eq!(world.ends(), ["/once Left", "/n Left", "/ Left"]);
     client.say("41/n,").await;
     assert!(client.ends().await);
     eventually("it is over", || world.ends().last().unwrap() == "connection Sessionless").await;

@@ -139,9 +139,11 @@ impl<'a> Reader<'a> {
         emit: Option<&str>,
         args: impl FnOnce() -> Args,
     ) -> Option<Emission> {
+        // Names are no arguments.
+        let named = Context { offset: false, ..*context };
         let emit = match emit {
-            Some(default) => keys.template_or("emit", default, context),
-            None => keys.required("emit", "it is the event that is heard", context),
+            Some(default) => keys.template_or("emit", default, &named),
+            None => keys.required("emit", "it is the event that is heard", &named),
         };
         let args = if keys.has("args") { keys.args("args", context) } else { Some(args()) };
         keys.know("args");

@@ -46,6 +46,8 @@ pub(super) struct Layer {
     /// By namespace and event.
     pub(super) groups: BTreeMap<(Arc<str>, Arc<str>), Group>,
     pub(super) messages: HashMap<&'static str, String>,
+    /// Whether events end with offsets, if it says so.
+    pub(super) offset: Option<bool>,
 }
 
 /// The routes of one event, and what they leave for the next.
@@ -146,11 +148,17 @@ impl Loader<'_> {
                     }
                 }
                 ("messages", DeValue::Table(messages)) => self.messages(source, messages, layer),
+                ("offset", DeValue::Boolean(offset)) => layer.offset = Some(*offset),
                 ("include", _) => self.note(source, at, "include: expected a list of paths"),
                 ("route", _) => self.note(source, at, "route: expected tables, as [[route]]"),
                 ("messages", _) => self.note(source, at, "messages: expected a section, as [messages]"),
+                ("offset", _) => self.note(source, at, "offset: expected true or false"),
                 (key, _) if kind == Kind::Routes => {
-                    self.note(source, at, &format!("{key}: no such key here; there are: include, route, messages"));
+                    self.note(
+                        source,
+                        at,
+                        &format!("{key}: no such key here; there are: include, route, messages, offset"),
+                    );
                 }
                 _ => {}
             }

@@ -41,6 +41,7 @@ const MAX_AUTH_BYTES: usize = 4096;
 pub struct RouteTable {
     namespaces: BTreeMap<Arc<str>, Namespace>,
     messages: HashMap<&'static str, String>,
+    offset: bool,
 }
 
 impl RouteTable {
@@ -94,6 +95,13 @@ impl RouteTable {
         self.messages.get(code).map(String::as_str)
     }
 
+    /// Whether sessions hear events with what makes official clients know their offset. Otherwise all hear them as they
+    /// were published, and come back as those that asked for that themselves.
+    #[must_use]
+    pub fn adds_offsets(&self) -> bool {
+        self.offset
+    }
+
     /// How many routes there are. Their numbers are below it.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -108,8 +116,9 @@ impl RouteTable {
 
     fn build(layers: Vec<load::Layer>) -> Self {
         let mut groups: BTreeMap<(Arc<str>, Arc<str>), Vec<Route>> = BTreeMap::new();
-        let mut messages = HashMap::new();
+        let (mut messages, mut offset) = (HashMap::new(), true);
         for layer in layers {
+            offset = layer.offset.unwrap_or(offset);
             groups.extend(layer.groups.into_iter().map(|(key, group)| (key, group.routes)));
             messages.extend(layer.messages);
         }
@@ -126,7 +135,7 @@ impl RouteTable {
             groups.iter_mut().flat_map(|(_, routes)| routes).for_each(&mut number);
             (name.clone(), Namespace::new(name, groups))
         });
-        Self { namespaces: namespaces.collect(), messages }
+        Self { namespaces: namespaces.collect(), messages, offset }
     }
 }
 

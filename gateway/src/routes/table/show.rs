@@ -22,6 +22,9 @@ impl Display for RouteTable {
                 writeln!(f, "  (no routes)")?;
             }
         }
+        if !self.offset {
+            writeln!(f, "offset = false")?;
+        }
         let mut messages: Vec<_> = self.messages.iter().collect();
         messages.sort();
         for (code, text) in messages {

@@ -54,6 +54,28 @@ fn the_native_profile_has_its_routes() {
 }
 
 #[test]
+fn a_table_says_whether_events_end_with_offsets_and_the_own_file_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let profile = folder.path().join("profile.toml");
+    std::fs::write(&profile, "offset = false\n").unwrap();
+    let profile = profile.to_str().unwrap();
+    for (profile, own, adds) in [
+        ("native", "", true),
+        ("native", "offset = false", false),
+        (profile, "", false),
+        (profile, "offset = true", true),
+    ] {
+        let table = RouteTable::parse(profile, "own.toml", own).unwrap();
+        assert_eq!(table.adds_offsets(), adds, "{profile} {own}");
+        assert_eq!(table.to_string().contains("offset = false"), !adds);
+    }
+    let error = RouteTable::parse("none", "own.toml", "offset = 1").unwrap_err().to_string();
+    assert!(error.contains("own.toml:1: offset: expected true or false"), "{error}");
+    let error = RouteTable::parse("none", "own.toml", &route("x", "publish", "emit = \"{offset}\"")).unwrap_err();
+    assert!(error.to_string().contains("{offset} cannot stand here"), "{error}");
+}
+
+#[test]
 fn own_routes_replace_all_of_the_profile_s_for_the_event() {
     let own = format!("{}{}", route("joinRoom", "join", ""), route("joinRoom", "log", "message = \"{room}\""));
     let table = RouteTable::parse("notifier", "own.toml", &own).unwrap();

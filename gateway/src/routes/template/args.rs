@@ -110,21 +110,12 @@ impl Args {
         context: &Context<'_>,
     ) -> Result<Self, JsonError> {
         let mut chunks = Chunks::default();
-        let without_offset = Context { offset: false, ..*context };
         chunks.fixed("[");
         for (index, item) in items.iter().enumerate() {
             if index > 0 {
                 chunks.fixed(",");
             }
-            let text = item.get_ref().as_str().filter(|text| text.starts_with("{offset"));
-            let error = |why| JsonError { at: item.span().start, why };
-            if let Some(text) = text {
-                Template::parse(text, context).map_err(error)?;
-                chunks.flush();
-                chunks.done.push(Chunk::Offset);
-            } else {
-                chunks.value(item, &without_offset)?;
-            }
+            chunks.value(item, context)?;
         }
         chunks.fixed("]");
         Ok(Self::List(chunks.finish()))
@@ -167,6 +158,10 @@ impl Chunks {
     }
 
     fn template(&mut self, template: Template) {
+        if template.is_offset() {
+            self.flush();
+            return self.done.push(Chunk::Offset);
+        }
         match template.fixed() {
             // What is fixed is encoded once, unless it must not be shown.
             Some(text) if !template.is_hidden() => write_json(&mut self.fixed, &text),

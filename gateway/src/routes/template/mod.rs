@@ -166,6 +166,10 @@ impl Template {
     }
 
     /// Whether it asks for the number of an auto room.
+    fn is_offset(&self) -> bool {
+        matches!(&self.0[..], [Piece::Value(placeholder)] if placeholder.source == Source::Offset)
+    }
+
     pub(super) fn has_number(&self) -> bool {
         self.sources().any(|source| *source == Source::Number)
     }

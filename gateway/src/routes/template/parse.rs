@@ -26,7 +26,7 @@ pub(in crate::routes) struct Context<'a> {
     pub(in crate::routes) name: bool,
     /// Whether somebody types.
     pub(in crate::routes) typing: bool,
-    /// The event will have an offset. It may stand only as an argument of its own.
+    /// The event will have an offset. It may stand only as a value of its own.
     pub(in crate::routes) offset: bool,
     /// Why the route refused.
     pub(in crate::routes) refusal: bool,
@@ -76,7 +76,7 @@ impl Template {
         let is_alone = pieces.len() == 1;
         let asks_offset = |piece: &Piece| matches!(piece, Piece::Value(value) if value.source == Source::Offset);
         if !is_alone && pieces.iter().any(asks_offset) {
-            return Err("{offset} can only be a whole argument, as in args = [\"{arg}\", \"{offset}\"]".into());
+            return Err("{offset} can only be a whole value, as in args = [\"{arg}\", { at = \"{offset}\" }]".into());
         }
         Ok(Self(pieces))
     }

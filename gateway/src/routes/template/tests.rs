@@ -248,7 +248,7 @@ fn mistakes_say_what_was_expected() {
         ("{name}", nowhere, "only the action claim"),
         ("{typing}", nowhere, "only the args of the action typing"),
         ("{offset}", nowhere, "only an event that is kept"),
-        ("at {offset}", anywhere(), "can only be a whole argument"),
+        ("at {offset}", anywhere(), "can only be a whole value"),
         ("{offset?}", anywhere(), "always has a value"),
         ("{refusal.code}", nowhere, "it can stand in refused only"),
         ("{env.HOME}", nowhere, "cannot stand here"),
@@ -283,10 +283,14 @@ fn args(list: &str) -> Args {
 
 #[test]
 fn arguments_are_rendered_in_order_with_their_types() {
-    let args = args(r#"[1, 2.5, true, "t {arg.a}", "{arg.a}", { z = "{{}}", a = ["{args}"] }, "{offset}", 0x10]"#);
+    let args =
+        args(r#"[1, 2.5, true, "t {arg.a}", "{arg.a}", { z = "{{}}", a = ["{args}", "{offset}"] }, "{offset}", 0x10]"#);
     let rendered = with_scope(r#"[{"a":[1]}]"#, |scope| args.json(&scope)).unwrap();
-    assert_eq!(rendered, "[1,2.5,true,\"t [1]\",[1],{\"z\":\"{}\",\"a\":[[{\"a\":[1]}]]},\u{1},16]");
-    assert_eq!(args.to_string(), r#"[1,2.5,true,"t {arg.a}","{arg.a}",{"z":"{}","a":["{args}"]},"{offset}",16]"#);
+    assert_eq!(rendered, "[1,2.5,true,\"t [1]\",[1],{\"z\":\"{}\",\"a\":[[{\"a\":[1]}],\u{1}]},\u{1},16]");
+    assert_eq!(
+        args.to_string(),
+        r#"[1,2.5,true,"t {arg.a}","{arg.a}",{"z":"{}","a":["{args}","{offset}"]},"{offset}",16]"#
+    );
     let untouched = with_scope("[1, {\"a\" : 2}]", |scope| Args::Client.json(&scope)).unwrap();
     assert_eq!(untouched, "[1,{\"a\" : 2}]");
     assert_eq!(with_scope("[1]", |scope| Args::none().json(&scope)).unwrap(), "[]");
@@ -295,7 +299,7 @@ fn arguments_are_rendered_in_order_with_their_types() {
 #[test]
 fn arguments_cannot_hold_what_json_has_not() {
     for (list, expected) in
-        [("[nan]", "finite"), ("[-inf]", "finite"), ("[[{ a = \"{offset}\" }]]", "offset"), ("[\"{wings}\"]", "wings")]
+        [("[nan]", "finite"), ("[-inf]", "finite"), ("[[\"no {offset}\"]]", "offset"), ("[\"{wings}\"]", "wings")]
     {
         let text = format!("args = {list}");
         let table = toml::de::DeTable::parse(&text).unwrap();
