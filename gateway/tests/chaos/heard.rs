@@ -216,7 +216,8 @@ pub(crate) fn read_message(arguments: &[Value]) -> Option<(usize, Stamp, u64, bo
         _ => return None,
     };
     let stamp = read_stamp(&body["data"])?;
-    let is_whole = body["user"] == user_name(stamp.publisher).as_str() && body["at"].is_u64();
+    let is_whole =
+        body["user"] == user_name(stamp.publisher).as_str() && body["at"].is_u64() && body["offset"] == *offset;
     is_whole.then_some((room_number(&body["room"]), stamp, read_offset(offset)?, replayed))
 }
 

@@ -53,8 +53,9 @@ for (const [mode, options] of Object.entries(MODES)) {
         assert.equal(one.event, 'message');
         assert.equal(one.offset, first.offset);
         assert.deepEqual(one.rest, []);
-        assert.deepEqual(Object.keys(one.payload).sort(), ['at', 'data', 'room', 'user']);
+        assert.deepEqual(Object.keys(one.payload).sort(), ['at', 'data', 'offset', 'room', 'user']);
         assert.deepEqual(one.payload.data, data);
+        assert.equal(one.payload.offset, first.offset);
         const at = new Date(one.payload.at).getTime();
         assert.ok(at >= before - 5_000 && at <= Date.now() + 5_000, `it was published at ${one.payload.at}`);
         assert.equal(two.event, 'note');

@@ -92,14 +92,14 @@ def heard_by(client, events=("message",)):
     """Everything that a client hears from now on, as (event, payload, offset)."""
     heard = []
     for event in events:
-        client.on(event, lambda payload, offset, *_, event=event: heard.append((event, payload, offset)))
+        client.on(event, lambda payload, offset=None, *_, event=event: heard.append((event, payload, offset)))
     return heard
 
 
 def hellos_of(client):
     """What the gateway says about the session of every connection, as (session, offset)."""
     hellos = []
-    client.on("gateway:session", lambda session, offset: hellos.append((session, offset)))
+    client.on("gateway:session", lambda session, offset=None: hellos.append((session, offset)))
     return hellos
 
 
@@ -159,6 +159,37 @@ class Threads(unittest.TestCase):
                 self.assertEqual(self.ok(two, "leave", {"room": room}), {"ok": True})
                 refusal = two.call("publish", {"room": room, "data": 1}, timeout=SECONDS)
                 self.assertEqual(refusal["error"]["code"], "not_in_room")
+
+    def test_handlers_get_events_as_they_were_published(self):
+        for mode, options in MODES.items():
+            with self.subTest(mode):
+                room = f"as published, {mode}"
+                client = socketio.Client(reconnection=False)
+                heard, hellos = [], []
+
+                @client.event
+                def message(data):
+                    heard.append(data)
+
+                client.on("note", heard.append)
+                client.on("gateway:session", hellos.append)
+                client.connect(cluster.url, wait_timeout=SECONDS, auth={"offset": False}, **options)
+                self.addCleanup(client.disconnect)
+                self.ok(client, "join", {"room": room})
+                first = self.ok(client, "publish", {"room": room, "data": "text"})
+                self.ok(client, "signal", {"room": room, "event": "note", "data": "text"})
+                self.eventually("both are heard", lambda: len(heard) == 2)
+                kept = next(data for data in heard if "at" in data)
+                self.assertEqual((kept["data"], kept["offset"]), ("text", first["offset"]))
+                client.disconnect()
+                member = self.connect(cluster.url, transports=["websocket"])
+                self.ok(member, "join", {"room": room})
+                missed = self.ok(member, "publish", {"room": room, "data": "missed"})
+                auth = {"offset": False, "offsets": {room: kept["offset"]}}
+                client.connect(cluster.url, wait_timeout=SECONDS, auth=auth, **options)
+                self.eventually("what it missed is heard", lambda: len(heard) == 3)
+                self.assertEqual(heard[-1]["offset"], missed["offset"])
+                self.assertEqual(hellos, [{"recovered": False}, {"recovered": True, "rooms": [room]}])
 
     def test_every_event_arrives_once(self):
         room = "threads, many"
