@@ -11,6 +11,7 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode, Version};
 use sha1::{Digest, Sha1};
 
+use crate::frame::{Opcode, frame};
 use crate::handler::{Answer, Transport};
 use crate::http::lists;
 use crate::settings::Settings;
@@ -20,6 +21,12 @@ use crate::settings::Settings;
 const PATH: &str = "/socket.io";
 /// What the answer to a websocket's key is made with (RFC 6455, section 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+/// What a client of Socket.IO 2 understands: Engine.IO 3 opens, and an ERROR packet of its Socket.IO says why nothing
+/// follows. Its `error` event has the text.
+const TO_OUTDATED: [&str; 2] = [
+    r#"0{"sid":"none","upgrades":[],"pingInterval":25000,"pingTimeout":5000}"#,
+    r#"44"This server speaks Socket.IO 3 and 4 (Engine.IO 4), and this client Socket.IO 2: upgrade it to version 4""#,
+];
 /// Bytes of an id.
 const ID_BYTES: usize = 15;
 
@@ -88,6 +95,8 @@ pub(crate) struct Query {
     pub(crate) transport: Transport,
     /// The connection that it is for; none for a handshake.
     pub(crate) id: Option<Id>,
+    /// It is a handshake of Engine.IO 3, over a transport on which it can be told so.
+    pub(crate) is_outdated: bool,
 }
 
 impl Query {
@@ -107,10 +116,12 @@ impl Query {
             Some(id) => Some(Id::parse(id).ok_or(Refused::UnknownSession)?),
             None => None,
         };
-        if id.is_none() && value("EIO") != Some("4") {
+        let version = value("EIO");
+        let is_outdated = id.is_none() && transport == Transport::Websocket && version == Some("3");
+        if id.is_none() && version != Some("4") && !is_outdated {
             return Err(Refused::UnsupportedVersion);
         }
-        Ok(Self { transport, id })
+        Ok(Self { transport, id, is_outdated })
     }
 }
 
@@ -147,6 +158,12 @@ pub(crate) fn accept_websocket(parts: &Parts) -> Result<Answer, Refused> {
     Ok(response)
 }
 
+/// All that a websocket of Engine.IO 3 is sent.
+pub(crate) fn farewell_to_outdated() -> Vec<u8> {
+    let [open, error] = TO_OUTDATED.map(|text| frame(Opcode::Text, text.as_bytes()));
+    [open, error, frame(Opcode::Close, &[])].concat()
+}
+
 /// The first packet of a connection.
 pub(crate) fn open_packet(id: Id, transport: Transport, settings: &Settings) -> String {
     let upgrades = if transport == Transport::Polling { "[\"websocket\"]" } else { "[]" };
@@ -173,10 +190,13 @@ mod tests {
     fn queries_as_clients_write_them() {
         let id = Id::random();
         let (polling, websocket) = (Transport::Polling, Transport::Websocket);
-        assert_eq!(query("EIO=4&transport=polling&t=abc"), Ok(Query { transport: polling, id: None }));
-        assert_eq!(query("EIO=4&transport=websocket&sid="), Ok(Query { transport: websocket, id: None }));
-        let with_id = format!("transport=websocket&EIO=4&sid={id}");
-        assert_eq!(query(&with_id), Ok(Query { transport: websocket, id: Some(id) }));
+        let read = |transport, id| Ok(Query { transport, id, is_outdated: false });
+        assert_eq!(query("EIO=4&transport=polling&t=abc"), read(polling, None));
+        assert_eq!(query("EIO=4&transport=websocket&sid="), read(websocket, None));
+        assert_eq!(query(&format!("transport=websocket&EIO=4&sid={id}")), read(websocket, Some(id)));
+        let outdated = Query { transport: websocket, id: None, is_outdated: true };
+        assert_eq!(query("EIO=3&transport=websocket"), Ok(outdated));
+        assert_eq!(query("EIO=2&transport=websocket"), Err(Refused::UnsupportedVersion));
         assert_eq!(query("EIO=3&transport=polling"), Err(Refused::UnsupportedVersion));
         assert_eq!(query("transport=polling"), Err(Refused::UnsupportedVersion));
         assert_eq!(query("EIO=4"), Err(Refused::UnknownTransport));

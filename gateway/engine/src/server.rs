@@ -58,6 +58,8 @@ enum Reply {
     /// The stream becomes a websocket, of a new connection or of one that polls.
     Open(Answer, Arc<dyn Guest>),
     Upgrade(Answer, Arc<Inner>),
+    /// The stream becomes a websocket only to be told that its client is too old.
+    Outdated(Answer),
     /// There is nobody to answer.
     Gone,
 }
@@ -128,6 +130,12 @@ impl Server {
                 Reply::Last(answer) => (answer, false, None),
                 Reply::Open(answer, guest) => return shared.open(wire, &answer, guest, place).await,
                 Reply::Upgrade(answer, connection) => return shared.upgrade(wire, &answer, connection, place).await,
+                Reply::Outdated(answer) => {
+                    let bytes = [head_of(&answer), handshake::farewell_to_outdated()].concat();
+                    // Whoever does not take it has nothing here.
+                    wire.write_all(&bytes).await.ok();
+                    return;
+                }
                 Reply::Gone => return,
             };
             let is_written = wire.answer(Some(&head), answer, goes_on).await;
@@ -178,7 +186,7 @@ impl Shared {
 
     async fn reply_to(self: &Arc<Self>, wire: &mut Wire, head: &Head, peer: SocketAddr, query: &Query) -> Reply {
         let parts = &head.parts;
-        let Some(id) = query.id else { return self.reply_to_handshake(head, peer, query.transport) };
+        let Some(id) = query.id else { return self.reply_to_handshake(head, peer, query) };
         let Some(connection) = self.connections.find(id) else {
             return self.refuse(Refused::UnknownSession, Misuse::Request);
         };
@@ -211,14 +219,18 @@ impl Shared {
         }
     }
 
-    fn reply_to_handshake(self: &Arc<Self>, head: &Head, peer: SocketAddr, transport: Transport) -> Reply {
-        let parts = &head.parts;
+    fn reply_to_handshake(self: &Arc<Self>, head: &Head, peer: SocketAddr, query: &Query) -> Reply {
+        let (parts, transport) = (&head.parts, query.transport);
         if parts.method != Method::GET {
             return self.refuse(Refused::Method, Misuse::Handshake);
         }
         let websocket = match transport {
             Transport::Polling => None,
             Transport::Websocket => match handshake::accept_websocket(parts) {
+                Ok(answer) if query.is_outdated => {
+                    self.handler.misused(Misuse::Handshake);
+                    return Reply::Outdated(answer);
+                }
                 Ok(answer) => Some(answer),
                 Err(refused) => return self.refuse(refused, Misuse::Handshake),
             },

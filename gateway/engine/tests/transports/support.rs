@@ -48,6 +48,8 @@ pub(crate) struct Seen {
     pub(crate) events: Mutex<Vec<Event>>,
     pub(crate) ends: Mutex<Vec<String>>,
     pub(crate) upgrades: AtomicUsize,
+    pub(crate) opened: AtomicUsize,
+    pub(crate) misuses: Mutex<Vec<Misuse>>,
     /// Frames and packets that may still come.
     pub(crate) allowance: Mutex<Option<usize>>,
 }
@@ -69,10 +71,13 @@ impl Handler for Echo {
     }
 
     fn open(&self, _: &Parts, _: SocketAddr, _: Transport) -> Result<Arc<dyn Guest>, Answer> {
+        self.0.opened.fetch_add(1, Ordering::SeqCst);
         Ok(Arc::new(Visitor(self.0.clone())))
     }
 
-    fn misused(&self, _: Misuse) {}
+    fn misused(&self, misuse: Misuse) {
+        self.0.misuses.lock().push(misuse);
+    }
 
     fn elsewhere(&self, request: Request<Bytes>) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
         let body = format!("{} {} {}", request.method(), request.uri(), request.body().len());

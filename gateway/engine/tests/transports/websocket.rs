@@ -1,12 +1,13 @@
 //! Websockets.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use engine::{Packet, SendError};
+use engine::{Misuse, Packet, SendError};
 
-use crate::support::{PATIENCE, Raw, World, eventually, frame};
+use crate::support::{PATIENCE, Raw, World, eventually, frame, websocket_request};
 
 #[tokio::test]
 async fn events_bytes_and_acks_go_both_ways() {
@@ -26,10 +27,10 @@ async fn namespaces_come_and_go_on_one_connection() {
     let mut client = Raw::connected(&world).await;
     client.say("40/n,{}").await;
     assert_eq!(client.text().await.unwrap(), r#"40/n,{"sid":"s","pid":"p"}"#);
-    client.say("40/closed,").await;
     client.say("40/once,").await;
     assert_eq!(client.text().await.unwrap(), r#"40/once,{"sid":"s"}"#, "it has nothing to come back with");
     client.say("41/once,").await;
+    client.say("40/closed,").await;
     assert_eq!(client.text().await.unwrap(), r#"44/closed,{"message":"not \"here\""}"#);
     client.say("42/n,[1]").await;
     assert_eq!(client.text().await.unwrap(), "42/n,[1]");
@@ -282,4 +283,19 @@ async fn an_idle_connection_is_pinged_after_the_interval_and_must_answer() {
     assert_eq!(client.text().await.unwrap(), "2");
     assert!(client.ends().await);
     eventually("it is over", || world.ends() == ["/ Silent", "connection Silent"]).await;
+}
+
+#[tokio::test]
+async fn clients_of_socket_io_2_are_told_so_and_leave_nothing_behind() {
+    let world = World::new(|_| {}).await;
+    let mut client = Raw::connect(&world).await;
+    client.write(websocket_request("").replace("EIO=4", "EIO=3")).await;
+    assert_eq!(client.answer().await.0, 101);
+    assert!(client.text().await.unwrap().starts_with("0{\"sid\":"));
+    let error = client.text().await.unwrap();
+    assert!(error.starts_with("44\"") && error.ends_with('"') && error.contains("upgrade"), "{error}");
+    assert_eq!(client.frame().await.unwrap(), (0x88, vec![]));
+    assert_eq!(client.frame().await, None, "it is over");
+    assert_eq!(*world.seen.misuses.lock(), [Misuse::Handshake]);
+    assert_eq!((world.seen.opened.load(Ordering::SeqCst), world.server.connections()), (0, 0));
 }
