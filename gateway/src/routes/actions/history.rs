@@ -11,6 +11,9 @@ use crate::routes::run::Run;
 use crate::routes::table::{History, Presence};
 use crate::routes::{Answer, json};
 
+/// Attachments of one answer: what the official JavaScript client takes in one packet. It ends the connection on more.
+const ATTACHMENTS: usize = 10;
+
 const EITHER: &str = "history reads after an offset or before one, not both";
 
 #[derive(Serialize)]
@@ -51,10 +54,11 @@ fn fitting(mut events: Vec<(Offset, Event)>, bytes: usize, from_newest: bool) ->
     if from_newest {
         events.reverse();
     }
-    let mut used = 0;
+    let (mut used, mut attachments) = (0, 0);
     let fits = |(index, (_, event)): &(usize, &(Offset, Event))| {
         used += event.size();
-        used <= bytes || *index == 0
+        attachments += event.attachments.len();
+        (used <= bytes && attachments <= ATTACHMENTS) || *index == 0
     };
     let count = events.iter().enumerate().take_while(fits).count();
     let cut = count < events.len();
@@ -109,4 +113,36 @@ pub(in crate::routes) async fn presence(run: &Run<'_>, presence: &Presence) -> R
         since: member.since_ms,
     });
     Ok(Answer::new(&Members { ok: true, count: page.count, members: listed.collect(), next: page.next }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events(attachments: &[usize]) -> Vec<(Offset, Event)> {
+        let event = |count| Event {
+            name: "e".to_owned(),
+            args: "[]".to_owned(),
+            attachments: vec![Bytes::from_static(b"x"); count],
+            except: None,
+            at_ms: 0,
+        };
+        (1..).map(Offset).zip(attachments.iter().map(|&count| event(count))).collect()
+    }
+
+    fn offsets_that_fit(attachments: &[usize], bytes: usize, from_newest: bool) -> (Vec<u64>, bool) {
+        let (events, cut) = fitting(events(attachments), bytes, from_newest);
+        (events.into_iter().map(|(offset, _)| offset.0).collect(), cut)
+    }
+
+    #[test]
+    fn a_page_ends_before_the_event_that_no_longer_fits() {
+        assert_eq!(offsets_that_fit(&[0, 0, 0], 6, false), (vec![1, 2], true));
+        assert_eq!(offsets_that_fit(&[0, 0, 0], 6, true), (vec![2, 3], true));
+        assert_eq!(offsets_that_fit(&[0, 0, 0], 1, true), (vec![3], true));
+        assert_eq!(offsets_that_fit(&[4, 6, 0, 1], 1_000, false), (vec![1, 2, 3], true));
+        assert_eq!(offsets_that_fit(&[5, 6, 0, 4], 1_000, true), (vec![2, 3, 4], true));
+        assert_eq!(offsets_that_fit(&[11, 1], 1_000, false), (vec![1], true));
+        assert_eq!(offsets_that_fit(&[4, 6], 1_000, true), (vec![1, 2], false));
+    }
 }
