@@ -22,9 +22,9 @@ export function closeClients() {
   open.clear();
 }
 
-/** A client that has not tried to connect yet. */
-export function client(url, options = {}) {
-  const socket = io(url, { forceNew: true, autoConnect: false, ...options });
+/** A client that has not tried to connect yet; `library` is the `io` of another version. */
+export function client(url, { library = io, ...options } = {}) {
+  const socket = library(url, { forceNew: true, autoConnect: false, ...options });
   open.add(socket);
   return socket;
 }
@@ -75,7 +75,15 @@ export async function connectError(url, options = {}) {
 
 /** Emits and returns the acknowledgement. */
 export function ask(socket, event, ...args) {
-  return socket.timeout(15_000).emitWithAck(event, ...args);
+  if (socket.timeout) return socket.timeout(15_000).emitWithAck(event, ...args);
+  // Version 3 of the client knows neither.
+  return new Promise((resolve, reject) => {
+    const late = setTimeout(() => reject(new Error('operation has timed out')), 15_000);
+    socket.emit(event, ...args, (answer) => {
+      clearTimeout(late);
+      resolve(answer);
+    });
+  });
 }
 
 /** Emits what must be done, and returns the acknowledgement. */
