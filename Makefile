@@ -33,7 +33,7 @@ $(CLIENT_SCRIPT): $(WEB)/package-lock.json
 test-rust: $(CLIENT_SCRIPT) ## unit, contract, cluster and edge tests
 	cargo test --locked --workspace
 
-test-clients: build ## clients in JavaScript, Java, Go and Rust against nodes behind HAProxy
+test-clients: build ## clients in JavaScript, Java, Go and Rust against nodes behind HAProxy and nginx
 	npm test --prefix $(CLIENTS)
 
 test-python: build ## python-socketio against three nodes behind HAProxy

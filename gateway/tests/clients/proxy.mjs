@@ -6,7 +6,7 @@ import net from 'node:net';
 export class Proxy {
   /** Where clients connect. */
   url;
-  /** Where new connections lead, as a URL. */
+  /** Where new connections lead, as a URL; `unix:` and a path is a socket of the file system. */
   target;
   /** While true, whoever connects is refused. */
   refusing = false;
@@ -37,8 +37,9 @@ export class Proxy {
     client.on('error', () => {});
     // Accepted and reset: giving the port back meanwhile would let another process take it.
     if (this.refusing) return client.resetAndDestroy();
-    const { hostname, port } = new URL(this.target);
-    const server = net.connect({ host: hostname, port, noDelay: true });
+    const { protocol, hostname, port, pathname } = new URL(this.target);
+    const place = protocol === 'unix:' ? { path: pathname } : { host: hostname, port };
+    const server = net.connect({ ...place, noDelay: true });
     server.on('error', () => {});
     for (const [from, to] of [[client, server], [server, client]]) {
       this.#connections.add(from);
