@@ -53,6 +53,10 @@ impl Audit {
         self.tallies.get(what).map_or(0, |kinds| kinds.values().sum())
     }
 
+    pub(crate) fn counted(&self, what: &str, kind: &str) -> u64 {
+        self.tallies.get(what).and_then(|kinds| kinds.get(kind)).copied().unwrap_or_default()
+    }
+
     /// The kinds of something with how often each came.
     pub(crate) fn kinds(&self, what: &str) -> String {
         let kinds = self.tallies.get(what).into_iter().flatten();
@@ -117,7 +121,7 @@ impl Audit {
 
     /// Whether nothing at all is wrong.
     pub(crate) fn is_clean(&self) -> bool {
-        [Wrong::Lost, Wrong::Doubled, Wrong::Reordered, Wrong::Silent, Wrong::Contradiction]
+        [Wrong::Lost, Wrong::Doubled, Wrong::Reordered, Wrong::Silent, Wrong::Stalled, Wrong::Contradiction]
             .iter()
             .all(|wrong| self.count(*wrong) == 0)
     }
@@ -141,11 +145,12 @@ impl Audit {
 
     pub(crate) fn verdict(&self) -> String {
         format!(
-            "lost {}, doubled {}, reordered {}, silent gaps {}, contradictions {}, lost but announced {}",
+            "lost {}, doubled {}, reordered {}, silent gaps {}, stalls {}, contradictions {}, lost but announced {}",
             self.count(Wrong::Lost),
             self.count(Wrong::Doubled),
             self.count(Wrong::Reordered),
             self.count(Wrong::Silent),
+            self.count(Wrong::Stalled),
             self.count(Wrong::Contradiction),
             self.rooms.iter().map(|room| room.announced).sum::<u64>()
         )

@@ -28,6 +28,8 @@ pub(crate) enum Wrong {
     Reordered,
     /// A hole in what a member heard, or a new session, that nobody told it of.
     Silent,
+    /// A connected client got nothing where there was something, for long, and nobody harmed its node or Redis.
+    Stalled,
     /// The server contradicts itself or the protocol.
     Contradiction,
 }
@@ -205,6 +207,13 @@ impl Room {
     /// The members that have not heard the newest event.
     pub(crate) fn behind(&self) -> impl Iterator<Item = (u32, u64)> {
         self.ears.iter().filter(|(_, ear)| ear.last < self.newest).map(|(client, ear)| (*client, ear.last))
+    }
+
+    /// What a member heard last, and what there is to hear.
+    pub(crate) fn progress(&self, client: u32) -> (u64, u64) {
+        let Some(ear) = self.ears.get(&client) else { return (0, self.newest) };
+        // What was announced as missing will not come.
+        (if ear.gap_after.is_some() { self.newest } else { ear.last }, self.newest)
     }
 
     /// Compares what can be compared. At the end that is everything: what was not heard by then is lost.

@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::books::{Stamp, Wrong};
 use super::link::{Ask, Link};
-use super::plan::{NODES, about};
+use super::plan::{Habit, NODES, about};
 use super::run::{Phase, Run};
 use super::trail::Step;
 use super::wire::{PATIENCE, Packet, Wire};
@@ -24,8 +24,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long a client is away after it lost its connection, in the middle.
 const AWAY: Duration = Duration::from_secs(2);
-/// The longest time for which a client stops reading.
-const STOPPED: f64 = 15.0;
+/// When a polling client tries to upgrade, in the middle.
+const FIRST_UPGRADE: Duration = Duration::from_millis(300);
 /// Of how many troubles one is that the client stops reading, and of how many cuts one after which it starts anew.
 const STOPS_ONCE_IN: u32 = 12;
 const ANEW_ONCE_IN: u32 = 8;
@@ -35,6 +35,7 @@ pub(crate) struct Client {
     pub(super) run: Arc<Run>,
     pub(super) random: StdRng,
     token: String,
+    habit: Habit,
     /// Of the session that it would like to come back to.
     pub(super) pid: Option<String>,
     /// The last argument of the last event whose last argument was a string.
@@ -44,7 +45,7 @@ pub(crate) struct Client {
     pub(super) seats: Vec<Seat>,
     pub(super) publish: Option<Publish>,
     published: u32,
-    next_publish: Instant,
+    pub(super) next_publish: Instant,
     /// Nothing before the chaos begins.
     next_trouble: Option<Instant>,
     /// Rooms whose last event is still to be published; nothing before that time comes.
@@ -76,21 +77,31 @@ pub(super) struct Publish {
     pub(super) stamp: Stamp,
     pub(super) not_before: Instant,
     pub(super) is_marker: bool,
-    data: Value,
+    pub(super) data: Value,
+}
+
+impl Publish {
+    pub(super) fn event(&self) -> Value {
+        let Self { room, stamp, data, .. } = self;
+        json!(["publish", { "room": room_name(*room), "data": data, "id": stamp.number.to_string() }])
+    }
 }
 
 /// How a connection ended.
-enum End {
+pub(super) enum End {
     /// Not by the client: it tries again after a pause.
     Lost(String),
-    /// By the plan: the client is away for a while.
+    /// By the plan, in some way that is still to be chosen: the client is away for a while.
     Cut,
+    /// The same, and it is done already.
+    Away,
     Over,
 }
 
 impl Client {
     pub(crate) fn new(id: u32, run: Arc<Run>, token: String) -> Self {
-        let random = run.settings.random(1 + u64::from(id));
+        let mut random = run.settings.random(1 + u64::from(id));
+        let habit = Habit::any(&mut random);
         let now = Instant::now();
         let seat = |room| Seat { room, stage: Stage::Out(now), last: None };
         let seats = run.rooms_of(id).into_iter().map(seat).collect();
@@ -99,6 +110,7 @@ impl Client {
             run,
             random,
             token,
+            habit,
             pid: None,
             offset: None,
             by_offsets: false,
@@ -115,8 +127,8 @@ impl Client {
         let mut pause = FIRST_PAUSE;
         while self.run.phase() != Phase::Over {
             let end = match self.dial().await {
-                Ok(wire) => {
-                    let (end, greeted) = self.stay(wire).await;
+                Ok((wire, node)) => {
+                    let (end, greeted) = self.stay(wire, node).await;
                     if greeted {
                         pause = FIRST_PAUSE;
                     }
@@ -130,7 +142,7 @@ impl Client {
             self.run.calm[self.id as usize].store(false, Ordering::Release);
             match end {
                 Some(End::Over) => return,
-                Some(End::Cut) => {
+                Some(End::Cut | End::Away) => {
                     sleep(about(&mut self.random, AWAY)).await;
                     if self.random.random_ratio(1, ANEW_ONCE_IN) {
                         self.start_anew();
@@ -148,20 +160,23 @@ impl Client {
         }
     }
 
-    async fn dial(&mut self) -> Result<Wire, String> {
+    async fn dial(&mut self) -> Result<(Wire, usize), String> {
         let node = self.random.random_range(0..NODES);
         let address = self.run.cluster.address(node).ok_or("no node there")?;
-        let wire = Wire::dial(address).await?;
+        let wire = Wire::dial(address, self.habit != Habit::Websocket).await?;
         let mut audit = self.run.audit.lock();
         audit.tally("dials", "ok");
-        audit.note(self.id, Step::Dialled { node });
-        Ok(wire)
+        audit.note(self.id, Step::Dialled { node, habit: self.habit });
+        Ok((wire, node))
     }
 
     /// From the first packet to the end of the connection; whether it got as far as a session.
-    async fn stay(&mut self, wire: Wire) -> (Option<End>, bool) {
+    async fn stay(&mut self, wire: Wire, node: usize) -> (Option<End>, bool) {
         let rooms_before = self.seats.iter().filter(|seat| seat.stage == Stage::In).count();
-        let mut link = Link::new(wire, self.pid.clone(), rooms_before);
+        let mut link = Link::new(wire, node, self.pid.clone(), rooms_before);
+        if self.habit == Habit::Upgrading {
+            link.upgrade_at = Some(Instant::now() + about(&mut self.random, FIRST_UPGRADE));
+        }
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let end = loop {
@@ -183,7 +198,7 @@ impl Client {
         };
         let greeted = link.greeted;
         if matches!(end, End::Cut) {
-            self.cut(link.wire).await;
+            self.cut(link).await;
         }
         (Some(end), greeted)
     }
@@ -219,12 +234,16 @@ impl Client {
             }
             self.stop_reading(link).await;
         }
+        self.watch(link, now);
+        if let Some(end) = self.upgrade(link, phase).await? {
+            return Ok(Some(end));
+        }
         if !link.greeted {
             let patient = now < link.began + PATIENCE;
-            return if patient { Ok(None) } else { Err("no answer to CONNECT".to_owned()) };
+            return if patient { Ok(None) } else { Err(self.unanswered(link, "CONNECT", Duration::ZERO)) };
         }
-        if let Some((ask, _)) = link.asked.values().find(|(_, since)| now > *since + PATIENCE) {
-            return Err(format!("no answer to {}", ask.name()));
+        if let Some((ask, _, quiet)) = link.asked.values().find(|(_, since, _)| now > *since + PATIENCE) {
+            return Err(self.unanswered(link, ask.name(), *quiet));
         }
         for seat in 0..self.seats.len() {
             if matches!(self.seats[seat].stage, Stage::Out(not_before) if not_before <= now) {
@@ -240,20 +259,6 @@ impl Client {
         Ok(None)
     }
 
-    async fn stop_reading(&mut self, link: &mut Link) {
-        let length = Duration::from_secs_f64(self.random.random_range(1.0..STOPPED));
-        {
-            let mut audit = self.run.audit.lock();
-            audit.tally("faults", "client stopped reading");
-            audit.note(self.id, Step::StoppedReading(length));
-        }
-        link.wire.stop_reading(length).await;
-        // That was the client's own silence, not the server's.
-        let now = Instant::now();
-        link.began = now;
-        link.asked.values_mut().for_each(|(_, since)| *since = now);
-    }
-
     async fn join(&mut self, link: &mut Link, seat: usize) -> Result<(), String> {
         let Seat { room, last: after, .. } = self.seats[seat];
         self.seats[seat].stage = Stage::Asked;
@@ -265,7 +270,7 @@ impl Client {
         link.ask(Ask::Join { seat, after }, json!(["join", argument])).await
     }
 
-    fn choose_a_publish(&mut self, phase: Phase, now: Instant) {
+    pub(super) fn choose_a_publish(&mut self, phase: Phase, now: Instant) {
         if self.publish.is_some() {
             return;
         }
@@ -293,7 +298,7 @@ impl Client {
     async fn send_the_publish(&mut self, link: &mut Link, now: Instant) -> Result<(), String> {
         let Some(publish) = &self.publish else { return Ok(()) };
         let is_in = self.seats.iter().any(|seat| seat.room == publish.room && seat.stage == Stage::In);
-        let on_its_way = link.asked.values().any(|(ask, _)| *ask == Ask::Publish);
+        let on_its_way = link.asked.values().any(|(ask, ..)| *ask == Ask::Publish);
         if !is_in || on_its_way || now < publish.not_before {
             return Ok(());
         }
@@ -302,41 +307,13 @@ impl Client {
             audit.note(self.id, Step::Sent { room: publish.room, number: publish.stamp.number });
             audit.rooms[publish.room].sent(publish.stamp);
         }
-        let Publish { room, stamp, data, .. } = publish;
-        let argument = json!({ "room": room_name(*room), "data": data, "id": stamp.number.to_string() });
-        link.ask(Ask::Publish, json!(["publish", argument])).await
-    }
-
-    /// As a page that was loaded again, and remembers only where it stood in each room.
-    fn start_anew(&mut self) {
-        (self.pid, self.offset) = (None, None);
-        self.by_offsets = self.random.random();
-        self.get_up();
-        let how = if self.by_offsets { "client started anew by offsets" } else { "client started anew" };
-        let mut audit = self.run.audit.lock();
-        audit.tally("faults", how);
-        audit.note(self.id, Step::Ended(how.to_owned()));
+        link.ask(Ask::Publish, publish.event()).await
     }
 
     /// It is in no room any more.
     pub(super) fn get_up(&mut self) {
         let now = Instant::now();
         self.seats.iter_mut().for_each(|seat| seat.stage = Stage::Out(now));
-    }
-
-    async fn cut(&mut self, wire: Wire) {
-        let (how, until_noticed) = (self.random.random_range(0..3), self.random.random_range(1.0..20.0));
-        let name = ["client reset", "client vanished", "client closed"][how];
-        {
-            let mut audit = self.run.audit.lock();
-            audit.tally("faults", name);
-            audit.note(self.id, Step::Ended(name.to_owned()));
-        }
-        match how {
-            0 => wire.reset(),
-            1 => wire.vanish(Duration::from_secs_f64(until_noticed)),
-            _ => wire.close().await,
-        }
     }
 
     /// Something is wrong that this client noticed.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::process::{Child, Command};
@@ -35,6 +36,31 @@ pub(crate) struct Cluster {
     redis: Mutex<Redis>,
     /// Nodes that may be in trouble at the same time: not all.
     troubles: Semaphore,
+    /// What is being done to Redis.
+    harm: Harm,
+}
+
+/// Counts what is being done to something.
+#[derive(Default)]
+struct Harm(AtomicUsize);
+
+struct Harming<'a>(&'a Harm);
+
+impl Harm {
+    fn begin(&self) -> Harming<'_> {
+        self.0.fetch_add(1, Ordering::AcqRel);
+        Harming(self)
+    }
+
+    fn is_done(&self) -> bool {
+        self.0.load(Ordering::Acquire) == 0
+    }
+}
+
+impl Drop for Harming<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 struct Node {
@@ -43,6 +69,7 @@ struct Node {
     proxy: Proxy,
     address: parking_lot::Mutex<Option<SocketAddr>>,
     process: Mutex<Option<Child>>,
+    harm: Harm,
 }
 
 impl Cluster {
@@ -53,16 +80,22 @@ impl Cluster {
             let name = format!("node-{number}");
             let proxy = Proxy::before(Redis::socket(folder)).await;
             let log = folder.join(format!("{name}.log"));
-            let node = Node { name, log, proxy, address: Default::default(), process: Mutex::default() };
+            let (address, process, harm) = Default::default();
+            let node = Node { name, log, proxy, address, process, harm };
             node.start(&mut *node.process.lock().await).await;
             nodes.push(node);
         }
-        Self { nodes, redis: Mutex::new(redis), troubles: Semaphore::new(NODES - 1) }
+        Self { nodes, redis: Mutex::new(redis), troubles: Semaphore::new(NODES - 1), harm: Harm::default() }
     }
 
     /// Where a node can be reached; nothing while it is down.
     pub(crate) fn address(&self, node: usize) -> Option<SocketAddr> {
         *self.nodes[node].address.lock()
+    }
+
+    /// Whether nothing is being done to a node, nor to Redis.
+    pub(crate) fn is_quiet(&self, node: usize) -> bool {
+        self.harm.is_done() && self.nodes[node].harm.is_done()
     }
 
     /// Does a deed and undoes it; returns when the cluster has got over it, with what should not have happened.
@@ -79,11 +112,14 @@ impl Cluster {
                 Ok(())
             }
             Deed::KillConnections => {
-                self.redis.lock().await.kill_connections().await;
+                let redis = self.redis.lock().await;
+                let _harming = self.harm.begin();
+                redis.kill_connections().await;
                 Ok(())
             }
             Deed::StopRedis { politely, down } => {
                 let mut redis = self.redis.lock().await;
+                let _harming = self.harm.begin();
                 redis.stop(politely).await;
                 sleep(down).await;
                 redis.start_again().await;
@@ -161,6 +197,7 @@ impl Node {
     async fn stop(&self, troubles: &Semaphore, signal: &str, down: Duration) -> Result<(), String> {
         let _trouble = troubles.acquire().await.unwrap();
         let mut process = self.process.lock().await;
+        let _harming = self.harm.begin();
         let ended = self.end(&mut process, signal).await;
         sleep(down).await;
         self.start(&mut process).await;
@@ -183,6 +220,7 @@ impl Node {
         let _trouble = troubles.acquire().await.unwrap();
         let process = self.process.lock().await;
         let Some(child) = &*process else { return };
+        let _harming = self.harm.begin();
         self.signal(child, "STOP").await;
         sleep(length).await;
         self.signal(child, "CONT").await;
@@ -197,6 +235,7 @@ impl Node {
 
     async fn partition(&self, troubles: &Semaphore, how: Partition, length: Duration) {
         let _trouble = troubles.acquire().await.unwrap();
+        let _harming = self.harm.begin();
         let blocked = if how == Partition::Cut { Way::Closed } else { Way::Held };
         self.proxy.way.send_replace(blocked);
         sleep(length).await;

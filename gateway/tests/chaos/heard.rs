@@ -35,8 +35,8 @@ impl Client {
             }
             Packet::Event(event) => self.take_event(link, &event),
             Packet::Ack { id, answer } => match link.asked.remove(&id) {
-                Some((Ask::Join { seat, after }, _)) => self.take_join(seat, after, &answer),
-                Some((Ask::Publish, _)) => self.take_publish(&answer),
+                Some((Ask::Join { seat, after }, ..)) => self.take_join(seat, after, &answer),
+                Some((Ask::Publish, ..)) => self.take_publish(&answer),
                 None => self.find(Wrong::Contradiction, None, format!("an ack that nobody asked for: {answer}")),
             },
         }

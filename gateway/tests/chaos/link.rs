@@ -1,16 +1,25 @@
 //! What a client knows of one connection, and forgets with it.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::stall::{Quiet, Watch};
 use super::wire::Wire;
 
 pub(super) struct Link {
     pub(super) wire: Wire,
-    /// What waits for an answer, and since when.
-    pub(super) asked: HashMap<u64, (Ask, Instant)>,
+    pub(super) node: usize,
+    /// What waits for an answer, since when, and how much quiet there had been by then.
+    pub(super) asked: HashMap<u64, (Ask, Instant, Duration)>,
+    /// How long nobody has harmed the node or Redis since it began, while the client watched.
+    pub(super) quiet: Quiet,
+    /// One for each seat.
+    pub(super) watches: Vec<Watch>,
+    /// When to try an upgrade.
+    pub(super) upgrade_at: Option<Instant>,
     next_ask: u64,
     /// Whether the server said what became of the session.
     pub(super) greeted: bool,
@@ -30,16 +39,28 @@ pub(super) enum Ask {
 }
 
 impl Link {
-    pub(super) fn new(wire: Wire, pid: Option<String>, rooms_before: usize) -> Self {
-        let (asked, began) = (HashMap::new(), Instant::now());
-        Self { wire, asked, next_ask: 0, greeted: false, pids: (pid, None), rooms_before, live: 0, began }
+    pub(super) fn new(wire: Wire, node: usize, pid: Option<String>, rooms_before: usize) -> Self {
+        Self {
+            wire,
+            node,
+            asked: HashMap::new(),
+            quiet: Quiet::new(),
+            watches: Vec::new(),
+            upgrade_at: None,
+            next_ask: 0,
+            greeted: false,
+            pids: (pid, None),
+            rooms_before,
+            live: 0,
+            began: Instant::now(),
+        }
     }
 
     /// Emits an event and remembers what its answer is for.
     pub(super) async fn ask(&mut self, ask: Ask, event: Value) -> Result<(), String> {
         let id = self.next_ask;
         self.next_ask += 1;
-        self.asked.insert(id, (ask, Instant::now()));
+        self.asked.insert(id, (ask, Instant::now(), self.quiet.passed()));
         self.wire.send(format!("42{id}{event}")).await
     }
 }

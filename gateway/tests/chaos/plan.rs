@@ -1,4 +1,4 @@
-//! What a run does: its size from the environment, and the faults of the cluster from a seed.
+//! What a run does: its size from the environment, and the faults of the cluster and of clients from a seed.
 
 use std::time::Duration;
 
@@ -55,6 +55,115 @@ impl Settings {
 pub(crate) fn about(random: &mut StdRng, middle: Duration) -> Duration {
     middle.mul_f64(random.random_range(0.5..1.5))
 }
+
+/// How a client reaches a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Habit {
+    Websocket,
+    /// For ever, as where a proxy lets nothing else through.
+    Polling,
+    /// It polls until it has a websocket, as official clients do by default.
+    Upgrading,
+}
+
+impl Habit {
+    pub(crate) fn any(random: &mut StdRng) -> Self {
+        match random.random_range(0..5) {
+            0..2 => Self::Websocket,
+            2 => Self::Polling,
+            _ => Self::Upgrading,
+        }
+    }
+}
+
+/// How a client's connection is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// At once. Of a polling client, the poll that waits.
+    Reset,
+    /// In the middle of what comes: of a polling client, of the answer to its poll.
+    Midway,
+    /// Nothing passes any more, and the server does not learn of it for a while.
+    Vanish(Duration),
+    /// The client says goodbye to the transport, but not to the session.
+    Goodbye,
+    /// In the middle of what the client sends: of a frame, or of a request's body.
+    Half,
+}
+
+impl Cut {
+    pub(crate) fn any(random: &mut StdRng) -> Self {
+        let until_noticed = Duration::from_secs_f64(random.random_range(1.0..20.0));
+        [Self::Reset, Self::Midway, Self::Vanish(until_noticed), Self::Goodbye, Self::Half][random.random_range(0..5)]
+    }
+
+    /// As it is counted.
+    pub(crate) fn name(self, is_polling: bool) -> &'static str {
+        match (self, is_polling) {
+            (Self::Reset | Self::Midway, false) => "client reset",
+            (Self::Reset, true) => "poll aborted",
+            (Self::Midway, true) => "poll aborted in its answer",
+            (Self::Vanish(_), false) => "client vanished",
+            (Self::Vanish(_), true) => "polling client vanished",
+            (Self::Goodbye, false) => "client closed",
+            (Self::Goodbye, true) => "polling client closed",
+            (Self::Half, false) => "frame half sent",
+            (Self::Half, true) => "body half sent",
+        }
+    }
+}
+
+/// How an upgrade fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UpgradeFault {
+    /// The websocket breaks before the probe.
+    BreaksUnprobed,
+    /// After the answer to the probe.
+    BreaksProbed,
+    /// The answer to the probe is the last thing on the websocket, while polling goes on.
+    Hangs(Duration),
+    /// Right after the client has gone over to it.
+    BreaksUpgraded,
+}
+
+impl UpgradeFault {
+    /// One for a part of all upgrades.
+    pub(crate) fn perhaps(random: &mut StdRng) -> Option<Self> {
+        let length = Duration::from_secs_f64(random.random_range(1.0..15.0));
+        let faults = [Self::BreaksUnprobed, Self::BreaksProbed, Self::Hangs(length), Self::BreaksUpgraded];
+        faults.get(random.random_range(0..2 * faults.len())).copied()
+    }
+
+    /// As it is counted.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::BreaksUnprobed => "upgrade broken before its probe",
+            Self::BreaksProbed => "upgrade broken after its probe",
+            Self::Hangs(_) => "upgrade hung",
+            Self::BreaksUpgraded => "upgrade broken when it was done",
+        }
+    }
+}
+
+/// The faults of clients, as they are counted: a run of some length has them all.
+pub(crate) const CLIENT_FAULTS: [&str; 16] = [
+    "client stopped reading",
+    "client started anew",
+    "client started anew by offsets",
+    "client reset",
+    "client vanished",
+    "client closed",
+    "frame half sent",
+    "poll aborted",
+    "poll aborted in its answer",
+    "polling client vanished",
+    "polling client closed",
+    "body half sent",
+    "upgrade broken before its probe",
+    "upgrade broken after its probe",
+    "upgrade hung",
+    "upgrade broken when it was done",
+];
 
 /// How a node loses Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::plan::Habit;
+use super::wire::Upgrade;
+
 /// Steps that are remembered per client: about a minute's.
 const STEPS: usize = 1_000;
 /// Steps that are told.
@@ -12,7 +15,8 @@ const TOLD: usize = 100;
 #[derive(Debug)]
 #[expect(dead_code, reason = "it is there to be printed")]
 pub(crate) enum Step {
-    Dialled { node: usize },
+    Dialled { node: usize, habit: Habit },
+    Upgraded(Upgrade),
     Hello { pid: Option<String>, offset: Option<String> },
     Session { recovered: bool, reason: Option<String>, rooms: Option<usize>, offset: Option<String> },
     Asked { room: usize, after: Option<u64> },
@@ -40,6 +44,7 @@ impl Step {
             | Self::Kept { room, .. }
             | Self::Refused { room, .. } => Some(*room),
             Self::Dialled { .. }
+            | Self::Upgraded(_)
             | Self::Hello { .. }
             | Self::Session { .. }
             | Self::StoppedReading(_)
