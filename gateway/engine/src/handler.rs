@@ -21,14 +21,14 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// # Errors
     /// The answer for who may not.
-    fn admit_origin(&self, origin: &[u8], is_handshake: bool) -> Result<(), Answer>;
+    fn admit_origin(&self, origin: &[u8], is_handshake: bool) -> Result<(), Box<Answer>>;
 
     /// Whether a connection may open. Transient trouble should be refused here, by an HTTP status: official clients try
     /// again, which they don't after a refused session.
     ///
     /// # Errors
     /// The answer for who may not.
-    fn open(&self, request: &Parts, peer: SocketAddr, transport: Transport) -> Result<Arc<dyn Guest>, Answer>;
+    fn open(&self, request: &Parts, peer: SocketAddr, transport: Transport) -> Result<Arc<dyn Guest>, Box<Answer>>;
 
     /// A request was refused that is not one of the protocol, or not in order.
     fn misused(&self, misuse: Misuse);

@@ -125,7 +125,8 @@ impl Leaving {
             Way::Websocket(_) => true,
             Way::Polling(poll) => poll.pending,
         };
-        if !is_late && !(is_heard && out.waiting().packets == 0) {
+        let has_heard_all = is_heard && out.waiting().packets == 0;
+        if !is_late && !has_heard_all {
             drop(out);
             return Some(self);
         }

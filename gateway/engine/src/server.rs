@@ -159,7 +159,7 @@ impl Shared {
         let is_handshake = matches!(query, Ok(Query { id: None, .. })) && parts.method != Method::OPTIONS;
         for origin in parts.headers.get_all(ORIGIN) {
             if let Err(answer) = self.handler.admit_origin(origin.as_bytes(), is_handshake) {
-                return Reply::Last(answer);
+                return Reply::Last(*answer);
             }
         }
         let reply = if parts.method == Method::OPTIONS {
@@ -237,7 +237,7 @@ impl Shared {
         };
         let guest = match self.handler.open(parts, peer, transport) {
             Ok(guest) => guest,
-            Err(answer) => return Reply::Answer(answer),
+            Err(answer) => return Reply::Answer(*answer),
         };
         match websocket {
             Some(answer) => Reply::Open(answer, guest),

@@ -2,8 +2,8 @@
 
 mod admin;
 mod ask;
-mod listener;
 mod client_script;
+mod listener;
 mod revocations;
 mod web;
 

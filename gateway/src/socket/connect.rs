@@ -59,7 +59,7 @@ impl Edge {
         let (connection, namespace) = (&admission.connection, &admission.namespace);
         if !guest.may_ask() {
             connection.end_now("bad_packet");
-            self.refuse("too_many", Refusal::TooManyConnects);
+            self.refuse("too_many", &Refusal::TooManyConnects);
             return Err(NotAdmitted::PutOff);
         }
         let table = self.router.table();
@@ -74,18 +74,18 @@ impl Edge {
             Ok(identity) => identity,
             Err(Refusal::Unavailable) => return Err(self.put_off(connection)),
             Err(Refusal::TokenRequired) if auth.has_odd_token() => {
-                return Err(self.refuse("auth", Refusal::Unauthorized));
+                return Err(self.refuse("auth", &Refusal::Unauthorized));
             }
-            Err(refusal) => return Err(self.refuse("auth", refusal)),
+            Err(refusal) => return Err(self.refuse("auth", &refusal)),
         };
         let Some(in_namespace) = Place::take(&guest.namespaces) else {
             let limit = self.settings.limits.namespaces_per_connection;
-            return Err(self.refuse("too_many", Refusal::TooManyNamespaces { limit }));
+            return Err(self.refuse("too_many", &Refusal::TooManyNamespaces { limit }));
         };
         let user = identity.user.as_ref();
         // Without a place only who may have had one before goes on.
         let place = match self.limiters.session(user) {
-            Err(refusal) if !auth.names_session() => return Err(self.refuse("too_many", refusal)),
+            Err(refusal) if !auth.names_session() => return Err(self.refuse("too_many", &refusal)),
             place => place,
         };
         let allowance = Arc::new(self.limiters.allowance(user, guest.client));
@@ -102,14 +102,14 @@ impl Edge {
         let (session, welcome) = match self.welcome(namespace, auth, &identity, make).await {
             Ok(welcomed) => welcomed,
             Err(Refusal::Unavailable) => return Err(self.put_off(connection)),
-            Err(refusal) => return Err(self.refuse("not_allowed", refusal)),
+            Err(refusal) => return Err(self.refuse("not_allowed", &refusal)),
         };
         let place = match place {
             Ok(place) => place,
             Err(_) if welcome.replay.is_some() => self.limiters.session_again(user),
             Err(refusal) => {
                 self.router.node().depart(&session, false);
-                return Err(self.refuse("too_many", refusal));
+                return Err(self.refuse("too_many", &refusal));
             }
         };
         let mailbox = Mailbox::new(self, session.clone(), connection.clone(), (in_namespace, place));
@@ -124,13 +124,13 @@ impl Edge {
 
     fn put_off(&self, connection: &Connection) -> NotAdmitted {
         connection.end_now("unavailable");
-        self.refuse("unavailable", Refusal::Unavailable);
+        self.refuse("unavailable", &Refusal::Unavailable);
         NotAdmitted::PutOff
     }
 
-    fn refuse(&self, result: &str, refusal: Refusal) -> NotAdmitted {
+    fn refuse(&self, result: &str, refusal: &Refusal) -> NotAdmitted {
         self.metrics.connects.with(result).increment(1);
         self.metrics.refusals.with(refusal.code()).increment(1);
-        NotAdmitted::Refused(self.router.worded(&refusal).message)
+        NotAdmitted::Refused(self.router.worded(refusal).message)
     }
 }

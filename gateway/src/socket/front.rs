@@ -34,15 +34,15 @@ impl Front {
 }
 
 impl Handler for Front {
-    fn admit_origin(&self, origin: &[u8], is_handshake: bool) -> Result<(), Answer> {
+    fn admit_origin(&self, origin: &[u8], is_handshake: bool) -> Result<(), Box<Answer>> {
         if self.edge.origins.admits(origin) {
             return Ok(());
         }
         self.edge.count_refused(&Refusal::ForbiddenOrigin, is_handshake);
-        Err(refused(&self.edge.router.worded(&Refusal::ForbiddenOrigin)))
+        Err(Box::new(refused(&self.edge.router.worded(&Refusal::ForbiddenOrigin))))
     }
 
-    fn open(&self, request: &Parts, peer: SocketAddr, _: Transport) -> Result<Arc<dyn engine::Guest>, Answer> {
+    fn open(&self, request: &Parts, peer: SocketAddr, _: Transport) -> Result<Arc<dyn engine::Guest>, Box<Answer>> {
         let edge = &self.edge;
         let client = address::of_client(peer.ip(), &request.headers, &edge.settings.trusted_proxies);
         match edge.let_in(client) {
@@ -52,7 +52,7 @@ impl Handler for Front {
             }
             Err(refusal) => {
                 edge.count_refused(&refusal, true);
-                Err(refused(&edge.router.worded(&refusal)))
+                Err(Box::new(refused(&edge.router.worded(&refusal))))
             }
         }
     }

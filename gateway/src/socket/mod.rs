@@ -66,7 +66,7 @@ impl SocketServer {
         router: Arc<Router>,
         web: axum::Router,
         metrics: Arc<Metrics>,
-        tasks: TaskTracker,
+        tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
         let edge = Arc::new(Edge {
@@ -82,7 +82,7 @@ impl SocketServer {
             settings: config.clone(),
         });
         let front = Arc::new(Front::new(edge.clone(), web));
-        let engine = Server::start(front, settings(config), &tasks, stop);
+        let engine = Server::start(front, settings(config), tasks, stop);
         Self { edge, engine }
     }
 

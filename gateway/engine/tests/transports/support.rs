@@ -66,11 +66,11 @@ struct Talk {
 }
 
 impl Handler for Echo {
-    fn admit_origin(&self, origin: &[u8], _: bool) -> Result<(), Answer> {
-        if origin == b"https://evil.example" { Err(Response::new(Bytes::from("no"))) } else { Ok(()) }
+    fn admit_origin(&self, origin: &[u8], _: bool) -> Result<(), Box<Answer>> {
+        if origin == b"https://evil.example" { Err(Box::new(Response::new(Bytes::from("no")))) } else { Ok(()) }
     }
 
-    fn open(&self, _: &Parts, _: SocketAddr, _: Transport) -> Result<Arc<dyn Guest>, Answer> {
+    fn open(&self, _: &Parts, _: SocketAddr, _: Transport) -> Result<Arc<dyn Guest>, Box<Answer>> {
         self.0.opened.fetch_add(1, Ordering::SeqCst);
         Ok(Arc::new(Visitor(self.0.clone())))
     }
@@ -210,11 +210,9 @@ impl Raw {
     /// Reads until there are so many bytes; false at the end of the stream.
     async fn fill(&mut self, length: usize) -> bool {
         while self.buffer.len() < length {
-            let mut piece = [0; 16 * 1024];
-            let read = tokio::time::timeout(PATIENCE, self.stream.read(&mut piece)).await.expect("silence");
-            match read {
-                Ok(read) if read > 0 => self.buffer.extend_from_slice(&piece[..read]),
-                _ => return false,
+            let read = tokio::time::timeout(PATIENCE, self.stream.read_buf(&mut self.buffer)).await;
+            if !read.expect("silence").is_ok_and(|read| read > 0) {
+                return false;
             }
         }
         true

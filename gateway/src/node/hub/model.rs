@@ -127,7 +127,7 @@ impl World {
         let frame = Arc::new(Frame::signalled(&event).unwrap());
         let message = Message { kind, frame, except, taken_ms: None };
         // By turns handed over here and now, where that can be, and by the shards.
-        let calm = self.head.load(Ordering::Relaxed) % 2 == 0;
+        let calm = self.head.load(Ordering::Relaxed).is_multiple_of(2);
         self.hub.dispatch(&room(number), message, calm).now_or_never().expect("the queues are not full");
     }
 
