@@ -88,7 +88,10 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &[u8], piece: usize) -> Result<Option<(Vec<u8>, Vec<u8>)>, BadRequest> {
+    /// A body, and what came behind it.
+    type Read = (Vec<u8>, Vec<u8>);
+
+    fn read(text: &[u8], piece: usize) -> Result<Option<Read>, BadRequest> {
         let (mut chunks, mut input, mut body) = (Chunks::default(), Vec::new(), Vec::new());
         let mut pieces = text.chunks(piece);
         while let Some(piece) = pieces.next() {

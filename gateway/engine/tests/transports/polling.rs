@@ -91,7 +91,7 @@ async fn packets_count_before_they_are_read() {
     let world = World::new(|_| {}).await;
     let poller = Poller::connected(&world).await;
     *world.seen.allowance.lock() = Some(10);
-    assert_eq!(poller.post(vec!["42[1]"; 11].join("\u{1e}")).await.0, 400);
+    assert_eq!(poller.post(["42[1]"; 11].join("\u{1e}")).await.0, 400);
     assert_eq!(world.seen.events.lock().len(), 0);
     eventually("it is over", || world.ends() == ["/ Flooding", "connection Flooding"]).await;
 }
