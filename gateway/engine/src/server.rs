@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::header::ORIGIN;
 use http::{Method, Request, Response};
 use tokio::net::TcpStream;
+use tokio::task::coop::consume_budget;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -145,6 +146,8 @@ impl Server {
             if !is_written || !goes_on {
                 return;
             }
+            // Of requests that came in one piece none has to be waited for: others must have their turn in between.
+            consume_budget().await;
         }
     }
 }

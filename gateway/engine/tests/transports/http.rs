@@ -1,5 +1,7 @@
 //! Requests.
 
+use std::io::{Read, Write};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::support::{Poller, Raw, World};
@@ -15,6 +17,28 @@ async fn several_requests_share_a_connection_even_in_one_piece() {
     assert_eq!(raw.answer().await.2, "ok");
     assert_eq!(raw.answer().await.2, "42[1]");
     assert_eq!(raw.answer().await.2, "GET /page 0");
+}
+
+#[tokio::test]
+async fn others_have_their_turn_between_requests_that_came_in_one_piece() {
+    const REQUESTS: usize = 2000;
+    let world = World::new(|_| {}).await;
+    // All is there before the only thread gets to serve it.
+    let mut flood = std::net::TcpStream::connect(world.address).unwrap();
+    flood.write_all("GET /page HTTP/1.1\r\nHost: x\r\n\r\n".repeat(REQUESTS).as_bytes()).unwrap();
+    let reading = std::thread::spawn(move || {
+        flood.shutdown(std::net::Shutdown::Write).unwrap();
+        flood.read_to_end(&mut Vec::new()).unwrap();
+    });
+    let (mut served, mut most) = (0, 0);
+    while served < REQUESTS {
+        tokio::task::yield_now().await;
+        let now = world.seen.pages.load(Ordering::SeqCst);
+        most = most.max(now - served);
+        served = now;
+    }
+    assert!(most <= 150, "{most} requests in one turn");
+    reading.join().unwrap();
 }
 
 #[tokio::test]

@@ -50,6 +50,8 @@ pub(crate) struct Seen {
     pub(crate) upgrades: AtomicUsize,
     pub(crate) opened: AtomicUsize,
     pub(crate) misuses: Mutex<Vec<Misuse>>,
+    /// Requests for something else.
+    pub(crate) pages: AtomicUsize,
     /// Frames and packets that may still come.
     pub(crate) allowance: Mutex<Option<usize>>,
 }
@@ -80,6 +82,7 @@ impl Handler for Echo {
     }
 
     fn elsewhere(&self, request: Request<Bytes>) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+        self.0.pages.fetch_add(1, Ordering::SeqCst);
         let body = format!("{} {} {}", request.method(), request.uri(), request.body().len());
         Box::pin(async move { Response::new(Bytes::from(body)) })
     }
