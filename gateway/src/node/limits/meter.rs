@@ -86,6 +86,11 @@ impl Meter {
         Some(Self { limiter, burst: quota.burst_size() })
     }
 
+    /// Whether so much can be taken at once at all.
+    pub(super) fn has_room_for(&self, count: usize) -> bool {
+        u32::try_from(count).is_ok_and(|count| count <= self.burst.get())
+    }
+
     /// Takes `count`, or all that a full meter has if it is more than that; or tells the time until it can.
     pub(super) fn take(&self, count: usize) -> Result<(), Duration> {
         let Some(count) = NonZeroU32::new(u32::try_from(count).unwrap_or(u32::MAX)) else { return Ok(()) };
