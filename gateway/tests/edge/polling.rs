@@ -10,13 +10,13 @@ use crate::support::client::Client;
 use crate::support::{self, eventually, http, metric, node};
 
 /// A long-polling session by hand.
-struct Polling {
+pub(crate) struct Polling {
     address: std::net::SocketAddr,
     path: String,
 }
 
 impl Polling {
-    async fn open(address: std::net::SocketAddr) -> Self {
+    pub(crate) async fn open(address: std::net::SocketAddr) -> Self {
         let (status, body) = http("GET", address, "/socket.io/?EIO=4&transport=polling", "").await;
         assert_eq!(status, 200, "{body}");
         let open: Value = serde_json::from_str(&body[1..]).unwrap();
@@ -32,9 +32,17 @@ impl Polling {
         http("GET", self.address, &self.path, "").await
     }
 
+    pub(crate) fn sid(&self) -> &str {
+        self.path.rsplit('=').next().unwrap()
+    }
+
+    pub(crate) async fn post(&self, body: &str) -> (u16, String) {
+        let body = format!("Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        http("POST", self.address, &self.path, &body).await
+    }
+
     async fn say(&self, packet: &str) {
-        let body = format!("Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{packet}", packet.len());
-        assert_eq!(http("POST", self.address, &self.path, &body).await, (200, "ok".into()));
+        assert_eq!(self.post(packet).await, (200, "ok".into()));
     }
 }
 
