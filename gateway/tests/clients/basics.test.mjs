@@ -214,3 +214,26 @@ test('a websocket-only client with an old cookie is not tied to its node', { tim
   const after = await count();
   assert.ok(after[0] - before[0] < 6, `all six went to node-1: ${before} became ${after}`);
 });
+
+test('a client that goes in the middle of a poll is gone at once, behind the load balancer too', { timeout: 30_000 }, async () => {
+  const url = `${cluster.url}/socket.io/?EIO=4&transport=polling`;
+  const opened = await fetch(url);
+  const headers = { cookie: opened.headers.getSetCookie()[0].split(';')[0] };
+  const { sid } = JSON.parse((await opened.text()).slice(1));
+  const poll = (options) => fetch(`${url}&sid=${sid}`, { headers, ...options });
+  const count = async () => {
+    const counts = cluster.nodes.map((node) => cluster.metric(node, 'gateway_connections', { transport: 'polling' }));
+    return (await Promise.all(counts)).reduce((sum, each) => sum + each);
+  };
+  const before = await count();
+  await (await poll({ method: 'POST', body: '40' })).text();
+  for (let heard = ''; !heard.includes('gateway:session'); ) heard += await (await poll()).text();
+  assert.equal(await count(), before + 1);
+  const going = new AbortController();
+  const waiting = poll({ signal: going.signal });
+  // It has to be on its way to its node; a ping comes only after 25 s.
+  await Promise.race([waiting, new Promise((resolve) => setTimeout(resolve, 200))]);
+  going.abort();
+  await assert.rejects(waiting, { name: 'AbortError' });
+  await eventually('its connection is gone', async () => (await count()) === before, 5_000);
+});
