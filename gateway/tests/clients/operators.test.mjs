@@ -60,7 +60,7 @@ for (const [mode, options] of Object.entries(MODES)) {
       assert.deepEqual(socket.data, { user, node: third.name });
       assert.ok(Math.abs(new Date(at) - Date.now()) < 5_000, at);
       const text = JSON.stringify(Object.values(heard));
-      assert.ok(!text.includes(alice.id), 'the id of her transport is nobody else\'s business');
+      assert.ok(!text.includes(alice.io.engine.id), 'the id of her transport is nobody else\'s business');
       await eventually('she counts', () => figures(heard)[third.name].clientsCount === 1);
       assert.deepEqual(figures(heard)[third.name].namespaces, [{ name: '/', socketsCount: 1 }]);
       assert.equal(figures(heard)[first.name].clientsCount, 0);
