@@ -101,7 +101,7 @@ impl Gateway {
         let caller = Caller::new(&config.calls, metrics.clone()).context("calls")?;
         let router = Router::new(table, node.clone(), tokens.clone(), caller, &config, metrics.clone());
         let router = Arc::new(router);
-        let server = SocketServer::start(&config, router.clone(), web(), metrics.clone(), &tasks, &stop);
+        let server = SocketServer::start(&config, router.clone(), web(), metrics.clone(), &tasks, &stop, max_files);
         let (control, heard) = Control::start(bus.clone(), node.clone(), &name, &config.redis.prefix).await?;
 
         let operators = if config.admin.token.is_empty() {

@@ -156,7 +156,7 @@ impl Connection {
         }
     }
 
-    pub(crate) fn forget_seat(&self, _namespace: &str, number: u64) {
+    pub(crate) fn forget_seat(&self, number: u64) {
         self.0.seats.lock().forget(number);
     }
 }

@@ -145,7 +145,7 @@ impl Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         if !self.settled {
-            self.connection.forget_seat(&self.namespace, self.number);
+            self.connection.forget_seat(self.number);
         }
     }
 }

@@ -59,7 +59,8 @@ pub struct SocketServer {
 }
 
 impl SocketServer {
-    /// A server over a router; `web` answers what is not Socket.IO. It works until `stop`.
+    /// A server over a router; `web` answers what is not Socket.IO. It works until `stop`. The process may open `max_files`
+    /// files.
     #[must_use]
     pub fn start(
         config: &Config,
@@ -68,6 +69,7 @@ impl SocketServer {
         metrics: Arc<Metrics>,
         tasks: &TaskTracker,
         stop: &CancellationToken,
+        max_files: usize,
     ) -> Self {
         let edge = Arc::new(Edge {
             router,
@@ -82,7 +84,7 @@ impl SocketServer {
             settings: config.clone(),
         });
         let front = Arc::new(Front::new(edge.clone(), web));
-        let engine = Server::start(front, settings(config), tasks, stop);
+        let engine = Server::start(front, settings(config, max_files), tasks, stop);
         Self { edge, engine }
     }
 
@@ -109,7 +111,7 @@ impl SocketServer {
 }
 
 /// What the engine is told of the configuration.
-fn settings(config: &Config) -> Settings {
+fn settings(config: &Config, max_files: usize) -> Settings {
     let (limits, times) = (&config.limits, &config.socket);
     Settings {
         ping_interval: times.ping_interval,
@@ -125,6 +127,10 @@ fn settings(config: &Config) -> Settings {
         waiting_packets: limits.backlog_events,
         waiting_bytes: limits.backlog_bytes,
         budget_bytes: limits.buffered_bytes,
-        idle_connections: limits.idle_connections,
+        // Those that say nothing must not take the files of those that do.
+        idle_connections: match limits.idle_connections {
+            0 => max_files / 2,
+            limit => limit.min(max_files / 2),
+        },
     }
 }

@@ -133,27 +133,6 @@ async fn packets_in_one_body_count_each() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_in_one_piece_hold_up_nobody() {
-    let node = node(&[LIMITED]).await;
-    let asks = "OPTIONS /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\nOrigin: http://a\r\n\r\n";
-    let mut attack = JoinSet::new();
-    for _ in 0..ATTACKERS {
-        let mut stream = TcpStream::connect(node.address).await.unwrap();
-        attack.spawn(async move {
-            let (mut read, mut write) = stream.split();
-            let writing = async {
-                write.write_all(asks.repeat(20_000).as_bytes()).await.unwrap();
-                write.shutdown().await.unwrap();
-            };
-            let mut answers = Vec::new();
-            tokio::join!(writing, read.read_to_end(&mut answers)).1.unwrap();
-            answers.windows(9).filter(|nine| nine == b"HTTP/1.1 ").count()
-        });
-    }
-    assert_eq!(withstands(&node, attack).await, [20_000; ATTACKERS]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn unfinished_frames_share_one_budget() {
     const BUDGET: f64 = 1024.0 * 1024.0;
     let changes = [
