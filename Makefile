@@ -6,7 +6,7 @@ WEB := gateway/web
 # The official client for browsers, which the gateway embeds.
 CLIENT_SCRIPT := $(WEB)/node_modules/.package-lock.json
 
-.PHONY: help run cluster test tools build test-rust test-clients test-python test-load test-deploy chaos check fmt audit bench \
+.PHONY: help run cluster test tools build test-rust test-clients test-go test-python test-load test-deploy chaos check fmt audit bench \
 	bench-flood bench-presence bench-flaky
 
 help: ## this list
@@ -35,6 +35,9 @@ test-rust: $(CLIENT_SCRIPT) ## unit, contract, cluster and edge tests
 
 test-clients: build ## clients in JavaScript, Java, Go and Rust against nodes behind HAProxy and nginx
 	npm test --prefix $(CLIENTS)
+
+test-go: tools build ## a client in Go, which fails by itself now and then
+	TEST_GO=1 node --test --test-name-pattern=Go $(CLIENTS)/languages.test.mjs
 
 test-python: build ## python-socketio against three nodes behind HAProxy
 	.tools/venv/bin/python -m unittest discover -s $(CLIENTS)

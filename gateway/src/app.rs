@@ -292,10 +292,15 @@ async fn end_sessions(router: Arc<Router>, mut revoked: watch::Receiver<u64>) {
 
 async fn upkeep(server: SocketServer, metrics: Arc<Metrics>) {
     let mut tick = tokio::time::interval(Metrics::UPKEEP_INTERVAL);
+    let mut second = tokio::time::interval(Duration::from_secs(1));
     loop {
-        tick.tick().await;
-        metrics.upkeep();
-        server.upkeep();
+        tokio::select! {
+            _ = tick.tick() => {
+                metrics.upkeep();
+                server.upkeep();
+            }
+            _ = second.tick() => server.count_traffic(),
+        }
     }
 }
 

@@ -104,9 +104,13 @@ impl SocketServer {
         let keys = self.edge.addresses.forget_idle();
         metrics.rate_limit_keys.with("address_handshakes").set(u32::try_from(keys).unwrap_or(u32::MAX));
         metrics.buffered_bytes.set(self.engine.held_bytes() as f64);
+    }
+
+    /// Publishes what was read from clients and written to them; to be called every second or so.
+    pub fn count_traffic(&self) {
         let traffic = self.engine.traffic();
-        metrics.received_bytes.absolute(traffic.received);
-        metrics.sent_bytes.absolute(traffic.sent);
+        self.edge.metrics.received_bytes.absolute(traffic.received);
+        self.edge.metrics.sent_bytes.absolute(traffic.sent);
     }
 }
 
