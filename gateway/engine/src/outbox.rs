@@ -55,8 +55,6 @@ pub(crate) struct Poll {
     pub(crate) upgrading: bool,
     /// It has shown that it works: the client waits for its last poll to be answered.
     pub(crate) probed: bool,
-    /// Polls that are still to be answered with nothing, at once.
-    pub(crate) noops: u8,
 }
 
 /// How far a connection's end is.

@@ -21,10 +21,8 @@ use crate::outbox::{Phase, Way};
 use crate::payload::{self, Part, Payload};
 use crate::websocket::ENVELOPE;
 
-/// Polls that are answered at once when an upgrade has begun: the one that waits, and one that the client may have sent
-/// before it heard of it.
-const NOOPS: u8 = 2;
-/// How long others wait then, if nothing comes. An upgrade may take its time, or come to nothing.
+/// How long a poll waits when an upgrade has begun, if nothing comes: as long as with Socket.IO's own server. A client
+/// whose connections all break in that time loses its poll, too, and notices; answered before, it would not.
 const NOOP_AFTER: Duration = Duration::from_millis(100);
 
 /// An answer of Engine.IO.
@@ -39,8 +37,10 @@ pub(crate) fn answer(body: impl Into<Bytes>) -> Answer {
 /// What came of a poll.
 enum Polled {
     Payload(Payload),
-    /// A websocket takes over.
+    /// A websocket has taken over.
     Nothing,
+    /// A websocket is about to: the client waits for the answer to this poll.
+    Probed,
     /// The connection is over.
     Closed,
 }
@@ -52,26 +52,32 @@ pub(crate) async fn poll(connection: &Arc<Inner>, wire: &mut Wire) -> Option<Ans
         Way::Websocket(_) => None,
     };
     // Without a way to poll it is the last poll of a client whose websocket was quicker.
-    let Some((is_pending, is_probed)) = before else { return Some(Refused::BadRequest.answer()) };
+    let Some((is_pending, mut is_probed)) = before else { return Some(Refused::BadRequest.answer()) };
     if is_pending {
         // Which of them would get what? Engine.IO's own server ends it, too.
         connection.end_now(End::BadPacket);
         return Some(Refused::BadRequest.answer());
     }
     let _pending = Pending(connection);
-    tokio::select! {
-        biased;
-        polled = polled(connection) => Some(match polled {
+    loop {
+        let polled = tokio::select! {
+            biased;
+            polled = polled(connection, is_probed) => polled,
+            () = wire.gone() => {
+                connection.end_now(End::Broken);
+                return None;
+            }
+            () = sleep(NOOP_AFTER), if is_probed => Polled::Nothing,
+        };
+        return Some(match polled {
             Polled::Payload(payload) => answer(payload.into_body()),
             Polled::Nothing => answer("6"),
             Polled::Closed => answer("1"),
-        }),
-        () = wire.gone() => {
-            connection.end_now(End::Broken);
-            None
-        }
-        // An upgrade that begins later answers this poll itself.
-        () = sleep(NOOP_AFTER), if is_probed => Some(answer("6")),
+            Polled::Probed => {
+                is_probed = true;
+                continue;
+            }
+        });
     }
 }
 
@@ -86,7 +92,7 @@ impl Drop for Pending<'_> {
     }
 }
 
-async fn polled(connection: &Arc<Inner>) -> Polled {
+async fn polled(connection: &Arc<Inner>, is_probed: bool) -> Polled {
     poll_fn(|context| {
         connection.poll_waker.register(context.waker());
         let mut out = connection.out.lock();
@@ -100,10 +106,7 @@ async fn polled(connection: &Arc<Inner>) -> Polled {
         }
         match &mut out.way {
             Way::Websocket(_) => Poll::Ready(Polled::Nothing),
-            Way::Polling(poll) if poll.noops > 0 => {
-                poll.noops -= 1;
-                Poll::Ready(Polled::Nothing)
-            }
+            Way::Polling(poll) if poll.probed && !is_probed => Poll::Ready(Polled::Probed),
             Way::Polling(_) => Poll::Pending,
         }
     })
@@ -175,7 +178,6 @@ impl Inner {
     /// It works: the client stops polling as soon as its polls are answered.
     pub(crate) fn probed(&self) {
         if let Way::Polling(poll) = &mut self.out.lock().way {
-            poll.noops = if poll.probed { 0 } else { NOOPS };
             poll.probed = true;
         }
         self.poll_waker.wake();
@@ -202,7 +204,7 @@ impl Inner {
     pub(crate) fn candidate_failed(&self) {
         self.upgrade_by.store(u64::MAX, Ordering::Relaxed);
         if let Way::Polling(poll) = &mut self.out.lock().way {
-            (poll.upgrading, poll.probed, poll.noops) = (false, false, 0);
+            (poll.upgrading, poll.probed) = (false, false);
         }
     }
 }

@@ -81,7 +81,7 @@ async fn one_that_breaks_changes_nothing() {
 
 #[tokio::test]
 async fn one_that_hangs_is_given_up_and_polls_are_answered_meanwhile() {
-    let world = World::new(|settings| settings.connect_timeout = Duration::from_millis(300)).await;
+    let world = World::new(|settings| settings.connect_timeout = Duration::from_secs(1)).await;
     let poller = Poller::connected(&world).await;
     let mut silent = Raw::websocket(&world, &query(&poller)).await;
     world.connection().send(&Packet::event("/", "[1]", &[])).unwrap();
