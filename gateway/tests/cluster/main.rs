@@ -7,3 +7,20 @@ mod operators;
 mod recovery;
 #[path = "../support/mod.rs"]
 mod support;
+
+use gateway::app::Gateway;
+
+use support::redis::Redis;
+
+/// Nodes of one deployment, called `node-0` and so on.
+async fn cluster(redis: &Redis, size: usize, changes: &[(&str, &str)]) -> Vec<Gateway> {
+    let url = redis.url();
+    let mut nodes = Vec::new();
+    for number in 0..size {
+        let name = format!("node-{number}");
+        let own = [("GATEWAY_REDIS_URL", url.as_str()), ("GATEWAY_NODE_NAME", name.as_str())];
+        let changes: Vec<_> = own.iter().chain(changes).copied().collect();
+        nodes.push(support::node(&changes).await);
+    }
+    nodes
+}

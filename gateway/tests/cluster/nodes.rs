@@ -6,22 +6,11 @@ use gateway::app::Gateway;
 use gateway::auth::{Grant, mint};
 use serde_json::json;
 
+use crate::cluster;
 use crate::support::client::Client;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::{self, eventually, http, metric, node};
-
-async fn cluster(redis: &Redis, size: usize, changes: &[(&str, &str)]) -> Vec<Gateway> {
-    let url = redis.url();
-    let mut nodes = Vec::new();
-    for number in 0..size {
-        let name = format!("node-{number}");
-        let own = [("GATEWAY_REDIS_URL", url.as_str()), ("GATEWAY_NODE_NAME", name.as_str())];
-        let changes: Vec<_> = own.iter().chain(changes).copied().collect();
-        nodes.push(node(&changes).await);
-    }
-    nodes
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_member_on_every_node_hears_everything_once_and_in_the_same_order() {

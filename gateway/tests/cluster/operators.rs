@@ -15,24 +15,13 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
+use crate::cluster;
 use crate::support::client::Client;
 use crate::support::redis::Redis;
 use crate::support::{PATIENCE, config, eventually, http, metric, node};
 
 const SECRETS: [(&str, &str); 2] = [("GATEWAY_AUTH__SECRET", "s"), ("GATEWAY_ADMIN__TOKEN", "t")];
 const BEARER: &str = "Authorization: Bearer t\r\n";
-
-async fn cluster(redis: &Redis, size: usize, changes: &[(&str, &str)]) -> Vec<Gateway> {
-    let url = redis.url();
-    let mut nodes = Vec::new();
-    for number in 0..size {
-        let name = format!("node-{number}");
-        let own = [("GATEWAY_REDIS_URL", url.as_str()), ("GATEWAY_NODE_NAME", name.as_str())];
-        let changes: Vec<_> = own.iter().chain(changes).copied().collect();
-        nodes.push(node(&changes).await);
-    }
-    nodes
-}
 
 fn token(user: &str) -> Value {
     let grant = Grant::new(UserId::parse(user).unwrap(), Duration::from_secs(60));
