@@ -15,9 +15,6 @@ use gateway::routes::RouteTable;
 use gateway::shutdown::{Signals, Wish};
 use gateway::telemetry;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Drained, or done.
 const OK: u8 = 0;
 /// The configuration cannot be used (`EX_USAGE`).

@@ -8,7 +8,7 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::append::{State, append};
+use super::append::{State, Written, append, trim};
 use super::history::History;
 use super::sweep::{interval, sweep};
 use crate::domain::{Epoch, Event, Offset, Position, RoomName};
@@ -114,10 +114,13 @@ impl Writer {
             Err(error) => Err(error),
         };
         match written {
-            Ok((state, places)) => {
+            Ok(Written { state, places, too_long }) => {
                 self.state = state;
                 for (append, (offset, duplicate)) in batch.into_iter().zip(places) {
                     self.announce(append, offset, duplicate).await;
+                }
+                if !too_long.is_empty() {
+                    self.trim(&too_long).await;
                 }
             }
             Err(error) => {
@@ -126,6 +129,20 @@ impl Writer {
                     append.done.send(Err(LogError::new("append", error.clone()))).ok();
                 }
             }
+        }
+    }
+
+    async fn trim(&mut self, too_long: &[(i64, i64)]) {
+        let trimmed = match self.connect().await {
+            Ok(mut connection) => {
+                let trimmed = trim(&mut connection, too_long).await;
+                self.settle(connection, trimmed).await
+            }
+            Err(error) => Err(error),
+        };
+        // The next append to the room tries again.
+        if let Err(error) = trimmed {
+            tracing::warn!(%error, "the oldest events of a full room were not removed");
         }
     }
 

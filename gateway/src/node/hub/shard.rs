@@ -101,16 +101,17 @@ impl Shard {
         self.queue.send(dispatch).await.ok();
     }
 
-    /// Delivers a message to no more than `members` at once, if nothing older is on its way and it is done with the first
-    /// slice. False if that cannot be.
-    pub(super) fn deliver_now(&self, dispatch: &Dispatch, members: usize) -> bool {
+    /// Delivers a message at once, however many slices that takes. False if something older is on its way.
+    pub(super) fn deliver_now(&self, dispatch: &Dispatch) -> bool {
         // Locked, it is delivering something older.
         let Some(mut work) = self.work.try_lock() else { return false };
-        if !work.is_idle() || members >= work.slice {
+        if !work.is_idle() {
             return false;
         }
         work.begin(dispatch.clone());
-        debug_assert!(work.is_idle());
+        while !work.under_way.is_empty() {
+            work.deliver(0);
+        }
         true
     }
 
