@@ -63,8 +63,29 @@ pub struct Gateway {
     ready: Arc<AtomicBool>,
     stop: CancellationToken,
     tasks: TaskTracker,
-    /// What embedded mode writes, to be closed at the end.
-    files: Option<Files>,
+    stores: Stores,
+}
+
+/// What is to be told that the node ends.
+#[derive(Debug)]
+enum Stores {
+    Memory,
+    Files(Files),
+    Redis(Arc<RedisLog>),
+}
+
+impl Stores {
+    async fn close(&self) {
+        match self {
+            Self::Memory => {}
+            Self::Files(files) => {
+                files.sessions.close().await;
+                files.revocations.close().await;
+                files.log.close().await;
+            }
+            Self::Redis(log) => log.close().await,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -93,7 +114,7 @@ impl Gateway {
         metrics.connections_limit.set(u32::try_from(config.limits.connections).unwrap_or(u32::MAX));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
 
-        let Backends { bus, log, sessions, presence, revocations, files } = backends(&config, &name, &metrics).await?;
+        let Backends { bus, log, sessions, presence, revocations, stores } = backends(&config, &name, &metrics).await?;
         let presence = Arc::new(MeasuredPresence::new(presence, metrics.clone()));
         let node = Node::new(log, sessions, presence, &config, metrics.clone(), tasks.clone());
         let revoked = Revoked::start(revocations, config.auth.revocations_kept, metrics.clone()).await;
@@ -123,7 +144,7 @@ impl Gateway {
             ready: ready.clone(),
             stop: stop.clone(),
             tasks: tasks.clone(),
-            files,
+            stores,
             name,
         };
 
@@ -200,11 +221,7 @@ impl Gateway {
         self.tasks.close();
         // What still runs are connections that did not end in time; they end with the process.
         tokio::time::timeout(FAREWELL, self.tasks.wait()).await.ok();
-        if let Some(files) = self.files {
-            files.sessions.close().await;
-            files.revocations.close().await;
-            files.log.close().await;
-        }
+        self.stores.close().await;
         left
     }
 }
@@ -215,7 +232,7 @@ struct Backends {
     sessions: Arc<dyn Sessions>,
     presence: Arc<dyn Presence>,
     revocations: Arc<dyn Revocations>,
-    files: Option<Files>,
+    stores: Stores,
 }
 
 async fn backends(config: &Config, name: &str, metrics: &Arc<Metrics>) -> anyhow::Result<Backends> {
@@ -235,15 +252,15 @@ async fn backends(config: &Config, name: &str, metrics: &Arc<Metrics>) -> anyhow
         if folder.as_os_str().is_empty() {
             let (log, sessions) = (Arc::new(MemoryLog::new(retention)), Arc::new(MemorySessions::new(window)));
             let revocations = Arc::new(MemoryRevocations::default());
-            return Ok(Backends { bus, log, sessions, presence, revocations, files: None });
+            return Ok(Backends { bus, log, sessions, presence, revocations, stores: Stores::Memory });
         }
         let log = Arc::new(SqliteLog::open(&folder.join("log.sqlite"), retention).await.context("data_dir")?);
         let sessions = SqliteSessions::open(&folder.join("sessions.sqlite"), window).await.context("data_dir")?;
         let sessions = Arc::new(sessions);
         let revocations = SqliteRevocations::open(&folder.join("revocations.sqlite")).await.context("data_dir")?;
         let revocations = Arc::new(revocations);
-        let files = Some(Files { log: log.clone(), sessions: sessions.clone(), revocations: revocations.clone() });
-        return Ok(Backends { bus, log, sessions, presence, revocations, files });
+        let files = Files { log: log.clone(), sessions: sessions.clone(), revocations: revocations.clone() };
+        return Ok(Backends { bus, log, sessions, presence, revocations, stores: Stores::Files(files) });
     }
     let settings = &config.redis;
     let commands = Commands::new(url, settings).context("redis_url")?;
@@ -253,7 +270,8 @@ async fn backends(config: &Config, name: &str, metrics: &Arc<Metrics>) -> anyhow
     let presence = Arc::new(RedisPresence::new(commands.clone(), &settings.prefix, name, &config.presence));
     let revocations = Arc::new(RedisRevocations::new(commands.clone(), bus.clone(), &settings.prefix));
     let log = Arc::new(RedisLog::new(commands, bus.clone(), &settings.prefix, retention, settings.feed_buffer));
-    Ok(Backends { bus, log, sessions, presence, revocations, files: None })
+    let stores = Stores::Redis(log.clone());
+    Ok(Backends { bus, log, sessions, presence, revocations, stores })
 }
 
 /// Where other nodes reach the admin listener.

@@ -85,7 +85,7 @@ pub const ACTIONS: [&str; 15] = [
 ];
 
 /// What the log was asked.
-pub const LOG_OPERATIONS: [&str; 4] = ["append", "read", "subscribe", "signal"];
+pub const LOG_OPERATIONS: [&str; 5] = ["append", "read", "subscribe", "signal", "mark"];
 
 /// What came of a call to a back end.
 pub const CALL_RESULTS: [&str; 8] =

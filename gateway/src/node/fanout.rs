@@ -12,8 +12,9 @@ use super::{Node, Unrecovered, age_seconds};
 use crate::domain::{Event, Frame, Position, RoomName};
 use crate::log::{FeedItem, LogError, Range};
 
-/// Events of one room that are read at a time when a gap is filled: at the largest, a few megabytes.
+/// Events of one room that are read at a time, and their bytes.
 const PAGE: usize = 100;
+const PAGE_BYTES: usize = 1024 * 1024;
 /// How long to wait before a gap is tried again that could not be filled because the log is away.
 const RETRY: Duration = Duration::from_millis(250);
 /// After how many tries a room that cannot be read is given up for lost, if others can: one damaged key must not
@@ -25,13 +26,20 @@ const CONCURRENCY: usize = 16;
 /// One task for the whole feed: its order is the order that every session sees, across all its rooms. It encodes an
 /// event once and decides what a room is past; delivering is the shards'.
 pub(super) async fn run(mut feed: BoxStream<'static, FeedItem>, node: Arc<Node>, canary: RoomName) {
-    let mut next = None;
+    let (mut next, mut epoch) = (None, None);
     while let Some(item) = match next.take() {
         Some(item) => Some(item),
         None => feed.next().await,
     } {
         next = feed.next().now_or_never().flatten();
         let calm = next.is_none();
+        if let FeedItem::Event { position, .. } | FeedItem::Mark { position, .. } = &item
+            && epoch.replace(position.epoch) != Some(position.epoch)
+            && node.hub.has_another_epoch(position.epoch)
+        {
+            // A history was lost, and no connection with it: another node found out.
+            fill_gap(&node).await;
+        }
         match item {
             FeedItem::Event { room, position, event } => {
                 node.metrics.feed_items.with("event").increment(1);
@@ -40,10 +48,11 @@ pub(super) async fn run(mut feed: BoxStream<'static, FeedItem>, node: Arc<Node>,
                     node.hub.dispatch(&room, message, calm).await;
                 }
             }
-            FeedItem::Signal { room, event } if room == canary => {
-                node.metrics.canary_lag.record(age_seconds(event.at_ms));
-                node.hub.heard_canary();
+            FeedItem::Mark { room, position, at_ms } if room == canary => {
+                node.metrics.canary_lag.record(age_seconds(at_ms));
+                node.hub.heard_canary(position);
             }
+            FeedItem::Mark { .. } => {}
             FeedItem::Signal { room, event } => {
                 node.metrics.feed_items.with("signal").increment(1);
                 if let Some(frame) = Frame::signalled(&event) {
@@ -98,10 +107,10 @@ async fn fill_gap(node: &Node) {
 
 /// What the members of a room are told when events for them were lost: a gap is never silent.
 #[derive(Serialize)]
-struct Lost<'a> {
+pub(super) struct Lost<'a> {
     /// Nothing for what is sent to a user or to everybody.
-    room: Option<&'a str>,
-    reason: &'static str,
+    pub(super) room: Option<&'a str>,
+    pub(super) reason: &'static str,
 }
 
 #[derive(Default)]
@@ -154,7 +163,7 @@ async fn read_room(node: &Node, room: RoomName, last: Position) -> Result<Missed
     let mut missed = Missed::default();
     let mut after = last.offset;
     loop {
-        let page = node.log.read(&room, Range::After { offset: after, limit: PAGE }).await?;
+        let page = node.log.read(&room, Range::After { offset: after, limit: PAGE }, PAGE_BYTES).await?;
         let why_lost = if page.head.epoch != last.epoch {
             Some(Unrecovered::History)
         } else {

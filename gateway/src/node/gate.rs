@@ -55,6 +55,7 @@ struct State {
     shut: bool,
     /// The offset of the last frame that was handed over and moves the client's.
     handed: Offset,
+    reached: Reached,
 }
 
 struct Waiting {
@@ -62,6 +63,16 @@ struct Waiting {
     /// None for what has no place in the log.
     offset: Option<Offset>,
     frame: Arc<Frame>,
+}
+
+/// How far a session was handed what its rooms had. Rooms may be silent for longer than the log keeps anything; then an
+/// offset that the client knows says nothing by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Reached {
+    /// The newest offset that it was handed.
+    pub(super) handed: Offset,
+    /// A client that has heard that has everything up to here.
+    pub(super) complete_to: Offset,
 }
 
 /// What becomes of a frame that does not fit.
@@ -118,7 +129,10 @@ impl Gate {
                     state.handed = offset.unwrap_or(state.handed);
                     return true;
                 }
-                Err(Undelivered::Gone) => return false,
+                Err(Undelivered::Gone) => {
+                    state.shut = true;
+                    return false;
+                }
                 Err(Undelivered::Full) => {
                     if overflow == Overflow::Close {
                         self.give_up(&mut state);
@@ -194,6 +208,15 @@ impl Gate {
         let mut state = self.state.lock();
         state.waiting.retain(|wait| wait.room != *room);
         state.bytes = state.waiting.iter().map(|wait| wait.frame.size()).sum();
+    }
+
+    /// How far the client was handed everything, when the gate has been given all up to `complete_to`.
+    pub(super) fn reached(&self, complete_to: Offset) -> Reached {
+        let mut state = self.state.lock();
+        if !state.shut && state.held == 0 && state.waiting.is_empty() {
+            state.reached = Reached { handed: state.handed, complete_to };
+        }
+        state.reached
     }
 
     /// What the client was handed so far, for one that comes back and was handed it elsewhere.

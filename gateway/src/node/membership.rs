@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::fanout::Lost;
 use super::session::Stay;
 use super::{CloseReason, Node, RecoveryError, Session, Unrecovered, Wanted};
 use crate::auth::Identity;
@@ -190,9 +191,15 @@ impl Node {
         let replay = match self.read_missed(session, vec![wanted]).await {
             Ok(replay) => replay,
             Err(RecoveryError::Unrecovered(reason)) => {
-                self.save_or_leave(session, room).await?;
+                let offset = boundary.offset;
+                let number = self.begin_unproven(session, room, offset, offset, via, true).await?;
+                let lost = Lost { room: room.shown(), reason: reason.reason() };
+                let notice =
+                    Frame::notice("gateway:gap", &lost, Some(&Mark { offset: handed, replay: number }.to_string()));
+                session.gate.overtake(&notice, None).await;
+                self.prove(session, room, handed).await;
                 session.gate.release(&[], Offset::START).await;
-                return Ok(Joined { offset: boundary.offset, recovered: Some(Err(reason)), first: false });
+                return Ok(Joined { offset, recovered: Some(Err(reason)), first: false });
             }
             Err(error) => {
                 self.leave_room(session, room);
@@ -200,29 +207,42 @@ impl Node {
             }
         };
         let (events, offset) = (replay.events(), replay.upto);
-        let number = if events == 0 { 0 } else { session.next_replay() };
-        // Until the replay has ended, only the notice of its end proves that a client got it. If this join is refused
-        // because its record was stored without an answer, nothing does.
-        let unproven = Stay {
-            since: offset,
-            complete_from: after,
-            replay: number,
-            handed: Offset(u64::MAX),
-            ..Stay::new(offset, via)
-        };
-        session.remember(room, unproven);
-        self.save_or_leave(session, room).await?;
+        let number = self.begin_unproven(session, room, offset, after, via, events > 0).await?;
         let end = (events > 0).then(|| {
             let mark = Mark { offset: handed, replay: number }.to_string();
             Frame::notice("gateway:replayed", &Replayed { room: room.shown(), events }, Some(&mark))
         });
         self.replay_out_of_order(session, replay, end).await;
         if events > 0 {
-            session.replay_ended(room, handed);
-            // If it cannot be stored now, it will be; until then a client that breaks off may be told too much.
-            self.save(session).await.ok();
+            self.prove(session, room, handed).await;
         }
         Ok(Joined { offset, recovered: Some(Ok(())), first: false })
+    }
+
+    /// Stores that a session is in a room. If it `has_news` of it, what it missed or that something is gone, only the notice
+    /// at their end proves that a client got them: their number is returned. If the join is refused because its record was
+    /// stored without an answer, nothing does.
+    async fn begin_unproven(
+        &self,
+        session: &Arc<Session>,
+        room: &RoomName,
+        since: Offset,
+        complete_from: Offset,
+        via: &Arc<str>,
+        has_news: bool,
+    ) -> Result<u32, Refusal> {
+        let replay = if has_news { session.next_replay() } else { 0 };
+        let handed = Offset(u64::MAX);
+        session.remember(room, Stay { since, complete_from, replay, handed, ..Stay::new(since, via) });
+        self.save_or_leave(session, room).await?;
+        Ok(replay)
+    }
+
+    /// Notes that the notice is on its way to a client that had been handed `handed` before.
+    async fn prove(&self, session: &Session, room: &RoomName, handed: Offset) {
+        session.replay_ended(room, handed);
+        // If it cannot be stored now, it will be; until then a client that breaks off may be told too much.
+        self.save(session).await.ok();
     }
 
     /// What was joined must come back with the session; if that cannot be stored, it was not joined.

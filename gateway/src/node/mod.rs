@@ -51,6 +51,7 @@ use crate::sessions::{Lease, Record, Sessions, SessionsError};
 struct Limits {
     rooms_per_session: usize,
     history_page: usize,
+    room_retention: Duration,
 }
 
 /// One gateway process's part of the cluster: its sessions, their rooms, and the way of every event.
@@ -93,8 +94,11 @@ impl Node {
         metrics: Arc<Metrics>,
         tasks: TaskTracker,
     ) -> Arc<Self> {
-        let limits =
-            Limits { rooms_per_session: config.limits.rooms_per_session, history_page: config.limits.history_page };
+        let limits = Limits {
+            rooms_per_session: config.limits.rooms_per_session,
+            history_page: config.limits.history_page,
+            room_retention: config.log.room_retention,
+        };
         let attendance = Attendance::new(presence, config.presence.linger);
         // As many as threads that could deliver at the same time.
         let shards = tokio::runtime::Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
@@ -167,7 +171,7 @@ impl Node {
     /// The store of sessions cannot be reached.
     pub async fn save(&self, session: &Session) -> Result<bool, Refusal> {
         let _saving = session.saving.lock().await;
-        let Some(record) = session.record() else { return Ok(false) };
+        let Some(record) = session.record(self.hub.handed_to(session)) else { return Ok(false) };
         let saved = self.sessions.save(session.lease, &record).await;
         saved.map_err(|error| {
             session.mark_unsaved();
@@ -217,13 +221,13 @@ impl Node {
     ///
     /// # Errors
     /// The log cannot be reached.
-    pub async fn history(&self, room: &RoomName, range: Range) -> Result<Page, Refusal> {
+    pub async fn history(&self, room: &RoomName, range: Range, bytes: usize) -> Result<Page, Refusal> {
         let page = self.limits.history_page;
         let range = match range {
             Range::After { offset, limit } => Range::After { offset, limit: limit.clamp(1, page) },
             Range::Newest { before, limit } => Range::Newest { before, limit: limit.clamp(1, page) },
         };
-        self.log.read(room, range).await.map_err(|error| self.unavailable(&error))
+        self.log.read(room, range, bytes).await.map_err(|error| self.unavailable(&error))
     }
 
     fn without_sessions(&self, error: &SessionsError) -> Refusal {

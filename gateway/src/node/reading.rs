@@ -2,14 +2,23 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 
 use super::recovery::{RecoveryError, Unrecovered, Wanted};
 use crate::config;
 use crate::domain::{Event, Frame, Offset, SessionId};
 use crate::log::{Log, Range};
 
-/// Events that are read at a time: at the largest, a few megabytes.
+/// Events that are read at a time, and their bytes.
 const PAGE: usize = 100;
+const PAGE_BYTES: usize = 1024 * 1024;
+
+/// How long a session waits for the nodes to find out whether the log lost its last writes, and how often it looks. After
+/// that it is told that it may have missed something.
+const PATIENCE: Duration = Duration::from_millis(300);
+const LOOK: Duration = Duration::from_millis(25);
 
 /// How much may still be replayed to one session.
 pub(super) struct Budget {
@@ -56,8 +65,16 @@ pub(super) async fn read_room(
 ) -> Result<Part, RecoveryError> {
     let mut frames = VecDeque::new();
     let mut from = wanted.after;
+    let patience = Instant::now() + PATIENCE;
     loop {
-        let page = log.read(&wanted.room, Range::After { offset: from, limit: PAGE }).await?;
+        let page = log.read(&wanted.room, Range::After { offset: from, limit: PAGE }, PAGE_BYTES).await?;
+        if page.in_doubt_before.is_some_and(|before| from < before) && !wanted.partial {
+            if Instant::now() >= patience {
+                return Err(Unrecovered::History.into());
+            }
+            sleep(LOOK).await;
+            continue;
+        }
         // Asked of every page: what is still to be read may go while earlier pages are.
         if !page.reaches_back_to(from) && !wanted.partial {
             return Err(why_not(from, page.began, page.head.offset).into());

@@ -164,10 +164,11 @@ impl Replay {
 /// # Errors
 /// Why that cannot be known.
 pub fn wanted(record: &Record, heard: Mark) -> Result<Vec<Wanted>, Unrecovered> {
+    let has_all_to = if heard.offset >= record.handed { record.complete_to } else { Offset::START };
     let room = |room: &crate::sessions::RoomRecord| {
         // Handed over after the replay began means after its end, and so does the notice of its end.
         let replay_is_over = room.replay <= heard.replay || heard.offset > room.handed;
-        let after = room.since.max(heard.offset);
+        let after = room.since.max(heard.offset).max(has_all_to);
         let complete_from = room.complete_from;
         let (room, via) = (room.room.clone(), room.via.as_str().into());
         let wanted = Wanted { room, after, complete_from, via, partial: false, seat: None };
@@ -293,6 +294,8 @@ mod tests {
             namespace: "/".into(),
             names,
             identified,
+            handed: Offset::START,
+            complete_to: Offset::START,
         }
     }
 
@@ -304,6 +307,14 @@ mod tests {
     fn a_room_is_missed_from_what_was_heard_but_not_from_before_it_was_joined() {
         assert_eq!(after(&record(50, 0, 0), "70"), Ok(70));
         assert_eq!(after(&record(50, 0, 0), "0"), Ok(50));
+    }
+
+    #[test]
+    fn who_has_heard_all_that_it_was_handed_stands_where_that_was_noted() {
+        let record = Record { handed: Offset(80), complete_to: Offset(500), ..record(50, 0, 0) };
+        assert_eq!(after(&record, "80"), Ok(500));
+        assert_eq!(after(&record, "79"), Ok(79), "the last one did not arrive");
+        assert_eq!(after(&record, "600"), Ok(600));
     }
 
     #[test]

@@ -177,9 +177,12 @@ impl Node {
             Ok(lost) => lost.into_iter().collect(),
             Err(error) => return self.note_sessions_error(&error),
         };
+        // Nothing may be said in its rooms for longer than the log keeps anything: what it stands at must stay younger.
+        let stale = u64::try_from(self.limits.room_retention.as_micros() / 8).unwrap_or(u64::MAX);
         for session in sessions {
+            let is_stale = self.hub.handed_to(session).0.saturating_sub(session.saved_to().0) > stale;
             // Whoever is still beginning stores itself.
-            if !session.is_begun() || (session.is_saved() && !lost.contains(&session.lease)) {
+            if !session.is_begun() || (session.is_saved() && !is_stale && !lost.contains(&session.lease)) {
                 continue;
             }
             // Forgotten, by a store that lost its data, is made good; taken over is not.

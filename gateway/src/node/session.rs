@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use serde_json::value::RawValue;
 
 use super::Allowance;
-use super::gate::{Gate, Patience};
+use super::gate::{Gate, Patience, Reached};
 use super::hub::Cursors;
 use super::outlet::{CloseReason, Outlet};
 use super::typing::Typing;
@@ -67,6 +67,8 @@ pub struct Session {
     saved: AtomicBool,
     /// How often it was to be stored.
     saves: AtomicU32,
+    /// Up to where its record says that a client has everything.
+    saved_to: AtomicU64,
     /// Nothing up to here is for it in rooms that it joins from now on: it was handed newer events, from the log.
     floor: AtomicU64,
     /// Whether its client was told that it ends.
@@ -155,6 +157,7 @@ impl Session {
             begun: AtomicBool::new(false),
             saved: AtomicBool::new(false),
             saves: AtomicU32::new(0),
+            saved_to: AtomicU64::new(0),
             floor: AtomicU64::new(0),
             ending: AtomicBool::new(false),
             closing: Mutex::default(),
@@ -361,8 +364,8 @@ impl Session {
     }
 
     /// What must be stored so that it can come back; nothing if it is over, because then its rooms are gone. Whatever
-    /// changes from now on makes it stale.
-    pub(super) fn record(&self) -> Option<Record> {
+    /// changes from now on makes it stale. `handed_to` is up to where its gate was given everything.
+    pub(super) fn record(&self, handed_to: Offset) -> Option<Record> {
         self.begun.store(true, Ordering::Release);
         self.saved.store(true, Ordering::Release);
         let membership = self.membership.lock();
@@ -382,7 +385,10 @@ impl Session {
         let names = membership.names.iter().map(|(via, name)| (via.to_string(), name.clone())).collect();
         let identified = self.identity().user.clone().filter(|_| self.owner.is_none());
         let namespace = self.namespace.to_string();
-        Some(Record { session: self.id, user: self.owner.clone(), version, rooms, namespace, identified, names })
+        let Reached { handed, complete_to } = self.gate.reached(handed_to);
+        self.saved_to.store(complete_to.0, Ordering::Release);
+        let (session, user) = (self.id, self.owner.clone());
+        Some(Record { session, user, version, rooms, namespace, identified, names, handed, complete_to })
     }
 
     /// Notes that what is stored is not what the session is.
@@ -396,5 +402,10 @@ impl Session {
 
     pub(super) fn is_saved(&self) -> bool {
         self.saved.load(Ordering::Acquire)
+    }
+
+    /// Up to where the stored record says that a client has everything.
+    pub(super) fn saved_to(&self) -> Offset {
+        Offset(self.saved_to.load(Ordering::Acquire))
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use deadpool::managed::{self, RecycleResult};
 use deadpool_redis::redis::aio::{MultiplexedConnection, SendError};
-use deadpool_redis::redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, RedisError};
+use deadpool_redis::redis::{self, AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, RedisError};
 use deadpool_redis::{Manager, Metrics};
 
 /// How long a connection may have been idle and be used without being asked: less than what lies between nodes and Redis
@@ -16,6 +16,8 @@ const FRESH: Duration = Duration::from_secs(5);
 /// A connection, and how many had been lost when it was last known to work.
 pub(super) struct Known {
     pub(super) connection: MultiplexedConnection,
+    /// The run id of the process of Redis at its other end, or nothing if it did not say.
+    pub(super) process: String,
     losses: u64,
 }
 
@@ -53,6 +55,11 @@ impl Connections {
         Ok(Self { manager: Manager::new_with_config(info.set_redis_settings(settings), config)?, losses })
     }
 
+    /// How many were lost so far.
+    pub(super) fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Acquire)
+    }
+
     /// Whether no connection was lost since this one was known to work.
     pub(super) fn trusts(&self, known: &Known) -> bool {
         known.losses == self.losses.load(Ordering::Acquire)
@@ -70,13 +77,23 @@ impl managed::Manager for Connections {
 
     async fn create(&self) -> Result<Known, RedisError> {
         let losses = self.losses.load(Ordering::Acquire);
-        Ok(Known { connection: self.manager.create().await?, losses })
+        let mut connection = self.manager.create().await?;
+        let info: Result<String, _> = redis::cmd("INFO").arg("server").query_async(&mut connection).await;
+        let process = match info {
+            Ok(info) => {
+                info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default().trim().to_owned()
+            }
+            // A user who may not ask; then lost writes show by what nodes know alone.
+            Err(error) if error.code() == Some("NOPERM") => String::new(),
+            Err(error) => return Err(error),
+        };
+        Ok(Known { connection, process, losses })
     }
 
     async fn recycle(&self, known: &mut Known, metrics: &Metrics) -> RecycleResult<RedisError> {
         let losses = self.losses.load(Ordering::Acquire);
         if known.losses != losses || metrics.last_used() >= FRESH {
-            self.manager.recycle(&mut known.connection, metrics).await?;
+            self.manager.recycle(&mut known.connection, metrics).await.inspect_err(|_| self.distrust())?;
             known.losses = losses;
         }
         Ok(())

@@ -91,13 +91,44 @@ impl Commands {
         script: &Script,
         prepare: impl FnOnce(&mut ScriptInvocation<'_>),
     ) -> Result<T, CommandError> {
-        let mut invocation = script.prepare_invoke();
-        prepare(&mut invocation);
+        self.invoke(script, prepare, false).await
+    }
+
+    /// The same, and a last argument tells the script which process of Redis it runs in: its run id, or nothing if Redis
+    /// did not say. `prepare` runs when it is known which connection that is: [`Self::losses`] counts the last one by then.
+    ///
+    /// # Errors
+    /// Redis cannot be reached, refuses, or takes too long.
+    pub async fn run_knowing_process<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        prepare: impl FnOnce(&mut ScriptInvocation<'_>),
+    ) -> Result<T, CommandError> {
+        self.invoke(script, prepare, true).await
+    }
+
+    /// How many connections were lost so far. It grows before anything comes from a connection that replaces one of them.
+    #[must_use]
+    pub fn losses(&self) -> u64 {
+        self.pool.manager().losses()
+    }
+
+    async fn invoke<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        prepare: impl FnOnce(&mut ScriptInvocation<'_>),
+        knowing_process: bool,
+    ) -> Result<T, CommandError> {
         // One limit for finding a connection that works and for the answer: after an outage many are dead, and each is
         // found out only by trying it.
         let deadline = Instant::now() + self.timeout;
         let too_late = |_| CommandError::Timeout(self.timeout);
         let mut known = timeout_at(deadline, self.pool.get()).await.map_err(too_late)??;
+        let mut invocation = script.prepare_invoke();
+        prepare(&mut invocation);
+        if knowing_process {
+            invocation.arg(&*known.process);
+        }
         let answer = timeout_at(deadline, invocation.invoke_async(&mut known.connection)).await;
         let answer = answer.map_err(too_late).and_then(|answer| Ok(answer?));
         if answer.as_ref().is_err_and(CommandError::leaves_doubt) {

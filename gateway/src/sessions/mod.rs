@@ -83,6 +83,11 @@ pub struct Record {
     pub identified: Option<UserId>,
     /// The names that it holds, each with the client event by which it claimed it.
     pub names: Vec<(String, RoomName)>,
+    /// The newest offset that it had been handed.
+    pub handed: Offset,
+    /// A client that has heard that has everything of all these rooms up to here. They may be silent for longer than the
+    /// log keeps anything; then nothing else says so.
+    pub complete_to: Offset,
 }
 
 /// A session's membership of a room.
@@ -105,7 +110,7 @@ pub struct RoomRecord {
 
 impl Record {
     /// The first byte of the encoded form; a node that meets another one treats the session as forgotten.
-    const FORMAT: u8 = 2;
+    const FORMAT: u8 = 3;
 
     /// The form that backends store: a format byte, then MessagePack.
     #[must_use]

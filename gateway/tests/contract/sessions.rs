@@ -42,7 +42,9 @@ fn record(user: Option<UserId>) -> Record {
     }];
     let names = vec![("claim".to_owned(), RoomName::claimed("/", "a name"))];
     let (namespace, identified) = ("/".to_owned(), UserId::parse("somebody"));
-    Record { session: SessionId::random(), user, version: 1, rooms, namespace, identified, names }
+    let (handed, complete_to) = (Offset(7), Offset(9));
+    let session = SessionId::random();
+    Record { session, user, version: 1, rooms, namespace, identified, names, handed, complete_to }
 }
 
 /// A session of alice's that is held.

@@ -6,7 +6,7 @@ use sqlx::SqliteConnection;
 
 use super::writer::Append;
 use crate::domain::Offset;
-use crate::log::{Dedupe, Retention};
+use crate::log::{Dedupe, Retention, present};
 use crate::sqlite::{milliseconds, now_ms};
 
 /// Where the log stands; a transaction changes a copy, which counts once it is committed.
@@ -61,15 +61,7 @@ pub(super) async fn append(
     batch: &[Append],
 ) -> Result<Written, sqlx::Error> {
     let mut state = stands;
-    let now = now_ms();
-    // Sixteen marks in a retention are enough.
-    let step = milliseconds(retention.room_retention) / 16;
-    if state.at.saturating_sub(now) > step {
-        // The clock was set back by more than can be waited for: by its marks, no age is known any more.
-        sqlx::query("DELETE FROM clock").execute(&mut *connection).await?;
-        state = State { at: now, marked_at: None, ..state };
-    }
-    state.at = state.at.max(now);
+    keep_clock(connection, &mut state, retention).await?;
     // Nobody else writes: what is read before the transaction holds in it.
     let mut known = known(connection, batch, state.at.saturating_sub(milliseconds(retention.dedupe_window))).await?;
     let mut places = Vec::with_capacity(batch.len());
@@ -81,7 +73,7 @@ pub(super) async fn append(
             places.push((*offset, true));
             continue;
         }
-        state.head += 1;
+        state.head = present().0.max(state.head + 1);
         let offset = Offset(state.head);
         places.push((offset, false));
         let room = append.room.as_str();
@@ -93,15 +85,7 @@ pub(super) async fn append(
         }
     }
     if counts.is_empty() {
-        return Ok(Written { state: stands, places, too_long: Vec::new() });
-    }
-    if state.marked_at.is_none_or(|at| state.at.saturating_sub(at) >= step) {
-        sqlx::query("INSERT INTO clock (at, before) VALUES (?1, ?2)")
-            .bind(state.at)
-            .bind(stands.head.cast_signed())
-            .execute(&mut *connection)
-            .await?;
-        state.marked_at = Some(state.at);
+        return Ok(Written { state, places, too_long: Vec::new() });
     }
     let rooms: Vec<(i64, i64)> = sqlx::query_as(include_str!("append.sql"))
         .bind(json(&counts.iter().collect::<Vec<_>>()))
@@ -118,6 +102,32 @@ pub(super) async fn append(
     let is_too_long = |&(_, kept): &(i64, i64)| kept > length.saturating_add(length / 8);
     let too_long = rooms.into_iter().filter(is_too_long).map(|(id, kept)| (id, kept - length)).collect();
     Ok(Written { state, places, too_long })
+}
+
+/// Brings the time up to date, and notes now and then when the log stood where.
+pub(super) async fn keep_clock(
+    connection: &mut SqliteConnection,
+    state: &mut State,
+    retention: Retention,
+) -> Result<(), sqlx::Error> {
+    let now = now_ms();
+    // Sixteen marks in a retention are enough.
+    let step = milliseconds(retention.room_retention) / 16;
+    if state.at.saturating_sub(now) > step {
+        // The clock was set back by more than can be waited for: by its marks, no age is known any more.
+        sqlx::query("DELETE FROM clock").execute(&mut *connection).await?;
+        *state = State { at: now, marked_at: None, ..*state };
+    }
+    state.at = state.at.max(now);
+    if state.marked_at.is_none_or(|at| state.at.saturating_sub(at) >= step) {
+        sqlx::query("INSERT INTO clock (at, before) VALUES (?1, ?2)")
+            .bind(state.at)
+            .bind(state.head.cast_signed())
+            .execute(connection)
+            .await?;
+        state.marked_at = Some(state.at);
+    }
+    Ok(())
 }
 
 /// The dedupe keys of a batch that are not forgotten yet.

@@ -20,13 +20,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use self::room::{Listening, Room, Ticket};
 use self::shard::Dispatch;
 use super::Session;
 use super::session::Stay;
-use crate::domain::{Offset, Position, RoomName};
+use crate::domain::{Epoch, Offset, Position, RoomName};
 use crate::log::{Log, LogError, Range};
 use crate::metrics::Metrics;
 
@@ -45,7 +46,10 @@ pub struct Hub {
     tickets: AtomicU64,
     /// How many gaps the feed had. Whoever asks where the log stands must ask again if one came meanwhile.
     gaps: AtomicU64,
+    gap_came: Notify,
     canary_heard: Mutex<Instant>,
+    /// What was appended up to here to any room that is listened to was dispatched.
+    complete_to: Mutex<Option<Position>>,
 }
 
 impl Hub {
@@ -59,7 +63,9 @@ impl Hub {
             shards,
             tickets: AtomicU64::new(0),
             gaps: AtomicU64::new(0),
+            gap_came: Notify::new(),
             canary_heard: Mutex::new(Instant::now()),
+            complete_to: Mutex::new(None),
         }
     }
 
@@ -116,7 +122,7 @@ impl Hub {
         self.log.subscribe(name).await?;
         loop {
             let gaps = self.gaps.load(Ordering::Acquire);
-            let head = match self.log.read(name, Range::Newest { before: None, limit: 0 }).await {
+            let head = match self.log.read(name, Range::Newest { before: None, limit: 0 }, 0).await {
                 Ok(page) => page.head,
                 Err(error) => {
                     self.log.unsubscribe(name).await;
@@ -145,6 +151,12 @@ impl Hub {
     fn add(&self, session: &Arc<Session>, room: &Room, via: &Arc<str>) -> Position {
         let mut state = room.state.lock();
         let mut boundary = state.last.expect("a room that is listened to has a position");
+        // The room's last event may be older than all that the log keeps.
+        if let Some(complete_to) = *self.complete_to.lock()
+            && complete_to.epoch == boundary.epoch
+        {
+            boundary.offset = boundary.offset.max(complete_to.offset);
+        }
         // Where the feed lags, this may lie before what the session was handed from the log of its other rooms.
         let floor = session.floor();
         boundary.offset = boundary.offset.max(floor);
@@ -222,6 +234,7 @@ impl Hub {
     /// Begins to fill a gap: the rooms that are listened to, each with the last position that was dispatched.
     pub(super) fn positions_at_gap(&self) -> Vec<(RoomName, Position)> {
         self.gaps.fetch_add(1, Ordering::AcqRel);
+        self.gap_came.notify_one();
         let rooms: Vec<_> = self.rooms.lock().iter().map(|(name, room)| (name.clone(), room.clone())).collect();
         rooms.into_iter().filter_map(|(name, room)| room.state.lock().last.map(|last| (name, last))).collect()
     }
@@ -260,8 +273,28 @@ impl Hub {
         }
     }
 
-    pub(super) fn heard_canary(&self) {
+    /// Waits until a gap of the feed begins to be filled.
+    pub(super) async fn gap_came(&self) {
+        self.gap_came.notified().await;
+    }
+
+    /// Whether a room that is listened to is of another history.
+    pub(super) fn has_another_epoch(&self, epoch: Epoch) -> bool {
+        self.rooms.lock().values().any(|room| room.state.lock().last.is_some_and(|last| last.epoch != epoch))
+    }
+
+    /// Notes that the node's canary came: what was appended before its position was dispatched.
+    pub(super) fn heard_canary(&self, position: Position) {
         *self.canary_heard.lock() = Instant::now();
+        *self.complete_to.lock() = Some(position);
+        for shard in &self.shards {
+            shard.mark(position.offset);
+        }
+    }
+
+    /// Up to where a session was handed everything that its rooms had, or its gate has it.
+    pub(super) fn handed_to(&self, session: &Session) -> Offset {
+        self.shards[self.shard_of(session)].marked()
     }
 
     pub(super) fn canary_heard(&self) -> Instant {

@@ -29,7 +29,7 @@ impl Log for Head {
         Err(LogError::new("append", "only read here"))
     }
 
-    async fn read(&self, _: &RoomName, _: Range) -> Result<Page, LogError> {
+    async fn read(&self, _: &RoomName, _: Range, _: usize) -> Result<Page, LogError> {
         let head = Position { epoch: EPOCH, offset: Offset(self.0.load(Ordering::SeqCst)) };
         Ok(Page {
             events: Vec::new(),
@@ -41,6 +41,7 @@ impl Log for Head {
             floor: Offset::START,
             began: Offset::START,
             head,
+            in_doubt_before: None,
         })
     }
 
@@ -52,6 +53,10 @@ impl Log for Head {
 
     async fn signal(&self, _: &RoomName, _: &Event) -> Result<(), LogError> {
         Err(LogError::new("signal", "only read here"))
+    }
+
+    async fn mark(&self, _: &RoomName, _: u64) -> Result<(), LogError> {
+        Err(LogError::new("mark", "only read here"))
     }
 
     fn feed(&self) -> BoxStream<'static, FeedItem> {

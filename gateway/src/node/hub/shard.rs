@@ -6,13 +6,14 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Poll, ready};
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::room::{Room, Ticket};
-use crate::domain::{Frame, Position, SessionId};
+use crate::domain::{Frame, Offset, Position, SessionId};
 use crate::metrics::Metrics;
 use crate::node::{Session, age_seconds};
 
@@ -66,6 +67,8 @@ pub(super) struct Delivery {
 pub(in crate::node) struct Shard {
     queue: mpsc::Sender<Dispatch>,
     work: Mutex<Work>,
+    /// What was dispatched up to here was delivered.
+    marked: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -92,7 +95,7 @@ impl Shard {
         let (queue, receiver) = mpsc::channel(QUEUE);
         let (under_way, turn, members) = (Vec::new(), 0, Vec::new());
         let work = Work { number, slice, queue: receiver, under_way, turn, members, metrics };
-        Self { queue, work: Mutex::new(work) }
+        Self { queue, work: Mutex::new(work), marked: AtomicU64::new(0) }
     }
 
     /// Takes a dispatch that is newer than all before. Waits while the queue is full.
@@ -113,6 +116,19 @@ impl Shard {
             work.deliver(0);
         }
         true
+    }
+
+    /// Notes that nothing up to an offset is still to be dispatched, if everything was delivered. Otherwise the next mark
+    /// may find it so.
+    pub(super) fn mark(&self, offset: Offset) {
+        if self.work.try_lock().is_some_and(|work| work.is_idle()) {
+            self.marked.store(offset.0, Ordering::Release);
+        }
+    }
+
+    /// The newest mark before which everything was delivered.
+    pub(super) fn marked(&self) -> Offset {
+        Offset(self.marked.load(Ordering::Acquire))
     }
 
     /// Delivers for ever.

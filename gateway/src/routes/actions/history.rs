@@ -39,9 +39,13 @@ pub(in crate::routes) async fn history(run: &Run<'_>, history: &History) -> Resu
         (Some(offset), None) => Range::After { offset, limit },
         (None, before) => Range::Newest { before, limit },
     };
-    let page = run.router.node.history(&run.room()?, range).await?;
     let bytes = run.router.bounds.message_bytes;
+    let page = run.router.node.history(&run.room()?, range, bytes).await?;
     let (events, cut) = fitting(page.events, bytes, matches!(range, Range::Newest { .. }));
+    // What is read for somebody is traffic of theirs, as what they send: a small request must not cost much for nothing.
+    if let Some(session) = run.session {
+        session.allowance.charge(events.iter().map(|(_, event)| event.size()).sum())?;
+    }
     let mut attachments = Vec::new();
     let events = events.into_iter().filter_map(|(offset, event)| entry(offset, event, &mut attachments)).collect();
     let mut answer = Answer::new(&Entries { ok: true, events, more: page.more || cut });
