@@ -145,6 +145,10 @@ metrics! {
     recovery_duration: Histogram = "gateway_recovery_duration_seconds";
     /// Events handed to clients from the log because they had missed them.
     replayed_events: Counter = "gateway_replayed_events_total";
+    /// Replays that wait for their turn, by size: each is read as a small one first.
+    replays_waiting: Family<Gauge> = "gateway_replays_waiting" ["size": ["small", "large"]];
+    /// Replays whose turn did not come in time; their clients were told to come back.
+    replays_put_off: Counter = "gateway_replays_put_off_total";
     /// Requests that the store of sessions failed to serve, by operation.
     session_errors: Family<Counter> = "gateway_session_errors_total" ["op": SESSION_OPERATIONS];
     /// Requests that presence failed to serve, by operation.

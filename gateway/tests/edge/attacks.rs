@@ -275,3 +275,76 @@ async fn what_waits_for_clients_that_do_not_read_is_held_once() {
     eventually("they are closed", || async { closed(&node, "websocket", "slow") == READERS as f64 }).await;
     eventually("nothing waits", || async { held() == 0.0 }).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replays_that_nobody_reads_keep_nobody_from_coming_back() {
+    const EVENTS: usize = 1000;
+    const SIZE: usize = 3900;
+    const ATTACKERS: usize = 80;
+    // What waits for one client is less than its replay: whoever hands it over would wait with it.
+    let changes = [("GATEWAY_SOCKET__WRITE_TIMEOUT", "8s"), ("GATEWAY_LIMITS__BACKLOG_BYTES", "1048576")];
+    let node = node(&changes).await;
+    let mut speaker = Client::connect(node.address).await;
+    speaker.join("bomb").await;
+    let first = speaker.publish("bomb", json!(0)).await;
+    let data = "x".repeat(SIZE);
+    for _ in 0..EVENTS {
+        speaker.publish("bomb", json!(data)).await;
+        speaker.message().await;
+    }
+    let mut victim = Client::connect(node.address).await;
+    victim.join("quiet").await;
+    let mut attackers = Vec::new();
+    for _ in 0..ATTACKERS {
+        let mut attacker = websocket(node.address, "").await.unwrap();
+        let wish = json!({ "offsets": { "bomb": first } });
+        attacker.send(Message::text(format!("40{wish}"))).await.unwrap();
+        attackers.push(attacker);
+    }
+    let waiting = || async { metric(&node, "gateway_replays_waiting{size=\"large\"}") > ATTACKERS as f64 / 2.0 };
+    eventually("large replays wait for each other", waiting).await;
+    for _ in 0..10 {
+        let (pid, offset) = (victim.pid.clone(), victim.offset.clone());
+        drop(victim);
+        let asked = Instant::now();
+        victim = Client::come_back(node.address, &pid, offset.as_deref()).await;
+        assert!(victim.recovered(), "{}", victim.hello);
+        let ack = victim.ask("join", json!({ "room": "quiet too", "after": first })).await;
+        assert_eq!(ack["recovered"], true, "{ack}");
+        assert!(asked.elapsed() < Duration::from_secs(1), "it waited for {:?}", asked.elapsed());
+        victim.ask("leave", json!({ "room": "quiet too" })).await;
+    }
+    let held = metric(&node, "gateway_buffered_bytes");
+    assert!(held < 8.0 * 1024.0 * 1024.0, "{held} wait for {ATTACKERS} clients that do not read");
+    eventually("who waits too long is told to come back", || async {
+        metric(&node, "gateway_replays_put_off_total") > 0.0
+    })
+    .await;
+    withstands(&node, JoinSet::<()>::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_replay_reaches_who_reads_it() {
+    const EVENTS: u64 = 1000;
+    let node = node(&[("GATEWAY_SOCKET__WRITE_TIMEOUT", "2s")]).await;
+    let mut speaker = Client::connect(node.address).await;
+    speaker.join("r").await;
+    let first = speaker.publish("r", json!(0)).await;
+    let data = "x".repeat(3900);
+    for number in 0..EVENTS {
+        speaker.publish("r", json!([number, data])).await;
+        speaker.message().await;
+    }
+    for auth in [json!({ "offsets": { "r": first } }), json!({})] {
+        let mut reader = Client::try_connect(node.address, auth.clone()).await.unwrap();
+        if auth["offsets"].is_null() {
+            let ack = reader.ask("join", json!({ "room": "r", "after": first })).await;
+            assert_eq!(ack["recovered"], true, "{ack}");
+        }
+        for number in 0..EVENTS {
+            let event = reader.event().await;
+            assert_eq!((&event[0], &event[1]["data"][0]), (&json!("message"), &json!(number)));
+        }
+    }
+    eventually("nothing is held", || async { metric(&node, "gateway_buffered_bytes") == 0.0 }).await;
+}
