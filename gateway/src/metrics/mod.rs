@@ -192,8 +192,9 @@ metrics! {
     call_duration: Histogram = "gateway_call_duration_seconds";
     /// Attempts to ask a back end after the first of a call.
     call_retries: Counter = "gateway_call_retries_total";
-    /// How often a back end was left alone for a while because it had failed too often in a row.
-    call_breaker_openings: Counter = "gateway_call_breaker_openings_total";
+    /// How often a back end was left alone for a while because it had failed too often in a row: by all, or by the one user or
+    /// session for which it failed.
+    call_breaker_openings: Family<Counter> = "gateway_call_breaker_openings_total" ["by": ["all", "one"]];
     /// Decisions of the rate limiters.
     rate_limit_decisions: Family2<Counter> = "gateway_rate_limit_decisions_total"
         ["limiter": LIMITERS, "decision": ["allow", "deny"]];
