@@ -237,6 +237,7 @@ pub struct Drain {
 pub struct Admin {
     pub advertise: String,
     pub token: Secret,
+    pub connections: usize,
 }
 
 /// `[telemetry]`
@@ -276,6 +277,7 @@ impl Config {
             ("recovery.max_events", self.recovery.max_events),
             ("recovery.max_bytes", self.recovery.max_bytes),
             ("presence.page", self.presence.page),
+            ("admin.connections", self.admin.connections),
             ("calls.in_flight", self.calls.in_flight),
             ("calls.answer_bytes", self.calls.answer_bytes),
             ("redis.pool_size", self.redis.pool_size),

@@ -210,6 +210,13 @@ metrics! {
     subscriptions: Gauge = "gateway_subscriptions";
     /// Nodes that hear the bus, this one included.
     cluster_nodes: Gauge = "gateway_cluster_nodes";
+    /// Connections to the admin listener.
+    admin_connections: Gauge = "gateway_admin_connections";
+    /// Connections to the admin listener that were ended: crowded out by newer ones, or too slow with the head of a request,
+    /// the next one included.
+    admin_ended: Family<Counter> = "gateway_admin_connections_ended_total" ["reason": ["crowded", "slow_head"]];
+    /// Requests of operators that were refused: their token was wrong, or too many of their address waited already.
+    operators_refused: Family<Counter> = "gateway_operators_refused_total" ["reason": ["wrong_token", "too_many"]];
     /// Operators that are connected to this node.
     operators: Gauge = "gateway_operators";
     /// Sessions that came or left while operators listened, without these being told one by one.

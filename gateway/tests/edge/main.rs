@@ -1,6 +1,7 @@
 //! The edges of one node: its clients and what they may send, and the back ends that it asks.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+mod admin;
 mod as_published;
 mod attacks;
 mod calls;

@@ -10,6 +10,7 @@
 
 pub mod client;
 pub mod haproxy;
+pub mod process;
 pub mod proxy;
 pub mod redis;
 pub mod tokens;
