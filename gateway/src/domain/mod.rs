@@ -11,7 +11,7 @@ mod room;
 pub use address::{network, site};
 pub use event::Event;
 pub use frame::Frame;
-pub use ids::{Pid, SessionId, UserId};
+pub use ids::{Pid, PidHash, SessionId, UserId};
 pub use offset::{Epoch, Mark, Offset, Position};
 pub use refusal::{Refusal, Worded};
 pub use room::RoomName;

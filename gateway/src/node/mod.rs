@@ -154,12 +154,12 @@ impl Node {
     }
 
     /// Takes over the session of a client that comes back, from whatever connection still has it. Nothing if there is
-    /// none, or it is another user's.
+    /// none in the namespace, or it is another user's.
     ///
     /// # Errors
     /// The store of sessions cannot be reached.
-    pub async fn claim(&self, lease: Lease, user: Option<&UserId>) -> Result<Option<Record>, Refusal> {
-        self.sessions.claim(lease, user).await.map_err(|error| self.without_sessions(&error))
+    pub async fn claim(&self, lease: Lease, namespace: &str, user: Option<&UserId>) -> Result<Option<Record>, Refusal> {
+        self.sessions.claim(lease, namespace, user).await.map_err(|error| self.without_sessions(&error))
     }
 
     /// Stores a session so that it can come back. False if another connection has taken it over, or it is over.

@@ -80,9 +80,12 @@ impl Auth {
         self.token == Said::Otherwise
     }
 
-    /// Whether the client says that it has a session already.
-    pub(super) fn names_session(&self) -> bool {
-        self.pid != Said::Nothing
+    /// The session that the client says it has already, if it may be one.
+    pub(super) fn pid(&self) -> Option<Pid> {
+        match &self.pid {
+            Said::Text(pid) => Pid::parse(pid),
+            Said::Nothing | Said::Otherwise => None,
+        }
     }
 
     /// What the client wants back in a namespace. Never an error: who asks for nonsense is told so, and comes in.
@@ -263,8 +266,9 @@ mod tests {
     fn what_is_no_object_says_nothing() {
         for text in ["", "null", "1", r#""token""#, r#"["token","x"]"#, "{", r#"{"token":"x""#, "\u{feff}{}"] {
             let auth = Auth::read(text);
-            let said = (auth.token(), auth.has_odd_token(), auth.names_session(), auth.wish("/"));
-            assert_eq!(said, (None, false, false, Wish::Nothing), "{text}");
+            let said = (auth.token(), auth.has_odd_token(), auth.pid(), auth.wish("/"));
+            let is_odd = !["", "null"].contains(&text);
+            assert_eq!(said, (None, is_odd, None, Wish::Nothing), "{text}");
         }
     }
 }

@@ -12,7 +12,7 @@ use super::guest::{self, Guest};
 use super::inlet::Mailbox;
 use super::outlet::SocketOutlet;
 use super::welcome::{Newcomer, Welcome};
-use crate::domain::{Refusal, SessionId};
+use crate::domain::{Pid, Refusal, SessionId};
 use crate::node::{Client, Patience, Place, Session};
 use crate::sessions::Lease;
 
@@ -83,9 +83,10 @@ impl Edge {
             return Err(self.refuse("too_many", &Refusal::TooManyNamespaces { limit }));
         };
         let user = identity.user.as_ref();
-        // Without a place only who may have had one before goes on.
+        // Without a place only who takes over that of a session here goes on: its old connection may be half open.
+        let is_here = |pid: Pid| self.router.node().roster().has(pid.into());
         let place = match self.limiters.session(user) {
-            Err(refusal) if !auth.names_session() => return Err(self.refuse("too_many", &refusal)),
+            Err(refusal) if !auth.pid().is_some_and(is_here) => return Err(self.refuse("too_many", &refusal)),
             place => place,
         };
         let allowance = Arc::new(self.limiters.allowance(user, guest.client));

@@ -16,7 +16,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::polling::Polling;
 use crate::support::client::Client;
-use crate::support::{PATIENCE, eventually, http, metric, node};
+use crate::support::{self, PATIENCE, eventually, http, metric, node};
 
 /// The limits that events have by default, which those of connections follow.
 const LIMITED: (&str, &str) = ("GATEWAY_LIMITS__EVENTS_PER_SECOND", "50");
@@ -347,4 +347,30 @@ async fn a_large_replay_reaches_who_reads_it() {
         }
     }
     eventually("nothing is held", || async { metric(&node, "gateway_buffered_bytes") == 0.0 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pid_that_is_brought_to_another_namespace_ends_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.toml");
+    std::fs::write(&file, "[[route]]\nnamespace = \"/other\"\nevent = \"x\"\naction = \"log\"\nmessage = \"x\"\n")
+        .unwrap();
+    let mut config = support::config(&support::NO_LIMITS);
+    config.file = Some(file);
+    let node = Gateway::start(config, 20_000).await.unwrap();
+    let mut victim = Client::connect(node.address).await;
+    victim.join("r").await;
+    let mut thief = Client::connect(node.address).await;
+    thief.send(&format!("40/other,{}", json!({ "pid": victim.pid, "offset": victim.offset }))).await;
+    let mut said = Vec::new();
+    while said.len() < 2 {
+        said.push(thief.text().await.unwrap());
+    }
+    assert!(said[0].starts_with("40/other,{") && !said[0].contains(&victim.pid), "{said:?}");
+    assert!(said[1].contains("\"recovered\":false") && said[1].contains("\"reason\":\"unknown\""), "{said:?}");
+    victim.publish("r", json!("still here")).await;
+    assert_eq!(victim.message().await.0, "still here");
+    let (pid, offset) = (victim.pid.clone(), victim.offset.clone());
+    drop(victim);
+    assert!(Client::come_back(node.address, &pid, offset.as_deref()).await.recovered());
 }
