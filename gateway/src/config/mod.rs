@@ -98,6 +98,8 @@ pub struct Limits {
     pub sessions_per_user: usize,
     pub namespaces_per_connection: usize,
     pub handshakes_per_second_per_address: u32,
+    pub failed_connects_per_second_per_address: u32,
+    pub failed_connects_burst_per_address: u32,
     pub connections: usize,
     pub connects_per_connection: u32,
     pub rooms_per_session: usize,

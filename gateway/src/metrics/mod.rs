@@ -199,7 +199,9 @@ metrics! {
     rate_limit_decisions: Family2<Counter> = "gateway_rate_limit_decisions_total"
         ["limiter": LIMITERS, "decision": ["allow", "deny"]];
     /// Keys that a rate limiter remembers.
-    rate_limit_keys: Family<Gauge> = "gateway_rate_limit_keys" ["limiter": ["address_handshakes", "user", "address", "route"]];
+    rate_limit_keys: Family<Gauge> = "gateway_rate_limit_keys" [
+        "limiter": ["address_handshakes", "address_failures", "user", "address", "route"]
+    ];
     /// Other nodes that say that they hear the bus, as this node last learned.
     hearing_peers: Gauge = "gateway_hearing_peers";
     /// 1 while this node hears nothing although others do, which makes it not ready; else 0.

@@ -62,8 +62,17 @@ impl Edge {
             self.refuse("too_many", &Refusal::TooManyConnects);
             return Err(NotAdmitted::PutOff);
         }
+        let allowed = self.failures.check(guest.client);
+        self.count_decision("address_failures", allowed.is_ok());
+        if let Err(refusal) = allowed {
+            // It may be one of many behind an address: it comes back by itself.
+            connection.end_now("flooding");
+            self.refuse("too_many", &refusal);
+            return Err(NotAdmitted::PutOff);
+        }
         let table = self.router.table();
         if table.namespace(namespace).is_none() {
+            self.failures.failed(guest.client);
             self.metrics.connects.with("not_allowed").increment(1);
             return Err(NotAdmitted::Refused(INVALID_NAMESPACE.into()));
         }

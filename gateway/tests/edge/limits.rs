@@ -244,6 +244,33 @@ async fn who_was_away_needs_a_place_like_everybody() {
     let recovers = || async { back(&away[2]).await.is_ok_and(|third| third.recovered()) };
     eventually("nothing was taken from who had to wait", recovers).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_fails_too_often_is_not_asked_for_a_while() {
+    let changes = [
+        ("GATEWAY_AUTH__SECRET", "s"),
+        ("GATEWAY_LIMITS__FAILED_CONNECTS_PER_SECOND_PER_ADDRESS", "1"),
+        ("GATEWAY_LIMITS__FAILED_CONNECTS_BURST_PER_ADDRESS", "20"),
+    ];
+    let node = node(&changes).await;
+    let mut said = Vec::new();
+    for _ in 0..40 {
+        said.push(Client::try_connect(node.address, json!({ "token": "bad" })).await.err().unwrap());
+    }
+    let asked = said.iter().filter(|said| said.contains("unauthorized")).count();
+    assert!((20..30).contains(&asked), "{said:?}");
+    assert!(said.iter().any(|said| said.starts_with("closed")), "which official clients try again: {said:?}");
+    let denied = "gateway_rate_limit_decisions_total{limiter=\"address_failures\",decision=\"deny\"}";
+    assert!(metric(&node, denied) >= 2.0);
+    eventually("a good token gets in again", || async {
+        Client::try_connect(node.address, token("ann")).await.is_ok()
+    })
+    .await;
+    let counted = || async { metric(&node, "gateway_rate_limit_keys{limiter=\"address_failures\"}") == 1.0 };
+    eventually("the address is counted", counted).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_listed_origins_may_connect() {
     let node = node(&[("GATEWAY_SOCKET__ORIGINS", "https://app.example,https://*.b.example")]).await;
     let open = get(node.address, "Origin: https://app.example\r\n").await;
