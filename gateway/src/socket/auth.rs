@@ -51,13 +51,15 @@ pub(super) enum Wish {
 }
 
 impl Auth {
-    /// Reads the JSON text of an `auth`. What is no JSON object, as when there is none at all, says nothing.
+    /// Reads the JSON text of an `auth`. What is no JSON object says nothing, but it is not nothing: a token may have been
+    /// meant.
     pub(super) fn read(text: &str) -> Self {
         let payload = serde_json::from_str::<&RawValue>(text).unwrap_or(RawValue::NULL);
         let fields = json::fields(payload);
         let offset = field(&fields, "offset");
+        let is_odd = !["", "null"].contains(&text.trim()) && !payload.get().starts_with('{');
         Self {
-            token: Said::of(field(&fields, "token")),
+            token: if is_odd { Said::Otherwise } else { Said::of(field(&fields, "token")) },
             pid: Said::of(field(&fields, "pid")),
             offset: Said::of(offset),
             offsets: field(&fields, "offsets").map(ToOwned::to_owned),
@@ -66,16 +68,16 @@ impl Auth {
         }
     }
 
-    /// The token, if there is a text where it should be.
+    /// The token, if there is a text where it should be. An empty one is none.
     pub(super) fn token(&self) -> Option<&str> {
         match &self.token {
-            Said::Text(token) => Some(token),
+            Said::Text(token) => Some(token.as_str()).filter(|token| !token.is_empty()),
             Said::Nothing | Said::Otherwise => None,
         }
     }
 
-    /// Whether something else than a text stands where the token should be. It lets nobody in, and keeps nobody out who
-    /// needs no token.
+    /// Whether something else than a text stands where the token should be. It lets nobody in where there are keys, even if
+    /// none is needed.
     pub(super) fn has_odd_token(&self) -> bool {
         self.token == Said::Otherwise
     }
@@ -211,7 +213,7 @@ mod tests {
         for (auth, token, is_odd) in [
             (r#"{"token":"abc"}"#, Some("abc"), false),
             (r#"{"t\u006fken":"a\/b"}"#, Some("a/b"), false),
-            (r#"{"token":""}"#, Some(""), false),
+            (r#"{"token":""}"#, None, false),
             (r#"{"token":"cut \ud83d"}"#, Some("cut \u{fffd}"), false),
             (r#"{"token":1,"token":"last"}"#, Some("last"), false),
             (r#"{"token":null}"#, None, false),

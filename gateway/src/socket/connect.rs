@@ -78,14 +78,21 @@ impl Edge {
         }
         let mut auth = Auth::read(admission.auth.as_deref().unwrap_or_default());
         auth.wants_offsets &= table.adds_offsets();
-        let token = auth.token().or(guest.bearer.as_deref());
-        let identity = match self.router.tokens().identify(token).await {
+        let tokens = self.router.tokens();
+        // Whoever sends something for a token has one, and must not be let in as if there were none.
+        if auth.has_odd_token() && tokens.configured() {
+            self.failures.failed(guest.client);
+            return Err(self.refuse("auth", &Refusal::Unauthorized));
+        }
+        let identity = match tokens.identify(auth.token().or(guest.bearer.as_deref())).await {
             Ok(identity) => identity,
             Err(Refusal::Unavailable) => return Err(self.put_off(connection)),
-            Err(Refusal::TokenRequired) if auth.has_odd_token() => {
-                return Err(self.refuse("auth", &Refusal::Unauthorized));
+            Err(refusal) => {
+                if matches!(refusal, Refusal::Unauthorized | Refusal::TokenRevoked) {
+                    self.failures.failed(guest.client);
+                }
+                return Err(self.refuse("auth", &refusal));
             }
-            Err(refusal) => return Err(self.refuse("auth", &refusal)),
         };
         let Some(in_namespace) = Place::take(&guest.namespaces) else {
             let limit = self.settings.limits.namespaces_per_connection;

@@ -374,3 +374,17 @@ async fn a_pid_that_is_brought_to_another_namespace_ends_nothing() {
     drop(victim);
     assert!(Client::come_back(node.address, &pid, offset.as_deref()).await.recovered());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn something_else_than_a_token_is_none_only_where_nobody_looks() {
+    let secret = [("GATEWAY_AUTH__SECRET", "s"), ("GATEWAY_AUTH__ANONYMOUS", "true")];
+    let (optional, none) = (node(&secret).await, node(&[]).await);
+    for odd in [json!(5), json!({ "jwt": "x" }), json!(["x"]), json!(false), json!("bad"), json!("a.b.c"), json!(" ")] {
+        let refused = Client::try_connect(optional.address, json!({ "token": odd })).await.err();
+        assert!(refused.is_some_and(|refused| refused.contains("unauthorized")), "{odd}");
+        assert!(Client::try_connect(none.address, json!({ "token": odd })).await.is_ok(), "{odd}");
+    }
+    for no_token in [json!({}), json!({ "token": null }), json!({ "token": "" })] {
+        assert!(Client::try_connect(optional.address, no_token).await.is_ok());
+    }
+}
