@@ -8,7 +8,7 @@ mod secret;
 pub use layers::{ConfigError, load};
 pub use origin::Origin;
 pub use rates::Rate;
-pub use secret::Secret;
+pub use secret::{HiddenUrl, Secret, shown_url};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -57,7 +57,7 @@ pub struct Config {
 pub struct Auth {
     pub secret: Secret,
     pub public_keys: Vec<String>,
-    pub jwks_url: String,
+    pub jwks_url: HiddenUrl,
     #[serde(with = "humantime_serde")]
     pub jwks_refresh: Duration,
     #[serde(with = "humantime_serde")]
@@ -344,7 +344,7 @@ impl Auth {
     /// Whether keys themselves can be used is seen when they are read, in `auth`.
     fn validate(&self) -> Result<(), (&'static str, String)> {
         let url = &self.jwks_url;
-        if !url.is_empty() && !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
+        if !url.is_empty() && !["http://", "https://"].iter().any(|scheme| url.expose().starts_with(scheme)) {
             return Err(("auth.jwks_url", "must begin with https:// or http://".into()));
         }
         if self.public_keys.iter().any(|key| key.trim().is_empty()) {

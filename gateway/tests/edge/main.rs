@@ -7,6 +7,7 @@ mod attacks;
 mod calls;
 mod inlet;
 mod limits;
+mod logs;
 mod polling;
 #[path = "../support/router.rs"]
 #[allow(dead_code, unreachable_pub, clippy::missing_panics_doc, missing_docs, reason = "shared with benchmarks")]
