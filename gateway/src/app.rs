@@ -12,12 +12,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{Revoked, Tokens};
+use crate::auth::{OperatorToken, Revoked, Tokens};
 use crate::bus::{Bus, MemoryBus, MemoryHub, RedisBus};
 use crate::calls::Caller;
 use crate::config::{self, Config};
 use crate::control::Control;
-use crate::http::{AdminListener, AdminState, AskOverHttp, admin, web};
+use crate::http::{AdminLimits, AdminState, AskOverHttp, admin, serve_admin, web};
 use crate::log::{Log, MemoryLog, RedisLog, Retention, SqliteLog};
 use crate::metrics::Metrics;
 use crate::node::{Listening, Node, count_peers};
@@ -28,6 +28,7 @@ use crate::revocations::{MemoryRevocations, RedisRevocations, Revocations, Sqlit
 use crate::routes::{RouteTable, Router};
 use crate::sessions::{MemorySessions, RedisSessions, Sessions, SqliteSessions};
 use crate::socket::{SocketServer, serve};
+use crate::telemetry::{By, audit};
 
 /// Connections that may wait in the kernel to be accepted. Linux caps it at `net.core.somaxconn`, 4096 by default.
 const BACKLOG: u32 = 4096;
@@ -125,11 +126,12 @@ impl Gateway {
         let server = SocketServer::start(&config, router.clone(), web(), metrics.clone(), &tasks, &stop, max_files);
         let (control, heard) = Control::start(bus.clone(), node.clone(), &name, &config.redis.prefix).await?;
 
-        let operators = if config.admin.token.is_empty() {
+        let token = OperatorToken::new(config.admin.token.clone(), metrics.clone());
+        let operators = if token.is_empty() {
             None
         } else {
             let (bus, node, metrics) = (bus.clone(), node.clone(), metrics.clone());
-            Some(Operators::start(&config, &name, &host_name(), bus, node, metrics).await?)
+            Some(Operators::start(&config, token.clone(), &name, &host_name(), bus, node, metrics).await?)
         };
         let clients = listen(config.listen).context("listen")?;
         let admins = listen(config.admin_listen).context("admin_listen")?;
@@ -169,26 +171,15 @@ impl Gateway {
             };
             tasks.spawn(stop.clone().run_until_cancelled_owned(node.clone().mind_hearing(listening)));
         }
-        let state = AdminState {
-            metrics: metrics.clone(),
-            ready: ready.clone(),
-            node,
-            control,
-            revoked,
-            token: config.admin.token.clone(),
-        };
+        let state = AdminState { metrics: metrics.clone(), ready: ready.clone(), node, control, revoked, token };
         let mut routes = admin(state);
         if let Some(operators) = operators {
             routes = operators.mount(routes);
             tasks.spawn(operators.run(stop.clone()));
         }
-        let stopped = stop.clone().cancelled_owned();
-        tasks.spawn(async move {
-            let served = axum::serve(AdminListener::new(admins), routes).with_graceful_shutdown(stopped).await;
-            if let Err(error) = served {
-                tracing::error!(%error, "the admin listener ended");
-            }
-        });
+        let limits =
+            AdminLimits { connections: config.admin.connections, header_timeout: config.socket.header_timeout };
+        tasks.spawn(serve_admin(admins, routes, limits, metrics, tasks.clone(), stop.clone()));
         tasks.spawn(serve(clients, server, max_files, stop));
         ready.store(true, Ordering::Release);
         Ok(gateway)
@@ -200,8 +191,9 @@ impl Gateway {
     /// What is wrong with it.
     pub async fn reload(&self) -> anyhow::Result<()> {
         let (profile, file) = &self.routes;
-        let table = RouteTable::load(profile, file.as_deref())?;
-        self.router.replace(table);
+        let table = RouteTable::load(profile, file.as_deref());
+        audit(By::Signal, "reload", "routes", if table.is_ok() { "done" } else { "failed: there are mistakes" });
+        self.router.replace(table?);
         self.router.recount();
         Ok(())
     }

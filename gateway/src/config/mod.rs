@@ -8,7 +8,7 @@ mod secret;
 pub use layers::{ConfigError, load};
 pub use origin::Origin;
 pub use rates::Rate;
-pub use secret::Secret;
+pub use secret::{HiddenUrl, Secret, shown_url};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -57,7 +57,7 @@ pub struct Config {
 pub struct Auth {
     pub secret: Secret,
     pub public_keys: Vec<String>,
-    pub jwks_url: String,
+    pub jwks_url: HiddenUrl,
     #[serde(with = "humantime_serde")]
     pub jwks_refresh: Duration,
     #[serde(with = "humantime_serde")]
@@ -98,6 +98,8 @@ pub struct Limits {
     pub sessions_per_user: usize,
     pub namespaces_per_connection: usize,
     pub handshakes_per_second_per_address: u32,
+    pub failed_connects_per_second_per_address: u32,
+    pub failed_connects_burst_per_address: u32,
     pub connections: usize,
     pub connects_per_connection: u32,
     pub rooms_per_session: usize,
@@ -237,6 +239,7 @@ pub struct Drain {
 pub struct Admin {
     pub advertise: String,
     pub token: Secret,
+    pub connections: usize,
 }
 
 /// `[telemetry]`
@@ -276,6 +279,7 @@ impl Config {
             ("recovery.max_events", self.recovery.max_events),
             ("recovery.max_bytes", self.recovery.max_bytes),
             ("presence.page", self.presence.page),
+            ("admin.connections", self.admin.connections),
             ("calls.in_flight", self.calls.in_flight),
             ("calls.answer_bytes", self.calls.answer_bytes),
             ("redis.pool_size", self.redis.pool_size),
@@ -340,7 +344,7 @@ impl Auth {
     /// Whether keys themselves can be used is seen when they are read, in `auth`.
     fn validate(&self) -> Result<(), (&'static str, String)> {
         let url = &self.jwks_url;
-        if !url.is_empty() && !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
+        if !url.is_empty() && !["http://", "https://"].iter().any(|scheme| url.expose().starts_with(scheme)) {
             return Err(("auth.jwks_url", "must begin with https:// or http://".into()));
         }
         if self.public_keys.iter().any(|key| key.trim().is_empty()) {

@@ -5,9 +5,10 @@ mod ask;
 mod client_script;
 mod listener;
 mod revocations;
+mod serving;
 mod web;
 
 pub use admin::{AdminState, admin};
 pub use ask::AskOverHttp;
-pub use listener::{AdminListener, Impatient};
+pub use serving::{AdminLimits, serve_admin};
 pub use web::web;

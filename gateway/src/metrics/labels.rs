@@ -50,7 +50,7 @@ pub const RECOVERY_RESULTS: [&str; 11] = [
 ];
 
 /// Who decides how fast: about what connections send, about handshakes, about what sessions send, and about answering refusals.
-pub const LIMITERS: [&str; 12] = [
+pub const LIMITERS: [&str; 13] = [
     "connection_packets",
     "connection_bytes",
     "session_events",
@@ -62,6 +62,7 @@ pub const LIMITERS: [&str; 12] = [
     "session_refusals",
     "route_events",
     "address_handshakes",
+    "address_failures",
     "node_handshakes",
 ];
 

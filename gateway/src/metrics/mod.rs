@@ -145,6 +145,10 @@ metrics! {
     recovery_duration: Histogram = "gateway_recovery_duration_seconds";
     /// Events handed to clients from the log because they had missed them.
     replayed_events: Counter = "gateway_replayed_events_total";
+    /// Replays that wait for their turn, by size: each is read as a small one first.
+    replays_waiting: Family<Gauge> = "gateway_replays_waiting" ["size": ["small", "large"]];
+    /// Replays whose turn did not come in time; their clients were told to come back.
+    replays_put_off: Counter = "gateway_replays_put_off_total";
     /// Requests that the store of sessions failed to serve, by operation.
     session_errors: Family<Counter> = "gateway_session_errors_total" ["op": SESSION_OPERATIONS];
     /// Requests that presence failed to serve, by operation.
@@ -188,13 +192,16 @@ metrics! {
     call_duration: Histogram = "gateway_call_duration_seconds";
     /// Attempts to ask a back end after the first of a call.
     call_retries: Counter = "gateway_call_retries_total";
-    /// How often a back end was left alone for a while because it had failed too often in a row.
-    call_breaker_openings: Counter = "gateway_call_breaker_openings_total";
+    /// How often a back end was left alone for a while because it had failed too often in a row: by all, or by the one user or
+    /// session for which it failed.
+    call_breaker_openings: Family<Counter> = "gateway_call_breaker_openings_total" ["by": ["all", "one"]];
     /// Decisions of the rate limiters.
     rate_limit_decisions: Family2<Counter> = "gateway_rate_limit_decisions_total"
         ["limiter": LIMITERS, "decision": ["allow", "deny"]];
     /// Keys that a rate limiter remembers.
-    rate_limit_keys: Family<Gauge> = "gateway_rate_limit_keys" ["limiter": ["address_handshakes", "user", "address", "route"]];
+    rate_limit_keys: Family<Gauge> = "gateway_rate_limit_keys" [
+        "limiter": ["address_handshakes", "address_failures", "user", "address", "route"]
+    ];
     /// Other nodes that say that they hear the bus, as this node last learned.
     hearing_peers: Gauge = "gateway_hearing_peers";
     /// 1 while this node hears nothing although others do, which makes it not ready; else 0.
@@ -205,6 +212,13 @@ metrics! {
     subscriptions: Gauge = "gateway_subscriptions";
     /// Nodes that hear the bus, this one included.
     cluster_nodes: Gauge = "gateway_cluster_nodes";
+    /// Connections to the admin listener.
+    admin_connections: Gauge = "gateway_admin_connections";
+    /// Connections to the admin listener that were ended: crowded out by newer ones, or too slow with the head of a request,
+    /// the next one included.
+    admin_ended: Family<Counter> = "gateway_admin_connections_ended_total" ["reason": ["crowded", "slow_head"]];
+    /// Requests of operators that were refused: their token was wrong, or too many of their address waited already.
+    operators_refused: Family<Counter> = "gateway_operators_refused_total" ["reason": ["wrong_token", "too_many"]];
     /// Operators that are connected to this node.
     operators: Gauge = "gateway_operators";
     /// Sessions that came or left while operators listened, without these being told one by one.

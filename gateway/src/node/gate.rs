@@ -17,6 +17,8 @@ use crate::domain::{Frame, Offset, RoomName};
 
 /// How often a full queue is looked at again. A healthy client empties it in less.
 const PAUSE: Duration = Duration::from_millis(10);
+/// What a client of a large replay is handed beyond what it has taken, in bytes: at each look that much, which is 25 MB/s.
+const PACE_BYTES: usize = 256 * 1024;
 /// Frames that are handed over at a time while the lock is held, which the fan-out may want.
 const BATCH: usize = 128;
 
@@ -120,7 +122,7 @@ impl Gate {
             return false;
         }
         // Signals leave room for what must not be dropped.
-        if overflow == Overflow::Drop && self.outlet.waiting() >= self.patience.events / 2 {
+        if overflow == Overflow::Drop && self.outlet.waiting().packets >= self.patience.events / 2 {
             return false;
         }
         if state.held == 0 && state.waiting.is_empty() {
@@ -181,6 +183,24 @@ impl Gate {
                     Err(Undelivered::Full) => {}
                 }
                 if Instant::now() >= *deadline.get_or_insert_with(|| Instant::now() + self.patience.time) {
+                    return self.give_up(&mut state);
+                }
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Waits until a client that takes what it is handed has taken most of it: what it is to be handed next stays where
+    /// it is counted.
+    pub(super) async fn keep_pace(&self) {
+        let deadline = Instant::now() + self.patience.time;
+        while self.outlet.waiting().bytes > PACE_BYTES {
+            {
+                let mut state = self.state.lock();
+                if state.shut {
+                    return;
+                }
+                if Instant::now() >= deadline {
                     return self.give_up(&mut state);
                 }
             }
@@ -285,6 +305,7 @@ impl Gate {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use super::super::Waiting;
     use super::*;
     use crate::domain::Event;
 
@@ -307,8 +328,8 @@ mod tests {
             Ok(())
         }
 
-        fn waiting(&self) -> usize {
-            self.waiting.load(Ordering::SeqCst)
+        fn waiting(&self) -> Waiting {
+            Waiting { packets: self.waiting.load(Ordering::SeqCst), bytes: 0 }
         }
 
         fn close(&self, reason: CloseReason) {

@@ -14,6 +14,7 @@ mod reading;
 mod recovery;
 mod roster;
 mod session;
+mod turns;
 mod typing;
 
 use attendance::Attendance;
@@ -22,15 +23,16 @@ pub use gate::Patience;
 pub use hearing::{Ask, Hearing, Listening};
 pub use hub::Hub;
 pub use limits::{
-    AddressLimiter, Allowance, HandshakeLimiter, Limiters, Party, Place, Places, RouteLimiter, Throughput, Verdict,
+    AddressLimiter, Allowance, FailureLimiter, HandshakeLimiter, Limiters, Party, Place, Places, RouteLimiter,
+    Throughput, Verdict,
 };
 pub use membership::{Entrance, Joined, STANDING, Seat};
-pub use outlet::{CloseReason, Outlet, Undelivered};
+pub use outlet::{CloseReason, Outlet, Undelivered, Waiting};
 pub use peers::count_peers;
-use recovery::Recoveries;
 pub use recovery::{RecoveryError, Replay, Reseated, Unrecovered, Wanted, wanted};
 pub use roster::{Roster, RosterChange, Stage};
 pub use session::{Client, Session};
+use turns::Turns;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -65,7 +67,7 @@ pub struct Node {
     hearing: Hearing,
     limits: Limits,
     recovery: config::Recovery,
-    recoveries: Recoveries,
+    turns: Turns,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
 }
@@ -104,8 +106,8 @@ impl Node {
         let shards = tokio::runtime::Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
         let hub = Hub::new(log.clone(), config.rooms.linger, shards, metrics.clone());
         let recovery = config.recovery.clone();
-        let (roster, hearing, recoveries) = (Roster::default(), Hearing::default(), Recoveries::default());
-        Arc::new(Self { log, sessions, hub, attendance, roster, hearing, limits, recovery, recoveries, metrics, tasks })
+        let (roster, hearing, turns) = (Roster::default(), Hearing::default(), Turns::new(metrics.clone()));
+        Arc::new(Self { log, sessions, hub, attendance, roster, hearing, limits, recovery, turns, metrics, tasks })
     }
 
     /// Starts the node's own work: fan-out and shards, canary, keeping sessions, and listening no longer to rooms that nobody
@@ -157,12 +159,12 @@ impl Node {
     }
 
     /// Takes over the session of a client that comes back, from whatever connection still has it. Nothing if there is
-    /// none, or it is another user's.
+    /// none in the namespace, or it is another user's.
     ///
     /// # Errors
     /// The store of sessions cannot be reached.
-    pub async fn claim(&self, lease: Lease, user: Option<&UserId>) -> Result<Option<Record>, Refusal> {
-        self.sessions.claim(lease, user).await.map_err(|error| self.without_sessions(&error))
+    pub async fn claim(&self, lease: Lease, namespace: &str, user: Option<&UserId>) -> Result<Option<Record>, Refusal> {
+        self.sessions.claim(lease, namespace, user).await.map_err(|error| self.without_sessions(&error))
     }
 
     /// Stores a session so that it can come back. False if another connection has taken it over, or it is over.

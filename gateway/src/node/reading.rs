@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::recovery::{RecoveryError, Unrecovered, Wanted};
+use super::turns::{SMALL_BYTES, SMALL_EVENTS};
 use crate::config;
 use crate::domain::{Event, Frame, Offset, SessionId};
 use crate::log::{Log, Range};
@@ -24,11 +25,20 @@ const LOOK: Duration = Duration::from_millis(25);
 pub(super) struct Budget {
     events: AtomicUsize,
     bytes: AtomicUsize,
+    /// More than this may be replayed, but not in this reading.
+    is_small: bool,
 }
 
 impl Budget {
     pub(super) fn new(settings: &config::Recovery) -> Self {
-        Self { events: settings.max_events.into(), bytes: settings.max_bytes.into() }
+        Self { events: settings.max_events.into(), bytes: settings.max_bytes.into(), is_small: false }
+    }
+
+    /// That of a first reading, which ends where a replay turns out to be large.
+    pub(super) fn small(settings: &config::Recovery) -> Self {
+        let (events, bytes) = (settings.max_events.min(SMALL_EVENTS), settings.max_bytes.min(SMALL_BYTES));
+        let is_small = events < settings.max_events || bytes < settings.max_bytes;
+        Self { events: events.into(), bytes: bytes.into(), is_small }
     }
 
     fn spend(&self, event: &Event) -> Result<(), Unrecovered> {
@@ -57,12 +67,13 @@ pub(super) struct Part {
     pub(super) upto: Offset,
 }
 
+/// Reads one room; nothing if a larger budget may do.
 pub(super) async fn read_room(
     log: &dyn Log,
     wanted: &Wanted,
     session: SessionId,
     budget: &Budget,
-) -> Result<Part, RecoveryError> {
+) -> Result<Option<Part>, RecoveryError> {
     let mut frames = VecDeque::new();
     let mut from = wanted.after;
     let patience = Instant::now() + PATIENCE;
@@ -88,6 +99,9 @@ pub(super) async fn read_room(
                 continue;
             }
             while let Err(too_much) = budget.spend(&event) {
+                if budget.is_small {
+                    return Ok(None);
+                }
                 // The newest are what a part is wanted for.
                 let oldest = frames.pop_front().filter(|_| wanted.partial).ok_or(too_much)?;
                 let (_, weight, _) = oldest;
@@ -98,7 +112,7 @@ pub(super) async fn read_room(
         }
         if !page.more {
             let frames = frames.into_iter().map(|(offset, _, frame)| (offset, frame)).collect();
-            return Ok(Part { frames, upto: page.head.offset });
+            return Ok(Some(Part { frames, upto: page.head.offset }));
         }
     }
 }

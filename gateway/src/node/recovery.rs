@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::reading::{Budget, Part, read_room};
+use super::turns::{Held, SMALL_BYTES, Size};
 use super::{Node, Seat, Session};
 use crate::domain::{Frame, Mark, Offset, Refusal, RoomName};
 use crate::log::LogError;
@@ -13,10 +13,6 @@ use crate::sessions::Record;
 
 /// Rooms that are entered or read at the same time for one session.
 const CONCURRENCY: usize = 4;
-/// Sessions that are read for at the same time. The rest wait for milliseconds.
-const AT_A_TIME: usize = 16;
-/// What all replays of the node may hold in memory until their clients have taken them, in KiB.
-const MEMORY_KIB: u32 = 256 * 1024;
 
 /// A room that a session comes back to.
 #[derive(Clone, Debug)]
@@ -111,8 +107,10 @@ pub struct Replay {
     pub(super) upto: Offset,
     /// What became of its seats.
     seats: Reseated,
-    /// Its part of the memory that replays may take.
-    _memory: OwnedSemaphorePermit,
+    /// Whether its client is handed only so much of it at a time as it takes.
+    at_pace: bool,
+    /// Its part of what replays may take.
+    _held: Held,
 }
 
 /// What became of the seats of a session that came back.
@@ -124,19 +122,6 @@ pub struct Reseated {
     pub lost_rooms: Vec<RoomName>,
     /// Names that others have taken meanwhile.
     pub lost_names: Vec<String>,
-}
-
-/// Bounds what recoveries take together, however many clients come back at once.
-#[derive(Debug)]
-pub(super) struct Recoveries {
-    reading: Semaphore,
-    memory: Arc<Semaphore>,
-}
-
-impl Default for Recoveries {
-    fn default() -> Self {
-        Self { reading: Semaphore::new(AT_A_TIME), memory: Arc::new(Semaphore::new(MEMORY_KIB as usize)) }
-    }
 }
 
 impl Replay {
@@ -225,10 +210,17 @@ impl Node {
 
     /// Reads what a session missed in rooms that it entered, and has the hub skip it.
     pub(super) async fn read_missed(&self, session: &Session, rooms: Vec<Wanted>) -> Result<Replay, RecoveryError> {
-        let _reading = self.recoveries.reading.acquire().await.expect("never closed");
-        let budget = Budget::new(&self.recovery);
-        let reads: Vec<_> = rooms.iter().map(|wanted| read_room(&*self.log, wanted, session.id, &budget)).collect();
-        let parts: Vec<Part> = futures_util::stream::iter(reads).buffer_unordered(CONCURRENCY).try_collect().await?;
+        let mut turn = self.turns.wait(Size::Small, session.address, SMALL_BYTES).await?;
+        let mut size = Size::Small;
+        let mut parts = self.read_rooms(session, &rooms, &Budget::small(&self.recovery)).await?;
+        if parts.is_none() {
+            drop(turn);
+            // As much as it may come to, before it is read: whoever waits for memory has nothing in it yet.
+            turn = self.turns.wait(Size::Large, session.address, self.recovery.max_bytes).await?;
+            size = Size::Large;
+            parts = self.read_rooms(session, &rooms, &Budget::new(&self.recovery)).await?;
+        }
+        let parts = parts.ok_or(Unrecovered::TooMuch)?;
         let upto = parts.iter().map(|part| part.upto).min().unwrap_or_default();
         // What one room's log had beyond the others' comes through the feed: only so are all rooms in one order.
         let mut frames: Vec<_> = parts.into_iter().flat_map(|part| part.frames).collect();
@@ -238,16 +230,29 @@ impl Node {
         for room in &rooms {
             self.hub.skip_to(session, room, upto);
         }
-        // Waited for while this still counts as reading: what nobody hands over yet must not pile up either.
-        let bytes: usize = frames.iter().map(|(_, frame)| frame.size()).sum();
-        let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(MEMORY_KIB).min(MEMORY_KIB);
-        let memory = self.recoveries.memory.clone().acquire_many_owned(kib).await.expect("never closed");
-        Ok(Replay { rooms, frames, upto, seats: Reseated::default(), _memory: memory })
+        let held = turn.hold(frames.iter().map(|(_, frame)| frame.size()).sum());
+        Ok(Replay { rooms, frames, upto, seats: Reseated::default(), at_pace: size == Size::Large, _held: held })
+    }
+
+    /// Reads all rooms; nothing if a larger budget may do.
+    async fn read_rooms(
+        &self,
+        session: &Session,
+        rooms: &[Wanted],
+        budget: &Budget,
+    ) -> Result<Option<Vec<Part>>, RecoveryError> {
+        let reads: Vec<_> = rooms.iter().map(|wanted| read_room(&*self.log, wanted, session.id, budget)).collect();
+        let parts = futures_util::stream::iter(reads).buffer_unordered(CONCURRENCY);
+        let parts: Vec<Option<Part>> = parts.try_collect().await?;
+        Ok(parts.into_iter().collect())
     }
 
     /// Hands over what a recovered session missed, then what waited meanwhile; from then on it hears what is live.
     pub async fn replay(&self, session: &Session, replay: Replay) {
         for (offset, frame) in &replay.frames {
+            if replay.at_pace {
+                session.gate.keep_pace().await;
+            }
             session.gate.overtake(frame, Some(*offset)).await;
         }
         self.metrics.replayed_events.increment(replay.frames.len() as u64);
@@ -260,6 +265,9 @@ impl Node {
     pub(super) async fn replay_out_of_order(&self, session: &Session, replay: Replay, end: Option<Frame>) {
         self.metrics.replayed_events.increment(replay.frames.len() as u64);
         for (_, frame) in replay.frames {
+            if replay.at_pace {
+                session.gate.keep_pace().await;
+            }
             session.gate.overtake(&frame.out_of_order(), None).await;
         }
         if let Some(end) = end {

@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{CloseReason, Node, Session};
-use crate::domain::{SessionId, UserId};
+use crate::domain::{PidHash, SessionId, UserId};
 use crate::sessions::Lease;
 
 /// Changes that wait for whoever wants to know of them; older ones are lost, and their number is told.
@@ -87,6 +87,12 @@ impl Roster {
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Session>> {
         self.places.lock().values().map(|place| place.session.clone()).collect()
+    }
+
+    /// Whether the session of a pid is among them: whoever brings it back takes over its place.
+    #[must_use]
+    pub fn has(&self, pid: PidHash) -> bool {
+        self.places.lock().values().any(|place| place.session.lease.pid == pid)
     }
 
     /// How many there are in each namespace that has any.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::announcements::Announcements;
 use super::{Lease, Record, Sessions, SessionsError, time_held};
-use crate::domain::{Pid, UserId};
+use crate::domain::{PidHash, UserId};
 
 /// Sessions in memory.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub struct MemorySessions {
 
 #[derive(Debug, Default)]
 struct State {
-    entries: HashMap<Pid, Entry>,
+    entries: HashMap<PidHash, Entry>,
     swept: Option<Instant>,
 }
 
@@ -44,7 +44,7 @@ impl MemorySessions {
 
 impl State {
     /// The entry of a session that is not forgotten, or should be.
-    fn find(&mut self, pid: Pid, now: Instant) -> Option<&mut Entry> {
+    fn find(&mut self, pid: PidHash, now: Instant) -> Option<&mut Entry> {
         self.entries.get_mut(&pid).filter(|entry| entry.until > now)
     }
 
@@ -72,10 +72,16 @@ impl Sessions for MemorySessions {
         Ok(true)
     }
 
-    async fn claim(&self, lease: Lease, user: Option<&UserId>) -> Result<Option<Record>, SessionsError> {
+    async fn claim(
+        &self,
+        lease: Lease,
+        namespace: &str,
+        user: Option<&UserId>,
+    ) -> Result<Option<Record>, SessionsError> {
         let now = Instant::now();
         let mut state = self.state.lock();
-        let Some(entry) = state.find(lease.pid, now).filter(|entry| entry.record.user.as_ref() == user) else {
+        let is_theirs = |record: &Record| record.user.as_ref() == user && record.namespace == namespace;
+        let Some(entry) = state.find(lease.pid, now).filter(|entry| is_theirs(&entry.record)) else {
             return Ok(None);
         };
         entry.until = now + time_held(self.window);

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Offset, Pid, RoomName, SessionId, UserId};
+use crate::domain::{Offset, PidHash, RoomName, SessionId, UserId};
 
 /// How many holdings that ended may wait to be heard of; what does not fit shows when renewing.
 const ANNOUNCEMENTS: usize = 4096;
@@ -34,9 +34,14 @@ pub trait Sessions: Send + Sync + 'static {
     /// not if somebody else holds it by now, or its holder has released it and it is kept.
     async fn save(&self, lease: Lease, record: &Record) -> Result<bool, SessionsError>;
 
-    /// Takes a session over. Nothing if there is none, it is another user's, or this version cannot read it: which of
-    /// them is not told, and then nothing changes.
-    async fn claim(&self, lease: Lease, user: Option<&UserId>) -> Result<Option<Record>, SessionsError>;
+    /// Takes a session of a namespace over. Nothing if there is none there, it is another user's, or this version cannot
+    /// read it: which of them is not told, and then nothing changes.
+    async fn claim(
+        &self,
+        lease: Lease,
+        namespace: &str,
+        user: Option<&UserId>,
+    ) -> Result<Option<Record>, SessionsError>;
 
     /// Ends the holding of a session, if it still is this holder's: it is kept for the window, or forgotten at once.
     async fn release(&self, lease: Lease, keep: bool) -> Result<(), SessionsError>;
@@ -52,8 +57,8 @@ pub trait Sessions: Send + Sync + 'static {
 /// A holder's right to a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lease {
-    /// Which session.
-    pub pid: Pid,
+    /// Which session: what is kept of its pid. The pid itself is its client's alone.
+    pub pid: PidHash,
     /// Which connection: random, never 0.
     pub holder: u64,
 }
@@ -61,8 +66,8 @@ pub struct Lease {
 impl Lease {
     /// A new holder's right to a session.
     #[must_use]
-    pub fn new(pid: Pid) -> Self {
-        Self { pid, holder: rand::random::<u64>().max(1) }
+    pub fn new(pid: impl Into<PidHash>) -> Self {
+        Self { pid: pid.into(), holder: rand::random::<u64>().max(1) }
     }
 }
 

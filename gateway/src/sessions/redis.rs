@@ -1,7 +1,8 @@
 //! The sessions in Redis: a hash per session, one script per operation.
 //!
-//! The key `{prefix}:session:{pid}` has the fields `h`, the holder in 16 hexadecimal digits or nothing once it was
-//! released; `u`, whose it is; `r`, the record. The channel `{prefix}:superseded` carries `{pid}:{holder}`.
+//! The key `{prefix}:session:{hash of pid}` has the fields `h`, the holder in 16 hexadecimal digits or nothing once it was
+//! released; `u`, whose it is; `n`, its namespace; `r`, the record. The channel `{prefix}:superseded` carries
+//! `{hash of pid}:{holder}`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{ANNOUNCEMENTS, Lease, Record, Sessions, SessionsError, holder, owner, time_held};
 use crate::bus::{Bus, BusMessage};
-use crate::domain::{Pid, UserId};
+use crate::domain::{PidHash, UserId};
 use crate::redis::{Commands, milliseconds};
 
 /// Sessions in one renewal: a script holds up everybody else while it runs.
@@ -63,7 +64,7 @@ impl RedisSessions {
         }
     }
 
-    fn key(&self, pid: Pid) -> String {
+    fn key(&self, pid: PidHash) -> String {
         format!("{}:session:{pid}", self.prefix)
     }
 
@@ -86,17 +87,23 @@ impl Sessions for RedisSessions {
                 .arg(owner(record.user.as_ref()))
                 .arg(record.encode())
                 .arg(self.time_held())
-                .arg(record.version);
+                .arg(record.version)
+                .arg(&record.namespace);
         });
         let saved: u8 = answer.await.map_err(|error| SessionsError::new("save", error))?;
         Ok(saved == 1)
     }
 
-    async fn claim(&self, lease: Lease, user: Option<&UserId>) -> Result<Option<Record>, SessionsError> {
+    async fn claim(
+        &self,
+        lease: Lease,
+        namespace: &str,
+        user: Option<&UserId>,
+    ) -> Result<Option<Record>, SessionsError> {
         let answer = self.commands.run(&self.claim, |script| {
             script.key(self.key(lease.pid));
             script.arg(holder(lease)).arg(owner(user)).arg(self.time_held()).arg(Record::FORMAT);
-            script.arg(self.channel()).arg(lease.pid.to_string());
+            script.arg(self.channel()).arg(lease.pid.to_string()).arg(namespace);
         });
         let record: Option<Bytes> = answer.await.map_err(|error| SessionsError::new("claim", error))?;
         Ok(record.and_then(|bytes| Record::decode(&bytes)))
@@ -155,5 +162,5 @@ impl Sessions for RedisSessions {
 /// Reads a message of the channel.
 fn lease(payload: &[u8]) -> Option<Lease> {
     let (pid, holder) = std::str::from_utf8(payload).ok()?.split_once(':')?;
-    Some(Lease { pid: Pid::parse(pid)?, holder: u64::from_str_radix(holder, 16).ok()? })
+    Some(Lease { pid: PidHash::parse(pid)?, holder: u64::from_str_radix(holder, 16).ok()? })
 }

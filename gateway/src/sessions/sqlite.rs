@@ -96,7 +96,12 @@ impl SqliteSessions {
         Ok(saved.rows_affected() == 1)
     }
 
-    async fn try_claim(&self, lease: Lease, user: Option<&UserId>) -> Result<Option<Record>, sqlx::Error> {
+    async fn try_claim(
+        &self,
+        lease: Lease,
+        namespace: &str,
+        user: Option<&UserId>,
+    ) -> Result<Option<Record>, sqlx::Error> {
         let now = now_ms();
         let mut connection = self.connection.acquire().await?;
         let found: Option<(String, Vec<u8>)> =
@@ -106,7 +111,8 @@ impl SqliteSessions {
                 .bind(now)
                 .fetch_optional(&mut *connection)
                 .await?;
-        let Some((before, record)) = found.and_then(|(before, bytes)| Some((before, Record::decode(&bytes)?))) else {
+        let found = found.and_then(|(before, bytes)| Some((before, Record::decode(&bytes)?)));
+        let Some((before, record)) = found.filter(|(_, record)| record.namespace == namespace) else {
             return Ok(None);
         };
         sqlx::query("UPDATE sessions SET holder = ?2, until = ?3 WHERE pid = ?1")
@@ -152,8 +158,13 @@ impl Sessions for SqliteSessions {
         self.try_save(lease, record).await.map_err(|error| self.error("save", error))
     }
 
-    async fn claim(&self, lease: Lease, user: Option<&UserId>) -> Result<Option<Record>, SessionsError> {
-        self.try_claim(lease, user).await.map_err(|error| self.error("claim", error))
+    async fn claim(
+        &self,
+        lease: Lease,
+        namespace: &str,
+        user: Option<&UserId>,
+    ) -> Result<Option<Record>, SessionsError> {
+        self.try_claim(lease, namespace, user).await.map_err(|error| self.error("claim", error))
     }
 
     async fn release(&self, lease: Lease, keep: bool) -> Result<(), SessionsError> {

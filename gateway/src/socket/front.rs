@@ -86,9 +86,10 @@ impl Handler for Front {
     }
 }
 
-/// The token that a client sends in the header that is made for it.
+/// The token that a client sends in the header that is made for it. What cannot be read is a token that is not valid, and
+/// not none.
 fn bearer(headers: &HeaderMap) -> Option<Box<str>> {
-    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let value = String::from_utf8_lossy(headers.get(AUTHORIZATION)?.as_bytes());
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().into())
 }
@@ -118,7 +119,7 @@ impl Edge {
         self.metrics.refusals.with(refusal.code()).increment(1);
     }
 
-    fn count_decision(&self, limiter: &str, allowed: bool) {
+    pub(super) fn count_decision(&self, limiter: &str, allowed: bool) {
         let decision = if allowed { "allow" } else { "deny" };
         self.metrics.rate_limit_decisions.with(limiter, decision).increment(1);
     }

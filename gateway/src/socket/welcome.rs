@@ -73,8 +73,8 @@ impl<M: MakeSession> Reception<'_, M> {
         (self.make)(Newcomer { identity, auth: self.auth.clone() }, id, lease)
     }
 
-    fn pid(&self, session: &Session) -> Option<String> {
-        self.wants_offsets.then(|| session.lease.pid.to_string())
+    fn pid(&self, pid: Pid) -> Option<String> {
+        self.wants_offsets.then(|| pid.to_string())
     }
 
     /// The rooms that the gateway itself puts a session into. Where a new one is counted, it is when it begins.
@@ -134,8 +134,7 @@ impl Edge {
     ) -> Result<Welcomed, Refusal> {
         let node = self.router.node();
         let lease = Lease::new(pid);
-        let record = node.claim(lease, reception.identity.user.as_ref()).await?;
-        let Some(record) = record.filter(|record| record.namespace == *reception.namespace.name) else {
+        let Some(record) = node.claim(lease, &reception.namespace.name, reception.identity.user.as_ref()).await? else {
             return self.fresh(reception, SessionId::random(), Some(Unrecovered::Unknown)).await;
         };
         let session = reception.make(record.session, lease, record.identified.clone());
@@ -147,7 +146,7 @@ impl Edge {
         };
         match recovered {
             Ok(replay) => match node.save(&session).await {
-                Ok(true) => Ok(recovered_as(reception, session, replay, None)),
+                Ok(true) => Ok(recovered_as(reception, session, pid, replay, None)),
                 Ok(false) => {
                     // Who has it now has its seats too.
                     node.depart(&session, true);
@@ -177,7 +176,8 @@ impl Edge {
         rooms: Vec<(RoomName, Offset)>,
     ) -> Result<Welcomed, Refusal> {
         let node = self.router.node();
-        let session = reception.make(SessionId::random(), Lease::new(Pid::random()), None);
+        let pid = Pid::random();
+        let session = reception.make(SessionId::random(), Lease::new(pid), None);
         node.arrive(&session, self.end_of_life());
         let limit = self.settings.limits.rooms_per_session;
         let recovered = match rooms_to_come_to(reception, rooms) {
@@ -191,7 +191,7 @@ impl Edge {
                 let rooms: Vec<_> = standing.into_iter().map(|(room, _)| room).collect();
                 node.settle(&session, &rooms).await.inspect_err(|_| node.depart(&session, false))?;
                 node.save(&session).await.inspect_err(|_| node.depart(&session, false))?;
-                Ok(recovered_as(reception, session, replay, Some("0")))
+                Ok(recovered_as(reception, session, pid, replay, Some("0")))
             }
             Err(error) => {
                 node.depart(&session, false);
@@ -212,7 +212,8 @@ impl Edge {
         why: Option<Unrecovered>,
     ) -> Result<Welcomed, Refusal> {
         let node = self.router.node();
-        let session = reception.make(id, Lease::new(Pid::random()), None);
+        let pid = Pid::random();
+        let session = reception.make(id, Lease::new(pid), None);
         node.arrive(&session, self.end_of_life());
         node.hold(&session);
         let standing = reception.standing(session.identity().user.as_ref());
@@ -222,7 +223,7 @@ impl Edge {
         let saving = self.tasks.spawn(async move { saver.save(&saving).await });
         // It is not kept out by a store that is slow.
         _ = tokio::time::timeout(STORING, saving).await;
-        let pid = reception.pid(&session);
+        let pid = reception.pid(pid);
         let hello = Hello {
             recovered: false,
             pid: pid.as_deref(),
@@ -278,10 +279,11 @@ fn rooms_to_come_to<M: MakeSession>(
 fn recovered_as<M: MakeSession>(
     reception: &Reception<'_, M>,
     session: Arc<Session>,
+    pid: Pid,
     replay: Replay,
     moves: Option<&str>,
 ) -> Welcomed {
-    let (pid, seats) = (reception.pid(&session), replay.seats());
+    let (pid, seats) = (reception.pid(pid), replay.seats());
     let hello = Hello {
         recovered: true,
         pid: pid.as_deref(),

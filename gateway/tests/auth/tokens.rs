@@ -220,7 +220,8 @@ async fn claims_that_do_not_hold_are_refused() {
         ("aud", json!("b")),
         ("aud", json!(["x", "a"])),
         ("nbf", json!(now() - 1)),
-        ("iat", json!(now() + 1_000)),
+        ("iat", json!(now() - 1_000)),
+        ("iat", json!(now() + 2)),
         ("exp", json!(now() + 2)),
         ("exp", json!(now() as f64 + 60.5)),
         ("jti", json!("x")),
@@ -244,6 +245,8 @@ async fn claims_that_do_not_hold_are_refused() {
         ("exp", Value::Null),
         ("nbf", json!(now() + 60)),
         ("nbf", json!("soon")),
+        ("iat", json!(now() + 60)),
+        ("iat", json!(now() + 31_536_000)),
         ("roles", json!("admin")),
         ("jti", json!(7)),
     ] {

@@ -63,7 +63,7 @@ async fn holds(sessions: &dyn Sessions, lease: Lease) -> bool {
 }
 
 async fn claims(sessions: &dyn Sessions, lease: Lease) -> Option<Record> {
-    sessions.claim(lease, user("alice").as_ref()).await.unwrap()
+    sessions.claim(lease, "/", user("alice").as_ref()).await.unwrap()
 }
 
 async fn next(superseded: &mut BoxStream<'static, Lease>) -> Lease {
@@ -115,10 +115,23 @@ async fn a_session_is_its_users_alone(one: &dyn Sessions, two: &dyn Sessions) {
         let (lease, mine) = (Lease::new(Pid::random()), record(owner.clone()));
         assert!(one.save(lease, &mine).await.unwrap());
         for other in people.iter().filter(|other| *other != owner) {
-            assert_eq!(two.claim(rival(lease), other.as_ref()).await.unwrap(), None, "{other:?} is not {owner:?}");
+            assert_eq!(two.claim(rival(lease), "/", other.as_ref()).await.unwrap(), None, "{other:?} is not {owner:?}");
         }
         assert!(holds(one, lease).await, "who may not have it does not end it");
-        assert_eq!(two.claim(rival(lease), owner.as_ref()).await.unwrap(), Some(mine));
+        assert_eq!(two.claim(rival(lease), "/", owner.as_ref()).await.unwrap(), Some(mine));
+    }
+}
+
+async fn a_session_is_of_one_namespace(one: &dyn Sessions, two: &dyn Sessions) {
+    for (namespace, others) in [("/", ["/chat", ""]), ("/chat", ["/", "/chat2"])] {
+        let lease = Lease::new(Pid::random());
+        let mine = Record { namespace: namespace.to_owned(), ..record(None) };
+        assert!(one.save(lease, &mine).await.unwrap());
+        for other in others {
+            assert_eq!(two.claim(rival(lease), other, None).await.unwrap(), None, "{other} is not {namespace}");
+        }
+        assert!(holds(one, lease).await, "who asks elsewhere does not end it");
+        assert_eq!(two.claim(rival(lease), namespace, None).await.unwrap(), Some(mine));
     }
 }
 
@@ -225,6 +238,7 @@ async fn the_whole_contract(one: &dyn Sessions, two: &dyn Sessions, mut supersed
     only_the_holder_can_do_anything(one, two).await;
     a_released_session_is_nobodys_until_it_is_claimed(one, two).await;
     a_session_is_its_users_alone(one, two).await;
+    a_session_is_of_one_namespace(one, two).await;
     many_are_renewed_at_once(one).await;
     sessions_are_forgotten_after_their_time_and_not_before(one).await;
     for sessions in [one, two] {
@@ -336,7 +350,7 @@ async fn a_save_that_redis_carries_out_late_does_not_undo_a_newer_one() {
     assert!(store.save(lease, &second).await.unwrap());
     assert!(store.save(lease, &first).await.unwrap(), "it still is the holder");
     let next = rival(lease);
-    assert_eq!(store.claim(next, None).await.unwrap(), Some(second));
+    assert_eq!(store.claim(next, "/", None).await.unwrap(), Some(second));
     assert!(store.save(next, &first).await.unwrap(), "the next holder counts from the beginning");
-    assert_eq!(store.claim(rival(lease), None).await.unwrap(), Some(first));
+    assert_eq!(store.claim(rival(lease), "/", None).await.unwrap(), Some(first));
 }

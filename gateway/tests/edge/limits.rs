@@ -217,6 +217,60 @@ async fn a_user_may_have_so_many_sessions_and_comes_back_to_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_was_away_needs_a_place_like_everybody() {
+    let changes = [("GATEWAY_AUTH__SECRET", "s"), ("GATEWAY_LIMITS__SESSIONS_PER_USER", "2")];
+    let node = node(&changes).await;
+    let mut away = Vec::new();
+    for _ in 0..3 {
+        let mut client = Client::try_connect(node.address, token("ann")).await.unwrap();
+        client.join("r").await;
+        away.push((client.pid.clone(), client.offset.clone()));
+        drop(client);
+        eventually("it is away", || async { node.sessions() == 0 }).await;
+    }
+    let back = async |(pid, offset): &(String, Option<String>)| {
+        let mut auth = token("ann");
+        (auth["pid"], auth["offset"]) = (json!(pid), json!(offset));
+        Client::try_connect(node.address, auth).await
+    };
+    let first = back(&away[0]).await.unwrap();
+    let second = back(&away[1]).await.unwrap();
+    assert!(first.recovered() && second.recovered());
+    let refusal = back(&away[2]).await.err().unwrap();
+    assert!(refusal.contains("a user may have 2 sessions"), "{refusal}");
+    assert_eq!(node.sessions(), 2);
+    drop(first);
+    eventually("there is room", || async { node.sessions() == 1 }).await;
+    let recovers = || async { back(&away[2]).await.is_ok_and(|third| third.recovered()) };
+    eventually("nothing was taken from who had to wait", recovers).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_fails_too_often_is_not_asked_for_a_while() {
+    let changes = [
+        ("GATEWAY_AUTH__SECRET", "s"),
+        ("GATEWAY_LIMITS__FAILED_CONNECTS_PER_SECOND_PER_ADDRESS", "1"),
+        ("GATEWAY_LIMITS__FAILED_CONNECTS_BURST_PER_ADDRESS", "20"),
+    ];
+    let node = node(&changes).await;
+    let mut said = Vec::new();
+    for _ in 0..40 {
+        said.push(Client::try_connect(node.address, json!({ "token": "bad" })).await.err().unwrap());
+    }
+    let asked = said.iter().filter(|said| said.contains("unauthorized")).count();
+    assert!((20..30).contains(&asked), "{said:?}");
+    assert!(said.iter().any(|said| said.starts_with("closed")), "which official clients try again: {said:?}");
+    let denied = "gateway_rate_limit_decisions_total{limiter=\"address_failures\",decision=\"deny\"}";
+    assert!(metric(&node, denied) >= 2.0);
+    eventually("a good token gets in again", || async {
+        Client::try_connect(node.address, token("ann")).await.is_ok()
+    })
+    .await;
+    let counted = || async { metric(&node, "gateway_rate_limit_keys{limiter=\"address_failures\"}") == 1.0 };
+    eventually("the address is counted", counted).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_listed_origins_may_connect() {
     let node = node(&[("GATEWAY_SOCKET__ORIGINS", "https://app.example,https://*.b.example")]).await;
     let open = get(node.address, "Origin: https://app.example\r\n").await;

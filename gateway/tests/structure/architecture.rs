@@ -24,8 +24,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("routes", &["auth", "calls", "config", "domain", "log", "metrics", "node", "presence"]),
     ("control", &["bus", "domain", "node"]),
     ("socket", &["auth", "config", "domain", "metrics", "node", "routes", "sessions"]),
-    ("operators", &["bus", "config", "domain", "metrics", "node"]),
-    ("http", &["auth", "bus", "config", "control", "domain", "metrics", "node", "revocations"]),
+    ("operators", &["auth", "bus", "config", "domain", "metrics", "node"]),
+    ("http", &["auth", "bus", "config", "control", "domain", "metrics", "node", "revocations", "telemetry"]),
     ("shutdown", &[]),
     ("telemetry", &["config"]),
     (
@@ -47,6 +47,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "routes",
             "sessions",
             "socket",
+            "telemetry",
         ],
     ),
     ("main", &["app", "auth", "config", "domain", "routes", "shutdown", "telemetry"]),

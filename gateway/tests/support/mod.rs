@@ -10,6 +10,7 @@
 
 pub mod client;
 pub mod haproxy;
+pub mod process;
 pub mod proxy;
 pub mod redis;
 pub mod tokens;
@@ -41,12 +42,13 @@ pub fn config(changes: &[(&str, &str)]) -> Config {
 }
 
 /// Lets everything through: for tests that are about something else.
-pub const NO_LIMITS: [(&str, &str); 5] = [
+pub const NO_LIMITS: [(&str, &str); 6] = [
     ("GATEWAY_LIMITS__EVENTS_PER_SECOND", "0"),
     ("GATEWAY_LIMITS__BYTES_PER_SECOND", "0"),
     ("GATEWAY_LIMITS__USER_EVENTS_PER_SECOND", "0"),
     ("GATEWAY_LIMITS__USER_BYTES_PER_SECOND", "0"),
     ("GATEWAY_LIMITS__HANDSHAKES_PER_SECOND_PER_ADDRESS", "0"),
+    ("GATEWAY_LIMITS__FAILED_CONNECTS_PER_SECOND_PER_ADDRESS", "0"),
 ];
 
 /// A node in this process.

@@ -10,7 +10,7 @@ use gateway::calls::Caller;
 use gateway::domain::{Frame, Pid, SessionId};
 use gateway::log::{MemoryLog, Retention};
 use gateway::metrics::Metrics;
-use gateway::node::{Client, CloseReason, Limiters, Node, Outlet, Patience, Session, Undelivered};
+use gateway::node::{Client, CloseReason, Limiters, Node, Outlet, Patience, Session, Undelivered, Waiting};
 use gateway::presence::{MemoryPlaces, MemoryPresence};
 use gateway::revocations::MemoryRevocations;
 use gateway::routes::{Inbound, RouteTable, Router};
@@ -28,8 +28,8 @@ impl Outlet for Nobody {
         Ok(())
     }
 
-    fn waiting(&self) -> usize {
-        0
+    fn waiting(&self) -> Waiting {
+        Waiting::default()
     }
 
     fn close(&self, _: CloseReason) {}

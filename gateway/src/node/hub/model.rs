@@ -13,7 +13,7 @@ use super::*;
 use crate::auth::Identity;
 use crate::domain::{Epoch, Event, Frame, Pid, SessionId};
 use crate::log::{Appended, Dedupe, FeedItem, Page};
-use crate::node::{Client, CloseReason, Limiters, Outlet, Patience, Undelivered};
+use crate::node::{Client, CloseReason, Limiters, Outlet, Patience, Undelivered, Waiting};
 use crate::sessions::Lease;
 
 const EPOCH: Epoch = Epoch(1);
@@ -75,8 +75,8 @@ impl Outlet for Heard {
         Ok(())
     }
 
-    fn waiting(&self) -> usize {
-        0
+    fn waiting(&self) -> Waiting {
+        Waiting::default()
     }
 
     fn close(&self, _: CloseReason) {}
@@ -116,7 +116,7 @@ impl World {
         let client = Client { identity: Identity::default(), namespace: "/".into(), auth, address, transport };
         let allowance = Arc::new(self.limiters.allowance(None, [127, 0, 0, 1].into()));
         let patience = Patience { events: 10, bytes: 10_000, time: Duration::from_secs(1) };
-        let (lease, heard) = (Lease { pid: Pid::random(), holder }, Heard::default());
+        let (lease, heard) = (Lease { pid: Pid::random().into(), holder }, Heard::default());
         let outlet = Box::new(heard.clone());
         (Arc::new(Session::new(SessionId::random(), client, lease, allowance, patience, outlet)), heard)
     }

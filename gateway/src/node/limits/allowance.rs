@@ -4,13 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::handshakes::network;
 use super::meter::{Meter, refuse};
 use super::parties::{Parties, Party, Rates, Traffic};
 use super::places::Place;
 use super::throughput::Throughput;
 use crate::config::{Limits, Rate};
-use crate::domain::{Refusal, UserId};
+use crate::domain::{Refusal, UserId, network};
 use crate::metrics::Metrics;
 
 /// What becomes of an event.

@@ -10,7 +10,7 @@ mod routes;
 mod throughput;
 
 pub use allowance::{Allowance, Limiters, Verdict};
-pub use handshakes::{AddressLimiter, HandshakeLimiter};
+pub use handshakes::{AddressLimiter, FailureLimiter, HandshakeLimiter};
 pub use parties::Party;
 pub use places::{Place, Places};
 pub use routes::RouteLimiter;

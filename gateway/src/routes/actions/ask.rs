@@ -6,7 +6,8 @@ use http::HeaderValue;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::domain::Refusal;
+use crate::calls::{Asker, Source};
+use crate::domain::{Refusal, SessionId, network};
 use crate::routes::Answer;
 use crate::routes::run::Run;
 use crate::routes::table::{Call, Log, LogLevel};
@@ -30,8 +31,19 @@ pub(in crate::routes) async fn call(run: &Run<'_>, call: &Call) -> Result<Answer
         let value = HeaderValue::from_str(&value).map_err(|_| Refusal::bad_request(HEADER))?;
         endpoint.to_mut().headers.insert(name, value);
     }
-    let data = run.router.caller.call(&endpoint, &key, body).await?;
+    let data = run.router.caller.call(&endpoint, &asker(run), &key, body).await?;
     Ok(Answer::new(&Answered { ok: true, data: &data }))
+}
+
+/// What a client says about itself does not count: it may say something else each time.
+fn asker(run: &Run<'_>) -> Asker {
+    let Some(session) = run.session else {
+        let session = SessionId::parse(run.scope.session).unwrap_or_else(SessionId::random);
+        return Asker { session, source: Source::Gateway };
+    };
+    let proven = session.identity().user.clone().filter(|_| session.has_token());
+    let source = proven.map_or_else(|| Source::Address(network(session.address)), Source::User);
+    Asker { session: session.id, source }
 }
 
 pub(in crate::routes) fn log(run: &Run<'_>, log: &Log) -> Result<(), Refusal> {

@@ -11,6 +11,7 @@ use super::{
     Presence, Publish, Refused, Signal, Target, Typing,
 };
 use crate::calls::{Breaker, Endpoint, Url};
+use crate::config::shown_url;
 use crate::domain::Refusal;
 use crate::routes::template::{Args, Context, Json, Template};
 
@@ -256,7 +257,10 @@ impl Reader<'_> {
         if usable.is_none() {
             self.keys.error(
                 "url",
-                format!("{:?} is not a URL of http or https, like \"http://127.0.0.1:8080/hook\"", url.to_string()),
+                format!(
+                    "{:?} is not a URL of http or https, like \"http://127.0.0.1:8080/hook\"",
+                    shown_url(&url.to_string())
+                ),
             );
         }
         usable
