@@ -3,6 +3,7 @@
 mod event;
 mod frame;
 mod ids;
+mod look;
 mod offset;
 mod refusal;
 mod room;
