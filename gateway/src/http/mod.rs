@@ -3,11 +3,13 @@
 mod admin;
 mod ask;
 mod client_script;
+mod hosts;
 mod listener;
 mod revocations;
 mod web;
 
 pub use admin::{AdminState, admin};
 pub use ask::AskOverHttp;
+pub use hosts::{Hosts, only_by_name};
 pub use listener::{AdminListener, Impatient};
 pub use web::web;

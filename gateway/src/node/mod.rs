@@ -22,7 +22,8 @@ pub use gate::Patience;
 pub use hearing::{Ask, Hearing, Listening};
 pub use hub::Hub;
 pub use limits::{
-    AddressLimiter, Allowance, HandshakeLimiter, Limiters, Party, Place, Places, RouteLimiter, Throughput, Verdict,
+    AddressLimiter, Allowance, HandshakeLimiter, Limiters, Party, Place, Places, RouteLimiter, StrangerLimiter,
+    Throughput, Verdict,
 };
 pub use membership::{Entrance, Joined, STANDING, Seat};
 pub use outlet::{CloseReason, Outlet, Undelivered};
