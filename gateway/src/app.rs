@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::middleware::from_fn_with_state;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +18,7 @@ use crate::bus::{Bus, MemoryBus, MemoryHub, RedisBus};
 use crate::calls::Caller;
 use crate::config::{self, Config};
 use crate::control::Control;
-use crate::http::{AdminLimits, AdminState, AskOverHttp, admin, serve_admin, web};
+use crate::http::{AdminLimits, AdminState, AskOverHttp, Hosts, admin, only_by_name, serve_admin, web};
 use crate::log::{Log, MemoryLog, RedisLog, Retention, SqliteLog};
 use crate::metrics::Metrics;
 use crate::node::{Listening, Node, count_peers};
@@ -113,6 +114,7 @@ impl Gateway {
         let name = if config.node_name.is_empty() { random_name() } else { config.node_name.clone() };
         let metrics = Arc::new(Metrics::new());
         metrics.connections_limit.set(u32::try_from(config.limits.connections).unwrap_or(u32::MAX));
+        metrics.buffered_bytes_limit.set(config.limits.buffered_bytes as f64);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
 
         let Backends { bus, log, sessions, presence, revocations, stores } = backends(&config, &name, &metrics).await?;
@@ -123,7 +125,8 @@ impl Gateway {
         let caller = Caller::new(&config.calls, metrics.clone()).context("calls")?;
         let router = Router::new(table, node.clone(), tokens.clone(), caller, &config, metrics.clone());
         let router = Arc::new(router);
-        let server = SocketServer::start(&config, router.clone(), web(), metrics.clone(), &tasks, &stop, max_files);
+        let web = web(config.web.page);
+        let server = SocketServer::start(&config, router.clone(), web, metrics.clone(), &tasks, &stop, max_files);
         let (control, heard) = Control::start(bus.clone(), node.clone(), &name, &config.redis.prefix).await?;
 
         let token = OperatorToken::new(config.admin.token.clone(), metrics.clone());
@@ -161,11 +164,13 @@ impl Gateway {
         tasks.spawn(stop.clone().run_until_cancelled_owned(revoked.clone().keep_up()));
         tasks.spawn(stop.clone().run_until_cancelled_owned(tokens.keep_fresh()));
         tasks.spawn(stop.clone().run_until_cancelled_owned(upkeep(server.clone(), metrics.clone())));
+        let advertised = advertised(&config.admin, gateway.admin_address);
+        let hosts = Hosts::new(&config.admin.hosts, &host_name(), &advertised);
         if !config.canary.deaf_after.is_zero() && !config.redis_url.is_empty() {
             let listening = Listening {
                 bus: bus.clone(),
                 roll: format!("{}:hearing", config.redis.prefix),
-                address: advertised(&config.admin, gateway.admin_address),
+                address: advertised,
                 ask: Arc::new(AskOverHttp),
                 deaf_after: config.canary.deaf_after,
             };
@@ -177,6 +182,7 @@ impl Gateway {
             routes = operators.mount(routes);
             tasks.spawn(operators.run(stop.clone()));
         }
+        let routes = routes.layer(from_fn_with_state(hosts, only_by_name));
         let limits =
             AdminLimits { connections: config.admin.connections, header_timeout: config.socket.header_timeout };
         tasks.spawn(serve_admin(admins, routes, limits, metrics, tasks.clone(), stop.clone()));

@@ -26,7 +26,7 @@ const INTERNAL: u8 = 70;
 
 /// A realtime gateway for Socket.IO clients.
 #[derive(Parser)]
-#[command(version, about)]
+#[command(version = concat!(env!("CARGO_PKG_VERSION"), " (", env!("REVISION"), ")"), about)]
 struct Arguments {
     /// Configuration file; `GATEWAY_…` variables win over it.
     #[arg(long, global = true, value_name = "FILE")]
@@ -132,6 +132,9 @@ async fn serve(config: Config) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(INTERNAL, &format!("cannot wait for signals: {error}")),
     };
+    if let Some(exposure) = config.exposure() {
+        tracing::warn!("{exposure}");
+    }
     let mode = if config.redis_url.is_empty() { "embedded" } else { "cluster" };
     let gateway = match Gateway::start(config, max_files).await {
         Ok(gateway) => gateway,
@@ -140,7 +143,7 @@ async fn serve(config: Config) -> ExitCode {
     };
     tracing::info!(
         node = gateway.name, mode, address = %gateway.address, admin = %gateway.admin_address, max_files,
-        version = env!("CARGO_PKG_VERSION"), "ready"
+        version = env!("CARGO_PKG_VERSION"), revision = env!("REVISION"), "ready"
     );
     let mut reload = false;
     let signal = loop {

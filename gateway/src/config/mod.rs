@@ -1,10 +1,12 @@
 //! The configuration as types: one struct per section of `gateway.default.toml`, which holds every default.
 
+mod exposure;
 mod layers;
 mod origin;
 mod rates;
 mod secret;
 
+pub use exposure::MAX_ATTACHMENTS;
 pub use layers::{ConfigError, load};
 pub use origin::Origin;
 pub use rates::Rate;
@@ -44,6 +46,7 @@ pub struct Config {
     pub canary: Canary,
     pub drain: Drain,
     pub admin: Admin,
+    pub web: Web,
     pub telemetry: Telemetry,
     /// The file that was read, if there is one. Its routes are compiled in `routes`.
     #[serde(skip)]
@@ -101,6 +104,7 @@ pub struct Limits {
     pub failed_connects_per_second_per_address: u32,
     pub failed_connects_burst_per_address: u32,
     pub connections: usize,
+    pub requests_per_second_per_address: u32,
     pub connects_per_connection: u32,
     pub rooms_per_session: usize,
     pub message_bytes: usize,
@@ -238,8 +242,17 @@ pub struct Drain {
 #[expect(missing_docs, reason = "see Config")]
 pub struct Admin {
     pub advertise: String,
+    pub hosts: Vec<String>,
     pub token: Secret,
     pub connections: usize,
+}
+
+/// `[web]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "see Config")]
+pub struct Web {
+    pub page: bool,
 }
 
 /// `[telemetry]`
@@ -327,6 +340,8 @@ impl Config {
             return Err(("presence.lease", "must be at least 100ms: a node beats three times in it".into()));
         }
         self.auth.validate()?;
+        self.limits.validate_attachments()?;
+        self.admin.validate()?;
         if self.redis.prefix.is_empty() {
             return Err(("redis.prefix", "must not be empty".into()));
         }

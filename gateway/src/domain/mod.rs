@@ -4,6 +4,7 @@ mod address;
 mod event;
 mod frame;
 mod ids;
+mod look;
 mod offset;
 mod refusal;
 mod room;

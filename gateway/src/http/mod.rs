@@ -3,6 +3,7 @@
 mod admin;
 mod ask;
 mod client_script;
+mod hosts;
 mod listener;
 mod revocations;
 mod serving;
@@ -10,5 +11,6 @@ mod web;
 
 pub use admin::{AdminState, admin};
 pub use ask::AskOverHttp;
+pub use hosts::{Hosts, only_by_name};
 pub use serving::{AdminLimits, serve_admin};
 pub use web::web;

@@ -50,7 +50,7 @@ pub const RECOVERY_RESULTS: [&str; 11] = [
 ];
 
 /// Who decides how fast: about what connections send, about handshakes, about what sessions send, and about answering refusals.
-pub const LIMITERS: [&str; 13] = [
+pub const LIMITERS: [&str; 14] = [
     "connection_packets",
     "connection_bytes",
     "session_events",
@@ -63,6 +63,7 @@ pub const LIMITERS: [&str; 13] = [
     "route_events",
     "address_handshakes",
     "address_failures",
+    "address_requests",
     "node_handshakes",
 ];
 
@@ -106,3 +107,9 @@ pub const JWKS_RESULTS: [&str; 3] = ["ok", "unreachable", "unusable"];
 
 /// What the store of revocations was asked.
 pub const REVOCATION_OPERATIONS: [&str; 2] = ["add", "load"];
+
+/// The version of the program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The git revision that it was built from: `dev` in builds for development, `unknown` if it was built without git.
+pub const REVISION: &str = env!("REVISION");

@@ -135,6 +135,8 @@ metrics! {
     sent_bytes: Total = "gateway_sent_bytes_total";
     /// Bytes that connections make this node hold: what waits for clients, each packet once, and what they sent in part.
     buffered_bytes: Gauge = "gateway_buffered_bytes";
+    /// How many of them it may hold, 0 for no limit.
+    buffered_bytes_limit: Gauge = "gateway_buffered_bytes_limit";
     /// From taking a publish to its acknowledgement, in seconds.
     publish_duration: Histogram = "gateway_publish_duration_seconds";
     /// How long the log took to append an event, in seconds.
@@ -200,7 +202,7 @@ metrics! {
         ["limiter": LIMITERS, "decision": ["allow", "deny"]];
     /// Keys that a rate limiter remembers.
     rate_limit_keys: Family<Gauge> = "gateway_rate_limit_keys" [
-        "limiter": ["address_handshakes", "address_failures", "user", "address", "route"]
+        "limiter": ["address_handshakes", "address_failures", "address_requests", "user", "address", "route"]
     ];
     /// Other nodes that say that they hear the bus, as this node last learned.
     hearing_peers: Gauge = "gateway_hearing_peers";
@@ -223,8 +225,8 @@ metrics! {
     operators: Gauge = "gateway_operators";
     /// Sessions that came or left while operators listened, without these being told one by one.
     operators_left_out: Counter = "gateway_operators_left_out_total";
-    /// 1, with the version of the program.
-    build_info: Family<Gauge> = "gateway_build_info" ["version": [env!("CARGO_PKG_VERSION")]];
+    /// 1, with the version of the program and the git revision that it was built from.
+    build_info: Family2<Gauge> = "gateway_build_info" ["version": [VERSION], "revision": [REVISION]];
 }
 
 struct Exposition {
@@ -254,7 +256,7 @@ impl Metrics {
             .expect("buckets are not empty")
             .build_recorder();
         let metrics = Self::register(recorder);
-        metrics.build_info.with(env!("CARGO_PKG_VERSION")).set(1.0);
+        metrics.build_info.with(VERSION, REVISION).set(1.0);
         let exposition = &metrics.exposition;
         metrics::with_local_recorder(&exposition.recorder, || exposition.process.describe());
         metrics

@@ -282,46 +282,69 @@ impl Node {
         names.iter().for_each(|(via, name)| _ = session.take_name(via, name));
         let seats = rooms.iter().filter_map(|wanted| Some((&wanted.room, wanted.seat?.capacity)));
         let seats = seats.filter(|(room, _)| session.seat(room));
-        let names = names.iter().map(|(_, name)| (name, Some(1)));
-        let places = seats.chain(names).map(|(room, capacity)| Place { room: room.clone(), capacity }).collect();
-        let mut seats = Reseated::default();
+        let seats = seats.map(|(room, capacity)| Place { room: room.clone(), capacity });
+        let looks = names.iter().flat_map(|(_, name)| name.looks()).map(|room| Place { room, capacity: Some(1) });
+        let places = seats.chain(looks).collect();
+        let (mut seats, mut taken) = (Reseated::default(), Vec::new());
         for (who, places) in by_attendee(session, places, |place: &Place| &place.room) {
             let entered = self.attendance.presence.enter(&who, &places, Arrival::Newest).await;
             let entered = entered.map_err(|error| RecoveryError::Unavailable(Self::without_presence(&error)))?;
             for (Place { room, .. }, entered) in places.into_iter().zip(entered) {
-                match (entered, room.held_name()) {
-                    (Entered::First, None) => seats.firsts.push(room),
-                    (Entered::Full, None) => {
+                match entered {
+                    Entered::First if !room.is_look() => seats.firsts.push(room),
+                    Entered::Full if room.is_look() => taken.push(room),
+                    Entered::Full => {
                         self.leave_room(session, &room);
                         session.gate.forget(&room);
                         seats.lost_rooms.push(room);
-                    }
-                    (Entered::Full, Some(name)) => {
-                        session.drop_name(&room);
-                        seats.lost_names.push(name.to_owned());
                     }
                     _ => {}
                 }
             }
         }
+        let lost = names.iter().filter(|(_, name)| name.looks().iter().any(|look| taken.contains(look)));
+        for (_, name) in lost {
+            session.drop_name(name);
+            seats.lost_names.extend(name.held_name().map(str::to_owned));
+            self.let_go(session, name.looks()).await;
+        }
         Ok(seats)
     }
 
-    /// Has a session hold a name that nobody else in the cluster holds: no other user, and no other anonymous session.
-    /// It lets go of the one that it claimed by the same event before.
+    /// Has a session hold a name if nobody else in the cluster holds one that looks like it: no other user, and no other
+    /// anonymous session. It lets go of the one that it claimed by the same event before.
     ///
     /// # Errors
     /// [`Refusal::Taken`], or the store of presence or of sessions cannot be reached.
     pub async fn claim_name(&self, session: &Arc<Session>, via: &Arc<str>, name: &str) -> Result<(), Refusal> {
-        let place = RoomName::claimed(&session.namespace, name);
-        self.take_seat(session, &place, Some(1)).await.map_err(|refusal| match refusal {
-            Refusal::RoomFull { .. } => Refusal::Taken,
-            other => other,
-        })?;
-        if let Some(let_go) = session.take_name(via, &place) {
-            self.give_up_seats(session, vec![let_go], false).await;
+        let name = RoomName::claimed(&session.namespace, name);
+        let looks = name.looks();
+        let seats = looks.iter().map(|room| Place { room: room.clone(), capacity: Some(1) }).collect();
+        if let Err(refusal) = self.take_seats(session, seats).await {
+            // Others may look like it in another way, and their seats were free.
+            self.let_go(session, looks).await;
+            return Err(refusal);
         }
+        let let_go = session.take_name(via, &name);
+        self.let_go(session, let_go).await;
         self.save(session).await.map(|_| ())
+    }
+
+    async fn take_seats(&self, session: &Session, places: Vec<Place>) -> Result<(), Refusal> {
+        places.iter().for_each(|place| self.forget_owed(session, &place.room));
+        let Some(first) = places.first() else { return Ok(()) };
+        let entered = self.attendance.presence.enter(&attendee(session, &first.room), &places, Arrival::Newest).await;
+        let entered = entered.map_err(|error| Self::without_presence(&error))?;
+        if entered.contains(&Entered::Full) { Err(Refusal::Taken) } else { Ok(()) }
+    }
+
+    /// Gives up places of names, but those where the session is for another one.
+    async fn let_go(&self, session: &Arc<Session>, mut looks: Vec<RoomName>) {
+        let seats = session.seats();
+        looks.retain(|look| !seats.contains(look));
+        if !looks.is_empty() {
+            self.give_up_seats(session, looks, false).await;
+        }
     }
 
     /// How many members rooms have, in order.

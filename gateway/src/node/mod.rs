@@ -24,6 +24,7 @@ pub use hearing::{Ask, Hearing, Listening};
 pub use hub::Hub;
 pub use limits::{
     AddressLimiter, Allowance, FailureLimiter, HandshakeLimiter, Limiters, Party, Place, Places, RouteLimiter,
+    StrangerLimiter,
     Throughput, Verdict,
 };
 pub use membership::{Entrance, Joined, STANDING, Seat};

@@ -84,7 +84,7 @@ pub struct Session {
 #[derive(Default)]
 struct Membership {
     rooms: HashMap<RoomName, Stay>,
-    /// The names that it holds, each with the client event by which it claimed it.
+    /// The names that it holds, as they were given, each with the client event by which it claimed it.
     names: Vec<(Arc<str>, RoomName)>,
     /// Once set, nothing may be joined any more: a late join would stay behind for ever.
     departed: bool,
@@ -93,7 +93,12 @@ struct Membership {
 impl Membership {
     fn seats(&self) -> Vec<RoomName> {
         let rooms = self.rooms.iter().filter(|(_, stay)| stay.seated).map(|(room, _)| room);
-        rooms.chain(self.names.iter().map(|(_, name)| name)).cloned().collect()
+        rooms.cloned().chain(self.looks()).collect()
+    }
+
+    /// Where it is for the names that it holds.
+    fn looks(&self) -> impl Iterator<Item = RoomName> {
+        self.names.iter().flat_map(|(_, name)| name.looks())
     }
 }
 
@@ -242,25 +247,19 @@ impl Session {
         self.membership.lock().rooms.get_mut(room).map(|stay| stay.seated = true).is_some()
     }
 
-    /// Notes that it holds a name; returns the one that it had by the same event, which it lets go. Nothing is noted,
-    /// and the name comes back, if the session is over.
-    pub(super) fn take_name(&self, via: &Arc<str>, name: &RoomName) -> Option<RoomName> {
+    /// Notes that it holds a name; returns the places of the one that it had by the same event, which it lets go. Nothing
+    /// is noted, and the name's own come back, if the session is over.
+    pub(super) fn take_name(&self, via: &Arc<str>, name: &RoomName) -> Vec<RoomName> {
         let mut membership = self.membership.lock();
         if membership.departed {
-            return Some(name.clone());
+            return name.looks();
         }
-        let held = membership.names.iter_mut().find(|(event, _)| event == via);
-        match held {
-            Some((_, held)) => {
-                let old = std::mem::replace(held, name.clone());
-                let still_held = membership.names.iter().any(|(_, held)| *held == old);
-                Some(old).filter(|_| !still_held)
-            }
-            None => {
-                membership.names.push((via.clone(), name.clone()));
-                None
-            }
-        }
+        let old = membership.names.iter().position(|(event, _)| event == via);
+        let old = old.map(|at| membership.names.swap_remove(at).1);
+        membership.names.push((via.clone(), name.clone()));
+        let held: Vec<_> = membership.looks().collect();
+        let let_go = old.into_iter().flat_map(|old| old.looks());
+        let_go.filter(|look| !held.contains(look)).collect()
     }
 
     /// Hands a live frame of a room to the client, at once or after what waits already; false if it will not get it.

@@ -233,9 +233,7 @@ impl Router {
         if size > bounds.message_bytes {
             return Err(Refusal::TooLarge { limit: bounds.message_bytes });
         }
-        if json::depth(text) > bounds.json_depth {
-            return Err(Refusal::bad_request("its JSON nests too deeply"));
-        }
+        json::check_readable(text, bounds.json_depth).map_err(|why| Refusal::bad_request(why.message()))?;
         let mut args: Vec<&RawValue> =
             serde_json::from_str(text).map_err(|_| Refusal::bad_request("an array of a name and arguments"))?;
         if !json::placeholders_fit(text, attachments) {

@@ -57,6 +57,23 @@ impl Handler for Front {
         }
     }
 
+    fn admit_stranger(&self, peer: SocketAddr, headers: Option<&HeaderMap>) -> Result<(), Box<Answer>> {
+        let edge = &self.edge;
+        let proxies = &edge.settings.trusted_proxies;
+        let client = match headers {
+            Some(headers) => address::of_client(peer.ip(), headers, proxies),
+            // For whom a proxy sent it cannot be told, and all its clients would pay for one.
+            None if address::is_trusted(peer.ip(), proxies) => return Ok(()),
+            None => peer.ip(),
+        };
+        let allowed = edge.strangers.check(client);
+        edge.count_decision("address_requests", allowed.is_ok());
+        allowed.map_err(|refusal| {
+            edge.count_refused(&refusal, false);
+            Box::new(refused(&edge.router.worded(&refusal)))
+        })
+    }
+
     fn misused(&self, misuse: Misuse) {
         if misuse == Misuse::Handshake {
             self.edge.metrics.handshakes.with("bad_request").increment(1);

@@ -7,6 +7,7 @@ mod meter;
 mod parties;
 mod places;
 mod routes;
+mod strangers;
 mod throughput;
 
 pub use allowance::{Allowance, Limiters, Verdict};
@@ -14,4 +15,5 @@ pub use handshakes::{AddressLimiter, FailureLimiter, HandshakeLimiter};
 pub use parties::Party;
 pub use places::{Place, Places};
 pub use routes::RouteLimiter;
+pub use strangers::StrangerLimiter;
 pub use throughput::Throughput;

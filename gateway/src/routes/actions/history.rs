@@ -5,14 +5,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{number, offset};
+use crate::config::MAX_ATTACHMENTS;
 use crate::domain::{Event, Offset, Refusal, UserId};
 use crate::log::Range;
 use crate::routes::run::Run;
 use crate::routes::table::{History, Presence};
 use crate::routes::{Answer, json};
-
-/// Attachments of one answer: what the official JavaScript client takes in one packet. It ends the connection on more.
-const ATTACHMENTS: usize = 10;
 
 const EITHER: &str = "history reads after an offset or before one, not both";
 
@@ -62,7 +60,7 @@ fn fitting(mut events: Vec<(Offset, Event)>, bytes: usize, from_newest: bool) ->
     let fits = |(index, (_, event)): &(usize, &(Offset, Event))| {
         used += event.size();
         attachments += event.attachments.len();
-        (used <= bytes && attachments <= ATTACHMENTS) || *index == 0
+        (used <= bytes && attachments <= MAX_ATTACHMENTS) || *index == 0
     };
     let count = events.iter().enumerate().take_while(fits).count();
     let cut = count < events.len();
