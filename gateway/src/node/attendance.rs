@@ -46,7 +46,17 @@ struct Leaving {
     session: Weak<Session>,
     who: Attendee,
     places: Vec<RoomName>,
+    /// One of these with so many seats, if it was entered at all: the answer was lost.
+    numbered: Option<(Numbered, usize)>,
     linger: Duration,
+}
+
+impl Leaving {
+    /// What a session owes that wanted a seat and does not know whether it has it.
+    fn of_doubt(session: &Arc<Session>, who: Attendee) -> Self {
+        let session = Arc::downgrade(session);
+        Self { session, who, places: Vec::new(), numbered: None, linger: Duration::ZERO }
+    }
 }
 
 impl std::fmt::Debug for Attendance {
@@ -85,17 +95,23 @@ impl Node {
         self.attendance.heard.lock().take()
     }
 
-    /// Counts a session in a place; returns whether its member was not there before.
+    /// Counts a session in a place; returns whether its member was not there before. After an error it is not counted, or
+    /// will not be any more.
     pub(super) async fn take_seat(
         &self,
-        session: &Session,
+        session: &Arc<Session>,
         place: &RoomName,
         capacity: Option<usize>,
     ) -> Result<bool, Refusal> {
         self.forget_owed(session, place);
         let places = [Place { room: place.clone(), capacity }];
-        let entered = self.attendance.presence.enter(&attendee(session, place), &places, Arrival::Newest).await;
-        match entered.map_err(|error| Self::without_presence(&error))?.first() {
+        let who = attendee(session, place);
+        let entered = self.attendance.presence.enter(&who, &places, Arrival::Newest).await;
+        let entered = entered.map_err(|error| {
+            self.owe(Leaving { places: vec![place.clone()], ..Leaving::of_doubt(session, who) });
+            Self::without_presence(&error)
+        })?;
+        match entered.first() {
             Some(Entered::Full) => Err(Refusal::RoomFull { limit: capacity.unwrap_or_default() }),
             entered => Ok(entered == Some(&Entered::First)),
         }
@@ -105,13 +121,16 @@ impl Node {
     /// not there before.
     pub(super) async fn take_first_seat(
         &self,
-        session: &Session,
+        session: &Arc<Session>,
         rooms: &Numbered,
         capacity: usize,
     ) -> Result<(u32, bool), Refusal> {
         let who = attendee(session, &rooms.name(1));
         let entered = self.attendance.presence.enter_first(&who, rooms, capacity).await;
-        let (number, entered) = entered.map_err(|error| Self::without_presence(&error))?;
+        let (number, entered) = entered.map_err(|error| {
+            self.owe(Leaving { numbered: Some((rooms.clone(), capacity)), ..Leaving::of_doubt(session, who) });
+            Self::without_presence(&error)
+        })?;
         self.forget_owed(session, &rooms.name(number));
         Ok((number, entered == Entered::First))
     }
@@ -123,6 +142,21 @@ impl Node {
         self.tell(departed.into_iter().map(Change::Departed).collect());
     }
 
+    /// Counts a session no longer in a room that it did not come to after all. If nobody was told yet that its member is
+    /// there, nobody is told that it left; but if another session of it is there by now, that is told.
+    pub(super) async fn take_back_seat(&self, session: &Arc<Session>, room: &RoomName, first: bool) {
+        let departed = self.take_out(session, vec![room.clone()], Duration::ZERO).await;
+        if !first {
+            self.tell(departed.into_iter().map(Change::Departed).collect());
+        } else if departed.is_empty() {
+            self.tell(vec![Change::Returned(session.clone(), room.clone())]);
+        }
+    }
+
+    fn owe(&self, leaving: Leaving) {
+        self.attendance.owed.lock().push(leaving);
+    }
+
     /// Takes a session out of places; returns which members left with it.
     pub(super) async fn take_out(
         &self,
@@ -132,7 +166,7 @@ impl Node {
     ) -> Vec<Departed> {
         let mut departed = Vec::new();
         for (who, places) in by_attendee(session, places, |place| place) {
-            departed.extend(self.leave_places(Leaving { session: Arc::downgrade(session), who, places, linger }).await);
+            departed.extend(self.leave_places(Leaving { places, linger, ..Leaving::of_doubt(session, who) }).await);
         }
         departed
     }
@@ -141,7 +175,7 @@ impl Node {
         let left = self.attendance.presence.leave(&leaving.who, &leaving.places, leaving.linger).await;
         left.unwrap_or_else(|error| {
             Self::note_presence_error(&error);
-            self.attendance.owed.lock().push(leaving);
+            self.owe(leaving);
             Vec::new()
         })
     }
@@ -150,20 +184,44 @@ impl Node {
     async fn settle_debts(&self, owed: Vec<Leaving>) {
         let settle = async |mut leaving: Leaving| {
             let session = leaving.session.clone();
+            let is_taking = || session.upgrade().is_some_and(|session| session.is_taking_seats());
+            if is_taking() {
+                // It may be taking this very seat.
+                return self.owe(leaving);
+            }
+            let first = match self.find_numbered(&mut leaving).await {
+                Ok(first) => first,
+                Err(error) => {
+                    Self::note_presence_error(&error);
+                    return self.owe(leaving);
+                }
+            };
             let seats = || session.upgrade().map_or_else(Vec::new, |session| session.seats());
             let seated = seats();
             leaving.places.retain(|place| !seated.contains(place));
             let places = leaving.places.clone();
             let departed = self.leave_places(leaving).await;
-            self.tell(departed.into_iter().map(Change::Departed).collect());
+            if !first {
+                self.tell(departed.into_iter().map(Change::Departed).collect());
+            }
             // It may have come again while this was on its way, and then the store does not know.
             let seats = seats();
-            if places.iter().any(|place| seats.contains(place)) {
+            if is_taking() || places.iter().any(|place| seats.contains(place)) {
                 self.attendance.unknown.lock().push(session);
             }
         };
         let settle: Vec<_> = owed.into_iter().map(settle).collect();
         futures_util::stream::iter(settle).buffer_unordered(CONCURRENCY).collect::<()>().await;
+    }
+
+    /// Finds out which numbered place a session is in, or was not: entering it again is the only way. Returns whether it
+    /// was not.
+    async fn find_numbered(&self, leaving: &mut Leaving) -> Result<bool, PresenceError> {
+        let Some((rooms, capacity)) = &leaving.numbered else { return Ok(false) };
+        let (number, entered) = self.attendance.presence.enter_first(&leaving.who, rooms, *capacity).await?;
+        leaving.places.push(rooms.name(number));
+        leaving.numbered = None;
+        Ok(entered == Entered::First)
     }
 
     /// A leaving that the store does not know of yet must not come after an entering.
@@ -225,10 +283,12 @@ impl Node {
     async fn make_known(&self, sessions: Vec<Weak<Session>>) {
         let enter = async |session: Weak<Session>| {
             let Some(session) = session.upgrade().filter(|session| !session.is_over()) else { return };
-            if let Err(error) = self.enter_again(&session).await {
-                Self::note_presence_error(&error);
+            let known = self.enter_again(&session).await;
+            // What it is just taking is to be known too.
+            if known.is_err() || session.is_taking_seats() {
                 self.attendance.unknown.lock().push(Arc::downgrade(&session));
             }
+            known.unwrap_or_else(|error| Self::note_presence_error(&error));
         };
         let enter: Vec<_> = sessions.into_iter().map(enter).collect();
         futures_util::stream::iter(enter).buffer_unordered(CONCURRENCY).collect::<()>().await;
@@ -313,6 +373,7 @@ impl Node {
     /// # Errors
     /// [`Refusal::Taken`], or the store of presence or of sessions cannot be reached.
     pub async fn claim_name(&self, session: &Arc<Session>, via: &Arc<str>, name: &str) -> Result<(), Refusal> {
+        let _taking = session.take_seat();
         let place = RoomName::claimed(&session.namespace, name);
         self.take_seat(session, &place, Some(1)).await.map_err(|refusal| match refusal {
             Refusal::RoomFull { .. } => Refusal::Taken,

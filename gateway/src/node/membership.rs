@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::session::Stay;
-use super::{CloseReason, Node, RecoveryError, Session, Unrecovered, Wanted};
+use super::stay::Stay;
+use super::{CloseReason, Hold, Node, RecoveryError, Session, Unrecovered, Wanted};
 use crate::auth::Identity;
 use crate::domain::{Frame, Mark, Offset, Refusal, RoomName, UserId};
 use crate::presence::{Departed, Numbered};
@@ -68,6 +68,7 @@ impl Node {
         let Some(seat) = entrance.seat.filter(|_| !session.is_seated(room)) else {
             return self.enter_room(session, room, entrance).await;
         };
+        let _taking = session.take_seat();
         let first = self.take_seat(session, room, seat.capacity).await?;
         self.enter_seated(session, room, entrance, first).await
     }
@@ -85,19 +86,15 @@ impl Node {
         entrance: &Entrance<'_>,
     ) -> Result<(u32, Joined), Refusal> {
         self.check_rooms(session, &rooms.name(1))?;
+        let _taking = session.take_seat();
         let (number, first) = self.take_first_seat(session, rooms, capacity).await?;
         let joined = self.enter_seated(session, &rooms.name(number), entrance, first).await?;
         Ok((number, joined))
     }
 
-    /// Keeps what is live from a session until [`Self::set_out`] or [`Self::replay`].
-    pub fn hold(&self, session: &Session) {
-        session.gate.hold();
-    }
-
-    /// Lets a held session hear what is live.
-    pub async fn set_out(&self, session: &Session) {
-        session.gate.release(&[], Offset::START).await;
+    /// Keeps what is live from a session as long as the hold is there.
+    pub fn hold(&self, session: &Session) -> Hold {
+        session.gate.hold()
     }
 
     /// Puts a session into rooms that nobody asked for: those of its user and of everybody. It is not stored.
@@ -127,7 +124,7 @@ impl Node {
     ) -> Result<Joined, Refusal> {
         let joined = self.enter_room(session, room, entrance).await;
         if joined.is_err() || !session.seat(room) {
-            self.give_up_seats(session, vec![room.clone()], false).await;
+            self.take_back_seat(session, room, first).await;
         }
         joined.map(|joined| Joined { first, ..joined })
     }
@@ -147,37 +144,36 @@ impl Node {
                 after.map(|after| if after >= complete_from { Ok(()) } else { Err(Unrecovered::Retention) });
             return Ok(Joined { offset: boundary.offset, recovered, first: false });
         }
-        let handed = session.gate.hold();
-        let joined = match after {
-            None => self.join_from_now(session, room, via).await,
-            Some(after) => self.join_after(session, room, after, entrance, handed).await,
-        };
-        if joined.is_err() {
-            // What came for a room that it is not in was never meant for it.
-            session.gate.forget(room);
-            session.gate.release(&[], Offset::START).await;
+        let hold = session.gate.hold();
+        match after {
+            None => self.join_from_now(session, room, via, hold).await,
+            Some(after) => self.join_after(session, room, after, entrance, hold).await,
         }
-        joined
     }
 
-    /// Joins while the gate is held, and opens it unless there is an error.
-    async fn join_from_now(&self, session: &Arc<Session>, room: &RoomName, via: &Arc<str>) -> Result<Joined, Refusal> {
+    async fn join_from_now(
+        &self,
+        session: &Arc<Session>,
+        room: &RoomName,
+        via: &Arc<str>,
+        hold: Hold,
+    ) -> Result<Joined, Refusal> {
         let boundary = self.hub.enter(session, room, via).await.map_err(|error| self.unavailable(&error))?;
         self.save_or_leave(session, room).await?;
-        session.gate.release(&[], Offset::START).await;
+        hold.release().await;
         Ok(Joined { offset: boundary.offset, recovered: None, first: false })
     }
 
-    /// Joins while the gate is held, reads and hands over what was missed, and opens it unless there is an error.
+    /// Joins while the gate is held, reads and hands over what was missed.
     async fn join_after(
         &self,
         session: &Arc<Session>,
         room: &RoomName,
         after: Offset,
         entrance: &Entrance<'_>,
-        handed: Offset,
+        hold: Hold,
     ) -> Result<Joined, Refusal> {
-        let via = entrance.via;
+        let (via, handed) = (entrance.via, hold.handed());
         let boundary = self.hub.enter(session, room, via).await.map_err(|error| self.unavailable(&error))?;
         let wanted = Wanted {
             room: room.clone(),
@@ -191,11 +187,11 @@ impl Node {
             Ok(replay) => replay,
             Err(RecoveryError::Unrecovered(reason)) => {
                 self.save_or_leave(session, room).await?;
-                session.gate.release(&[], Offset::START).await;
+                hold.release().await;
                 return Ok(Joined { offset: boundary.offset, recovered: Some(Err(reason)), first: false });
             }
             Err(error) => {
-                self.leave_room(session, room);
+                self.take_back(session, room);
                 return Err(self.not_now(error));
             }
         };
@@ -216,7 +212,7 @@ impl Node {
             let mark = Mark { offset: handed, replay: number }.to_string();
             Frame::notice("gateway:replayed", &Replayed { room: room.shown(), events }, Some(&mark))
         });
-        self.replay_out_of_order(session, replay, end).await;
+        self.replay_out_of_order(session, replay, end, hold).await;
         if events > 0 {
             session.replay_ended(room, handed);
             // If it cannot be stored now, it will be; until then a client that breaks off may be told too much.
@@ -231,10 +227,16 @@ impl Node {
             // Taken over meanwhile: nobody waits for the answer.
             Ok(_) => Ok(()),
             Err(refusal) => {
-                self.leave_room(session, room);
+                self.take_back(session, room);
                 Err(refusal)
             }
         }
+    }
+
+    /// A session is not in a room after all: what came for it was never meant for it.
+    fn take_back(&self, session: &Session, room: &RoomName) {
+        self.leave_room(session, room);
+        session.gate.forget(room);
     }
 
     /// Notes that a session without a token is somebody's from now on, and hears what is sent to that user. It must not

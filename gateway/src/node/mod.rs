@@ -14,11 +14,12 @@ mod reading;
 mod recovery;
 mod roster;
 mod session;
+mod stay;
 mod typing;
 
 use attendance::Attendance;
 pub use attendance::Change;
-pub use gate::Patience;
+pub use gate::{Hold, Patience};
 pub use hearing::{Ask, Hearing, Listening};
 pub use hub::Hub;
 pub use limits::{

@@ -6,7 +6,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::reading::{Budget, Part, read_room};
-use super::{Node, Seat, Session};
+use super::{Hold, Node, Seat, Session};
 use crate::domain::{Frame, Mark, Offset, Refusal, RoomName};
 use crate::log::LogError;
 use crate::sessions::Record;
@@ -177,8 +177,8 @@ pub fn wanted(record: &Record, heard: Mark) -> Result<Vec<Wanted>, Unrecovered> 
 }
 
 impl Node {
-    /// Puts a session that nobody hears yet into rooms, gives it its names back, and reads what it missed. Live frames
-    /// wait until [`Node::replay`]. After an error the session is over.
+    /// Puts a session that nobody hears yet into rooms, gives it its names back, and reads what it missed. What is live
+    /// waits behind the hold, for [`Node::replay`]. After an error the session is over.
     ///
     /// # Errors
     /// It cannot have everything, or the log cannot be asked.
@@ -188,17 +188,19 @@ impl Node {
         wanted: Vec<Wanted>,
         names: &[(Arc<str>, RoomName)],
         heard: Mark,
-    ) -> Result<Replay, RecoveryError> {
+    ) -> Result<(Hold, Replay), RecoveryError> {
         session.count_replays_from(heard.replay);
         session.gate.begin_at(heard.offset);
-        session.gate.hold();
-        let replay = self.enter_and_read(session, wanted, names).await;
-        if replay.is_err() {
-            // Whether it comes back for them is to be seen.
-            let seats = self.leave_all(session);
-            self.give_up_seats(session, seats, true).await;
+        let hold = session.gate.hold();
+        match self.enter_and_read(session, wanted, names).await {
+            Ok(replay) => Ok((hold, replay)),
+            Err(error) => {
+                // Whether it comes back for them is to be seen.
+                let seats = self.leave_all(session);
+                self.give_up_seats(session, seats, true).await;
+                Err(error)
+            }
         }
-        replay
     }
 
     async fn enter_and_read(
@@ -245,18 +247,18 @@ impl Node {
     }
 
     /// Hands over what a recovered session missed, then what waited meanwhile; from then on it hears what is live.
-    pub async fn replay(&self, session: &Session, replay: Replay) {
+    pub async fn replay(&self, session: &Session, hold: Hold, replay: Replay) {
         for (offset, frame) in &replay.frames {
             session.gate.overtake(frame, Some(*offset)).await;
         }
         self.metrics.replayed_events.increment(replay.frames.len() as u64);
-        session.gate.release(&replay.rooms, replay.upto).await;
+        hold.release_after(&replay.rooms, replay.upto).await;
     }
 
     /// The same for a session that joined a room while it was connected: in that room only, without moving the
     /// client's offset, which stands for its other rooms too. Ends with a notice, so that a client that breaks off is
     /// known to have got everything or not.
-    pub(super) async fn replay_out_of_order(&self, session: &Session, replay: Replay, end: Option<Frame>) {
+    pub(super) async fn replay_out_of_order(&self, session: &Session, replay: Replay, end: Option<Frame>, hold: Hold) {
         self.metrics.replayed_events.increment(replay.frames.len() as u64);
         for (_, frame) in replay.frames {
             session.gate.overtake(&frame.out_of_order(), None).await;
@@ -264,7 +266,7 @@ impl Node {
         if let Some(end) = end {
             session.gate.overtake(&end, None).await;
         }
-        session.gate.release(&replay.rooms, replay.upto).await;
+        hold.release_after(&replay.rooms, replay.upto).await;
     }
 }
 

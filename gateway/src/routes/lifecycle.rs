@@ -14,7 +14,7 @@ use super::template::AuthFields;
 use super::{NotDone, Router};
 use crate::auth::Identity;
 use crate::domain::{Frame, RoomName};
-use crate::node::{Change, CloseReason, Replay, Session};
+use crate::node::{Change, CloseReason, Hold, Replay, Session};
 use crate::presence::Departed;
 
 /// Changes that are acted on at the same time: a node that was lost takes thousands with it.
@@ -30,23 +30,27 @@ struct Known {
 impl Router {
     /// Begins a session whose client has been greeted: hands over what it missed, and runs what is to happen when a new
     /// one comes. False if it may not begin after all.
-    pub async fn begin(self: &Arc<Self>, session: &Arc<Session>, replay: Option<Replay>, is_new: bool) -> bool {
+    pub async fn begin(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        hold: Hold,
+        replay: Option<Replay>,
+        is_new: bool,
+    ) -> bool {
         // It may have been revoked when the session was not yet among those that are ended by it.
         if self.tokens.revoked().covers(&session.identity()) {
             session.close(CloseReason::Revoked);
             return false;
         }
         let counts = self.table().namespace(&session.namespace).is_some_and(|name| name.facts.tracks_connections);
-        if is_new {
-            // What others say meanwhile comes after what `$connect` says to the client.
-            self.node.hold(session);
-        }
+        // What others say meanwhile comes after what `$connect` says to the client.
+        let connecting = is_new.then(|| self.node.hold(session));
         let firsts = replay.as_ref().map_or_else(Vec::new, |replay| replay.seats().firsts.clone());
         match replay {
-            Some(replay) => self.node.replay(session, replay).await,
-            None => self.node.set_out(session).await,
+            Some(replay) => self.node.replay(session, hold, replay).await,
+            None => hold.release().await,
         }
-        if is_new {
+        if let Some(connecting) = connecting {
             if counts {
                 self.node.count_in(session).await;
             }
@@ -55,7 +59,7 @@ impl Router {
                 return false;
             }
             self.happen(session, Lifecycle::Connect, None).await;
-            self.node.set_out(session).await;
+            connecting.release().await;
         }
         for room in firsts.into_iter().filter(|room| room.shown().is_some()) {
             self.happen(session, Lifecycle::Join, Some(room)).await;
