@@ -45,7 +45,7 @@ use crate::domain::{Event, Offset, Refusal, RoomName, UserId};
 use crate::log::{Dedupe, Log, LogError, Page, Range};
 use crate::metrics::Metrics;
 use crate::presence::Presence;
-use crate::sessions::{Lease, Record, Sessions, SessionsError};
+use crate::sessions::{Lease, Record, Sessions, SessionsError, Whose};
 
 /// The limits that the node itself watches over.
 #[derive(Clone, Debug)]
@@ -174,6 +174,15 @@ impl Node {
             session.mark_unsaved();
             self.without_sessions(&error)
         })
+    }
+
+    /// Ends sessions in the store for good, connected or away; returns how many there were. Those that are connected are
+    /// still to be closed.
+    ///
+    /// # Errors
+    /// The store of sessions cannot be reached.
+    pub async fn forget(&self, whose: &Whose) -> Result<usize, Refusal> {
+        self.sessions.forget(whose).await.map_err(|error| self.without_sessions(&error))
     }
 
     /// Counts a session among those that are connected, until [`Self::depart`]; its connection ends at `ends`. Before

@@ -22,7 +22,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("revocations", &["bus", "domain", "redis", "sqlite"]),
     ("node", &["auth", "bus", "config", "domain", "log", "metrics", "presence", "sessions"]),
     ("routes", &["auth", "calls", "config", "domain", "log", "metrics", "node", "presence"]),
-    ("control", &["bus", "domain", "node"]),
+    ("control", &["bus", "domain", "node", "sessions"]),
     ("socket", &["auth", "config", "domain", "metrics", "node", "routes", "sessions"]),
     ("operators", &["bus", "config", "domain", "metrics", "node"]),
     ("http", &["auth", "bus", "config", "control", "domain", "metrics", "node", "revocations"]),
