@@ -153,6 +153,17 @@ metrics! {
     presence_entries: Gauge = "gateway_presence_entries";
     /// Members whose departure from a place this node was told, by cause.
     presence_departures: Family<Counter> = "gateway_presence_departures_total" ["cause": DEPARTURE_CAUSES];
+    /// What this node still has to tell the store of presence, as of its last beat: leavings that failed, and sessions that
+    /// are to be entered again.
+    presence_pending: Family<Gauge> = "gateway_presence_pending" ["kind": ["leavings", "sessions"]];
+    /// How often this node entered its sessions anew because more leavings had failed than are kept.
+    presence_restarts: Counter = "gateway_presence_restarts_total";
+    /// Lifecycle events that wait to be acted on, as of the last beat. When there is no room, departures wait in the store.
+    lifecycle_waiting: Gauge = "gateway_lifecycle_waiting";
+    /// Lifecycle routes with a delay that are to run later.
+    lifecycle_delayed: Gauge = "gateway_lifecycle_delayed";
+    /// Lifecycle events that were left out because as many as may be waited, or were to run later.
+    lifecycle_dropped: Family<Counter> = "gateway_lifecycle_dropped_total" ["reason": ["delayed", "full"]];
     /// Requests that the log failed to serve, by operation.
     log_errors: Family<Counter> = "gateway_log_errors_total" ["op": LOG_OPERATIONS];
     /// Attempts to fetch the keys of `auth.jwks_url`, by result.

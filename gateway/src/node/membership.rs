@@ -1,25 +1,25 @@
 //! Membership: how sessions enter rooms and leave them, the ones that they ask for and the ones that they are put into.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Serialize;
 
 use super::stay::Stay;
-use super::{CloseReason, Hold, Node, RecoveryError, Session, Unrecovered, Wanted};
+use super::{CloseReason, Departure, Hold, Node, RecoveryError, Session, Turn, Unrecovered, Wanted};
 use crate::auth::Identity;
 use crate::domain::{Frame, Mark, Offset, Refusal, RoomName, UserId};
-use crate::presence::{Departed, Numbered};
+use crate::presence::Numbered;
 
 /// What a join came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Joined {
     /// The session has, or will hear, everything of the room after this.
     pub offset: Offset,
     /// For a join that named an offset: whether everything since then was delivered, or why not.
     pub recovered: Option<Result<(), Unrecovered>>,
-    /// Whether the session's user, or the anonymous session, was not in the room before, as far as that is tracked.
-    pub first: bool,
+    /// The turn of the coming of the session's user, or of the anonymous session, if it was not in the room before, as far
+    /// as that is tracked.
+    pub first: Option<Turn>,
 }
 
 /// How a session enters a room.
@@ -120,11 +120,12 @@ impl Node {
         session: &Arc<Session>,
         room: &RoomName,
         entrance: &Entrance<'_>,
-        first: bool,
+        first: Option<Turn>,
     ) -> Result<Joined, Refusal> {
         let joined = self.enter_room(session, room, entrance).await;
         if joined.is_err() || !session.seat(room) {
             self.take_back_seat(session, room, first).await;
+            return joined;
         }
         joined.map(|joined| Joined { first, ..joined })
     }
@@ -142,7 +143,7 @@ impl Node {
             let complete_from = session.complete_from(room).unwrap_or(boundary.offset);
             let recovered =
                 after.map(|after| if after >= complete_from { Ok(()) } else { Err(Unrecovered::Retention) });
-            return Ok(Joined { offset: boundary.offset, recovered, first: false });
+            return Ok(Joined { offset: boundary.offset, recovered, first: None });
         }
         let hold = session.gate.hold();
         match after {
@@ -161,7 +162,7 @@ impl Node {
         let boundary = self.hub.enter(session, room, via).await.map_err(|error| self.unavailable(&error))?;
         self.save_or_leave(session, room).await?;
         hold.release().await;
-        Ok(Joined { offset: boundary.offset, recovered: None, first: false })
+        Ok(Joined { offset: boundary.offset, recovered: None, first: None })
     }
 
     /// Joins while the gate is held, reads and hands over what was missed.
@@ -188,7 +189,7 @@ impl Node {
             Err(RecoveryError::Unrecovered(reason)) => {
                 self.save_or_leave(session, room).await?;
                 hold.release().await;
-                return Ok(Joined { offset: boundary.offset, recovered: Some(Err(reason)), first: false });
+                return Ok(Joined { offset: boundary.offset, recovered: Some(Err(reason)), first: None });
             }
             Err(error) => {
                 self.take_back(session, room);
@@ -218,7 +219,7 @@ impl Node {
             // If it cannot be stored now, it will be; until then a client that breaks off may be told too much.
             self.save(session).await.ok();
         }
-        Ok(Joined { offset, recovered: Some(Ok(())), first: false })
+        Ok(Joined { offset, recovered: Some(Ok(())), first: None })
     }
 
     /// What was joined must come back with the session; if that cannot be stored, it was not joined.
@@ -277,10 +278,10 @@ impl Node {
         self: &Arc<Self>,
         session: &Arc<Session>,
         room: &RoomName,
-    ) -> (Vec<Departed>, Result<(), Refusal>) {
+    ) -> (Vec<Departure>, Result<(), Refusal>) {
         self.leave_typing(session, Some(room));
         let departed = if self.leave_room(session, room).is_some_and(|stay| stay.seated) {
-            self.take_out(session, vec![room.clone()], Duration::ZERO).await
+            self.take_out(session, vec![room.clone()]).await
         } else {
             Vec::new()
         };
@@ -292,6 +293,7 @@ impl Node {
     pub fn depart(self: &Arc<Self>, session: &Arc<Session>, keep: bool) {
         let keep = keep && session.closing() != Some(CloseReason::Kicked);
         let seats = self.leave_all(session);
+        self.attendance.drop_unknown(session);
         if self.roster.remove(session, keep) {
             self.release(session.clone(), keep);
         }

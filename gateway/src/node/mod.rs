@@ -8,6 +8,7 @@ mod hearing;
 mod hub;
 mod limits;
 mod membership;
+mod order;
 mod outlet;
 mod peers;
 mod reading;
@@ -16,9 +17,10 @@ mod roster;
 mod session;
 mod stay;
 mod typing;
+mod wanted;
 
 use attendance::Attendance;
-pub use attendance::Change;
+pub use attendance::{Change, Departure};
 pub use gate::{Hold, Patience};
 pub use hearing::{Ask, Hearing, Listening};
 pub use hub::Hub;
@@ -26,12 +28,14 @@ pub use limits::{
     AddressLimiter, Allowance, HandshakeLimiter, Limiters, Party, Place, Places, RouteLimiter, Throughput, Verdict,
 };
 pub use membership::{Entrance, Joined, STANDING, Seat};
+pub use order::Turn;
 pub use outlet::{CloseReason, Outlet, Undelivered};
 pub use peers::count_peers;
 use recovery::Recoveries;
-pub use recovery::{RecoveryError, Replay, Reseated, Unrecovered, Wanted, wanted};
+pub use recovery::{Replay, Reseated};
 pub use roster::{Roster, RosterChange, Stage};
 pub use session::{Client, Session};
+pub use wanted::{RecoveryError, Unrecovered, Wanted, wanted};
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::recovery::{RecoveryError, Unrecovered, Wanted};
+use super::wanted::{RecoveryError, Unrecovered, Wanted};
 use crate::config;
 use crate::domain::{Event, Frame, Offset, SessionId};
 use crate::log::{Log, Range};

@@ -77,7 +77,8 @@ impl Sessions for MemorySessions {
         let now = Instant::now();
         let mut state = self.state.lock();
         let is_theirs = |record: &Record| record.user.as_ref() == user;
-        let Some(entry) = state.find(lease.pid, now).filter(|entry| entry.record.as_ref().is_some_and(is_theirs)) else {
+        let Some(entry) = state.find(lease.pid, now).filter(|entry| entry.record.as_ref().is_some_and(is_theirs))
+        else {
             return Ok(None);
         };
         entry.until = now + time_held(self.window);

@@ -130,7 +130,8 @@ impl SqliteSessions {
         let now = now_ms();
         let mut connection = self.connection.acquire().await?;
         let mut pids: Vec<String> = Vec::new();
-        let mut all = sqlx::query_as("SELECT pid, record FROM sessions WHERE until > ?1").bind(now).fetch(&mut *connection);
+        let mut all =
+            sqlx::query_as("SELECT pid, record FROM sessions WHERE until > ?1").bind(now).fetch(&mut *connection);
         while let Some((pid, record)) = all.try_next().await? {
             let record: Vec<u8> = record;
             pids.extend(Record::decode(&record).filter(|record| whose.means(record)).map(|_| pid));

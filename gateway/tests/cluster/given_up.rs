@@ -74,7 +74,8 @@ capacity = 1
     let short = [("GATEWAY_PRESENCE__LEASE", "3s"), ("GATEWAY_REDIS__TIMEOUT", "500ms")];
     let base = [("GATEWAY_LISTEN", "127.0.0.1:0"), ("GATEWAY_ADMIN_LISTEN", "127.0.0.1:0"), ("GATEWAY_DATA_DIR", "")];
     let own = [("GATEWAY_REDIS_URL", url.as_str())];
-    let environment = base.iter().chain(&short).chain(&own).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    let environment =
+        base.iter().chain(&short).chain(&own).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     let config = gateway::config::load(Some(&file), environment).unwrap();
     let node = gateway::app::Gateway::start(config, 20_000).await.unwrap();
     let members = |place: &str| {

@@ -5,6 +5,7 @@ mod embedded;
 mod given_up;
 mod nodes;
 mod operators;
+mod order;
 mod recovery;
 #[path = "../support/mod.rs"]
 mod support;

@@ -3,6 +3,7 @@
 
 mod as_published;
 mod attacks;
+mod attendance;
 mod calls;
 mod inlet;
 mod limits;

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::{number, offset};
 use crate::domain::{Event, Offset, Refusal, UserId};
 use crate::log::Range;
-use crate::routes::run::Run;
+use crate::routes::context::Run;
 use crate::routes::table::{History, Presence};
 use crate::routes::{Answer, json};
 
