@@ -181,6 +181,9 @@ metrics! {
     feed_lag: Histogram = "gateway_feed_lag_seconds";
     /// Interruptions of the feed: filled from the log, or with events lost because the log no longer had them.
     feed_gaps: Family<Counter> = "gateway_feed_gaps_total" ["result": ["filled", "lost"]];
+    /// Rounds in which gaps of the feed were filled: one for each, and more where what was missed is more than is held in
+    /// memory at a time.
+    feed_gap_rounds: Counter = "gateway_feed_gap_rounds_total";
     /// 1 while the bus between nodes is connected, else 0.
     bus_connected: Gauge = "gateway_bus_connected";
     /// How often the bus had to connect again.

@@ -3,6 +3,7 @@
 mod attendance;
 mod canary;
 mod fanout;
+mod gap;
 mod gate;
 mod hearing;
 mod hub;
