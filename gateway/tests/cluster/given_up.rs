@@ -1,7 +1,5 @@
 //! What was begun and given up: recoveries and joins that fail midway leave nothing in the node, nor in Redis.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use crate::support::client::Client;
@@ -102,7 +100,6 @@ capacity = 1
         eventually("the seat is free again", || async { members(place).await == ":0\r\n" }).await;
         let mut other = Client::connect(node.address).await;
         assert_eq!(other.ask(event, argument).await["room"], place);
-        tokio::time::sleep(Duration::from_millis(1)).await;
     }
     node.stop().await;
 }
