@@ -11,14 +11,13 @@ use axum::http::StatusCode;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{delete, get};
 use serde_json::json;
 
 use super::revocations;
 use crate::auth::{NoOperator, OperatorToken, Revoked};
-use crate::bus::BusError;
-use crate::control::{Census, Control};
-use crate::domain::UserId;
+use crate::control::{Census, Control, ControlError};
+use crate::domain::{SessionId, UserId};
 use crate::http::ask::HEARING;
 use crate::metrics::Metrics;
 use crate::node::Node;
@@ -51,6 +50,7 @@ pub fn admin(state: AdminState) -> Router {
     if !state.token.is_empty() {
         let controls = Router::new()
             .route("/users/{user}/sockets", get(sockets).delete(disconnect))
+            .route("/sessions/{session}", delete(end_session))
             .merge(revocations::routes())
             .layer(middleware::from_fn_with_state(state.clone(), authorize));
         router = router.merge(controls);
@@ -118,7 +118,7 @@ async fn sockets(State(state): State<AdminState>, Path(name): Path<String>) -> R
             let total: usize = sessions.values().sum();
             Json(json!({ "user": user, "sockets": total, "nodes": sessions, "missing": missing })).into_response()
         }
-        Err(error) => unavailable(&error),
+        Err(error) => unavailable(&error.into()),
     }
 }
 
@@ -131,24 +131,44 @@ async fn disconnect(
         Ok(user) => user,
         Err(response) => return *response,
     };
-    let ended = state.control.end_sessions(&user).await;
-    let outcome = match &ended {
+    let ended_them = state.control.end_sessions(&user).await;
+    let outcome = match &ended_them {
         Ok(Census { sessions, missing }) => {
             format!("{} sessions, {missing} nodes did not answer", sessions.values().sum::<usize>())
         }
         Err(error) => format!("failed: {error}"),
     };
     audit(By::Operator(peer), "end", &format!("user {}", user.as_str()), outcome);
-    match ended {
-        Ok(Census { missing: 0, .. }) => StatusCode::NO_CONTENT.into_response(),
-        // Whoever did not say that it has done it may still do it.
-        Ok(Census { missing, .. }) => (StatusCode::ACCEPTED, Json(json!({ "missing": missing }))).into_response(),
+    match ended_them {
+        Ok(census) => ended(&census),
         Err(error) => unavailable(&error),
     }
 }
 
-fn unavailable(error: &BusError) -> Response {
-    tracing::warn!(%error, "the nodes could not be asked");
-    let words = format!("the other nodes could not be reached: {error}");
-    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": words }))).into_response()
+async fn end_session(State(state): State<AdminState>, Path(id): Path<String>) -> Response {
+    let Some(session) = SessionId::parse(&id) else {
+        let words = "a session's id has 32 hexadecimal digits";
+        return (StatusCode::BAD_REQUEST, Json(json!({ "error": words }))).into_response();
+    };
+    match state.control.end_session(session).await {
+        Ok((Census { missing: 0, .. }, false)) => {
+            let words = "there is no such session, connected or away";
+            (StatusCode::NOT_FOUND, Json(json!({ "error": words }))).into_response()
+        }
+        Ok((census, _)) => ended(&census),
+        Err(error) => unavailable(&error),
+    }
+}
+
+fn ended(census: &Census) -> Response {
+    match census.missing {
+        0 => StatusCode::NO_CONTENT.into_response(),
+        // Whoever did not say that it has done it may still do it.
+        missing => (StatusCode::ACCEPTED, Json(json!({ "missing": missing }))).into_response(),
+    }
+}
+
+fn unavailable(error: &ControlError) -> Response {
+    tracing::warn!(%error, "sessions could not be counted or ended");
+    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": error.to_string() }))).into_response()
 }

@@ -94,7 +94,7 @@ pub const CALL_RESULTS: [&str; 8] =
     ["ok", "rejected", "postponed", "failed", "timeout", "open", "overloaded", "cancelled"];
 
 /// What the store of sessions was asked.
-pub const SESSION_OPERATIONS: [&str; 4] = ["save", "claim", "release", "renew"];
+pub const SESSION_OPERATIONS: [&str; 5] = ["save", "claim", "release", "renew", "forget"];
 
 /// What presence was asked.
 pub const PRESENCE_OPERATIONS: [&str; 6] = ["enter", "enter_first", "leave", "count", "list", "beat"];

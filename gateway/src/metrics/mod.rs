@@ -159,6 +159,17 @@ metrics! {
     presence_entries: Gauge = "gateway_presence_entries";
     /// Members whose departure from a place this node was told, by cause.
     presence_departures: Family<Counter> = "gateway_presence_departures_total" ["cause": DEPARTURE_CAUSES];
+    /// What this node still has to tell the store of presence, as of its last beat: leavings that failed, and sessions that
+    /// are to be entered again.
+    presence_pending: Family<Gauge> = "gateway_presence_pending" ["kind": ["leavings", "sessions"]];
+    /// How often this node entered its sessions anew because more leavings had failed than are kept.
+    presence_restarts: Counter = "gateway_presence_restarts_total";
+    /// Lifecycle events that wait to be acted on, as of the last beat. When there is no room, departures wait in the store.
+    lifecycle_waiting: Gauge = "gateway_lifecycle_waiting";
+    /// Lifecycle routes with a delay that are to run later.
+    lifecycle_delayed: Gauge = "gateway_lifecycle_delayed";
+    /// Lifecycle events that were left out because as many as may be waited, or were to run later.
+    lifecycle_dropped: Family<Counter> = "gateway_lifecycle_dropped_total" ["reason": ["delayed", "full"]];
     /// Requests that the log failed to serve, by operation.
     log_errors: Family<Counter> = "gateway_log_errors_total" ["op": LOG_OPERATIONS];
     /// Attempts to fetch the keys of `auth.jwks_url`, by result.
@@ -176,6 +187,9 @@ metrics! {
     feed_lag: Histogram = "gateway_feed_lag_seconds";
     /// Interruptions of the feed: filled from the log, or with events lost because the log no longer had them.
     feed_gaps: Family<Counter> = "gateway_feed_gaps_total" ["result": ["filled", "lost"]];
+    /// Rounds in which gaps of the feed were filled: one for each, and more where what was missed is more than is held in
+    /// memory at a time.
+    feed_gap_rounds: Counter = "gateway_feed_gap_rounds_total";
     /// 1 while the bus between nodes is connected, else 0.
     bus_connected: Gauge = "gateway_bus_connected";
     /// How often the bus had to connect again.

@@ -3,37 +3,43 @@
 mod attendance;
 mod canary;
 mod fanout;
+mod gap;
 mod gate;
 mod hearing;
 mod hub;
 mod limits;
 mod membership;
+mod order;
 mod outlet;
 mod peers;
 mod reading;
 mod recovery;
 mod roster;
 mod session;
+mod stay;
 mod turns;
 mod typing;
+mod wanted;
 
 use attendance::Attendance;
-pub use attendance::Change;
-pub use gate::Patience;
+pub use attendance::{Change, Departure};
+pub use gate::{Hold, Patience};
 pub use hearing::{Ask, Hearing, Listening};
 pub use hub::Hub;
 pub use limits::{
     AddressLimiter, Allowance, FailureLimiter, HandshakeLimiter, Limiters, Party, Place, Places, RouteLimiter,
-    StrangerLimiter,
-    Throughput, Verdict,
+    StrangerLimiter, Throughput, Verdict,
 };
 pub use membership::{Entrance, Joined, STANDING, Seat};
+pub use order::Turn;
 pub use outlet::{CloseReason, Outlet, Undelivered, Waiting};
 pub use peers::count_peers;
-pub use recovery::{RecoveryError, Replay, Reseated, Unrecovered, Wanted, wanted};
+use reading::Doubt;
+pub use recovery::{Replay, Reseated};
 pub use roster::{Roster, RosterChange, Stage};
 pub use session::{Client, Session};
 use turns::Turns;
+pub use wanted::{RecoveryError, Unrecovered, Wanted, wanted};
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -47,7 +53,7 @@ use crate::domain::{Event, Offset, Refusal, RoomName, UserId};
 use crate::log::{Dedupe, Log, LogError, Page, Range};
 use crate::metrics::Metrics;
 use crate::presence::Presence;
-use crate::sessions::{Lease, Record, Sessions, SessionsError};
+use crate::sessions::{Lease, Record, Sessions, SessionsError, Whose};
 
 /// The limits that the node itself watches over.
 #[derive(Clone, Debug)]
@@ -69,6 +75,7 @@ pub struct Node {
     limits: Limits,
     recovery: config::Recovery,
     turns: Turns,
+    doubt: Doubt,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
 }
@@ -108,7 +115,21 @@ impl Node {
         let hub = Hub::new(log.clone(), config.rooms.linger, shards, metrics.clone());
         let recovery = config.recovery.clone();
         let (roster, hearing, turns) = (Roster::default(), Hearing::default(), Turns::new(metrics.clone()));
-        Arc::new(Self { log, sessions, hub, attendance, roster, hearing, limits, recovery, turns, metrics, tasks })
+        let doubt = Doubt::default();
+        Arc::new(Self {
+            log,
+            sessions,
+            hub,
+            attendance,
+            roster,
+            hearing,
+            limits,
+            recovery,
+            turns,
+            doubt,
+            metrics,
+            tasks,
+        })
     }
 
     /// Starts the node's own work: fan-out and shards, canary, keeping sessions, and listening no longer to rooms that nobody
@@ -180,6 +201,15 @@ impl Node {
             session.mark_unsaved();
             self.without_sessions(&error)
         })
+    }
+
+    /// Ends sessions in the store for good, connected or away; returns how many there were. Those that are connected are
+    /// still to be closed.
+    ///
+    /// # Errors
+    /// The store of sessions cannot be reached.
+    pub async fn forget(&self, whose: &Whose) -> Result<usize, Refusal> {
+        self.sessions.forget(whose).await.map_err(|error| self.without_sessions(&error))
     }
 
     /// Counts a session among those that are connected, until [`Self::depart`]; its connection ends at `ends`. Before

@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use super::recovery::{RecoveryError, Unrecovered, Wanted};
 use super::turns::{SMALL_BYTES, SMALL_EVENTS};
+use super::wanted::{RecoveryError, Unrecovered, Wanted};
 use crate::config;
 use crate::domain::{Event, Frame, Offset, SessionId};
 use crate::log::{Log, Range};
@@ -16,10 +17,26 @@ use crate::log::{Log, Range};
 const PAGE: usize = 100;
 const PAGE_BYTES: usize = 1024 * 1024;
 
-/// How long a session waits for the nodes to find out whether the log lost its last writes, and how often it looks. After
-/// that it is told that it may have missed something.
+/// How long those who come back wait for the nodes to find out whether the log lost its last writes, from the first one on,
+/// and how often it is looked. After that they are told that they may have missed something.
 const PATIENCE: Duration = Duration::from_millis(300);
 const LOOK: Duration = Duration::from_millis(25);
+
+/// Before which offset the log was in doubt last, and since when this node knows.
+#[derive(Debug, Default)]
+pub(super) struct Doubt(Mutex<Option<(Offset, Instant)>>);
+
+impl Doubt {
+    /// Whether the nodes have had their time to find out.
+    fn is_old(&self, before: Offset) -> bool {
+        let mut doubt = self.0.lock();
+        let (_, since) = *match &mut *doubt {
+            Some(known) if known.0 == before => known,
+            other => other.insert((before, Instant::now())),
+        };
+        since.elapsed() >= PATIENCE
+    }
+}
 
 /// How much may still be replayed to one session.
 pub(super) struct Budget {
@@ -70,17 +87,17 @@ pub(super) struct Part {
 /// Reads one room; nothing if a larger budget may do.
 pub(super) async fn read_room(
     log: &dyn Log,
+    doubt: &Doubt,
     wanted: &Wanted,
     session: SessionId,
     budget: &Budget,
 ) -> Result<Option<Part>, RecoveryError> {
     let mut frames = VecDeque::new();
     let mut from = wanted.after;
-    let patience = Instant::now() + PATIENCE;
     loop {
         let page = log.read(&wanted.room, Range::After { offset: from, limit: PAGE }, PAGE_BYTES).await?;
-        if page.in_doubt_before.is_some_and(|before| from < before) && !wanted.partial {
-            if Instant::now() >= patience {
+        if let Some(before) = page.in_doubt_before.filter(|before| from < *before && !wanted.partial) {
+            if doubt.is_old(before) {
                 return Err(Unrecovered::History.into());
             }
             sleep(LOOK).await;

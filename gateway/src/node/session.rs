@@ -1,6 +1,6 @@
 //! A session: a client's logical presence on this node, and the outlet through which it hears.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use super::Allowance;
 use super::gate::{Gate, Patience, Reached};
 use super::hub::Cursors;
 use super::outlet::{CloseReason, Outlet};
+use super::stay::{Left, Membership, Stay};
 use super::typing::Typing;
 use crate::auth::Identity;
 use crate::domain::{Frame, Offset, RoomName, SessionId, UserId};
@@ -71,6 +72,8 @@ pub struct Session {
     saved_to: AtomicU64,
     /// Nothing up to here is for it in rooms that it joins from now on: it was handed newer events, from the log.
     floor: AtomicU64,
+    /// How many seats it is just taking: what is to be given up there must wait.
+    taking: AtomicU32,
     /// Whether its client was told that it ends.
     ending: AtomicBool,
     /// Why this node ends its connection, if it does.
@@ -81,50 +84,14 @@ pub struct Session {
     pub(super) saving: tokio::sync::Mutex<()>,
 }
 
-#[derive(Default)]
-struct Membership {
-    rooms: HashMap<RoomName, Stay>,
-    /// The names that it holds, as they were given, each with the client event by which it claimed it.
-    names: Vec<(Arc<str>, RoomName)>,
-    /// Once set, nothing may be joined any more: a late join would stay behind for ever.
-    departed: bool,
-}
+/// A session that is just taking a seat, of which nobody knows yet.
+#[must_use = "the seat is taken when this is dropped"]
+pub(super) struct Taking<'a>(&'a Session);
 
-impl Membership {
-    fn seats(&self) -> Vec<RoomName> {
-        let rooms = self.rooms.iter().filter(|(_, stay)| stay.seated).map(|(room, _)| room);
-        rooms.cloned().chain(self.looks()).collect()
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        self.0.taking.fetch_sub(1, Ordering::AcqRel);
     }
-
-    /// Where it is for the names that it holds.
-    fn looks(&self) -> impl Iterator<Item = RoomName> {
-        self.names.iter().flat_map(|(_, name)| name.looks())
-    }
-}
-
-/// A session's being in a room; see [`RoomRecord`] for the fields.
-#[derive(Clone, Debug)]
-pub(super) struct Stay {
-    pub(super) since: Offset,
-    pub(super) complete_from: Offset,
-    pub(super) replay: u32,
-    pub(super) handed: Offset,
-    pub(super) via: Arc<str>,
-    /// Whether it is counted among the room's members, cluster-wide.
-    pub(super) seated: bool,
-}
-
-impl Stay {
-    pub(super) fn new(since: Offset, via: &Arc<str>) -> Self {
-        Self { since, complete_from: since, replay: 0, handed: Offset::START, via: via.clone(), seated: false }
-    }
-}
-
-/// What a session was in when it ended.
-pub(super) struct Left {
-    pub(super) rooms: Vec<RoomName>,
-    /// Where it was counted: rooms and names.
-    pub(super) seats: Vec<RoomName>,
 }
 
 impl fmt::Debug for Session {
@@ -164,6 +131,7 @@ impl Session {
             saves: AtomicU32::new(0),
             saved_to: AtomicU64::new(0),
             floor: AtomicU64::new(0),
+            taking: AtomicU32::new(0),
             ending: AtomicBool::new(false),
             closing: Mutex::default(),
             busy: tokio::sync::Mutex::default(),
@@ -225,6 +193,16 @@ impl Session {
     /// The same after what waits already, without waiting; if the client cannot take it, it is closed.
     pub fn notify(&self, frame: Frame) {
         self.gate.notify(&RoomName::everybody(&self.namespace), &Arc::new(frame));
+    }
+
+    /// Notes that it takes a seat, as long as what this returns is there.
+    pub(super) fn take_seat(&self) -> Taking<'_> {
+        self.taking.fetch_add(1, Ordering::AcqRel);
+        Taking(self)
+    }
+
+    pub(super) fn is_taking_seats(&self) -> bool {
+        self.taking.load(Ordering::Acquire) > 0
     }
 
     /// Where it is counted: rooms and names.

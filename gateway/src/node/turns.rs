@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::recovery::RecoveryError;
+use super::wanted::RecoveryError;
 use crate::domain::{Refusal, network};
 use crate::metrics::Metrics;
 

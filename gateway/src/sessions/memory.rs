@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::announcements::Announcements;
-use super::{Lease, Record, Sessions, SessionsError, time_held};
+use super::{Lease, Record, Sessions, SessionsError, Whose, time_held};
 use crate::domain::{PidHash, UserId};
 
 /// Sessions in memory.
@@ -28,9 +28,10 @@ struct State {
 
 #[derive(Debug)]
 struct Entry {
-    /// Nobody, once it was released.
+    /// Nobody, once it was released or ended.
     holder: Option<u64>,
-    record: Record,
+    /// Nothing, once it was ended for good.
+    record: Option<Record>,
     until: Instant,
 }
 
@@ -68,7 +69,7 @@ impl Sessions for MemorySessions {
             return Ok(false);
         }
         let until = now + time_held(self.window);
-        state.entries.insert(lease.pid, Entry { holder: Some(lease.holder), record: record.clone(), until });
+        state.entries.insert(lease.pid, Entry { holder: Some(lease.holder), record: Some(record.clone()), until });
         Ok(true)
     }
 
@@ -81,7 +82,8 @@ impl Sessions for MemorySessions {
         let now = Instant::now();
         let mut state = self.state.lock();
         let is_theirs = |record: &Record| record.user.as_ref() == user && record.namespace == namespace;
-        let Some(entry) = state.find(lease.pid, now).filter(|entry| is_theirs(&entry.record)) else {
+        let Some(entry) = state.find(lease.pid, now).filter(|entry| entry.record.as_ref().is_some_and(is_theirs))
+        else {
             return Ok(None);
         };
         entry.until = now + time_held(self.window);
@@ -89,7 +91,7 @@ impl Sessions for MemorySessions {
         if let Some(holder) = before {
             self.announcements.tell(Lease { holder, ..lease });
         }
-        Ok(Some(entry.record.clone()))
+        Ok(entry.record.clone())
     }
 
     async fn release(&self, lease: Lease, keep: bool) -> Result<(), SessionsError> {
@@ -118,6 +120,18 @@ impl Sessions for MemorySessions {
             }
         }
         Ok(lost)
+    }
+
+    async fn forget(&self, whose: &Whose) -> Result<usize, SessionsError> {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let live = state.entries.values_mut().filter(|entry| entry.until > now);
+        let mut forgotten = 0;
+        for entry in live.filter(|entry| entry.record.as_ref().is_some_and(|record| whose.means(record))) {
+            *entry = Entry { holder: None, record: None, until: now + time_held(self.window) };
+            forgotten += 1;
+        }
+        Ok(forgotten)
     }
 
     fn superseded(&self) -> BoxStream<'static, Lease> {

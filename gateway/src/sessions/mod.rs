@@ -26,6 +26,9 @@ const ANNOUNCEMENTS: usize = 4096;
 /// **One holder.** A session is held by one connection at a time. [`Sessions::claim`] makes the caller the holder;
 /// whoever held it before no longer can save, release or renew it, and is told through [`Sessions::superseded`].
 ///
+/// **Ends.** What [`Sessions::forget`] has forgotten nobody gets back, not even its holder: as long as the holder could
+/// have kept it, nothing can be saved in its place. A claim that was answered before is no exception.
+///
 /// **Time.** What is held is kept as long as it is renewed every quarter of the recovery window; after its holder
 /// released it, or was killed, it is kept for the window at least. After that it may be forgotten.
 #[async_trait]
@@ -49,6 +52,10 @@ pub trait Sessions: Send + Sync + 'static {
     /// Keeps sessions for another while; returns those that are not this holder's any more or were forgotten.
     async fn renew(&self, leases: &[Lease]) -> Result<Vec<Lease>, SessionsError>;
 
+    /// Ends sessions for good, whether they are held or released; returns how many there were. Holders are not told
+    /// through [`Sessions::superseded`]: it shows when they save or renew.
+    async fn forget(&self, whose: &Whose) -> Result<usize, SessionsError>;
+
     /// The holdings that ended because another connection claimed the session while it was held, on whichever node.
     /// At most once, and only for claims after this was called; what is missed shows when renewing. To be taken once.
     fn superseded(&self) -> BoxStream<'static, Lease>;
@@ -68,6 +75,25 @@ impl Lease {
     #[must_use]
     pub fn new(pid: impl Into<PidHash>) -> Self {
         Self { pid: pid.into(), holder: rand::random::<u64>().max(1) }
+    }
+}
+
+/// Which sessions are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// All of a user: those that came with its token, and those that say they are it.
+    User(UserId),
+    /// One, by the id that others know.
+    Session(SessionId),
+}
+
+impl Whose {
+    /// Whether a session is meant.
+    fn means(&self, record: &Record) -> bool {
+        match self {
+            Self::User(user) => record.who() == Some(user),
+            Self::Session(session) => record.session == *session,
+        }
     }
 }
 
@@ -116,6 +142,12 @@ pub struct RoomRecord {
 impl Record {
     /// The first byte of the encoded form; a node that meets another one treats the session as forgotten.
     const FORMAT: u8 = 3;
+
+    /// Who it is: whose token it came with, or who it says it is.
+    #[must_use]
+    pub fn who(&self) -> Option<&UserId> {
+        self.user.as_ref().or(self.identified.as_ref())
+    }
 
     /// The form that backends store: a format byte, then MessagePack.
     #[must_use]

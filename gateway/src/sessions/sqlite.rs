@@ -5,13 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::TryStreamExt;
 use futures_util::stream::BoxStream;
 use parking_lot::Mutex;
 use sqlx::SqlitePool;
 use tokio::time::Instant;
 
 use super::announcements::Announcements;
-use super::{Lease, Record, Sessions, SessionsError, holder, owner, time_held};
+use super::{Lease, Record, Sessions, SessionsError, Whose, holder, owner, time_held};
 use crate::domain::UserId;
 use crate::sqlite::{Database, milliseconds, now_ms};
 
@@ -130,6 +131,30 @@ impl SqliteSessions {
         Ok(Some(record))
     }
 
+    /// There is no index for it: operators do it now and then, and it is read past, not held.
+    async fn try_forget(&self, whose: &Whose) -> Result<usize, sqlx::Error> {
+        let now = now_ms();
+        let mut connection = self.connection.acquire().await?;
+        let mut pids: Vec<String> = Vec::new();
+        let mut all =
+            sqlx::query_as("SELECT pid, record FROM sessions WHERE until > ?1").bind(now).fetch(&mut *connection);
+        while let Some((pid, record)) = all.try_next().await? {
+            let record: Vec<u8> = record;
+            pids.extend(Record::decode(&record).filter(|record| whose.means(record)).map(|_| pid));
+        }
+        drop(all);
+        // A holder that nobody is, and a record that nobody can read: none can be saved in its place, and none is found.
+        let ended = sqlx::query(
+            "UPDATE sessions SET holder = '-', record = x'', until = ?2 WHERE pid IN (SELECT value FROM json_each(?1))",
+        );
+        ended
+            .bind(serde_json::to_string(&pids).expect("texts always encode"))
+            .bind(self.held_until(now))
+            .execute(&mut *connection)
+            .await?;
+        Ok(pids.len())
+    }
+
     async fn try_renew(&self, leases: &[Lease]) -> Result<Vec<Lease>, sqlx::Error> {
         let now = now_ms();
         self.sweep(now).await?;
@@ -186,6 +211,10 @@ impl Sessions for SqliteSessions {
 
     async fn renew(&self, leases: &[Lease]) -> Result<Vec<Lease>, SessionsError> {
         self.try_renew(leases).await.map_err(|error| self.error("renew", error))
+    }
+
+    async fn forget(&self, whose: &Whose) -> Result<usize, SessionsError> {
+        self.try_forget(whose).await.map_err(|error| self.error("forget", error))
     }
 
     fn superseded(&self) -> BoxStream<'static, Lease> {

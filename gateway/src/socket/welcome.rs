@@ -10,7 +10,7 @@ use super::Edge;
 use super::auth::{Auth, Wish};
 use crate::auth::Identity;
 use crate::domain::{Frame, Mark, Offset, Pid, Refusal, RoomName, SessionId, UserId};
-use crate::node::{RecoveryError, Replay, STANDING, Seat, Session, Unrecovered, Wanted, wanted};
+use crate::node::{Hold, RecoveryError, Replay, STANDING, Seat, Session, Unrecovered, Wanted, wanted};
 use crate::routes::{AuthFields, Namespace};
 use crate::sessions::{Lease, Record};
 
@@ -29,6 +29,8 @@ pub(super) struct Newcomer {
 /// How a session begins: what the client is told, and what it missed.
 pub(super) struct Welcome {
     pub(super) hello: Frame,
+    /// Keeps what is live until the session begins.
+    pub(super) hold: Hold,
     pub(super) replay: Option<Replay>,
     /// What its client may come back with. Without offsets nobody could tell what it heard, so it has none.
     pub(super) pid: Option<String>,
@@ -145,8 +147,8 @@ impl Edge {
             Err(why) => Err(why.into()),
         };
         match recovered {
-            Ok(replay) => match node.save(&session).await {
-                Ok(true) => Ok(recovered_as(reception, session, pid, replay, None)),
+            Ok(back) => match node.save(&session).await {
+                Ok(true) => Ok(recovered_as(reception, session, pid, back, None)),
                 Ok(false) => {
                     // Who has it now has its seats too.
                     node.depart(&session, true);
@@ -186,12 +188,12 @@ impl Edge {
             Ok(rooms) => node.recover(&session, rooms, &[], Mark::default()).await,
         };
         match recovered {
-            Ok(replay) => {
+            Ok(back) => {
                 let standing = reception.standing(session.identity().user.as_ref());
                 let rooms: Vec<_> = standing.into_iter().map(|(room, _)| room).collect();
                 node.settle(&session, &rooms).await.inspect_err(|_| node.depart(&session, false))?;
                 node.save(&session).await.inspect_err(|_| node.depart(&session, false))?;
-                Ok(recovered_as(reception, session, pid, replay, Some("0")))
+                Ok(recovered_as(reception, session, pid, back, Some("0")))
             }
             Err(error) => {
                 node.depart(&session, false);
@@ -215,7 +217,7 @@ impl Edge {
         let pid = Pid::random();
         let session = reception.make(id, Lease::new(pid), None);
         node.arrive(&session, self.end_of_life());
-        node.hold(&session);
+        let hold = node.hold(&session);
         let standing = reception.standing(session.identity().user.as_ref());
         let rooms: Vec<_> = standing.into_iter().map(|(room, _)| room).collect();
         node.settle(&session, &rooms).await.inspect_err(|_| node.depart(&session, false))?;
@@ -234,7 +236,7 @@ impl Edge {
         };
         // An official client keeps the offset of its session before: it must not count for this one.
         let hello = Frame::notice(EVENT, &hello, Some("0"));
-        Ok((session, Welcome { hello, replay: None, pid, is_new: true }, why))
+        Ok((session, Welcome { hello, hold, replay: None, pid, is_new: true }, why))
     }
 }
 
@@ -280,7 +282,7 @@ fn recovered_as<M: MakeSession>(
     reception: &Reception<'_, M>,
     session: Arc<Session>,
     pid: Pid,
-    replay: Replay,
+    (hold, replay): (Hold, Replay),
     moves: Option<&str>,
 ) -> Welcomed {
     let (pid, seats) = (reception.pid(pid), replay.seats());
@@ -293,5 +295,5 @@ fn recovered_as<M: MakeSession>(
         lost_names: seats.lost_names.iter().map(String::as_str).collect(),
     };
     let hello = Frame::notice(EVENT, &hello, moves);
-    (session, Welcome { hello, replay: Some(replay), pid, is_new: moves.is_some() }, None)
+    (session, Welcome { hello, hold, replay: Some(replay), pid, is_new: moves.is_some() }, None)
 }

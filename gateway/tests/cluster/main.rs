@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod embedded;
+mod given_up;
 mod nodes;
 mod operators;
+mod order;
 mod recovery;
 #[path = "../support/mod.rs"]
 mod support;

@@ -13,7 +13,7 @@ use gateway::domain::{Offset, Pid, RoomName, SessionId, UserId};
 use gateway::metrics::Metrics;
 use gateway::redis::Commands;
 use gateway::sessions::{
-    Lease, MemorySessions, Record, RedisSessions, RoomRecord, Sessions, SessionsError, SqliteSessions,
+    Lease, MemorySessions, Record, RedisSessions, RoomRecord, Sessions, SessionsError, SqliteSessions, Whose,
 };
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -135,6 +135,73 @@ async fn a_session_is_of_one_namespace(one: &dyn Sessions, two: &dyn Sessions) {
     }
 }
 
+async fn of(sessions: &dyn Sessions, owner: &str, identified: Option<&str>) -> (Lease, Record) {
+    let identified = identified.and_then(UserId::parse);
+    let (lease, record) = (Lease::new(Pid::random()), Record { identified, ..record(UserId::parse(owner)) });
+    assert!(sessions.save(lease, &record).await.unwrap());
+    (lease, record)
+}
+
+async fn what_is_ended_nobody_gets_back(one: &dyn Sessions, two: &dyn Sessions) {
+    let whose = |name: &str| Whose::User(UserId::parse(name).unwrap());
+    // Each in another state: held, released, claimed by another, released and claimed, a user by its own word.
+    let (held, mine) = of(one, "erin", None).await;
+    let (released, _) = of(one, "erin", None).await;
+    one.release(released, true).await.unwrap();
+    let (lost, _) = of(one, "erin", None).await;
+    let claimed = rival(lost);
+    assert!(two.claim(claimed, user("erin").as_ref()).await.unwrap().is_some());
+    let (said, _) = of(two, "", Some("erin")).await;
+    let (others, theirs) = of(one, "frank", None).await;
+    let (was, changed) = of(one, "", Some("erin")).await;
+    let changed = Record { version: 2, identified: UserId::parse("frank"), ..changed };
+    assert!(one.save(was, &changed).await.unwrap());
+    assert_eq!(two.forget(&whose("nobody")).await.unwrap(), 0);
+    assert_eq!(two.forget(&whose("erin")).await.unwrap(), 4);
+    assert_eq!(one.forget(&whose("erin")).await.unwrap(), 0, "they are gone");
+    for (lease, owner) in [(held, "erin"), (released, "erin"), (claimed, "erin"), (lost, "erin"), (said, "")] {
+        let owner = UserId::parse(owner);
+        assert!(!holds(one, lease).await);
+        assert!(!two.save(lease, &mine).await.unwrap(), "its holder does not bring it back");
+        assert!(!one.save(rival(lease), &mine).await.unwrap(), "nor does anybody else");
+        one.release(lease, true).await.unwrap();
+        assert_eq!(one.claim(rival(lease), owner.as_ref()).await.unwrap(), None);
+        assert_eq!(two.claim(lease, owner.as_ref()).await.unwrap(), None);
+    }
+    assert!(holds(two, others).await && holds(two, was).await, "others stay");
+    // One alone, connected or away.
+    let (second, _) = of(one, "frank", None).await;
+    one.release(others, true).await.unwrap();
+    assert_eq!(two.forget(&Whose::Session(SessionId::random())).await.unwrap(), 0);
+    assert_eq!(two.forget(&Whose::Session(theirs.session)).await.unwrap(), 1);
+    assert_eq!(one.claim(rival(others), user("frank").as_ref()).await.unwrap(), None);
+    assert!(holds(one, second).await);
+    // Who comes anew is not concerned.
+    let (again, _) = of(two, "erin", None).await;
+    assert!(holds(one, again).await);
+    // What was forgotten at once is not found any more.
+    one.release(second, false).await.unwrap();
+    assert_eq!(one.forget(&whose("frank")).await.unwrap(), 1, "the one that became frank's");
+}
+
+/// A record is found as long as it is kept, however it is kept, and not longer.
+async fn what_is_kept_can_be_ended(one: &dyn Sessions) {
+    let whose = Whose::User(UserId::parse("grace").unwrap());
+    let (renewed, _) = of(one, "grace", None).await;
+    let (released, _) = of(one, "grace", None).await;
+    for _ in 0..4 {
+        sleep(WINDOW / 2).await;
+        assert!(holds(one, renewed).await);
+    }
+    assert_eq!(one.claim(rival(released), user("grace").as_ref()).await.unwrap(), None, "its time was over");
+    one.release(renewed, true).await.unwrap();
+    assert_eq!(one.forget(&whose).await.unwrap(), 1);
+    // The mark of the end stays as long as a holder could have kept the session.
+    sleep(WINDOW * 3 / 2 + MARGIN).await;
+    assert!(one.save(renewed, &record(user("grace"))).await.unwrap());
+    assert_eq!(one.forget(&whose).await.unwrap(), 1);
+}
+
 async fn many_are_renewed_at_once(one: &dyn Sessions) {
     let mut leases = Vec::new();
     let mut gone = Vec::new();
@@ -239,6 +306,8 @@ async fn the_whole_contract(one: &dyn Sessions, two: &dyn Sessions, mut supersed
     a_released_session_is_nobodys_until_it_is_claimed(one, two).await;
     a_session_is_its_users_alone(one, two).await;
     a_session_is_of_one_namespace(one, two).await;
+    what_is_ended_nobody_gets_back(one, two).await;
+    what_is_kept_can_be_ended(one).await;
     many_are_renewed_at_once(one).await;
     sessions_are_forgotten_after_their_time_and_not_before(one).await;
     for sessions in [one, two] {
@@ -324,6 +393,21 @@ async fn a_record_of_another_format_in_redis_is_no_session_and_stays() {
     assert_eq!(redis.command(&format!("HSET {key} r format-nine")).await, ":0\r\n");
     assert_eq!(claims(&sessions, rival(lease)).await, None);
     assert!(holds(&sessions, lease).await);
+}
+
+#[tokio::test]
+async fn nothing_of_sessions_stays_in_redis_when_their_time_is_over() {
+    let redis = Redis::start().await;
+    let (sessions, _bus) = redis_sessions(&redis, "left").await;
+    let (ended, _) = of(&sessions, "alice", None).await;
+    let (kept, _) = of(&sessions, "bob", Some("carol")).await;
+    of(&sessions, "dave", None).await;
+    sessions.release(ended, false).await.unwrap();
+    sessions.release(kept, true).await.unwrap();
+    sessions.forget(&Whose::User(UserId::parse("dave").unwrap())).await.unwrap();
+    let keys = || async { redis.command("KEYS left:*").await };
+    assert_ne!(keys().await, "*0\r\n");
+    support::eventually("all keys are gone", || async { keys().await == "*0\r\n" }).await;
 }
 
 #[tokio::test]

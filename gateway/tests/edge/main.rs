@@ -4,6 +4,7 @@
 mod admin;
 mod as_published;
 mod attacks;
+mod attendance;
 mod calls;
 mod inlet;
 mod limits;

@@ -42,7 +42,7 @@ pub fn config(changes: &[(&str, &str)]) -> Config {
 }
 
 /// Lets everything through: for tests that are about something else.
-pub const NO_LIMITS: [(&str, &str); 6] = [
+pub const NO_LIMITS: [(&str, &str); 7] = [
     ("GATEWAY_LIMITS__EVENTS_PER_SECOND", "0"),
     ("GATEWAY_LIMITS__BYTES_PER_SECOND", "0"),
     ("GATEWAY_LIMITS__USER_EVENTS_PER_SECOND", "0"),

@@ -82,8 +82,8 @@ impl Bench {
         let session = Arc::new(Session::new(SessionId::random(), client, lease, Arc::new(allowance), patience, outlet));
         let node = self.router.node();
         node.arrive(&session, None);
-        node.hold(&session);
-        self.router.begin(&session, None, true).await;
+        let hold = node.hold(&session);
+        self.router.begin(&session, hold, None, true).await;
         session
     }
 

@@ -7,6 +7,8 @@
 
 mod cursors;
 #[cfg(test)]
+mod given_up;
+#[cfg(test)]
 mod model;
 mod room;
 mod shard;
@@ -26,7 +28,7 @@ use tokio::time::Instant;
 use self::room::{Listening, Room, Ticket};
 use self::shard::Dispatch;
 use super::Session;
-use super::session::Stay;
+use super::stay::Stay;
 use crate::domain::{Epoch, Offset, Position, RoomName};
 use crate::log::{Log, LogError, Range};
 use crate::metrics::Metrics;
@@ -70,7 +72,7 @@ impl Hub {
     }
 
     /// Puts a session into a room, unless it is in it or over; returns the position after which it hears everything
-    /// there.
+    /// there. It may be given up at any moment: what it began is ended by the sweep.
     ///
     /// # Errors
     /// The log cannot be reached.
@@ -85,13 +87,18 @@ impl Hub {
             let mut listening = room.listening.lock().await;
             match *listening {
                 Listening::Over => continue,
-                Listening::NotYet => {
+                Listening::NotYet | Listening::Begun => {
+                    if *listening == Listening::NotYet {
+                        self.metrics.subscriptions.increment(1.0);
+                    }
+                    // Before anything is waited for: whoever is given up meanwhile leaves a room that is known to need
+                    // an end.
+                    *listening = Listening::Begun;
                     if let Err(error) = self.listen(&room).await {
-                        self.discard_if_unused(&room, &mut listening);
+                        self.stop_listening(&room, &mut listening).await;
                         return Err(error);
                     }
                     *listening = Listening::Yes;
-                    self.metrics.subscriptions.increment(1.0);
                 }
                 Listening::Yes => {}
             }
@@ -122,13 +129,7 @@ impl Hub {
         self.log.subscribe(name).await?;
         loop {
             let gaps = self.gaps.load(Ordering::Acquire);
-            let head = match self.log.read(name, Range::Newest { before: None, limit: 0 }, 0).await {
-                Ok(page) => page.head,
-                Err(error) => {
-                    self.log.unsubscribe(name).await;
-                    return Err(error);
-                }
-            };
+            let head = self.log.read(name, Range::Newest { before: None, limit: 0 }, 0).await?.head;
             let mut state = room.state.lock();
             if gaps == self.gaps.load(Ordering::Acquire) {
                 // An event may have overtaken the answer. Nobody was here to hear it, and it must not be heard twice.
@@ -140,7 +141,14 @@ impl Hub {
         }
     }
 
-    fn discard_if_unused(&self, room: &Arc<Room>, listening: &mut Listening) {
+    /// Ends what was begun, and takes the room out.
+    async fn stop_listening(&self, room: &Arc<Room>, listening: &mut Listening) {
+        if *listening != Listening::NotYet {
+            *listening = Listening::Begun;
+            // A subscription that failed may have been made all the same.
+            self.log.unsubscribe(&room.name).await;
+            self.metrics.subscriptions.decrement(1.0);
+        }
         *listening = Listening::Over;
         let mut rooms = self.rooms.lock();
         if rooms.get(&room.name).is_some_and(|current| Arc::ptr_eq(current, room)) {
@@ -248,28 +256,24 @@ impl Hub {
         }
     }
 
-    /// Stops listening to rooms that have had no member for a while, for ever.
+    /// Stops listening to rooms that have had no member for a while, and to those to which nobody came after all, for ever.
     pub(super) async fn sweep_forever(&self) {
         let mut tick = tokio::time::interval((self.linger / 4).max(Duration::from_millis(100)));
         loop {
             tick.tick().await;
             let rooms: Vec<_> = self.rooms.lock().values().cloned().collect();
             for room in rooms {
-                self.stop_listening_if_idle(&room).await;
+                self.sweep(&room).await;
             }
         }
     }
 
-    async fn stop_listening_if_idle(&self, room: &Arc<Room>) {
+    async fn sweep(&self, room: &Arc<Room>) {
         let idle = || room.state.lock().empty_since.is_some_and(|since| since.elapsed() >= self.linger);
-        if !idle() {
-            return;
-        }
-        let mut listening = room.listening.lock().await;
-        if *listening == Listening::Yes && idle() {
-            self.log.unsubscribe(&room.name).await;
-            self.metrics.subscriptions.decrement(1.0);
-            self.discard_if_unused(room, &mut listening);
+        // Where somebody is just coming, or waits for a log that does not answer, nobody else must wait.
+        let Some(mut listening) = room.listening.try_lock().ok().filter(|_| idle()) else { return };
+        if *listening != Listening::Over {
+            self.stop_listening(room, &mut listening).await;
         }
     }
 

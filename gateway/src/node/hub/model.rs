@@ -20,6 +20,22 @@ const EPOCH: Epoch = Epoch(1);
 const SESSIONS: usize = 6;
 const ROOMS: usize = 3;
 
+/// Nothing, of a log that stands at an offset.
+pub(super) fn page(head: u64) -> Page {
+    Page {
+        events: Vec::new(),
+        read_to: None,
+        unreadable: false,
+        more: false,
+        trimmed: false,
+        oldest: None,
+        floor: Offset::START,
+        began: Offset::START,
+        head: Position { epoch: EPOCH, offset: Offset(head) },
+        in_doubt_before: None,
+    }
+}
+
 /// A log that stands where its test says.
 struct Head(Arc<AtomicU64>);
 
@@ -30,19 +46,7 @@ impl Log for Head {
     }
 
     async fn read(&self, _: &RoomName, _: Range, _: usize) -> Result<Page, LogError> {
-        let head = Position { epoch: EPOCH, offset: Offset(self.0.load(Ordering::SeqCst)) };
-        Ok(Page {
-            events: Vec::new(),
-            read_to: None,
-            unreadable: false,
-            more: false,
-            trimmed: false,
-            oldest: None,
-            floor: Offset::START,
-            began: Offset::START,
-            head,
-            in_doubt_before: None,
-        })
+        Ok(page(self.0.load(Ordering::SeqCst)))
     }
 
     async fn subscribe(&self, _: &RoomName) -> Result<(), LogError> {
@@ -66,7 +70,7 @@ impl Log for Head {
 
 /// The names of the frames that a client was handed.
 #[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Vec<String>>>);
+pub(super) struct Heard(Arc<Mutex<Vec<String>>>);
 
 impl Outlet for Heard {
     fn deliver(&self, frame: &Frame) -> Result<(), Undelivered> {
@@ -88,19 +92,19 @@ impl Heard {
     }
 }
 
-struct World {
+pub(super) struct World {
     hub: Hub,
     head: Arc<AtomicU64>,
     via: Arc<str>,
     limiters: Limiters,
 }
 
-fn room(number: usize) -> RoomName {
+pub(super) fn room(number: usize) -> RoomName {
     RoomName::parse(&format!("room {number}")).unwrap()
 }
 
 impl World {
-    fn new(shards: usize, slice: usize) -> Self {
+    pub(super) fn new(shards: usize, slice: usize) -> Self {
         let (head, metrics) = (Arc::<AtomicU64>::default(), Arc::new(Metrics::new()));
         let mut hub = Hub::new(Arc::new(Head(head.clone())), Duration::ZERO, shards, metrics.clone());
         let small = |number| Arc::new(Shard::with_slice(number, metrics.clone(), slice));
@@ -110,7 +114,7 @@ impl World {
     }
 
     /// A session, and what its client is handed.
-    fn session(&self, holder: u64) -> (Arc<Session>, Heard) {
+    pub(super) fn session(&self, holder: u64) -> (Arc<Session>, Heard) {
         let (address, transport) = ([127, 0, 0, 1].into(), "websocket");
         let auth = Default::default();
         let client = Client { identity: Identity::default(), namespace: "/".into(), auth, address, transport };

@@ -6,10 +6,9 @@ use governor::RateLimiter;
 use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::DashMapStateStore;
 
-use super::handshakes::network;
 use super::meter::{Moment, TokioClock, quota, refuse, wait};
 use crate::config::{Limits, Rate};
-use crate::domain::Refusal;
+use crate::domain::{Refusal, network};
 
 /// Addresses that are remembered. More at once, which is no crowd any more, have one allowance together.
 const ADDRESSES: usize = 65_536;

@@ -8,7 +8,7 @@ use super::{number, offset};
 use crate::config::MAX_ATTACHMENTS;
 use crate::domain::{Event, Offset, Refusal, UserId};
 use crate::log::Range;
-use crate::routes::run::Run;
+use crate::routes::context::Run;
 use crate::routes::table::{History, Presence};
 use crate::routes::{Answer, json};
 

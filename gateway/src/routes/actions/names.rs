@@ -1,7 +1,7 @@
 //! `claim` and `identify`: holding a name, and being somebody without a token.
 
 use crate::domain::{Frame, Refusal, RoomName, UserId};
-use crate::routes::run::Run;
+use crate::routes::context::Run;
 use crate::routes::table::{Claim, Identify, Route, Target};
 
 const NAME: &str = "a name has 1 to 255 bytes, something that can be seen, and no control characters";

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
-use super::compile::Reader;
+use super::reader::Reader;
 use super::{
     Action, Broadcast, Call, Claim, Direct, Emission, History, Identify, Join, Leave, Lifecycle, Log, LogLevel,
     Presence, Publish, Refused, Signal, Target, Typing,

@@ -6,6 +6,7 @@ mod compile;
 mod error;
 mod keys;
 mod load;
+mod reader;
 mod reads;
 mod route;
 mod schema;
