@@ -14,7 +14,7 @@ use super::wanted::RecoveryError;
 use crate::domain::{Refusal, network};
 use crate::metrics::Metrics;
 
-/// How long a replay waits for its turn. Whoever waits longer is told to come back, and has lost nothing.
+/// How long a large replay waits for its turn, and a small one three times. Whoever waits longer is told to come back, and has lost nothing.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The largest replay that counts as small, in bytes and in events. Nearly all are: a client that was away for seconds.
 pub(super) const SMALL_BYTES: usize = 64 * 1024;
@@ -33,7 +33,8 @@ struct Bounds {
     of_address: usize,
 }
 
-const SMALL: Bounds = Bounds { reading: 16, memory: 32 * 1024 * 1024, of_address: 4 };
+/// A share is left to others even if an address has thousands of clients who all come back, as that of a balancer may.
+const SMALL: Bounds = Bounds { reading: 16, memory: 32 * 1024 * 1024, of_address: 12 };
 const LARGE: Bounds = Bounds { reading: 8, memory: 256 * 1024 * 1024, of_address: 8 };
 
 /// The size of a replay, which nobody knows before it has been read: each is read as a small one first.
@@ -126,7 +127,11 @@ impl Turns {
             Size::Large => &self.large,
         };
         let _waiting = Waiting::new(&self.metrics, size);
-        timeout(PATIENCE, lane.turn(size, address, most_bytes)).await.map_err(|_| {
+        let patience = match size {
+            Size::Small => PATIENCE * 3,
+            Size::Large => PATIENCE,
+        };
+        timeout(patience, lane.turn(size, address, most_bytes)).await.map_err(|_| {
             self.metrics.replays_put_off.increment(1);
             RecoveryError::Unavailable(Refusal::Unavailable)
         })
