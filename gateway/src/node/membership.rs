@@ -188,14 +188,17 @@ impl Node {
         let replay = match self.read_missed(session, vec![wanted]).await {
             Ok(replay) => replay,
             Err(RecoveryError::Unrecovered(reason)) => {
-                let offset = boundary.offset;
+                // What it has it is not handed again, however far behind the feed of this node may be.
+                let has_upto = if reason == Unrecovered::Offset { Offset::START } else { after };
+                let offset = boundary.offset.max(has_upto);
+                self.hub.skip_to(session, room, offset);
                 let number = self.begin_unproven(session, room, offset, offset, via, true).await?;
                 let lost = Lost { room: room.shown(), reason: reason.reason() };
                 let notice =
                     Frame::notice("gateway:gap", &lost, Some(&Mark { offset: handed, replay: number }.to_string()));
                 session.gate.overtake(&notice, None).await;
                 self.prove(session, room, handed).await;
-                hold.release().await;
+                hold.release_after(std::slice::from_ref(room), offset).await;
                 return Ok(Joined { offset, recovered: Some(Err(reason)), first: None });
             }
             Err(error) => {
