@@ -11,8 +11,8 @@
 -- knows. Until all that wrote in the last seconds have vouched that nothing of theirs is missing, what came before is in doubt.
 local server = ARGV[#ARGV]
 local VOUCH_WITHIN_MS = 5000
--- A writer that was silent for that long before the last one was had ended before, and what it wrote is there.
-local SILENT_MS = 5000
+-- Writers mark every second: one that was silent for that long before the last one had ended, and what it wrote is there.
+local SILENT_MS = 2500
 
 local function microseconds()
   local time = redis.call('TIME')

@@ -15,7 +15,7 @@ use super::proxy::{Proxy, Way};
 use super::redis::Redis;
 
 /// What every node is told besides where Redis is.
-const ENVIRONMENT: [(&str, &str); 9] = [
+const ENVIRONMENT: [(&str, &str); 11] = [
     ("GATEWAY_LISTEN", "127.0.0.1:0"),
     ("GATEWAY_ADMIN_LISTEN", "127.0.0.1:0"),
     ("GATEWAY_AUTH__SECRET", SECRET),
@@ -24,6 +24,8 @@ const ENVIRONMENT: [(&str, &str); 9] = [
     ("GATEWAY_LIMITS__USER_EVENTS_PER_SECOND", "0"),
     ("GATEWAY_LIMITS__USER_BYTES_PER_SECOND", "0"),
     ("GATEWAY_LIMITS__HANDSHAKES_PER_SECOND_PER_ADDRESS", "0"),
+    ("GATEWAY_LIMITS__FAILED_CONNECTS_PER_SECOND_PER_ADDRESS", "0"),
+    ("GATEWAY_LIMITS__REQUESTS_PER_SECOND_PER_ADDRESS", "0"),
     ("GATEWAY_TELEMETRY__FORMAT", "text"),
 ];
 pub(crate) const SECRET: &str = "a secret that the nodes and the auditor share";

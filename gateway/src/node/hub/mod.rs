@@ -227,8 +227,9 @@ impl Hub {
         let room = self.rooms.lock().get(name).cloned()?;
         let mut state = room.state.lock();
         if let Kind::Event(position) = message.kind {
-            // Another epoch is another history, which begins anew; in the same one, older is a repetition.
-            if state.last.is_some_and(|last| last.epoch == position.epoch && position.offset <= last.offset) {
+            // A repetition: offsets grow over histories, too. What was appended before a history ended may still be on its
+            // way when the room was read to a position of the next one.
+            if state.last.is_some_and(|last| position.offset <= last.offset) {
                 return None;
             }
             state.last = Some(position);
@@ -251,7 +252,7 @@ impl Hub {
     pub(super) fn catch_up(&self, name: &RoomName, head: Position) {
         let Some(room) = self.rooms.lock().get(name).cloned() else { return };
         let mut state = room.state.lock();
-        if state.last.is_some_and(|last| last.epoch != head.epoch || last.offset < head.offset) {
+        if state.last.is_some_and(|last| last.offset <= head.offset) {
             state.last = Some(head);
         }
     }
