@@ -3,11 +3,13 @@
 mod layers;
 mod origin;
 mod rates;
+mod redis_url;
 mod secret;
 
 pub use layers::{ConfigError, load};
 pub use origin::Origin;
 pub use rates::Rate;
+pub use redis_url::{Host, Login, Place, RedisUrl};
 pub use secret::Secret;
 
 use std::net::SocketAddr;
@@ -201,6 +203,10 @@ pub struct Calls {
 #[expect(missing_docs, reason = "see Config")]
 pub struct Redis {
     pub prefix: String,
+    pub required_at_start: bool,
+    pub tls_ca: PathBuf,
+    pub tls_certificate: PathBuf,
+    pub tls_key: PathBuf,
     pub pool_size: usize,
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
@@ -326,6 +332,7 @@ impl Config {
         if self.redis.prefix.is_empty() {
             return Err(("redis.prefix", "must not be empty".into()));
         }
+        self.validate_redis_url()?;
         if self.redis.pipeline_interval > self.redis.timeout / 2 {
             return Err((
                 "redis.pipeline_interval",
@@ -333,6 +340,36 @@ impl Config {
             ));
         }
         Ok(())
+    }
+}
+
+impl Config {
+    fn validate_redis_url(&self) -> Result<(), (&'static str, String)> {
+        if self.redis_url.is_empty() {
+            return Ok(());
+        }
+        let url = RedisUrl::parse(self.redis_url.expose()).map_err(|why| ("redis_url", why))?;
+        let files = [
+            ("redis.tls_ca", &self.redis.tls_ca),
+            ("redis.tls_certificate", &self.redis.tls_certificate),
+            ("redis.tls_key", &self.redis.tls_key),
+        ];
+        if let Some((key, _)) = files.iter().find(|(_, path)| !url.tls && !path.as_os_str().is_empty()) {
+            return Err((key, "needs a redis_url with TLS: one that begins with rediss".into()));
+        }
+        Ok(())
+    }
+
+    /// Has all keys and channels of a deployment in one slot of a Redis Cluster: the whole prefix is their hash tag, if
+    /// it does not have one itself.
+    fn tag_prefix(&mut self) {
+        let is_cluster = RedisUrl::parse(self.redis_url.expose()).is_ok_and(|url| url.is_cluster());
+        let prefix = &self.redis.prefix;
+        // As Redis finds it: between the first brace and the next that closes, if anything is.
+        let tag = prefix.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
+        if is_cluster && tag.is_none_or(str::is_empty) {
+            self.redis.prefix = format!("{{{}}}", prefix.replace(['{', '}'], "_"));
+        }
     }
 }
 

@@ -16,12 +16,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Accepts the connections of operators.
 #[derive(Debug)]
-pub struct AdminListener(TcpListener);
+pub(super) struct AdminListener(TcpListener);
 
 impl AdminListener {
     /// Accepts those of a listener.
-    #[must_use]
-    pub fn new(listener: TcpListener) -> Self {
+    pub(super) fn new(listener: TcpListener) -> Self {
         Self(listener)
     }
 }
@@ -42,7 +41,7 @@ impl Listener for AdminListener {
 
 /// A stream that is over, in both directions, once a write has waited too long.
 #[derive(Debug)]
-pub struct Impatient<S> {
+pub(super) struct Impatient<S> {
     stream: S,
     /// Since a write waits: when it has waited too long.
     waiting: Option<Pin<Box<Sleep>>>,

@@ -5,9 +5,10 @@ mod ask;
 mod client_script;
 mod listener;
 mod revocations;
+mod routes;
 mod web;
 
 pub use admin::{AdminState, admin};
 pub use ask::AskOverHttp;
-pub use listener::{AdminListener, Impatient};
+pub use routes::AdminRoutes;
 pub use web::web;

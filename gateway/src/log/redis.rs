@@ -78,7 +78,7 @@ impl RedisLog {
     #[must_use]
     pub fn new(commands: Commands, bus: Arc<dyn Bus>, prefix: &str, retention: Retention, feed_buffer: usize) -> Self {
         let (feed, receiver) = mpsc::channel(feed_buffer);
-        let append = Script::new(concat!(include_str!("history.lua"), include_str!("append.lua")));
+        let append = commands.script(concat!(include_str!("history.lua"), include_str!("append.lua")));
         Self {
             append: Pipeline::new(&commands, append),
             commands,

@@ -170,6 +170,10 @@ metrics! {
     feed_lag: Histogram = "gateway_feed_lag_seconds";
     /// Interruptions of the feed: filled from the log, or with events lost because the log no longer had them.
     feed_gaps: Family<Counter> = "gateway_feed_gaps_total" ["result": ["filled", "lost"]];
+    /// How often all connections to Redis were given up because what answered was not, or not yet, the primary, by reason.
+    redis_distrusted: Family<Counter> = "gateway_redis_distrusted_total" ["reason": REDIS_DOUBTS];
+    /// 1 while a setting of Redis puts what the gateway keeps there at risk, or cannot be read; else 0.
+    redis_unsafe: Family<Gauge> = "gateway_redis_unsafe" ["setting": REDIS_RISKS];
     /// 1 while the bus between nodes is connected, else 0.
     bus_connected: Gauge = "gateway_bus_connected";
     /// How often the bus had to connect again.

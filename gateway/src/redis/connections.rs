@@ -1,13 +1,20 @@
 //! How pooled connections are made, and when a used one is asked for a sign of life.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use deadpool::managed::{self, RecycleResult};
+use deadpool::managed::{self, RecycleError, RecycleResult};
 use deadpool_redis::redis::aio::{MultiplexedConnection, SendError};
-use deadpool_redis::redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, RedisError};
+use deadpool_redis::redis::{
+    self, AsyncConnectionConfig, FromRedisValue, PushInfo, PushKind, RedisError, RedisResult, Value,
+};
 use deadpool_redis::{Manager, Metrics};
+
+use super::doubt::Doubt;
+use super::error::ConnectError;
+use super::primary::{Address, Greeting, Primary};
 
 /// How long a connection may have been idle and be used without being asked: less than what lies between nodes and Redis
 /// takes to forget it.
@@ -16,7 +23,10 @@ const FRESH: Duration = Duration::from_secs(5);
 /// A connection, and how many had been lost when it was last known to work.
 pub(super) struct Known {
     pub(super) connection: MultiplexedConnection,
+    manager: Manager,
+    address: Address,
     losses: u64,
+    generation: u64,
 }
 
 impl std::fmt::Debug for Known {
@@ -25,60 +35,103 @@ impl std::fmt::Debug for Known {
     }
 }
 
-/// The manager of `deadpool-redis`, which sends a PING before each use. Asking again is only worth a round trip when a
-/// connection of this node was lost since, or when this one was idle.
+/// The managers of `deadpool-redis`, one for each place where the primary is. They send a PING before each use; asking
+/// again is only worth a round trip when a connection of this node was lost since, or when this one was idle.
 #[derive(Debug)]
 pub(super) struct Connections {
-    manager: Manager,
+    primary: Arc<Primary>,
     losses: Arc<AtomicU64>,
 }
 
 impl Connections {
-    /// Connections to a server; making one takes at most `timeout`, and so does an answer.
-    pub(super) fn new(url: &str, timeout: Duration) -> Result<Self, RedisError> {
-        let losses = Arc::<AtomicU64>::default();
-        let lost = losses.clone();
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(timeout))
-            .set_response_timeout(Some(timeout))
-            .set_push_sender(move |pushed: PushInfo| {
-                if pushed.kind == PushKind::Disconnection {
-                    lost.fetch_add(1, Ordering::AcqRel);
-                }
-                Ok::<(), SendError>(())
-            });
-        // Only with RESP3 is the end of a connection told.
-        let info = Client::open(url)?.get_connection_info().clone();
-        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-        Ok(Self { manager: Manager::new_with_config(info.set_redis_settings(settings), config)?, losses })
+    /// Connections to the primary; making one takes at most the time of a command, and so does an answer.
+    pub(super) fn new(primary: Arc<Primary>) -> Self {
+        Self { primary, losses: Arc::default() }
     }
 
-    /// Whether no connection was lost since this one was known to work.
+    /// Whether no connection was lost since this one was known to work, and the primary is where it was.
     pub(super) fn trusts(&self, known: &Known) -> bool {
-        known.losses == self.losses.load(Ordering::Acquire)
+        known.losses == self.losses.load(Ordering::Acquire) && known.generation == self.primary.generation()
     }
 
     /// Has every connection asked before it is used again: one did not answer.
     pub(super) fn distrust(&self) {
         self.losses.fetch_add(1, Ordering::AcqRel);
     }
+
+    /// Looks for signs in an error that the server is not the primary; then all connections go.
+    pub(super) fn judge(&self, known: &Known, error: &RedisError) {
+        if let Some(doubt) = Doubt::of(error) {
+            self.primary.distrust(known.generation, doubt);
+        }
+    }
+
+    fn manager(&self, address: &Address) -> RedisResult<Manager> {
+        let lost = self.losses.clone();
+        let timeout = Some(self.primary.timeout);
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(timeout)
+            .set_response_timeout(timeout)
+            .set_push_sender(move |pushed: PushInfo| {
+                if pushed.kind == PushKind::Disconnection {
+                    lost.fetch_add(1, Ordering::AcqRel);
+                }
+                Ok::<(), SendError>(())
+            });
+        let info = self.primary.info(address, self.primary.login(), self.primary.database())?;
+        Manager::new_with_config(info, config)
+    }
 }
 
 impl managed::Manager for Connections {
     type Type = Known;
-    type Error = RedisError;
+    type Error = ConnectError;
 
-    async fn create(&self) -> Result<Known, RedisError> {
+    async fn create(&self) -> Result<Known, ConnectError> {
         let losses = self.losses.load(Ordering::Acquire);
-        Ok(Known { connection: self.manager.create().await?, losses })
+        let generation = self.primary.generation();
+        let address = self.primary.locate().await?;
+        let failed = |error: RedisError| ConnectError::of(&address, &error);
+        let manager = self.manager(&address).map_err(failed)?;
+        let mut connection = manager.create().await.map_err(failed)?;
+        let greeting = greet(&mut connection).await.map_err(failed)?;
+        let generation = self.primary.welcome(generation, &address, &greeting)?;
+        Ok(Known { connection, manager, address, losses, generation })
     }
 
-    async fn recycle(&self, known: &mut Known, metrics: &Metrics) -> RecycleResult<RedisError> {
+    async fn recycle(&self, known: &mut Known, metrics: &Metrics) -> RecycleResult<ConnectError> {
+        if known.generation != self.primary.generation() {
+            return Err(RecycleError::message("Redis is elsewhere by now"));
+        }
         let losses = self.losses.load(Ordering::Acquire);
         if known.losses != losses || metrics.last_used() >= FRESH {
-            self.manager.recycle(&mut known.connection, metrics).await?;
+            known.manager.recycle(&mut known.connection, metrics).await.map_err(|error| match error {
+                RecycleError::Backend(error) => RecycleError::Backend(ConnectError::of(&known.address, &error)),
+                RecycleError::Message(why) => RecycleError::Message(why),
+            })?;
             known.losses = losses;
         }
         Ok(())
     }
+}
+
+/// Asks a server what it is. Whoever cannot serve yet says so by its answer to PING; what the gateway may not know,
+/// because of its rights, is left out.
+async fn greet(connection: &mut MultiplexedConnection) -> RedisResult<Greeting> {
+    let mut questions = redis::pipe();
+    questions.cmd("HELLO").cmd("PING").cmd("INFO").arg("server").ignore_errors();
+    let answers: Vec<RedisResult<Value>> = questions.query_async(connection).await?;
+    let mut greeting = Greeting::default();
+    for (place, answer) in answers.into_iter().enumerate() {
+        match (place, answer) {
+            (0, Ok(answer)) => {
+                let mut about = HashMap::<String, Value>::from_redis_value(answer)?;
+                greeting.role = about.remove("role").map(String::from_redis_value).transpose()?;
+            }
+            (2, Ok(answer)) => greeting = greeting.with_info(&String::from_redis_value(answer)?),
+            (1, Err(error)) if Doubt::of(&error).is_some() => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(greeting)
 }

@@ -13,6 +13,7 @@ pub mod haproxy;
 pub mod proxy;
 pub mod redis;
 pub mod tokens;
+pub mod topology;
 
 use std::future::Future;
 use std::time::Duration;
