@@ -17,7 +17,7 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use gateway::auth::Identity;
 use gateway::domain::{Event, Frame, RoomName};
-use gateway::node::{CloseReason, Entrance, Node, Outlet, Session, Undelivered};
+use gateway::node::{CloseReason, Entrance, Node, Outlet, Session, Undelivered, Waiting};
 use gateway::routes::RouteTable;
 use router::Bench;
 use tokio::runtime::Runtime;
@@ -77,8 +77,8 @@ impl Outlet for Costly {
         Ok(())
     }
 
-    fn waiting(&self) -> usize {
-        0
+    fn waiting(&self) -> Waiting {
+        Waiting::default()
     }
 
     fn close(&self, _: CloseReason) {}

@@ -16,8 +16,8 @@ use tokio_util::task::TaskTracker;
 use crate::auth::{Revoked, Tokens};
 use crate::bus::{Bus, MemoryBus, MemoryHub, RedisBus};
 use crate::calls::Caller;
-use crate::config::Config;
-use crate::http::{AdminRoutes, web};
+use crate::config::{self, Config};
+use crate::http::{AdminLimits, AdminRoutes, Hosts, web};
 use crate::log::{Log, MemoryLog, RedisLog, Retention, SqliteLog};
 use crate::metrics::Metrics;
 use crate::node::Node;
@@ -27,6 +27,7 @@ use crate::revocations::{MemoryRevocations, RedisRevocations, Revocations, Sqlit
 use crate::routes::{RouteTable, Router};
 use crate::sessions::{MemorySessions, RedisSessions, Sessions, SqliteSessions};
 use crate::socket::{SocketServer, serve};
+use crate::telemetry::{By, audit};
 
 use start::Start;
 
@@ -64,8 +65,29 @@ pub struct Gateway {
     ready: Arc<AtomicBool>,
     stop: CancellationToken,
     tasks: TaskTracker,
-    /// What embedded mode writes, to be closed at the end.
-    files: Option<Files>,
+    stores: Stores,
+}
+
+/// What is to be told that the node ends.
+#[derive(Debug)]
+enum Stores {
+    Memory,
+    Files(Files),
+    Redis(Arc<RedisLog>),
+}
+
+impl Stores {
+    async fn close(&self) {
+        match self {
+            Self::Memory => {}
+            Self::Files(files) => {
+                files.sessions.close().await;
+                files.revocations.close().await;
+                files.log.close().await;
+            }
+            Self::Redis(log) => log.close().await,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -128,14 +150,19 @@ impl Gateway {
         let admins = listen(config.admin_listen).context("admin_listen")?;
         let name = if config.node_name.is_empty() { random_name() } else { config.node_name.clone() };
         metrics.connections_limit.set(u32::try_from(config.limits.connections).unwrap_or(u32::MAX));
+        metrics.buffered_bytes_limit.set(config.limits.buffered_bytes as f64);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         // What has begun by then ends if the rest fails.
         let unfinished = stop.clone().drop_guard();
-        let admin = AdminRoutes::serve(admins, metrics.clone(), &tasks, &stop)?;
+        let advertised = advertised(&config.admin, admins.local_addr()?);
+        let hosts = Hosts::new(&config.admin.hosts, &host_name(), &advertised);
+        let limits =
+            AdminLimits { connections: config.admin.connections, header_timeout: config.socket.header_timeout };
+        let admin = AdminRoutes::serve(admins, hosts, limits, metrics.clone(), &tasks, &stop)?;
 
         let commands = redis.as_ref().map(|redis| redis.commands.clone());
         let backends = backends(&config, &name, &metrics, redis).await?;
-        let Backends { bus, log, sessions, presence, revocations, files } = backends;
+        let Backends { bus, log, sessions, presence, revocations, stores } = backends;
         let presence = Arc::new(MeasuredPresence::new(presence, metrics.clone()));
         let node = Node::new(log, sessions, presence, &config, metrics.clone(), tasks.clone());
         let revoked = Revoked::start(revocations, config.auth.revocations_kept, metrics.clone()).await;
@@ -143,7 +170,8 @@ impl Gateway {
         let caller = Caller::new(&config.calls, metrics.clone()).context("calls")?;
         let router = Router::new(table, node.clone(), tokens.clone(), caller, &config, metrics.clone());
         let router = Arc::new(router);
-        let server = SocketServer::start(&config, router.clone(), web(), metrics.clone(), &tasks, &stop, max_files);
+        let web = web(config.web.page);
+        let server = SocketServer::start(&config, router.clone(), web, metrics.clone(), &tasks, &stop, max_files);
         let gateway = Self {
             address: clients.local_addr()?,
             admin_address: admin.address(),
@@ -154,7 +182,7 @@ impl Gateway {
             ready: Arc::new(AtomicBool::new(false)),
             stop: stop.clone(),
             tasks: tasks.clone(),
-            files,
+            stores,
             name,
         };
         tasks.spawn(serve(clients, server.clone(), max_files, stop.clone()));
@@ -162,6 +190,7 @@ impl Gateway {
         let start = Start {
             name: gateway.name.clone(),
             address: gateway.address,
+            advertised,
             ready: gateway.ready.clone(),
             config,
             commands,
@@ -186,8 +215,9 @@ impl Gateway {
     /// What is wrong with it.
     pub async fn reload(&self) -> anyhow::Result<()> {
         let (profile, file) = &self.routes;
-        let table = RouteTable::load(profile, file.as_deref())?;
-        self.router.replace(table);
+        let table = RouteTable::load(profile, file.as_deref());
+        audit(By::Signal, "reload", "routes", if table.is_ok() { "done" } else { "failed: there are mistakes" });
+        self.router.replace(table?);
         self.router.recount();
         Ok(())
     }
@@ -207,11 +237,7 @@ impl Gateway {
         self.tasks.close();
         // What still runs are connections that did not end in time; they end with the process.
         tokio::time::timeout(FAREWELL, self.tasks.wait()).await.ok();
-        if let Some(files) = self.files {
-            files.sessions.close().await;
-            files.revocations.close().await;
-            files.log.close().await;
-        }
+        self.stores.close().await;
         left
     }
 }
@@ -232,7 +258,7 @@ struct Backends {
     sessions: Arc<dyn Sessions>,
     presence: Arc<dyn Presence>,
     revocations: Arc<dyn Revocations>,
-    files: Option<Files>,
+    stores: Stores,
 }
 
 async fn backends(
@@ -256,15 +282,15 @@ async fn backends(
         if folder.as_os_str().is_empty() {
             let (log, sessions) = (Arc::new(MemoryLog::new(retention)), Arc::new(MemorySessions::new(window)));
             let revocations = Arc::new(MemoryRevocations::default());
-            return Ok(Backends { bus, log, sessions, presence, revocations, files: None });
+            return Ok(Backends { bus, log, sessions, presence, revocations, stores: Stores::Memory });
         }
         let log = Arc::new(SqliteLog::open(&folder.join("log.sqlite"), retention).await.context("data_dir")?);
         let sessions = SqliteSessions::open(&folder.join("sessions.sqlite"), window).await.context("data_dir")?;
         let sessions = Arc::new(sessions);
         let revocations = SqliteRevocations::open(&folder.join("revocations.sqlite")).await.context("data_dir")?;
         let revocations = Arc::new(revocations);
-        let files = Some(Files { log: log.clone(), sessions: sessions.clone(), revocations: revocations.clone() });
-        return Ok(Backends { bus, log, sessions, presence, revocations, files });
+        let files = Files { log: log.clone(), sessions: sessions.clone(), revocations: revocations.clone() };
+        return Ok(Backends { bus, log, sessions, presence, revocations, stores: Stores::Files(files) });
     };
     let settings = &config.redis;
     let bus: Arc<dyn Bus> = Arc::new(RedisBus::start(primary, settings, metrics.clone()));
@@ -272,7 +298,20 @@ async fn backends(
     let presence = Arc::new(RedisPresence::new(commands.clone(), &settings.prefix, name, &config.presence));
     let revocations = Arc::new(RedisRevocations::new(commands.clone(), bus.clone(), &settings.prefix));
     let log = Arc::new(RedisLog::new(commands, bus.clone(), &settings.prefix, retention, settings.feed_buffer));
-    Ok(Backends { bus, log, sessions, presence, revocations, files: None })
+    let stores = Stores::Redis(log.clone());
+    Ok(Backends { bus, log, sessions, presence, revocations, stores })
+}
+
+/// Where other nodes reach the admin listener.
+fn advertised(settings: &config::Admin, listens: SocketAddr) -> String {
+    if !settings.advertise.is_empty() {
+        settings.advertise.clone()
+    } else if listens.ip().is_unspecified() {
+        // Containers of one network find each other by it.
+        format!("{}:{}", host_name(), listens.port())
+    } else {
+        listens.to_string()
+    }
 }
 
 fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

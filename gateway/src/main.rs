@@ -16,9 +16,6 @@ use gateway::routes::RouteTable;
 use gateway::shutdown::{Signals, Wish};
 use gateway::telemetry;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Drained, or done.
 const OK: u8 = 0;
 /// The configuration cannot be used (`EX_USAGE`).
@@ -30,7 +27,7 @@ const INTERNAL: u8 = 70;
 
 /// A realtime gateway for Socket.IO clients.
 #[derive(Parser)]
-#[command(version, about)]
+#[command(version = concat!(env!("CARGO_PKG_VERSION"), " (", env!("REVISION"), ")"), about)]
 struct Arguments {
     /// Configuration file; `GATEWAY_…` variables win over it.
     #[arg(long, global = true, value_name = "FILE")]
@@ -136,6 +133,9 @@ async fn serve(config: Config) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(INTERNAL, &format!("cannot wait for signals: {error}")),
     };
+    if let Some(exposure) = config.exposure() {
+        tracing::warn!("{exposure}");
+    }
     tracing::info!(max_files, "starting");
     let gateway = match Gateway::start(config, max_files).await {
         Ok(gateway) => gateway,

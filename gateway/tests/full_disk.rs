@@ -53,14 +53,14 @@ async fn a_full_disk_refuses_and_heals() {
             assert!(number < 10_000, "nothing limits it");
         }
         assert!(errors.iter().all(|error| error.contains("log.sqlite") && error.contains("disk")), "{errors:#?}");
-        let newest = log.read(&room, Range::Newest { before: None, limit: 1 }).await.unwrap();
+        let newest = log.read(&room, Range::Newest { before: None, limit: 1 }, usize::MAX).await.unwrap();
         assert_eq!(newest.events.last(), acknowledged.last(), "reading goes on");
         Resource::FSIZE.set(most, most).unwrap();
         number += 1;
         let appended = log.append(&room, &event(number), None).await.unwrap();
         acknowledged.push((appended.position.offset, event(number)));
     }
-    let page = log.read(&room, Range::After { offset: Offset::START, limit: 10_000 }).await.unwrap();
+    let page = log.read(&room, Range::After { offset: Offset::START, limit: 10_000 }, usize::MAX).await.unwrap();
     assert!(page.events == acknowledged, "what was acknowledged is there, and nothing else");
     assert!(acknowledged.is_sorted_by_key(|(offset, _)| *offset));
     for (offset, _) in &acknowledged {
@@ -70,6 +70,6 @@ async fn a_full_disk_refuses_and_heals() {
     log.close().await;
     drop(log);
     let log = SqliteLog::open(&path, RETENTION).await.unwrap();
-    let page = log.read(&room, Range::After { offset: Offset::START, limit: 10_000 }).await.unwrap();
+    let page = log.read(&room, Range::After { offset: Offset::START, limit: 10_000 }, usize::MAX).await.unwrap();
     assert!(page.events == acknowledged, "the file is sound");
 }

@@ -91,18 +91,25 @@ impl Connection {
         self.0.end_now(End::Ended(reason));
     }
 
-    /// Ends the session of a namespace, and tells the client so. Official clients do not come back by themselves. A
-    /// connection without a session ends softly.
+    /// Ends the session of a namespace, and tells the client so, also one that is just being let in. Official clients do not
+    /// come back by themselves. A connection without a session ends softly.
     pub fn leave(&self, namespace: &str, reason: &'static str) {
-        let session = self.0.seats.lock().leave(namespace);
-        let Some(session) = session else { return };
-        if self.send(&Packet::message(Kind::Disconnect, namespace, None, "", &[])).is_err() {
+        let left = self.0.seats.lock().leave(namespace);
+        let Some(session) = left else { return };
+        let told = if session.is_some() {
+            Packet::message(Kind::Disconnect, namespace, None, "", &[])
+        } else {
+            Packet::message(Kind::ConnectError, namespace, None, "{\"message\":\"the session was ended\"}", &[])
+        };
+        if self.send(&told).is_err() {
             self.0.end_now(End::Ended(reason));
         } else if self.0.seats.lock().is_empty() {
             self.end_softly(reason);
         }
         // Not here: whoever ends a session may hold what its end needs.
-        self.0.shared.keeper.bury_session(session, End::Ended(reason));
+        if let Some(session) = session {
+            self.0.shared.keeper.bury_session(session, End::Ended(reason));
+        }
     }
 
     /// Has nothing more read from the client until [`Self::resume`] was called as often. Over polling its next request

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http::request::Parts;
 use http::{Request, Response};
 
@@ -29,6 +30,13 @@ pub trait Handler: Send + Sync + 'static {
     /// # Errors
     /// The answer for who may not.
     fn open(&self, request: &Parts, peer: SocketAddr, transport: Transport) -> Result<Arc<dyn Guest>, Box<Answer>>;
+
+    /// Whether a peer may send one more request that belongs to no connection and opens none. Asked before any other work
+    /// is done for it; without `headers` if it was not HTTP.
+    ///
+    /// # Errors
+    /// The answer for who may not.
+    fn admit_stranger(&self, peer: SocketAddr, headers: Option<&HeaderMap>) -> Result<(), Box<Answer>>;
 
     /// A request was refused that is not one of the protocol, or not in order.
     fn misused(&self, misuse: Misuse);

@@ -112,7 +112,7 @@ impl Inner {
     fn leaves(self: &Arc<Self>, namespace: &str) {
         let (session, is_last) = {
             let mut seats = self.seats.lock();
-            (seats.leave(namespace), seats.is_empty())
+            (seats.leave(namespace).flatten(), seats.is_empty())
         };
         if is_last {
             // Some clients keep the transport for a namespace that they enter later.

@@ -52,10 +52,11 @@ impl Seats {
         self.seats.iter().find(|seat| *seat.namespace == *namespace)?.session.clone()
     }
 
-    /// Ends the session of a namespace; nothing if there is none. One that is still being let in is forgotten.
-    pub(crate) fn leave(&mut self, namespace: &str) -> Option<Arc<dyn Session>> {
+    /// Ends the session of a namespace; nothing if the client did not ask for one. One that is still being let in is
+    /// forgotten, and there is no session.
+    pub(crate) fn leave(&mut self, namespace: &str) -> Option<Option<Arc<dyn Session>>> {
         let place = self.seats.iter().position(|seat| *seat.namespace == *namespace)?;
-        self.seats.swap_remove(place).session
+        Some(self.seats.swap_remove(place).session)
     }
 
     /// Whether the client never asked for a session.
@@ -92,6 +93,7 @@ mod tests {
         let mut seats = Seats::default();
         let (_, first) = seats.ask("/").unwrap();
         assert!(seats.ask("/").is_none());
+        assert!(seats.leave("/").is_some_and(|session| session.is_none()), "it was not let in yet");
         assert!(seats.leave("/").is_none());
         let (_, second) = seats.ask("/").unwrap();
         assert!(!seats.take(first, Arc::new(Nobody)));

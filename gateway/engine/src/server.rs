@@ -121,7 +121,9 @@ impl Server {
                 Ok(None) => return,
                 Err(bad) => {
                     shared.handler.misused(Misuse::Http);
-                    wire.answer(None, bad.answer(), false).await;
+                    let answer =
+                        shared.handler.admit_stranger(peer, None).map_or_else(|answer| *answer, |()| bad.answer());
+                    wire.answer(None, answer, false).await;
                     return;
                 }
             };
@@ -156,21 +158,27 @@ impl Shared {
     async fn reply(self: &Arc<Self>, wire: &mut Wire, head: &Head, peer: SocketAddr) -> Reply {
         let parts = &head.parts;
         if !handshake::is_ours(parts.uri.path()) {
-            return self.reply_elsewhere(wire, head).await;
+            return match self.handler.admit_stranger(peer, Some(&parts.headers)) {
+                Ok(()) => self.reply_elsewhere(wire, head).await,
+                Err(answer) => Reply::Last(*answer),
+            };
         }
         let query = Query::read(parts);
         let is_handshake = matches!(query, Ok(Query { id: None, .. })) && parts.method != Method::OPTIONS;
         for origin in parts.headers.get_all(ORIGIN) {
             if let Err(answer) = self.handler.admit_origin(origin.as_bytes(), is_handshake) {
-                return Reply::Last(*answer);
+                return self.turn_away(head, peer, *answer);
             }
         }
         let reply = if parts.method == Method::OPTIONS {
-            Reply::Answer(cors::preflight(&parts.headers))
+            match self.handler.admit_stranger(peer, Some(&parts.headers)) {
+                Ok(()) => Reply::Answer(cors::preflight(&parts.headers)),
+                Err(answer) => Reply::Last(*answer),
+            }
         } else {
             match query {
                 Ok(query) => self.reply_to(wire, head, peer, &query).await,
-                Err(refused) => self.refuse(refused, Misuse::Handshake),
+                Err(refused) => self.refuse(head, peer, refused, Misuse::Handshake),
             }
         };
         match reply {
@@ -181,23 +189,28 @@ impl Shared {
         }
     }
 
-    /// Whoever asks for what is not here may have a body on the way that nobody reads.
-    fn refuse(&self, refused: Refused, misuse: Misuse) -> Reply {
+    fn refuse(&self, head: &Head, peer: SocketAddr, refused: Refused, misuse: Misuse) -> Reply {
         self.handler.misused(misuse);
-        Reply::Last(refused.answer())
+        self.turn_away(head, peer, refused.answer())
+    }
+
+    /// Whoever asks for what is not here may have a body on the way that nobody reads.
+    fn turn_away(&self, head: &Head, peer: SocketAddr, answer: Answer) -> Reply {
+        let admitted = self.handler.admit_stranger(peer, Some(&head.parts.headers));
+        Reply::Last(admitted.map_or_else(|instead| *instead, |()| answer))
     }
 
     async fn reply_to(self: &Arc<Self>, wire: &mut Wire, head: &Head, peer: SocketAddr, query: &Query) -> Reply {
         let parts = &head.parts;
         let Some(id) = query.id else { return self.reply_to_handshake(head, peer, query) };
         let Some(connection) = self.connections.find(id) else {
-            return self.refuse(Refused::UnknownSession, Misuse::Request);
+            return self.refuse(head, peer, Refused::UnknownSession, Misuse::Request);
         };
         match (query.transport, &parts.method) {
             (Transport::Websocket, _) => match handshake::accept_websocket(parts) {
                 Ok(answer) if connection.begin_upgrade() => Reply::Upgrade(answer, connection),
-                Ok(_) => self.refuse(Refused::BadRequest, Misuse::Request),
-                Err(refused) => self.refuse(refused, Misuse::Request),
+                Ok(_) => self.refuse(head, peer, Refused::BadRequest, Misuse::Request),
+                Err(refused) => self.refuse(head, peer, refused, Misuse::Request),
             },
             (Transport::Polling, &Method::GET) => match polling::poll(&connection, wire).await {
                 Some(answer) => Reply::Poll(answer, connection),
@@ -218,24 +231,27 @@ impl Shared {
                     }
                 }
             }
-            _ => self.refuse(Refused::BadRequest, Misuse::Request),
+            _ => self.refuse(head, peer, Refused::BadRequest, Misuse::Request),
         }
     }
 
     fn reply_to_handshake(self: &Arc<Self>, head: &Head, peer: SocketAddr, query: &Query) -> Reply {
         let (parts, transport) = (&head.parts, query.transport);
         if parts.method != Method::GET {
-            return self.refuse(Refused::Method, Misuse::Handshake);
+            return self.refuse(head, peer, Refused::Method, Misuse::Handshake);
         }
         let websocket = match transport {
             Transport::Polling => None,
             Transport::Websocket => match handshake::accept_websocket(parts) {
                 Ok(answer) if query.is_outdated => {
                     self.handler.misused(Misuse::Handshake);
-                    return Reply::Outdated(answer);
+                    return match self.handler.admit_stranger(peer, Some(&parts.headers)) {
+                        Ok(()) => Reply::Outdated(answer),
+                        Err(answer) => Reply::Last(*answer),
+                    };
                 }
                 Ok(answer) => Some(answer),
-                Err(refused) => return self.refuse(refused, Misuse::Handshake),
+                Err(refused) => return self.refuse(head, peer, refused, Misuse::Handshake),
             },
         };
         let guest = match self.handler.open(parts, peer, transport) {

@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::host_name;
-use crate::auth::{Revoked, Tokens};
+use crate::auth::{OperatorToken, Revoked, Tokens};
 use crate::bus::Bus;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::control::Control;
 use crate::http::{AdminRoutes, AdminState, AskOverHttp, admin};
 use crate::metrics::Metrics;
@@ -29,6 +29,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 pub(super) struct Start {
     pub(super) name: String,
     pub(super) address: SocketAddr,
+    /// Where other nodes reach the admin listener.
+    pub(super) advertised: String,
     pub(super) ready: Arc<AtomicBool>,
     pub(super) config: Config,
     pub(super) commands: Option<Commands>,
@@ -74,11 +76,12 @@ impl Start {
     pub(super) async fn finish(&self) -> anyhow::Result<()> {
         let Self { config, bus, node, router, revoked, metrics, stop, .. } = self;
         let (control, heard) = Control::start(bus.clone(), node.clone(), &self.name, &config.redis.prefix).await?;
-        let operators = if config.admin.token.is_empty() {
+        let token = OperatorToken::new(config.admin.token.clone(), metrics.clone());
+        let operators = if token.is_empty() {
             None
         } else {
             let (bus, node, metrics) = (bus.clone(), node.clone(), metrics.clone());
-            Some(Operators::start(config, &self.name, &host_name(), bus, node, metrics).await?)
+            Some(Operators::start(config, token.clone(), &self.name, &host_name(), bus, node, metrics).await?)
         };
 
         node.run(&self.name, config, stop);
@@ -97,7 +100,7 @@ impl Start {
             let listening = Listening {
                 bus: bus.clone(),
                 roll: format!("{}:hearing", config.redis.prefix),
-                address: advertised(&config.admin, self.admin.address()),
+                address: self.advertised.clone(),
                 ask: Arc::new(AskOverHttp),
                 deaf_after: config.canary.deaf_after,
             };
@@ -109,7 +112,7 @@ impl Start {
             node: node.clone(),
             control,
             revoked: revoked.clone(),
-            token: config.admin.token.clone(),
+            token,
         };
         let mut routes = admin(state);
         if let Some(operators) = operators {
@@ -122,7 +125,7 @@ impl Start {
         let mode = if config.redis_url.is_empty() { "embedded" } else { "cluster" };
         tracing::info!(
             node = self.name, mode, address = %self.address, admin = %self.admin.address(),
-            version = env!("CARGO_PKG_VERSION"), "ready"
+            version = env!("CARGO_PKG_VERSION"), revision = env!("REVISION"), "ready"
         );
         Ok(())
     }
@@ -130,18 +133,6 @@ impl Start {
     /// Runs a task until the node stops.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(task));
-    }
-}
-
-/// Where other nodes reach the admin listener.
-fn advertised(settings: &config::Admin, listens: SocketAddr) -> String {
-    if !settings.advertise.is_empty() {
-        settings.advertise.clone()
-    } else if listens.ip().is_unspecified() {
-        // Containers of one network find each other by it.
-        format!("{}:{}", host_name(), listens.port())
-    } else {
-        listens.to_string()
     }
 }
 

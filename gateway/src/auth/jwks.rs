@@ -75,7 +75,7 @@ impl Jwks {
             return Ok(None);
         }
         let error = |why: String| KeyError { setting: "auth.jwks_url".into(), why };
-        let url = Url::parse(&settings.jwks_url).map_err(|why| error(why.to_string()))?;
+        let url = Url::parse(settings.jwks_url.expose()).map_err(|why| error(why.to_string()))?;
         // A redirect would let whoever answers choose where keys come from.
         let client = Client::builder().timeout(TIMEOUT).redirect(Policy::none()).build();
         Ok(Some(Arc::new(Self {
@@ -230,7 +230,8 @@ impl Set {
         struct Keys {
             keys: Vec<serde_json::Value>,
         }
-        let Keys { keys } = serde_json::from_slice(body).map_err(|error| format!("it is no set of keys: {error}"))?;
+        let Keys { keys } = serde_json::from_slice(body)
+            .map_err(|error| format!("it is no set of keys (line {}, column {})", error.line(), error.column()))?;
         let mut set = Self::default();
         for (number, value) in keys.into_iter().take(MAX_KEYS).enumerate() {
             if let Err(why) = set.add(value) {

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::path::Path;
 
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER;
+use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use spki::der::Document;
@@ -13,7 +14,7 @@ use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
 
 use crate::config;
 
-/// RSA below this is weak, above it the verification refuses to work: in bits.
+/// RSA below this is weak, above it each token costs more than a flood of them may: in bits.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
 /// The length of an Ed25519 key, in bytes.
 const ED25519_BYTES: usize = 32;
@@ -85,19 +86,17 @@ impl Key {
     }
 
     fn p256(point: &[u8]) -> Result<Self, String> {
-        let decoding = DecodingKey::from_ec_der(point);
-        (DEFAULT_PROVIDER.verifier_factory)(&Algorithm::ES256, &decoding).map_err(|_| "not a point of P-256")?;
-        Ok(Self { algorithm: Algorithm::ES256, decoding })
+        // Read here, because nobody else does before the first token.
+        ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).map_err(|_| "not a point of P-256")?;
+        Ok(Self { algorithm: Algorithm::ES256, decoding: DecodingKey::from_ec_der(point) })
     }
 
     fn ed25519(bytes: &[u8]) -> Result<Self, String> {
-        // The library takes the first 32 bytes without asking whether they are there.
+        // Of others the library would read something else. Whether they are a point shows with the first token.
         if bytes.len() != ED25519_BYTES {
             return Err("an Ed25519 key has 32 bytes".into());
         }
-        let decoding = DecodingKey::from_ed_der(bytes);
-        (DEFAULT_PROVIDER.verifier_factory)(&Algorithm::EdDSA, &decoding).map_err(|_| "not a point of Ed25519")?;
-        Ok(Self { algorithm: Algorithm::EdDSA, decoding })
+        Ok(Self { algorithm: Algorithm::EdDSA, decoding: DecodingKey::from_ed_der(bytes) })
     }
 
     /// Reads one block of PEM.

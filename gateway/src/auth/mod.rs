@@ -4,12 +4,14 @@ mod claims;
 mod jwks;
 mod keys;
 mod mint;
+mod operators;
 mod revoked;
 mod rights;
 mod tokens;
 
 pub use keys::KeyError;
 pub use mint::{Grant, mint};
+pub use operators::{NoOperator, OperatorToken};
 pub use revoked::Revoked;
 pub use rights::Rights;
 pub use tokens::Tokens;

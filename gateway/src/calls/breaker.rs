@@ -1,14 +1,25 @@
-//! A circuit breaker: after some failures in a row nobody is let through for a while, and then one, to see.
+//! A circuit breaker: after some failures in a row nobody is let through for a while, and then one, to see. Who fails alone
+//! is left alone alone.
 
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::domain::{SessionId, UserId};
+
+/// How many parties that fail are remembered for one back end.
+const PARTIES: usize = 1024;
+/// How many sources of failures are told apart; more are as good as everybody.
+const SOURCES: usize = 64;
+
 /// When a breaker opens, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Breaker {
-    /// Failed attempts in a row that open it. 0: it never opens.
+    /// Failures in a row that open it: of so many users or addresses for everybody, of one session or user for that one. 0:
+    /// it never opens.
     pub failures: u32,
     /// How long nobody is let through, before one attempt is.
     pub pause: Duration,
@@ -18,6 +29,42 @@ impl Default for Breaker {
     /// Five failures, ten seconds.
     fn default() -> Self {
         Self { failures: 5, pause: Duration::from_secs(10) }
+    }
+}
+
+/// On whose behalf a back end is asked. What one client sends may be what it fails at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// The session.
+    pub session: SessionId,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// What one client cannot be many of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// A user, by its token.
+    User(UserId),
+    /// An address, of IPv6 its network, of somebody without a token.
+    Address(IpAddr),
+    /// The gateway itself, for sessions that are gone.
+    Gateway,
+}
+
+/// Who is left alone by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Party {
+    User(UserId),
+    Session(SessionId),
+}
+
+impl Asker {
+    fn party(&self) -> Party {
+        match &self.source {
+            Source::User(user) => Party::User(user.clone()),
+            Source::Address(_) | Source::Gateway => Party::Session(self.session),
+        }
     }
 }
 
@@ -33,7 +80,10 @@ pub(super) enum Verdict {
 /// What a verdict did to the breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
+    /// For everybody.
     Opened,
+    /// For the one who asked.
+    OpenedForOne,
     Closed,
 }
 
@@ -46,13 +96,25 @@ struct State {
     phase: Phase,
     /// Counts the openings. An attempt from before the last one says nothing about now.
     period: u64,
+    /// Whom it failed since it last worked for anybody, and since when.
+    sources: HashSet<Source>,
+    parties: HashSet<Party>,
+    since: Option<Instant>,
+    /// Whom it fails, each by itself.
+    failing: HashMap<Party, Failing>,
 }
 
+/// Somebody for whom a back end fails.
 #[derive(Debug)]
+struct Failing {
+    phase: Phase,
+    failures: u32,
+    last: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
 enum Phase {
-    Closed {
-        failures: u32,
-    },
+    Closed,
     Open {
         until: Instant,
     },
@@ -60,23 +122,42 @@ enum Phase {
     Probing,
 }
 
+impl Phase {
+    /// Whether an attempt may be made, and whether it decides.
+    fn admits(self, now: Instant) -> Option<bool> {
+        match self {
+            Self::Closed => Some(false),
+            Self::Open { until } if now >= until => Some(true),
+            Self::Open { .. } | Self::Probing => None,
+        }
+    }
+}
+
 impl Circuit {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(State { phase: Phase::Closed { failures: 0 }, period: 0 }))
+        let (sources, parties, failing) = (HashSet::new(), HashSet::new(), HashMap::new());
+        Self(Mutex::new(State { phase: Phase::Closed, period: 0, sources, parties, since: None, failing }))
     }
 
     /// Leave to make one attempt, unless the back end is to be left alone.
-    pub(super) fn permit(&self, settings: Breaker) -> Option<Permit<'_>> {
+    pub(super) fn permit(&self, settings: Breaker, asker: &Asker) -> Option<Permit<'_>> {
+        let (now, party) = (Instant::now(), asker.party());
         let mut state = self.0.lock();
+        let own = state.failing.get(&party).map_or(Some(false), |failing| failing.phase.admits(now))?;
+        let is_new = state.sources.len() < SOURCES && !state.sources.contains(&asker.source);
         let is_probe = match state.phase {
-            Phase::Closed { .. } => false,
-            Phase::Open { until } if Instant::now() >= until => {
-                state.phase = Phase::Probing;
-                true
-            }
-            Phase::Open { .. } | Phase::Probing => return None,
+            // It may be others whom it fails: who comes from elsewhere may see at once.
+            Phase::Open { .. } if is_new => true,
+            phase => phase.admits(now)?,
         };
-        Some(Permit { circuit: self, settings, is_probe, period: state.period, is_settled: false })
+        if is_probe {
+            state.phase = Phase::Probing;
+        }
+        if own && let Some(failing) = state.failing.get_mut(&party) {
+            failing.phase = Phase::Probing;
+        }
+        let (source, period) = (asker.source.clone(), state.period);
+        Some(Permit { circuit: self, settings, party, source, is_probe, is_own_probe: own, period, is_settled: false })
     }
 }
 
@@ -86,7 +167,10 @@ impl Circuit {
 pub(super) struct Permit<'a> {
     circuit: &'a Circuit,
     settings: Breaker,
+    party: Party,
+    source: Source,
     is_probe: bool,
+    is_own_probe: bool,
     period: u64,
     is_settled: bool,
 }
@@ -94,136 +178,92 @@ pub(super) struct Permit<'a> {
 impl Permit<'_> {
     /// Says what the attempt showed.
     pub(super) fn settle(mut self, verdict: Verdict) -> Option<Change> {
-        self.is_settled = true;
         let mut state = self.circuit.0.lock();
-        if state.period != self.period {
+        if state.period != self.period || self.settings.failures == 0 {
             return None;
         }
-        match (&mut state.phase, verdict) {
-            (Phase::Closed { failures }, Verdict::Works) => {
-                *failures = 0;
-                None
+        self.is_settled = true;
+        match verdict {
+            Verdict::Works => {
+                state.failing.remove(&self.party);
+                state.worked();
+                let was = std::mem::replace(&mut state.phase, Phase::Closed);
+                matches!(was, Phase::Probing).then_some(Change::Closed)
             }
-            (Phase::Probing, Verdict::Works) => {
-                state.phase = Phase::Closed { failures: 0 };
-                Some(Change::Closed)
+            Verdict::Fails => {
+                let now = Instant::now();
+                let is_alone = state.failed_for(&self.party, self.settings, self.is_own_probe, now);
+                if state.failed(&self.party, &self.source, self.settings, now) || self.is_probe {
+                    state.phase = Phase::Open { until: now + self.settings.pause };
+                    state.period += 1;
+                    return Some(Change::Opened);
+                }
+                is_alone.then_some(Change::OpenedForOne)
             }
-            (Phase::Closed { failures }, Verdict::Fails) => {
-                *failures = failures.saturating_add(1);
-                let is_enough = self.settings.failures > 0 && *failures >= self.settings.failures;
-                is_enough.then(|| self.open(&mut state))
-            }
-            (Phase::Probing, Verdict::Fails) => Some(self.open(&mut state)),
-            // Nobody has leave of this period while it is open.
-            (Phase::Open { .. }, _) => None,
         }
     }
+}
 
-    fn open(&self, state: &mut State) -> Change {
-        state.phase = Phase::Open { until: Instant::now() + self.settings.pause };
-        state.period += 1;
-        Change::Opened
+impl State {
+    fn worked(&mut self) {
+        self.sources.clear();
+        self.parties.clear();
+        self.since = None;
+    }
+
+    /// Notes a failure; whether it fails everybody. As many users or addresses say so, or, where all seem to come from one
+    /// address, as many sessions while it works for nobody.
+    fn failed(&mut self, party: &Party, source: &Source, settings: Breaker, now: Instant) -> bool {
+        if self.sources.len() < SOURCES {
+            self.sources.insert(source.clone());
+        }
+        if self.parties.len() < PARTIES {
+            self.parties.insert(party.clone());
+        }
+        let since = *self.since.get_or_insert(now);
+        // One is never everybody.
+        let is_enough = |count: usize| count >= (settings.failures as usize).clamp(2, SOURCES);
+        is_enough(self.sources.len()) || (is_enough(self.parties.len()) && now - since >= settings.pause)
+    }
+
+    /// Notes a failure of one party; whether it is left alone from now on.
+    fn failed_for(&mut self, party: &Party, settings: Breaker, is_probe: bool, now: Instant) -> bool {
+        if self.failing.len() >= PARTIES && !self.failing.contains_key(party) {
+            self.failing.retain(|_, failing| now < failing.last + settings.pause);
+            if self.failing.len() >= PARTIES {
+                return false;
+            }
+        }
+        let new = Failing { phase: Phase::Closed, failures: 0, last: now };
+        let failing = self.failing.entry(party.clone()).or_insert(new);
+        (failing.failures, failing.last) = (failing.failures.saturating_add(1), now);
+        let was_closed = matches!(failing.phase, Phase::Closed);
+        let opens = is_probe || (was_closed && failing.failures >= settings.failures);
+        if opens {
+            failing.phase = Phase::Open { until: now + settings.pause };
+        }
+        opens
     }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        if self.is_probe && !self.is_settled {
-            self.circuit.0.lock().phase = Phase::Open { until: Instant::now() };
+        if self.is_settled || !(self.is_probe || self.is_own_probe) {
+            return;
+        }
+        let mut state = self.circuit.0.lock();
+        let until = Instant::now();
+        // If it opened again meanwhile, it was not by this one.
+        if self.is_probe && state.period == self.period {
+            state.phase = Phase::Open { until };
+        }
+        if self.is_own_probe
+            && let Some(failing) = state.failing.get_mut(&self.party)
+        {
+            failing.phase = Phase::Open { until };
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SETTINGS: Breaker = Breaker { failures: 3, pause: Duration::from_secs(10) };
-
-    fn attempt(circuit: &Circuit, verdict: Verdict) -> Option<Change> {
-        circuit.permit(SETTINGS).expect("it lets nobody through").settle(verdict)
-    }
-
-    fn opened() -> Circuit {
-        let circuit = Circuit::new();
-        assert_eq!(attempt(&circuit, Verdict::Fails), None);
-        assert_eq!(attempt(&circuit, Verdict::Fails), None);
-        assert_eq!(attempt(&circuit, Verdict::Fails), Some(Change::Opened));
-        circuit
-    }
-
-    fn is_open(circuit: &Circuit) -> bool {
-        circuit.permit(SETTINGS).is_none()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn only_failures_in_a_row_open_it() {
-        let circuit = Circuit::new();
-        for _ in 0..5 {
-            attempt(&circuit, Verdict::Fails);
-            attempt(&circuit, Verdict::Fails);
-            assert_eq!(attempt(&circuit, Verdict::Works), None);
-        }
-        assert!(!is_open(&circuit));
-        assert!(is_open(&opened()));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn after_the_pause_one_is_let_through_and_decides() {
-        let circuit = opened();
-        tokio::time::advance(Duration::from_millis(9_999)).await;
-        assert!(is_open(&circuit));
-        tokio::time::advance(Duration::from_millis(1)).await;
-        let probe = circuit.permit(SETTINGS).unwrap();
-        assert!(is_open(&circuit), "only one");
-        tokio::time::advance(Duration::from_secs(60)).await;
-        assert!(is_open(&circuit), "however long it takes");
-        assert_eq!(probe.settle(Verdict::Fails), Some(Change::Opened));
-        tokio::time::advance(Duration::from_millis(9_999)).await;
-        assert!(is_open(&circuit), "a whole pause again");
-        tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(attempt(&circuit, Verdict::Works), Some(Change::Closed));
-        assert_eq!(attempt(&circuit, Verdict::Fails), None, "it counts from nothing again");
-        assert_eq!(attempt(&circuit, Verdict::Fails), None);
-        assert!(!is_open(&circuit));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_probe_that_nobody_waits_for_makes_room_for_another() {
-        let circuit = opened();
-        tokio::time::advance(SETTINGS.pause).await;
-        drop(circuit.permit(SETTINGS).unwrap());
-        assert_eq!(attempt(&circuit, Verdict::Works), Some(Change::Closed));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_began_before_it_opened_says_nothing_later() {
-        let circuit = Circuit::new();
-        let late: Vec<_> = (0..6).map(|_| circuit.permit(SETTINGS).unwrap()).collect();
-        for _ in 0..3 {
-            attempt(&circuit, Verdict::Fails);
-        }
-        let mut late = late.into_iter();
-        let mut next = |verdict| late.next().unwrap().settle(verdict);
-        assert_eq!(next(Verdict::Works), None);
-        assert!(is_open(&circuit), "an old success does not close it");
-        tokio::time::advance(SETTINGS.pause).await;
-        let probe = circuit.permit(SETTINGS).unwrap();
-        assert_eq!(next(Verdict::Works), None);
-        assert_eq!(next(Verdict::Fails), None);
-        assert_eq!(probe.settle(Verdict::Works), Some(Change::Closed));
-        for _ in 0..3 {
-            assert_eq!(next(Verdict::Fails), None);
-        }
-        assert!(!is_open(&circuit), "old failures do not open it again");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_that_never_opens() {
-        let circuit = Circuit::new();
-        let never = Breaker { failures: 0, ..SETTINGS };
-        for _ in 0..100 {
-            assert_eq!(circuit.permit(never).unwrap().settle(Verdict::Fails), None);
-        }
-    }
-}
+mod tests;

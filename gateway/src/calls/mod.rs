@@ -5,7 +5,7 @@ mod attempt;
 mod breaker;
 mod endpoint;
 
-pub use breaker::Breaker;
+pub use breaker::{Asker, Breaker, Source};
 pub use endpoint::{Endpoint, EndpointError};
 /// So that others need not name the library.
 pub use reqwest::Url;
@@ -61,6 +61,7 @@ struct BackEnd {
 /// What is asked, the same for every attempt.
 struct Ask<'a> {
     endpoint: &'a Endpoint,
+    asker: &'a Asker,
     key: HeaderValue,
     /// Random, for finding the call in the logs of both sides.
     id: HeaderValue,
@@ -87,7 +88,7 @@ impl Caller {
     }
 
     /// Posts `body`, which must be JSON, and returns what the back end answers: its JSON, or `null` if it has nothing
-    /// to say. `key` goes into the `Idempotency-Key` of every attempt, so that a back end that knows it does the thing
+    /// to say. If it fails for `asker` alone, it is left alone by that one alone. `key` goes into the `Idempotency-Key` of every attempt, so that a back end that knows it does the thing
     /// once. Dropping the future gives everything back.
     ///
     /// # Errors
@@ -97,7 +98,13 @@ impl Caller {
     ///   happened too often;
     /// - [`Refusal::Overloaded`]: as many calls to it are under way as there may be;
     /// - [`Refusal::BadRequest`]: the key cannot be a header.
-    pub async fn call(&self, endpoint: &Endpoint, key: &str, body: String) -> Result<Box<RawValue>, Refusal> {
+    pub async fn call(
+        &self,
+        endpoint: &Endpoint,
+        asker: &Asker,
+        key: &str,
+        body: String,
+    ) -> Result<Box<RawValue>, Refusal> {
         let key =
             HeaderValue::from_str(key).map_err(|_| Refusal::bad_request("an id of printable ASCII characters"))?;
         let back_end = self.back_end(endpoint);
@@ -107,7 +114,7 @@ impl Caller {
         };
         let id = format!("{:032x}", rand::random::<u128>());
         let id = HeaderValue::from_str(&id).expect("digits are fine in a header");
-        let ask = Ask { endpoint, key, id, body: body.into() };
+        let ask = Ask { endpoint, asker, key, id, body: body.into() };
         let mut pending = Pending::new(&self.metrics);
         match self.persist(&ask, &back_end.circuit).await {
             Ok(answer) => {
@@ -140,7 +147,7 @@ impl Caller {
             ExponentialBuilder::new().with_min_delay(endpoint.backoff).with_jitter().without_max_times().build();
         let mut last = None;
         for number in 1..=endpoint.attempts {
-            let Some(permit) = circuit.permit(endpoint.breaker) else { break };
+            let Some(permit) = circuit.permit(endpoint.breaker, ask.asker) else { break };
             if number > 1 {
                 self.metrics.call_retries.increment(1);
             }
@@ -168,8 +175,9 @@ impl Caller {
 
     fn report(&self, endpoint: &Endpoint, change: Option<Change>) {
         match change {
+            Some(Change::OpenedForOne) => self.metrics.call_breaker_openings.with("one").increment(1),
             Some(Change::Opened) => {
-                self.metrics.call_breaker_openings.increment(1);
+                self.metrics.call_breaker_openings.with("all").increment(1);
                 let back_end = shown(&endpoint.url);
                 tracing::warn!(back_end, pause = ?endpoint.breaker.pause, "fails again and again, and is left alone");
             }

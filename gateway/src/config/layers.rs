@@ -277,6 +277,41 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_without_its_quotes_is_not_repeated() {
+        for text in [
+            "[auth]\nsecret = 76543210\n",
+            "[auth]\nsecret = [\"76543210\"]\n",
+            "[auth]\nsecret = 76543210.5\n",
+            "[admin]\ntoken = 7654-32-10\n",
+            "[auth]\njwks_url = 76543210\n",
+            "redis_url = redis://:76543210@host\n",
+            "redis_url = { url = \"76543210\" }\n",
+        ] {
+            let said = from_file(text).unwrap_err().to_string();
+            assert!(!said.contains("7654"), "{said}");
+        }
+    }
+
+    #[test]
+    fn urls_show_where_they_lead() {
+        for (url, shown) in [
+            ("", ""),
+            ("https://id.example/keys.json", "https://id.example/keys.json"),
+            ("https://me:hunter2@id.example:8443/keys?key=hunter2#hunter2", "https://id.example:8443/keys"),
+            ("https://me:hunter2@id.example?hunter2", "https://id.example"),
+            ("https://me:hun/ter2@id.example/keys", "https://id.example/keys"),
+            ("https://me:hun?ter2@id.example/keys", "https://id.example/keys"),
+            ("me:hunter2@id.example", "<redacted>"),
+        ] {
+            assert_eq!(crate::config::shown_url(url), shown, "{url}");
+        }
+        let config = from_env(&[("GATEWAY_AUTH__JWKS_URL", "https://me:hunter2@h/keys?key=hunter2")]).unwrap();
+        let printed = toml::to_string(&config).unwrap();
+        assert!(printed.contains("jwks_url = \"https://h/keys\"") && !printed.contains("hunter2"), "{printed}");
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
     fn secrets_are_not_printed() {
         let config =
             from_env(&[("GATEWAY_AUTH__SECRET", "hunter2"), ("GATEWAY_REDIS_URL", "redis://:hunter2@h")]).unwrap();

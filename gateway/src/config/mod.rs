@@ -1,16 +1,18 @@
 //! The configuration as types: one struct per section of `gateway.default.toml`, which holds every default.
 
+mod exposure;
 mod layers;
 mod origin;
 mod rates;
 mod redis_url;
 mod secret;
 
+pub use exposure::MAX_ATTACHMENTS;
 pub use layers::{ConfigError, load};
 pub use origin::Origin;
 pub use rates::Rate;
 pub use redis_url::{Host, Login, Place, RedisUrl};
-pub use secret::Secret;
+pub use secret::{HiddenUrl, Secret, shown_url};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -46,6 +48,7 @@ pub struct Config {
     pub canary: Canary,
     pub drain: Drain,
     pub admin: Admin,
+    pub web: Web,
     pub telemetry: Telemetry,
     /// The file that was read, if there is one. Its routes are compiled in `routes`.
     #[serde(skip)]
@@ -59,7 +62,7 @@ pub struct Config {
 pub struct Auth {
     pub secret: Secret,
     pub public_keys: Vec<String>,
-    pub jwks_url: String,
+    pub jwks_url: HiddenUrl,
     #[serde(with = "humantime_serde")]
     pub jwks_refresh: Duration,
     #[serde(with = "humantime_serde")]
@@ -100,7 +103,10 @@ pub struct Limits {
     pub sessions_per_user: usize,
     pub namespaces_per_connection: usize,
     pub handshakes_per_second_per_address: u32,
+    pub failed_connects_per_second_per_address: u32,
+    pub failed_connects_burst_per_address: u32,
     pub connections: usize,
+    pub requests_per_second_per_address: u32,
     pub connects_per_connection: u32,
     pub rooms_per_session: usize,
     pub message_bytes: usize,
@@ -242,7 +248,17 @@ pub struct Drain {
 #[expect(missing_docs, reason = "see Config")]
 pub struct Admin {
     pub advertise: String,
+    pub hosts: Vec<String>,
     pub token: Secret,
+    pub connections: usize,
+}
+
+/// `[web]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "see Config")]
+pub struct Web {
+    pub page: bool,
 }
 
 /// `[telemetry]`
@@ -282,6 +298,7 @@ impl Config {
             ("recovery.max_events", self.recovery.max_events),
             ("recovery.max_bytes", self.recovery.max_bytes),
             ("presence.page", self.presence.page),
+            ("admin.connections", self.admin.connections),
             ("calls.in_flight", self.calls.in_flight),
             ("calls.answer_bytes", self.calls.answer_bytes),
             ("redis.pool_size", self.redis.pool_size),
@@ -329,6 +346,8 @@ impl Config {
             return Err(("presence.lease", "must be at least 100ms: a node beats three times in it".into()));
         }
         self.auth.validate()?;
+        self.limits.validate_attachments()?;
+        self.admin.validate()?;
         if self.redis.prefix.is_empty() {
             return Err(("redis.prefix", "must not be empty".into()));
         }
@@ -343,41 +362,11 @@ impl Config {
     }
 }
 
-impl Config {
-    fn validate_redis_url(&self) -> Result<(), (&'static str, String)> {
-        if self.redis_url.is_empty() {
-            return Ok(());
-        }
-        let url = RedisUrl::parse(self.redis_url.expose()).map_err(|why| ("redis_url", why))?;
-        let files = [
-            ("redis.tls_ca", &self.redis.tls_ca),
-            ("redis.tls_certificate", &self.redis.tls_certificate),
-            ("redis.tls_key", &self.redis.tls_key),
-        ];
-        if let Some((key, _)) = files.iter().find(|(_, path)| !url.tls && !path.as_os_str().is_empty()) {
-            return Err((key, "needs a redis_url with TLS: one that begins with rediss".into()));
-        }
-        Ok(())
-    }
-
-    /// Has all keys and channels of a deployment in one slot of a Redis Cluster: the whole prefix is their hash tag, if
-    /// it does not have one itself.
-    fn tag_prefix(&mut self) {
-        let is_cluster = RedisUrl::parse(self.redis_url.expose()).is_ok_and(|url| url.is_cluster());
-        let prefix = &self.redis.prefix;
-        // As Redis finds it: between the first brace and the next that closes, if anything is.
-        let tag = prefix.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
-        if is_cluster && tag.is_none_or(str::is_empty) {
-            self.redis.prefix = format!("{{{}}}", prefix.replace(['{', '}'], "_"));
-        }
-    }
-}
-
 impl Auth {
     /// Whether keys themselves can be used is seen when they are read, in `auth`.
     fn validate(&self) -> Result<(), (&'static str, String)> {
         let url = &self.jwks_url;
-        if !url.is_empty() && !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
+        if !url.is_empty() && !["http://", "https://"].iter().any(|scheme| url.expose().starts_with(scheme)) {
             return Err(("auth.jwks_url", "must begin with https:// or http://".into()));
         }
         if self.public_keys.iter().any(|key| key.trim().is_empty()) {

@@ -28,6 +28,19 @@ impl Rate {
 const FASTEST: u32 = 1_000_000_000;
 
 impl Limits {
+    /// How many connections an address may open.
+    #[must_use]
+    pub fn address_handshakes(&self) -> Rate {
+        let per_second = self.handshakes_per_second_per_address;
+        Rate { per_second, burst: per_second }
+    }
+
+    /// How many requests for a session that is refused an address may make.
+    #[must_use]
+    pub fn failed_connects(&self) -> Rate {
+        Rate { per_second: self.failed_connects_per_second_per_address, burst: self.failed_connects_burst_per_address }
+    }
+
     /// How many events a session may send.
     #[must_use]
     pub fn session_events(&self) -> Rate {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
 
-use super::Secret;
+use super::{Config, Secret};
 
 const SCHEMES: &str = "redis://, rediss://, redis-sentinel://, rediss-sentinel://, redis-cluster://, \
                        rediss-cluster:// or unix://";
@@ -256,6 +256,36 @@ impl Query {
         let is_plain = name.len() <= 40 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         let name = if is_plain { name } else { "…" };
         Err(format!("has an option that means nothing here: {name}"))
+    }
+}
+
+impl Config {
+    pub(super) fn validate_redis_url(&self) -> Result<(), (&'static str, String)> {
+        if self.redis_url.is_empty() {
+            return Ok(());
+        }
+        let url = RedisUrl::parse(self.redis_url.expose()).map_err(|why| ("redis_url", why))?;
+        let files = [
+            ("redis.tls_ca", &self.redis.tls_ca),
+            ("redis.tls_certificate", &self.redis.tls_certificate),
+            ("redis.tls_key", &self.redis.tls_key),
+        ];
+        if let Some((key, _)) = files.iter().find(|(_, path)| !url.tls && !path.as_os_str().is_empty()) {
+            return Err((key, "needs a redis_url with TLS: one that begins with rediss".into()));
+        }
+        Ok(())
+    }
+
+    /// Has all keys and channels of a deployment in one slot of a Redis Cluster: the whole prefix is their hash tag, if
+    /// it does not have one itself.
+    pub(super) fn tag_prefix(&mut self) {
+        let is_cluster = RedisUrl::parse(self.redis_url.expose()).is_ok_and(|url| url.is_cluster());
+        let prefix = &self.redis.prefix;
+        // As Redis finds it: between the first brace and the next that closes, if anything is.
+        let tag = prefix.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
+        if is_cluster && tag.is_none_or(str::is_empty) {
+            self.redis.prefix = format!("{{{}}}", prefix.replace(['{', '}'], "_"));
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! Control: what operators do to a user's sessions, on whichever nodes they are. Every node is asked over the bus and
-//! answers for the sessions that are connected to it.
+//! answers for the sessions that are connected to it; those that are away are in the store.
 
 mod wire;
 
@@ -14,8 +14,9 @@ use tokio::time::{Instant, timeout_at};
 
 use self::wire::{Answer, Request, Wish};
 use crate::bus::{Bus, BusError, BusMessage};
-use crate::domain::UserId;
+use crate::domain::{SessionId, UserId};
 use crate::node::{CloseReason, Node, Session};
+use crate::sessions::Whose;
 
 /// How long the nodes have to answer. They do in milliseconds; one that does not is stuck, or was cut off and Redis
 /// does not know yet.
@@ -52,6 +53,17 @@ pub struct Census {
     pub sessions: BTreeMap<String, usize>,
     /// How many nodes did not answer in time: what they have is not counted.
     pub missing: usize,
+}
+
+/// Why a user's sessions could not be ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The nodes cannot be asked; what was away has ended.
+    #[error("the other nodes could not be reached: {0}")]
+    Bus(#[from] BusError),
+    /// Nothing was done.
+    #[error("the store of sessions cannot be reached: nothing was ended")]
+    Store,
 }
 
 impl std::fmt::Debug for Control {
@@ -102,25 +114,48 @@ impl Control {
     /// # Errors
     /// The bus is away.
     pub async fn count_sessions(&self, user: &UserId) -> Result<Census, BusError> {
-        self.ask(user, Wish::Count).await
+        self.ask(&Whose::User(user.clone()), Wish::Count).await
     }
 
     /// Ends all sessions of a user for good, on all nodes: official clients do not come back by themselves, and nobody
-    /// gets such a session back. Returns how many there were. Sessions without a connection at this moment are not among
-    /// them.
+    /// gets such a session back, whether or not it has a connection at this moment. Returns how many had one.
     ///
     /// # Errors
-    /// The bus is away; some may have ended all the same.
-    pub async fn end_sessions(&self, user: &UserId) -> Result<Census, BusError> {
-        self.ask(user, Wish::End).await
+    /// The store or the bus is away; some may have ended all the same.
+    pub async fn end_sessions(&self, user: &UserId) -> Result<Census, ControlError> {
+        let whose = Whose::User(user.clone());
+        self.forget(&whose).await?;
+        Ok(self.ask(&whose, Wish::End).await?)
     }
 
-    async fn ask(&self, user: &UserId, wish: Wish) -> Result<Census, BusError> {
+    /// The same for one session; returns as well whether there was such a one, connected or away.
+    ///
+    /// # Errors
+    /// As [`Self::end_sessions`].
+    pub async fn end_session(&self, session: SessionId) -> Result<(Census, bool), ControlError> {
+        let whose = Whose::Session(session);
+        let forgotten = self.forget(&whose).await?;
+        let census = self.ask(&whose, Wish::EndSession).await?;
+        let found = forgotten > 0 || !census.sessions.is_empty();
+        Ok((census, found))
+    }
+
+    /// Before the nodes are asked: a session that is just coming back, and is on no roster yet, can then not be stored,
+    /// and begins afresh.
+    async fn forget(&self, whose: &Whose) -> Result<usize, ControlError> {
+        self.node.forget(whose).await.map_err(|_| ControlError::Store)
+    }
+
+    async fn ask(&self, whose: &Whose, wish: Wish) -> Result<Census, BusError> {
         let deadline = Instant::now() + PATIENCE;
         // This node is there even if its subscriptions are just being made anew.
         let nodes = self.bus.subscribers(&self.questions).await?.max(1);
         let mut question = Question::new(self);
-        let request = Request { from: self.id, id: question.id, user: user.clone(), wish };
+        let (user, session) = match whose {
+            Whose::User(user) => (Some(user.clone()), None),
+            Whose::Session(session) => (None, Some(*session)),
+        };
+        let request = Request { from: self.id, id: question.id, user, session, wish };
         self.send(&self.questions, &request).await?;
         let (mut census, mut answered) = (Census::default(), 0);
         while answered < nodes
@@ -136,8 +171,13 @@ impl Control {
     }
 
     async fn answer(&self, request: Request) {
-        let sessions = self.sessions_of(&request.user);
-        if request.wish == Wish::End {
+        let sessions = match (request.wish, &request.user, request.session) {
+            (Wish::Count | Wish::End, Some(user), _) => self.sessions_of(user),
+            (Wish::EndSession, _, Some(id)) => self.sessions_where(|session| session.id == id),
+            // Nobody asks so.
+            _ => return,
+        };
+        if request.wish != Wish::Count {
             sessions.iter().for_each(|session| session.close(CloseReason::Kicked));
         }
         let answer = Answer { id: request.id, node: self.name.clone(), sessions: sessions.len() };
@@ -148,8 +188,11 @@ impl Control {
 
     /// By who they are now: some say so only after they have connected.
     fn sessions_of(&self, user: &UserId) -> Vec<Arc<Session>> {
-        let all = self.node.roster().all();
-        all.into_iter().filter(|session| session.identity().user.as_ref() == Some(user)).collect()
+        self.sessions_where(|session| session.identity().user.as_ref() == Some(user))
+    }
+
+    fn sessions_where(&self, is_meant: impl Fn(&Session) -> bool) -> Vec<Arc<Session>> {
+        self.node.roster().all().into_iter().filter(|session| is_meant(session)).collect()
     }
 
     async fn send<T: Serialize + Sync>(&self, channel: &str, message: &T) -> Result<(), BusError> {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::UserId;
+use crate::domain::{SessionId, UserId};
 
 /// What every node is asked to do about a user's sessions of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +11,8 @@ pub(super) enum Wish {
     Count,
     /// End them for good.
     End,
+    /// End one session for good. A wish of its own: who does not know it must not end all of a user.
+    EndSession,
 }
 
 /// A question to every node.
@@ -20,7 +22,12 @@ pub(super) struct Request {
     pub(super) from: u64,
     /// Which of its questions it is.
     pub(super) id: u64,
-    pub(super) user: UserId,
+    /// Whose sessions, unless one is meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) user: Option<UserId>,
+    /// Which session, if one is meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) session: Option<SessionId>,
     pub(super) wish: Wish,
 }
 
@@ -65,5 +72,29 @@ mod tests {
         let request = |wish| rmp_serde::to_vec_named(&Newer { from: 1, id: 2, user: "alice", wish }).unwrap();
         assert_eq!(rmp_serde::from_slice::<Request>(&request("End")).unwrap().wish, Wish::End);
         assert!(rmp_serde::from_slice::<Request>(&request("Move")).is_err());
+    }
+
+    #[test]
+    fn an_older_node_understands_what_is_asked_of_a_user_and_nothing_of_one_session() {
+        #[derive(Debug, Deserialize)]
+        enum OlderWish {
+            Count,
+            End,
+        }
+        #[derive(Deserialize)]
+        struct Older {
+            user: UserId,
+            wish: OlderWish,
+        }
+        let (user, session) = (UserId::parse("alice"), Some(SessionId::random()));
+        for (wish, name) in [(Wish::Count, "Count"), (Wish::End, "End")] {
+            let request = Request { from: 1, id: 2, user: user.clone(), session: None, wish };
+            let read: Older = rmp_serde::from_slice(&rmp_serde::to_vec_named(&request).unwrap()).unwrap();
+            assert_eq!((read.user.as_str(), format!("{:?}", read.wish)), ("alice", name.to_owned()));
+        }
+        let request = Request { from: 1, id: 2, user: None, session, wish: Wish::EndSession };
+        let bytes = rmp_serde::to_vec_named(&request).unwrap();
+        assert!(rmp_serde::from_slice::<Older>(&bytes).is_err());
+        assert_eq!(rmp_serde::from_slice::<Request>(&bytes).unwrap(), request);
     }
 }

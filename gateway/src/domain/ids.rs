@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// A session, cluster-wide. Random, 128 bits, and never the Socket.IO id: with long-polling that id is a
 /// credential, while this one may be shown to other clients and to operators.
@@ -70,6 +71,38 @@ impl fmt::Debug for Pid {
     }
 }
 
+/// What is kept of a [`Pid`]: by it a session is found, and nobody comes back with it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PidHash(u128);
+
+impl PidHash {
+    /// Reads the form that [`fmt::Display`] writes: 32 hexadecimal digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Pid::parse(text).map(|Pid(digits)| Self(digits))
+    }
+}
+
+impl From<Pid> for PidHash {
+    /// Half of a SHA-256: a pid has no more to guess.
+    fn from(pid: Pid) -> Self {
+        let hash = Sha256::new().chain_update(b"pid").chain_update(pid.0.to_be_bytes()).finalize();
+        Self(hash.iter().take(16).fold(0, |value, byte| value << 8 | u128::from(*byte)))
+    }
+}
+
+impl fmt::Display for PidHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for PidHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PidHash({self})")
+    }
+}
+
 /// Who the token says a session is: its `sub` claim, 1 to 255 bytes without control characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct UserId(Arc<str>);
@@ -107,6 +140,15 @@ mod tests {
         for bad in ["", "0", "+0000000000000000000000000000000", &"g".repeat(32), &"0".repeat(33)] {
             assert_eq!(Pid::parse(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn the_hash_of_a_pid_is_always_the_same_and_tells_nothing_of_it() {
+        let pid = Pid::parse("000102030405060708090a0b0c0d0e0f").unwrap();
+        // printf 'pid\000\001…\017' | sha256sum
+        assert_eq!(PidHash::from(pid).to_string(), "379fefbe2e970b3040ee6170e4d25ce0");
+        assert_eq!(PidHash::parse(&PidHash::from(pid).to_string()), Some(PidHash::from(pid)));
+        assert_ne!(PidHash::from(pid), PidHash::from(Pid::random()));
     }
 
     #[test]

@@ -6,10 +6,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::look::looks;
 use super::{Refusal, UserId};
 
 /// What the names of rooms that no client can ask for begin with.
 const OWN: char = '\u{1}';
+
+/// What comes before the look of names that are held.
+const LOOK: &str = "look:";
 
 /// The name of a room: what its members call it, 1 to 255 bytes of UTF-8 without control characters, and the namespace
 /// that it is in.
@@ -53,10 +57,25 @@ impl RoomName {
         Self(format!("{OWN}user:{namespace}{OWN}{}", user.as_str()).into())
     }
 
-    /// The place of who holds a name that is unique in a namespace.
+    /// A name that is unique in a namespace, as it was given. Who holds it has a seat in each of its [`Self::looks`].
     #[must_use]
     pub fn claimed(namespace: &str, name: &str) -> Self {
         Self(format!("{OWN}name:{namespace}{OWN}{name}").into())
+    }
+
+    /// The places that whoever holds this name is in: each is for all names that look alike. None if it is no name, or one
+    /// of which nobody sees anything.
+    #[must_use]
+    pub fn looks(&self) -> Vec<Self> {
+        let (Some(namespace), Some(name)) = (self.namespace(), self.held_name()) else { return Vec::new() };
+        let place = |look| Self(format!("{OWN}{LOOK}{namespace}{OWN}{look}").into());
+        looks(name).into_iter().map(place).collect()
+    }
+
+    /// Whether it is one of them.
+    #[must_use]
+    pub fn is_look(&self) -> bool {
+        self.0.strip_prefix(OWN).is_some_and(|rest| rest.starts_with(LOOK))
     }
 
     /// What its members call it; nothing if it is one that the gateway keeps for itself.
@@ -93,7 +112,7 @@ impl RoomName {
         namespace.starts_with('/').then_some(namespace)
     }
 
-    /// The name that is held there, if this is such a place.
+    /// The name as it was given, if this is one that is held.
     #[must_use]
     pub fn held_name(&self) -> Option<&str> {
         let (_, name) = self.0.strip_prefix(OWN)?.strip_prefix("name:")?.split_once(OWN)?;
@@ -147,18 +166,20 @@ mod tests {
             RoomName::internal("*"),
             RoomName::parse_in("/a:/b", "*").unwrap(),
             RoomName::personal("/a:/b", &user),
+            RoomName::claimed("/", "*").looks().remove(0),
         ];
         for (place, room) in rooms.iter().enumerate() {
             assert!(!rooms[place + 1..].contains(room), "{room:?}");
         }
         let namespaces = rooms.each_ref().map(RoomName::namespace);
         let (main, other) = (Some("/"), Some("/other"));
-        assert_eq!(namespaces, [main, other, main, other, main, other, main, None, Some("/a:/b"), Some("/a:/b")]);
+        assert_eq!(namespaces, [main, other, main, other, main, other, main, None, Some("/a:/b"), Some("/a:/b"), main]);
         assert_eq!(rooms[6].held_name(), Some("*"));
+        assert!(rooms[10].is_look() && rooms[..10].iter().all(|room| !room.is_look() && room.held_name() != Some("")));
         let shown = rooms.map(|room| room.shown().map(str::to_owned));
         assert_eq!(
             shown,
-            [Some("*"), Some("*"), None, None, None, None, None, None, Some("*"), None]
+            [Some("*"), Some("*"), None, None, None, None, None, None, Some("*"), None, None]
                 .map(|name| name.map(str::to_owned))
         );
         assert_eq!(RoomName::parse_in("/", "a").unwrap(), RoomName::parse("a").unwrap());

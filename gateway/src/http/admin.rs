@@ -1,27 +1,27 @@
 //! The admin listener: probes, metrics, and what operators can do to sessions.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Json;
 use axum::Router;
-use axum::extract::{Path, Request, State};
+use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::http::StatusCode;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{delete, get};
 use serde_json::json;
 
 use super::revocations;
-use crate::auth::Revoked;
-use crate::bus::BusError;
-use crate::config::Secret;
-use crate::control::{Census, Control};
-use crate::domain::UserId;
+use crate::auth::{NoOperator, OperatorToken, Revoked};
+use crate::control::{Census, Control, ControlError};
+use crate::domain::{SessionId, UserId};
 use crate::http::ask::HEARING;
 use crate::metrics::Metrics;
 use crate::node::Node;
+use crate::telemetry::{By, audit};
 
 /// What the admin listener shows and does.
 #[derive(Clone, Debug)]
@@ -36,8 +36,8 @@ pub struct AdminState {
     pub control: Arc<Control>,
     /// What revoking tokens changes.
     pub revoked: Arc<Revoked>,
-    /// Who may use them. Empty: nobody, they do not exist.
-    pub token: Secret,
+    /// Who may use them. If nobody, they do not exist.
+    pub token: Arc<OperatorToken>,
 }
 
 /// The routes of the admin listener.
@@ -50,6 +50,7 @@ pub fn admin(state: AdminState) -> Router {
     if !state.token.is_empty() {
         let controls = Router::new()
             .route("/users/{user}/sockets", get(sockets).delete(disconnect))
+            .route("/sessions/{session}", delete(end_session))
             .merge(revocations::routes())
             .layer(middleware::from_fn_with_state(state.clone(), authorize));
         router = router.merge(controls);
@@ -80,14 +81,25 @@ async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], state.metrics.render())
 }
 
-async fn authorize(State(state): State<AdminState>, request: Request, next: Next) -> Response {
+async fn authorize(
+    State(state): State<AdminState>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Response {
     let given = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let given = given.and_then(|value| value.strip_prefix("Bearer "));
-    if given.is_some_and(|given| state.token.is(given)) {
-        next.run(request).await
-    } else {
-        (StatusCode::UNAUTHORIZED, Json(json!({ "error": "send Authorization: Bearer with admin.token" })))
-            .into_response()
+    match state.token.check(given, peer.ip()).await {
+        Ok(()) => next.run(request).await,
+        Err(NoOperator::Wrong) => {
+            let words = "send Authorization: Bearer with admin.token";
+            (StatusCode::UNAUTHORIZED, Json(json!({ "error": words }))).into_response()
+        }
+        Err(NoOperator::TooMany { retry_after }) => {
+            let words = "wrong tokens came from this address, and the next ones have to wait for each other";
+            let headers = [(RETRY_AFTER, retry_after.as_secs().max(1).to_string())];
+            (StatusCode::TOO_MANY_REQUESTS, headers, Json(json!({ "error": words }))).into_response()
+        }
     }
 }
 
@@ -106,25 +118,57 @@ async fn sockets(State(state): State<AdminState>, Path(name): Path<String>) -> R
             let total: usize = sessions.values().sum();
             Json(json!({ "user": user, "sockets": total, "nodes": sessions, "missing": missing })).into_response()
         }
-        Err(error) => unavailable(&error),
+        Err(error) => unavailable(&error.into()),
     }
 }
 
-async fn disconnect(State(state): State<AdminState>, Path(name): Path<String>) -> Response {
+async fn disconnect(
+    State(state): State<AdminState>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(name): Path<String>,
+) -> Response {
     let user = match user(&name) {
         Ok(user) => user,
         Err(response) => return *response,
     };
-    match state.control.end_sessions(&user).await {
-        Ok(Census { missing: 0, .. }) => StatusCode::NO_CONTENT.into_response(),
-        // Whoever did not say that it has done it may still do it.
-        Ok(Census { missing, .. }) => (StatusCode::ACCEPTED, Json(json!({ "missing": missing }))).into_response(),
+    let ended_them = state.control.end_sessions(&user).await;
+    let outcome = match &ended_them {
+        Ok(Census { sessions, missing }) => {
+            format!("{} sessions, {missing} nodes did not answer", sessions.values().sum::<usize>())
+        }
+        Err(error) => format!("failed: {error}"),
+    };
+    audit(By::Operator(peer), "end", &format!("user {}", user.as_str()), outcome);
+    match ended_them {
+        Ok(census) => ended(&census),
         Err(error) => unavailable(&error),
     }
 }
 
-fn unavailable(error: &BusError) -> Response {
-    tracing::warn!(%error, "the nodes could not be asked");
-    let words = format!("the other nodes could not be reached: {error}");
-    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": words }))).into_response()
+async fn end_session(State(state): State<AdminState>, Path(id): Path<String>) -> Response {
+    let Some(session) = SessionId::parse(&id) else {
+        let words = "a session's id has 32 hexadecimal digits";
+        return (StatusCode::BAD_REQUEST, Json(json!({ "error": words }))).into_response();
+    };
+    match state.control.end_session(session).await {
+        Ok((Census { missing: 0, .. }, false)) => {
+            let words = "there is no such session, connected or away";
+            (StatusCode::NOT_FOUND, Json(json!({ "error": words }))).into_response()
+        }
+        Ok((census, _)) => ended(&census),
+        Err(error) => unavailable(&error),
+    }
+}
+
+fn ended(census: &Census) -> Response {
+    match census.missing {
+        0 => StatusCode::NO_CONTENT.into_response(),
+        // Whoever did not say that it has done it may still do it.
+        missing => (StatusCode::ACCEPTED, Json(json!({ "missing": missing }))).into_response(),
+    }
+}
+
+fn unavailable(error: &ControlError) -> Response {
+    tracing::warn!(%error, "sessions could not be counted or ended");
+    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": error.to_string() }))).into_response()
 }

@@ -1,8 +1,10 @@
 //! The official client's browser bundles, served where and as Socket.IO's own server serves them.
 
 use std::io::Read;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::http::header::{
     ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap,
     HeaderName, IF_NONE_MATCH, VARY,
@@ -36,13 +38,14 @@ pub(super) fn client_script() -> Router {
 fn router(version: &str, files: &[File]) -> Router {
     let etag = format!("\"{version}\"");
     files.iter().fold(Router::new(), |router, &file| {
-        let etag = etag.clone();
-        let answer = move |headers: HeaderMap| async move { answer(file, &etag, &headers) };
+        let (etag, unpacked) = (etag.clone(), Arc::<OnceLock<Bytes>>::default());
+        let answer = move |headers: HeaderMap| async move { answer(file, &etag, &headers, &unpacked) };
         router.route(&format!("/socket.io/{}", file.name), get(answer))
     })
 }
 
-fn answer(file: File, etag: &str, headers: &HeaderMap) -> Response {
+/// `unpacked` is what all are sent who take no gzip: a copy for each would be memory that clients hold by not reading.
+fn answer(file: File, etag: &str, headers: &HeaderMap, unpacked: &OnceLock<Bytes>) -> Response {
     let Some(gzip) = file.gzip else { return (StatusCode::NOT_FOUND, NOT_EMBEDDED).into_response() };
     let lasting = [
         (ETAG, etag),
@@ -62,12 +65,14 @@ fn answer(file: File, etag: &str, headers: &HeaderMap) -> Response {
         let encoding = (CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         return (lasting, [content_type, encoding], gzip).into_response();
     }
-    let mut plain = Vec::new();
-    // It was compressed by the build script, and a slice can always be read.
-    if GzDecoder::new(gzip).read_to_end(&mut plain).is_err() {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    }
-    (lasting, [content_type], plain).into_response()
+    let plain = unpacked.get_or_init(|| {
+        let mut plain = Vec::new();
+        // It was compressed by the build script, and a slice can always be read.
+        let read = GzDecoder::new(gzip).read_to_end(&mut plain);
+        debug_assert!(read.is_ok());
+        plain.into()
+    });
+    (lasting, [content_type], plain.clone()).into_response()
 }
 
 /// The elements of a header's lists, however often it is there.
@@ -93,7 +98,7 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
 mod tests {
     use std::io::Write;
 
-    use axum::body::{Body, Bytes, to_bytes};
+    use axum::body::{Body, to_bytes};
     use axum::http::{Method, Request};
     use flate2::Compression;
     use flate2::write::GzEncoder;
@@ -122,6 +127,14 @@ mod tests {
 
     fn header(response: &Response, name: HeaderName) -> Option<&str> {
         response.headers().get(name).map(|value| value.to_str().unwrap())
+    }
+
+    #[tokio::test]
+    async fn all_who_take_no_gzip_are_sent_the_same_bytes() {
+        let router = fetched();
+        let first = ask(router.clone(), Method::GET, "/socket.io/socket.io.js", &[]).await.1;
+        let second = ask(router, Method::GET, "/socket.io/socket.io.js", &[]).await.1;
+        assert_eq!((&first[..], first.as_ptr()), (SCRIPT, second.as_ptr()), "each has a copy");
     }
 
     #[tokio::test]

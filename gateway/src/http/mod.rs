@@ -3,12 +3,16 @@
 mod admin;
 mod ask;
 mod client_script;
+mod hosts;
 mod listener;
 mod revocations;
 mod routes;
+mod serving;
 mod web;
 
 pub use admin::{AdminState, admin};
 pub use ask::AskOverHttp;
+pub use hosts::Hosts;
 pub use routes::AdminRoutes;
+pub use serving::AdminLimits;
 pub use web::web;

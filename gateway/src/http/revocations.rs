@@ -1,10 +1,11 @@
 //! Revoking tokens, on the admin listener.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -16,6 +17,7 @@ use super::admin::AdminState;
 use crate::auth::Revoked;
 use crate::domain::UserId;
 use crate::revocations::Subject;
+use crate::telemetry::{By, audit};
 
 /// How many revocations are listed.
 const LISTED: usize = 1000;
@@ -47,13 +49,20 @@ async fn list(State(state): State<AdminState>) -> Response {
     Json(json!({ "revocations": revocations, "total": total })).into_response()
 }
 
-async fn revoke(State(state): State<AdminState>, body: Bytes) -> Response {
+async fn revoke(State(state): State<AdminState>, ConnectInfo(peer): ConnectInfo<SocketAddr>, body: Bytes) -> Response {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let subject = match subject(&body, now) {
         Ok(subject) => subject,
         Err(why) => return (StatusCode::BAD_REQUEST, Json(json!({ "error": why }))).into_response(),
     };
-    match state.revoked.revoke(subject).await {
+    let whom = match &subject {
+        Subject::Token { token } => format!("token {token}"),
+        Subject::User { user, before } => format!("user {}, tokens from before {before}", user.as_str()),
+    };
+    let revoked = state.revoked.revoke(subject).await;
+    let outcome = revoked.as_ref().map_or_else(|error| format!("failed: {error}"), |()| "done".to_owned());
+    audit(By::Operator(peer), "revoke", &whom, outcome);
+    match revoked {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": error.to_string() }))).into_response(),
     }

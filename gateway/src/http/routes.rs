@@ -9,13 +9,15 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{ServiceExt, service_fn};
 
-use super::listener::AdminListener;
+use super::hosts::{Hosts, only_by_name};
+use super::serving::{AdminLimits, serve_admin};
 use crate::metrics::Metrics;
 
 /// A served admin listener, whose routes can be replaced.
@@ -26,35 +28,33 @@ pub struct AdminRoutes {
 }
 
 impl AdminRoutes {
-    /// Serves a listener until `stop`: the process is alive and not ready, and has metrics.
+    /// Serves a listener until `stop`, to whoever calls it by one of its names: the process is alive and not ready, and has
+    /// metrics.
     ///
     /// # Errors
     /// The listener has no address.
     pub fn serve(
         listener: TcpListener,
+        hosts: Hosts,
+        limits: AdminLimits,
         metrics: Arc<Metrics>,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> io::Result<Self> {
         let text = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+        let shown = metrics.clone();
         let starting = Router::new()
             .route("/livez", get(|| async { "alive\n" }))
             .route("/readyz", get(|| async { (StatusCode::SERVICE_UNAVAILABLE, "not ready: starting\n") }))
-            .route("/metrics", get(move || async move { (text, metrics.render()) }));
+            .route("/metrics", get(move || async move { (text, shown.render()) }));
         let routes = Self { address: listener.local_addr()?, current: Arc::new(ArcSwap::from_pointee(starting)) };
         let current = routes.current.clone();
         let service = service_fn(move |request: Request| {
             let router = Router::clone(&current.load());
             router.oneshot(request)
         });
-        let stopped = stop.clone().cancelled_owned();
-        tasks.spawn(async move {
-            let service = Router::new().fallback_service(service);
-            let served = axum::serve(AdminListener::new(listener), service).with_graceful_shutdown(stopped).await;
-            if let Err(error) = served {
-                tracing::error!(%error, "the admin listener ended");
-            }
-        });
+        let service = Router::new().fallback_service(service).layer(from_fn_with_state(hosts, only_by_name));
+        tasks.spawn(serve_admin(listener, service, limits, metrics, tasks.clone(), stop.clone()));
         Ok(routes)
     }
 

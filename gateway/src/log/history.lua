@@ -1,24 +1,84 @@
--- The beginning of both scripts: which history offsets count in, and where it stands.
--- KEYS: 1 clock, 2 the room's stream, and texts, read in one call: 3 counter, 4 epoch, 5 tick, 6 the script's own if any.
--- ARGV: 1 an epoch for a new history, 2 the highest offset that the node knows of.
+-- The beginning of all scripts: which history offsets count in, and where it stands.
+-- KEYS: 1 clock, 2 the room's stream, and texts, read in one call: 3 counter, 4 epoch, 5 tick; 6 writers, 7 those who have
+-- yet to vouch, 8 the script's own if any, a text.
+-- ARGV: 1 an epoch for a new history, 2 the highest offset of an event that the node knows of, the last one: which process of
+-- Redis this is, or '' if the node may not know.
 --
 -- A history begins anew when there is none, or when nodes know offsets that it does not have: then Redis lost its last
--- writes, and counting on would give the same offsets to other events. A new history counts from the time, so that its
--- offsets are above those of every history before it.
-local function milliseconds()
+-- writes. Every offset is at least the time in microseconds, so none is ever given twice, whatever was lost.
+--
+-- Another process of Redis than the last one, after a restart or a failover, may have lost writes of which nobody here
+-- knows. Until all that wrote in the last seconds have vouched that nothing of theirs is missing, what came before is in doubt.
+local server = ARGV[#ARGV]
+local VOUCH_WITHIN_MS = 5000
+-- A writer that was silent for that long before the last one was had ended before, and what it wrote is there.
+local SILENT_MS = 5000
+
+local function microseconds()
   local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
+  return time[1] * 1000000 + time[2]
 end
-local texts = redis.call('MGET', KEYS[3], KEYS[4], KEYS[5], KEYS[6] or KEYS[5])
-local epoch, began = string.match(texts[2] or '', '^(%x+):(%d+)$')
+
+local function milliseconds()
+  return math.floor(microseconds() / 1000)
+end
+
+-- Lua would print large numbers as 1e+15.
+local function digits(number)
+  return string.format('%.0f', number)
+end
+
+local texts = redis.call('MGET', KEYS[3], KEYS[4], KEYS[5], KEYS[8] or KEYS[5])
 local head, tick = tonumber(texts[1] or '0'), texts[3]
+-- `base` is where the log stood when this process was first seen, `since` where it went on, `doubt` until when, in ms, others
+-- may vouch, or 0. Before there were processes the text ended with `began`.
+local epoch, began, process, base, since, doubt =
+  string.match(texts[2] or '', '^(%x+):(%d+):?(%w*):?(%d*):?(%d*):?(%d*)$')
+
+local function remember()
+  redis.call('SET', KEYS[4], table.concat({ epoch, began, process, base, since, doubt }, ':'))
+end
+
+-- Begins a history in which nothing before an offset is whole.
+local function begin(from)
+  epoch, began, process, base, since, doubt = ARGV[1], from, server, from, from, '0'
+  remember()
+  redis.call('DEL', KEYS[7])
+end
+
 if not epoch or head == 0 or head < tonumber(ARGV[2]) then
-  epoch = ARGV[1]
-  head = math.max(milliseconds() * 1000, tonumber(ARGV[2]))
-  -- %.0f: Lua would print large numbers as 1e+15.
-  began = string.format('%.0f', head)
-  tick = false
-  redis.call('SET', KEYS[4], epoch .. ':' .. began)
-  redis.call('SET', KEYS[3], began)
+  head = math.max(microseconds(), tonumber(ARGV[2]))
+  redis.call('SET', KEYS[3], digits(head))
   redis.call('DEL', KEYS[1], KEYS[5])
+  tick = false
+  begin(digits(head))
+elseif process == '' then
+  process, base, since, doubt = server, began, began, '0'
+  if server ~= '' then
+    remember()
+  end
+elseif server ~= '' and process ~= server then
+  process, base = server, digits(head)
+  head = math.max(head, microseconds())
+  since, doubt = digits(head), '0'
+  redis.call('SET', KEYS[3], since)
+  redis.call('DEL', KEYS[7])
+  local last = redis.call('ZRANGE', KEYS[6], -1, -1, 'WITHSCORES')
+  if last[2] then
+    local silent = digits(tonumber(last[2]) - SILENT_MS)
+    redis.call('SADD', KEYS[7], unpack(redis.call('ZRANGEBYSCORE', KEYS[6], silent, '+inf')))
+    doubt = digits(milliseconds() + VOUCH_WITHIN_MS)
+  end
+  remember()
+end
+
+-- The clock: what came after an offset is no older than the offset's mark. Sixteen marks in a retention are enough, and
+-- the tick is there until the next one is due.
+local function keep_clock(before, retention)
+  if not tick then
+    local now = milliseconds()
+    redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('(%.0f', now - retention))
+    redis.call('ZADD', KEYS[1], now, digits(before))
+    redis.call('SET', KEYS[5], '', 'PX', math.max(1, math.floor(retention / 16)))
+  end
 end

@@ -1,7 +1,6 @@
 //! The log of embedded mode: everything in this process, gone when it ends.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -11,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{Appended, Dedupe, FeedItem, Log, LogError, Page, Range, Retention};
+use super::{Appended, Dedupe, FeedItem, Log, LogError, Page, Range, Retention, present};
 use crate::domain::{Epoch, Event, Offset, Position, RoomName};
 
 /// How many items may wait for the fan-out. A publish waits when it is full, so nothing is ever missed.
@@ -53,9 +52,8 @@ impl MemoryLog {
     #[must_use]
     pub fn new(retention: Retention) -> Self {
         let (feed, receiver) = mpsc::channel(FEED_BUFFER);
-        // Counting from the time puts this history's offsets above those of the process before, which clients may bring.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let head = u64::try_from(now.as_micros()).unwrap_or_default();
+        // Above those of the process before, which clients may bring.
+        let Offset(head) = present();
         let state = Mutex::new(State { head, ..State::default() });
         Self {
             retention,
@@ -77,6 +75,13 @@ impl MemoryLog {
 }
 
 impl State {
+    /// Sixteen marks in a retention are enough.
+    fn keep_clock(&mut self, now: Instant, retention: Retention) {
+        if self.clock.back().is_none_or(|(at, _)| now.duration_since(*at) >= retention.room_retention / 16) {
+            self.clock.push_back((now, Offset(self.head)));
+        }
+    }
+
     fn forget_the_old(&mut self, now: Instant, retention: Retention) {
         while let Some((age, _)) = self.dedupe_ages.front()
             && now.duration_since(*age) >= retention.dedupe_window
@@ -97,6 +102,16 @@ impl State {
     }
 }
 
+/// How many of these events weigh no more than `bytes` together: one at least, if there is one.
+fn fitting<'a>(events: impl Iterator<Item = &'a (Offset, Event)>, bytes: usize) -> usize {
+    let mut used = 0;
+    let fits = |(index, (_, event)): &(usize, &(Offset, Event))| {
+        used += event.size();
+        used <= bytes || *index == 0
+    };
+    events.enumerate().take_while(fits).count()
+}
+
 #[async_trait]
 impl Log for MemoryLog {
     async fn append(&self, room: &RoomName, event: &Event, dedupe: Option<&Dedupe>) -> Result<Appended, LogError> {
@@ -108,13 +123,8 @@ impl Log for MemoryLog {
         if let Some(known) = dedupe.and_then(|key| state.dedupe.get(key)) {
             return Ok(Appended { position: self.position(*known), duplicate: true });
         }
-        let due =
-            state.clock.back().is_none_or(|(at, _)| now.duration_since(*at) >= self.retention.room_retention / 16);
-        if due {
-            let before = Offset(state.head);
-            state.clock.push_back((now, before));
-        }
-        state.head += 1;
+        state.keep_clock(now, self.retention);
+        state.head = present().0.max(state.head + 1);
         let offset = Offset(state.head);
         if let Some(key) = dedupe {
             state.dedupe.insert(key.clone(), offset);
@@ -138,7 +148,7 @@ impl Log for MemoryLog {
         Ok(Appended { position, duplicate: false })
     }
 
-    async fn read(&self, room: &RoomName, range: Range) -> Result<Page, LogError> {
+    async fn read(&self, room: &RoomName, range: Range, bytes: usize) -> Result<Page, LogError> {
         let mut state = self.state.lock();
         state.forget_the_old(Instant::now(), self.retention);
         let head = self.position(Offset(state.head));
@@ -154,17 +164,18 @@ impl Log for MemoryLog {
                 floor,
                 began: self.began,
                 head,
+                in_doubt_before: None,
             });
         };
         let (part, more) = match range {
             Range::After { offset, limit } => {
                 let start = log.events.partition_point(|(at, _)| *at <= offset);
-                let end = start.saturating_add(limit).min(log.events.len());
+                let end = start + fitting(log.events.range(start..).take(limit), bytes);
                 (start..end, end < log.events.len())
             }
             Range::Newest { before, limit } => {
                 let end = before.map_or(log.events.len(), |before| log.events.partition_point(|(at, _)| *at < before));
-                let start = end.saturating_sub(limit);
+                let start = end - fitting(log.events.range(..end).rev().take(limit), bytes);
                 (start..end, start > 0)
             }
         };
@@ -181,6 +192,7 @@ impl Log for MemoryLog {
             floor,
             began: self.began,
             head,
+            in_doubt_before: None,
         })
     }
 
@@ -197,6 +209,18 @@ impl Log for MemoryLog {
         let permit = self.permit("signal").await?;
         if self.state.lock().subscribed.contains(room) {
             permit.send(FeedItem::Signal { room: room.clone(), event: event.clone() });
+        }
+        Ok(())
+    }
+
+    async fn mark(&self, room: &RoomName, at_ms: u64) -> Result<(), LogError> {
+        let permit = self.permit("mark").await?;
+        let mut state = self.state.lock();
+        state.keep_clock(Instant::now(), self.retention);
+        state.head = present().0.max(state.head);
+        if state.subscribed.contains(room) {
+            let position = self.position(Offset(state.head));
+            permit.send(FeedItem::Mark { room: room.clone(), position, at_ms });
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ pub use memory::MemoryLog;
 pub use redis::RedisLog;
 pub use sqlite::SqliteLog;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -20,7 +20,11 @@ use crate::domain::{Epoch, Event, Offset, Position, RoomName};
 ///
 /// **Order.** Offsets grow by the order in which events are appended, over all rooms, and over histories: one that
 /// begins because the last was lost counts from above it. The feed carries the events
-/// of all subscribed rooms in that order; a [`FeedItem::Gap`] stands where it may have missed some.
+/// of all subscribed rooms in that order; a [`FeedItem::Gap`] stands where it may have missed some. No offset is ever
+/// given twice, whatever the log lost: none is below the microseconds of the clock when it was given.
+///
+/// **Position.** [`Log::mark`] moves the newest position without an event, so that who hears nothing for long does not
+/// stand at an offset that is older than everything that is kept.
 ///
 /// **Acknowledged means kept.** [`Log::append`] returns after the event can be read by every node. If it fails,
 /// the event may or may not have been appended; the same event with the same [`Dedupe`] key settles it.
@@ -31,8 +35,9 @@ pub trait Log: Send + Sync + 'static {
     /// Appends an event and announces it on the feeds of all nodes that are subscribed to the room.
     async fn append(&self, room: &RoomName, event: &Event, dedupe: Option<&Dedupe>) -> Result<Appended, LogError>;
 
-    /// Reads a part of a room's log, and where the whole log stands at that moment.
-    async fn read(&self, room: &RoomName, range: Range) -> Result<Page, LogError>;
+    /// Reads a part of a room's log, and where the whole log stands at that moment. Of events that weigh more than `bytes`
+    /// together as they are kept, no more are read than fit, but one at least.
+    async fn read(&self, room: &RoomName, range: Range, bytes: usize) -> Result<Page, LogError>;
 
     /// Adds the room to this node's feed. What is appended after this returns is in the feed.
     async fn subscribe(&self, room: &RoomName) -> Result<(), LogError>;
@@ -42,6 +47,11 @@ pub trait Log: Send + Sync + 'static {
 
     /// Sends an event on the feeds of all subscribed nodes without appending it: at most once, unordered.
     async fn signal(&self, room: &RoomName, event: &Event) -> Result<(), LogError>;
+
+    /// Moves the log's position to the present without an event, and puts a [`FeedItem::Mark`] with the time `at_ms` into
+    /// the feeds of the nodes that are subscribed to the room. To be called every second or so by every node: a log that
+    /// nodes share also learns by it which of them wrote what, should its last writes be lost.
+    async fn mark(&self, room: &RoomName, at_ms: u64) -> Result<(), LogError>;
 
     /// This node's feed. To be taken once.
     fn feed(&self) -> BoxStream<'static, FeedItem>;
@@ -101,8 +111,11 @@ pub struct Page {
     /// Where the log's history began. What an older one had after that is lost, so nobody who stands below can be
     /// told what it missed.
     pub began: Offset,
-    /// The newest offset of the whole log, all rooms.
+    /// The newest position of the whole log, all rooms: of an event or a mark.
     pub head: Position,
+    /// The log may have lost its last writes, which its nodes are about to find out: what was appended before this offset
+    /// may be incomplete. If it is, a new history begins.
+    pub in_doubt_before: Option<Offset>,
 }
 
 impl Page {
@@ -134,6 +147,15 @@ pub enum FeedItem {
         room: RoomName,
         /// The event.
         event: Event,
+    },
+    /// A mark: what was appended to any subscribed room up to there stands before it.
+    Mark {
+        /// Where it was put.
+        room: RoomName,
+        /// The position.
+        position: Position,
+        /// When it was put, in milliseconds since 1970 by the clock of the node that put it.
+        at_ms: u64,
     },
     /// Events may have been missed before this point; what was missed is in the log, and what follows is
     /// everything that is appended from now on.
@@ -167,6 +189,12 @@ impl LogError {
     pub fn new(operation: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self { operation, source: source.into() }
     }
+}
+
+/// The present as an offset, in microseconds since 1970: no offset is below the time when it was given.
+fn present() -> Offset {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Offset(u64::try_from(now.as_micros()).unwrap_or(u64::MAX))
 }
 
 /// An epoch and an offset, from a backend's texts.

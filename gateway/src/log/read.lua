@@ -1,11 +1,12 @@
 -- Reads a part of a room's log and where the whole log stands, as of one moment.
 -- After history.lua.
--- ARGV: 3 'after' or 'newest', 4 an offset ('' with 'newest': no bound), 5 how many entries, 6 retention in ms
--- Returns {epoch, head, floor, began, 1 if entries were ever dropped, id of the oldest entry or '', entries}; entries are
--- oldest first with 'after' and newest first with 'newest'.
-local since = string.format('%.0f', milliseconds() - tonumber(ARGV[6]))
-local marks = redis.call('ZRANGEBYSCORE', KEYS[1], since, '+inf', 'LIMIT', 0, 1)
-local floor = marks[1] or string.format('%.0f', head)
+-- ARGV: 3 'after' or 'newest', 4 an offset ('' with 'newest': no bound), 5 how many entries, 6 retention in ms, 7 how many
+-- bytes of them
+-- Returns {epoch, head, floor, began, before what all is in doubt or '', 1 if entries were ever dropped, id of the oldest
+-- entry or '', 1 if the bytes were not enough, entries}; entries are oldest first with 'after' and newest first with 'newest'.
+local youngest = digits(milliseconds() - tonumber(ARGV[6]))
+local marks = redis.call('ZRANGEBYSCORE', KEYS[1], youngest, '+inf', 'LIMIT', 0, 1)
+local floor = marks[1] or digits(head)
 local trimmed, oldest = 0, ''
 if redis.call('EXISTS', KEYS[2]) == 1 then
   local info = redis.call('XINFO', 'STREAM', KEYS[2])
@@ -17,14 +18,26 @@ if redis.call('EXISTS', KEYS[2]) == 1 then
   end
   if added > length then trimmed = 1 end
 end
-local entries = {}
-if tonumber(ARGV[5]) > 0 then
-  if ARGV[3] == 'after' then
-    entries = redis.call('XRANGE', KEYS[2], '(' .. ARGV[4] .. '-0', '+', 'COUNT', ARGV[5])
-  elseif ARGV[4] == '' then
-    entries = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', ARGV[5])
+-- A few at a time, more each time: what does not fit is hardly read.
+local entries, wanted, left, cut = {}, tonumber(ARGV[5]), tonumber(ARGV[7]), 0
+local forward, at, count = ARGV[3] == 'after', ARGV[4], 4
+while #entries < wanted and cut == 0 do
+  count = math.min(count * 2, wanted - #entries)
+  local part
+  if forward then
+    part = redis.call('XRANGE', KEYS[2], '(' .. at .. '-0', '+', 'COUNT', count)
   else
-    entries = redis.call('XREVRANGE', KEYS[2], '(' .. ARGV[4] .. '-0', '-', 'COUNT', ARGV[5])
+    part = redis.call('XREVRANGE', KEYS[2], at == '' and '+' or '(' .. at .. '-0', '-', 'COUNT', count)
   end
+  for _, entry in ipairs(part) do
+    left = left - #entry[2][2]
+    if left < 0 and #entries > 0 then
+      cut = 1
+      break
+    end
+    entries[#entries + 1] = entry
+  end
+  if #part < count then break end
+  at = string.match(part[#part][1], '^%d+')
 end
-return { epoch, string.format('%.0f', head), floor, began, trimmed, oldest, entries }
+return { epoch, digits(head), floor, began, doubt ~= '0' and since or '', trimmed, oldest, cut, entries }

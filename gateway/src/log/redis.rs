@@ -2,17 +2,19 @@
 //!
 //! | key | holds |
 //! |---|---|
-//! | `{prefix}:log:offset` | the counter: the newest offset |
-//! | `{prefix}:log:epoch` | `{epoch}:{began}`: the epoch, 16 hexadecimal digits, and the offset that it counts from |
+//! | `{prefix}:log:offset` | the counter: the newest position, of an event or a mark |
+//! | `{prefix}:log:epoch` | the epoch, 16 hexadecimal digits, the offset that it counts from, and the process of Redis that it goes on in, see `history.lua` |
+//! | `{prefix}:log:writers` | a sorted set: when which node last said that it lives |
+//! | `{prefix}:log:vouching` | the nodes that have yet to say whether Redis lost what they wrote |
 //! | `{prefix}:log:clock` | a sorted set: when which offset was the newest, now and then |
 //! | `{prefix}:log:tick` | there until the clock's next mark is due |
 //! | `{prefix}:log:room:{room}` | the room's stream, entry ids `{offset}-0`, one field `e` |
 //! | `{prefix}:log:once:{key}` | the offset that a dedupe key got; every append has one, so that it can be tried again |
 //!
-//! The channel `{prefix}:room:{room}` carries `E{epoch}{offset}:{event}` for events and `S{event}` for signals.
+//! The channel `{prefix}:room:{room}` carries `E{epoch}{offset}:{event}` for events, `S{event}` for signals and
+//! `M{epoch}{offset}:{time}` for marks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -60,10 +62,43 @@ pub struct RedisLog {
     retention: Retention,
     append: Pipeline,
     read: Script,
-    /// The highest offset that this node has seen. A log that stands below it has lost writes.
-    known: Arc<AtomicU64>,
+    mark: Script,
+    /// This node among those that write.
+    writer: String,
+    witness: Arc<Mutex<Witness>>,
     feed: mpsc::Sender<BusMessage>,
     receiver: Mutex<Option<mpsc::Receiver<BusMessage>>>,
+}
+
+/// What this node knows of what was appended. A log that does not have it has lost writes.
+#[derive(Debug, Default)]
+struct Witness {
+    /// The highest offset of an event that it appended or heard.
+    known: Offset,
+    /// The same when a connection was lost, since it last vouched: what another process of Redis must have.
+    knew: Option<Offset>,
+    /// How many connections had been lost by then.
+    losses: u64,
+}
+
+impl Witness {
+    /// Notes an event. Whatever comes after a connection was lost may be another process' doing.
+    fn saw(&mut self, offset: Offset, losses: u64) {
+        self.note(losses);
+        self.known = self.known.max(offset);
+    }
+
+    /// Notes how many connections were lost.
+    fn note(&mut self, losses: u64) {
+        if losses != self.losses {
+            self.losses = losses;
+            self.lost();
+        }
+    }
+
+    fn lost(&mut self) {
+        self.knew.get_or_insert(self.known);
+    }
 }
 
 impl std::fmt::Debug for RedisLog {
@@ -81,12 +116,14 @@ impl RedisLog {
         let append = commands.script(concat!(include_str!("history.lua"), include_str!("append.lua")));
         Self {
             append: Pipeline::new(&commands, append),
+            read: commands.script(concat!(include_str!("history.lua"), include_str!("read.lua"))),
+            mark: commands.script(concat!(include_str!("history.lua"), include_str!("mark.lua"))),
             commands,
             bus,
             prefix: prefix.to_owned(),
             retention,
-            read: Script::new(concat!(include_str!("history.lua"), include_str!("read.lua"))),
-            known: Arc::default(),
+            writer: format!("{:016x}", rand::random::<u64>()),
+            witness: Arc::default(),
             feed,
             receiver: Mutex::new(Some(receiver)),
         }
@@ -100,14 +137,24 @@ impl RedisLog {
         format!("{}:log:{what}", self.prefix)
     }
 
-    /// The keys that both scripts begin with.
-    fn keys(&self, room: &RoomName) -> [String; 5] {
-        [self.key("clock"), self.key(&format!("room:{room}")), self.key("offset"), self.key("epoch"), self.key("tick")]
+    /// The keys that all scripts begin with.
+    fn keys(&self, room: &RoomName) -> Vec<String> {
+        let stream = format!("room:{room}");
+        ["clock", &stream, "offset", "epoch", "tick", "writers", "vouching"].map(|what| self.key(what)).into()
     }
 
-    /// The arguments that both scripts begin with.
+    /// The arguments that all scripts begin with.
     fn history(&self) -> (String, u64) {
-        (Epoch::random().to_string(), self.known.load(Ordering::Acquire))
+        (Epoch::random().to_string(), self.witness.lock().known.0)
+    }
+
+    /// Says that this node writes no more: nobody need wait for it to vouch.
+    pub async fn close(&self) {
+        let leave = Script::new("return redis.call('ZREM', KEYS[1], ARGV[1])");
+        let left = self.commands.run::<i64>(&leave, |script| _ = script.key(self.key("writers")).arg(&self.writer));
+        if let Err(error) = left.await {
+            tracing::debug!(%error, "the log could not be told that this node ends");
+        }
     }
 
     /// The key of an append that has none.
@@ -117,8 +164,8 @@ impl RedisLog {
     }
 
     async fn try_append(&self, room: &RoomName, event: &Event, once: &Once) -> Result<Appended, AppendError> {
-        let [clock, stream, offset, epoch, tick] = self.keys(room);
-        let keys = [clock, stream, offset, epoch, tick, self.key(&format!("once:{}", once.key))];
+        let mut keys = self.keys(room);
+        keys.push(self.key(&format!("once:{}", once.key)));
         let answer = self.append.run(&keys, |script| {
             script
                 .arg(self.history())
@@ -130,12 +177,8 @@ impl RedisLog {
         });
         let answer: Bytes = answer.await.map_err(AppendError::Command)?;
         let (position, duplicate) = place(&answer).ok_or(AppendError::Damaged)?;
-        Ok(Appended { position: self.saw(position), duplicate: duplicate == b"1" })
-    }
-
-    fn saw(&self, position: Position) -> Position {
-        self.known.fetch_max(position.offset.0, Ordering::AcqRel);
-        position
+        self.witness.lock().saw(position.offset, self.commands.losses());
+        Ok(Appended { position, duplicate: duplicate == b"1" })
     }
 }
 
@@ -170,7 +213,7 @@ impl Log for RedisLog {
         }
     }
 
-    async fn read(&self, room: &RoomName, range: Range) -> Result<Page, LogError> {
+    async fn read(&self, room: &RoomName, range: Range, bytes: usize) -> Result<Page, LogError> {
         let (direction, bound, limit) = match range {
             Range::After { offset, limit } => ("after", offset.to_string(), limit),
             Range::Newest { before, limit } => {
@@ -181,20 +224,21 @@ impl Log for RedisLog {
         // would refuse to look.
         let nothing = limit == 0 || matches!(range, Range::Newest { before: Some(Offset::START), .. });
         let wanted = if nothing { 0 } else { limit.saturating_add(1) };
-        let answer = self.commands.run(&self.read, |script| {
+        let answer = self.commands.run_knowing_process(&self.read, |script| {
             script
                 .key(&self.keys(room))
                 .arg(self.history())
                 .arg(direction)
                 .arg(bound)
                 .arg(wanted)
-                .arg(milliseconds(self.retention.room_retention));
+                .arg(milliseconds(self.retention.room_retention))
+                .arg(bytes);
         });
         type Entries = Vec<(String, (String, Bytes))>;
-        type Answer = (String, String, String, String, u8, String, Entries);
-        let (epoch, head, floor, began, trimmed, oldest, entries): Answer =
+        type Answer = (String, String, String, String, String, u8, String, u8, Entries);
+        let (epoch, head, floor, began, in_doubt_before, trimmed, oldest, cut, entries): Answer =
             answer.await.map_err(|error| LogError::new("read", error))?;
-        let more = if limit == 0 { !oldest.is_empty() } else { entries.len() > limit };
+        let more = if limit == 0 { !oldest.is_empty() } else { entries.len() > limit || cut == 1 };
         let readable = |(id, (_, payload)): (String, (String, Bytes))| {
             let entry = entry_offset(&id).zip(Event::decode(&payload));
             if entry.is_none() {
@@ -210,7 +254,7 @@ impl Log for RedisLog {
         if matches!(range, Range::Newest { .. }) {
             events.reverse();
         }
-        let head = self.saw(position(&epoch, &head).ok_or_else(|| damaged("read"))?);
+        let head = position(&epoch, &head).ok_or_else(|| damaged("read"))?;
         let (floor, began) = Offset::parse(&floor).zip(Offset::parse(&began)).ok_or_else(|| damaged("read"))?;
         Ok(Page {
             events,
@@ -222,6 +266,7 @@ impl Log for RedisLog {
             floor,
             began,
             head,
+            in_doubt_before: Offset::parse(&in_doubt_before),
         })
     }
 
@@ -241,12 +286,37 @@ impl Log for RedisLog {
         sent.map_err(|error| LogError::new("signal", error))
     }
 
+    async fn mark(&self, room: &RoomName, at_ms: u64) -> Result<(), LogError> {
+        let mut knew = None;
+        let answer = self.commands.run_knowing_process(&self.mark, |script| {
+            let mut witness = self.witness.lock();
+            witness.note(self.commands.losses());
+            knew = witness.knew.take();
+            drop(witness);
+            script
+                .key(self.keys(room))
+                .arg(self.history())
+                .arg(&self.writer)
+                .arg(knew.unwrap_or_default().0)
+                .arg(self.channel(room))
+                .arg(at_ms)
+                .arg(milliseconds(self.retention.room_retention));
+        });
+        let answer: Result<(), _> = answer.await;
+        answer.map_err(|error| {
+            // Not vouched: what was known first still counts.
+            let mut witness = self.witness.lock();
+            witness.knew = knew.or(witness.knew);
+            LogError::new("mark", error)
+        })
+    }
+
     fn feed(&self) -> BoxStream<'static, FeedItem> {
         let Some(receiver) = self.receiver.lock().take() else {
             return futures_util::stream::empty().boxed();
         };
         let prefix = format!("{}:room:", self.prefix);
-        let known = self.known.clone();
+        let (witness, commands) = (self.witness.clone(), self.commands.clone());
         let decode = move |message| {
             let item = match message {
                 BusMessage::Gap => Some(FeedItem::Gap),
@@ -254,11 +324,11 @@ impl Log for RedisLog {
                     item(channel.strip_prefix(&prefix).unwrap_or_default(), &payload)
                 }
             };
-            if let Some(FeedItem::Event { position, .. }) = &item {
-                known.fetch_max(position.offset.0, Ordering::AcqRel);
-            }
-            if item.is_none() {
-                tracing::error!("skipped a message of the feed that this version cannot read");
+            match &item {
+                Some(FeedItem::Event { position, .. }) => witness.lock().saw(position.offset, commands.losses()),
+                Some(FeedItem::Gap) => witness.lock().lost(),
+                Some(_) => {}
+                None => tracing::error!("skipped a message of the feed that this version cannot read"),
             }
             futures_util::future::ready(item)
         };
@@ -288,6 +358,11 @@ fn item(room: &str, payload: &[u8]) -> Option<FeedItem> {
             Some(FeedItem::Event { room, position, event: Event::decode(event)? })
         }
         b'S' => Some(FeedItem::Signal { room, event: Event::decode(rest)? }),
+        b'M' => {
+            let (position, at_ms) = place(rest)?;
+            let at_ms = std::str::from_utf8(at_ms).ok()?.parse().ok()?;
+            Some(FeedItem::Mark { room, position, at_ms })
+        }
         _ => None,
     }
 }

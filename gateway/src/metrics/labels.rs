@@ -59,7 +59,7 @@ pub const RECOVERY_RESULTS: [&str; 11] = [
 ];
 
 /// Who decides how fast: about what connections send, about handshakes, about what sessions send, and about answering refusals.
-pub const LIMITERS: [&str; 12] = [
+pub const LIMITERS: [&str; 14] = [
     "connection_packets",
     "connection_bytes",
     "session_events",
@@ -71,6 +71,8 @@ pub const LIMITERS: [&str; 12] = [
     "session_refusals",
     "route_events",
     "address_handshakes",
+    "address_failures",
+    "address_requests",
     "node_handshakes",
 ];
 
@@ -94,14 +96,14 @@ pub const ACTIONS: [&str; 15] = [
 ];
 
 /// What the log was asked.
-pub const LOG_OPERATIONS: [&str; 4] = ["append", "read", "subscribe", "signal"];
+pub const LOG_OPERATIONS: [&str; 5] = ["append", "read", "subscribe", "signal", "mark"];
 
 /// What came of a call to a back end.
 pub const CALL_RESULTS: [&str; 8] =
     ["ok", "rejected", "postponed", "failed", "timeout", "open", "overloaded", "cancelled"];
 
 /// What the store of sessions was asked.
-pub const SESSION_OPERATIONS: [&str; 4] = ["save", "claim", "release", "renew"];
+pub const SESSION_OPERATIONS: [&str; 5] = ["save", "claim", "release", "renew", "forget"];
 
 /// What presence was asked.
 pub const PRESENCE_OPERATIONS: [&str; 6] = ["enter", "enter_first", "leave", "count", "list", "beat"];
@@ -120,3 +122,9 @@ pub const REDIS_DOUBTS: [&str; 6] = ["readonly", "replica", "masterdown", "loadi
 
 /// Which settings of Redis are not safe; `unknown`: the gateway may not read them.
 pub const REDIS_RISKS: [&str; 3] = ["eviction", "persistence", "unknown"];
+
+/// The version of the program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The git revision that it was built from: `dev` in builds for development, `unknown` if it was built without git.
+pub const REVISION: &str = env!("REVISION");

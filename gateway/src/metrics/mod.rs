@@ -135,6 +135,8 @@ metrics! {
     sent_bytes: Total = "gateway_sent_bytes_total";
     /// Bytes that connections make this node hold: what waits for clients, each packet once, and what they sent in part.
     buffered_bytes: Gauge = "gateway_buffered_bytes";
+    /// How many of them it may hold, 0 for no limit.
+    buffered_bytes_limit: Gauge = "gateway_buffered_bytes_limit";
     /// From taking a publish to its acknowledgement, in seconds.
     publish_duration: Histogram = "gateway_publish_duration_seconds";
     /// How long the log took to append an event, in seconds.
@@ -145,6 +147,10 @@ metrics! {
     recovery_duration: Histogram = "gateway_recovery_duration_seconds";
     /// Events handed to clients from the log because they had missed them.
     replayed_events: Counter = "gateway_replayed_events_total";
+    /// Replays that wait for their turn, by size: each is read as a small one first.
+    replays_waiting: Family<Gauge> = "gateway_replays_waiting" ["size": ["small", "large"]];
+    /// Replays whose turn did not come in time; their clients were told to come back.
+    replays_put_off: Counter = "gateway_replays_put_off_total";
     /// Requests that the store of sessions failed to serve, by operation.
     session_errors: Family<Counter> = "gateway_session_errors_total" ["op": SESSION_OPERATIONS];
     /// Requests that presence failed to serve, by operation.
@@ -153,6 +159,17 @@ metrics! {
     presence_entries: Gauge = "gateway_presence_entries";
     /// Members whose departure from a place this node was told, by cause.
     presence_departures: Family<Counter> = "gateway_presence_departures_total" ["cause": DEPARTURE_CAUSES];
+    /// What this node still has to tell the store of presence, as of its last beat: leavings that failed, and sessions that
+    /// are to be entered again.
+    presence_pending: Family<Gauge> = "gateway_presence_pending" ["kind": ["leavings", "sessions"]];
+    /// How often this node entered its sessions anew because more leavings had failed than are kept.
+    presence_restarts: Counter = "gateway_presence_restarts_total";
+    /// Lifecycle events that wait to be acted on, as of the last beat. When there is no room, departures wait in the store.
+    lifecycle_waiting: Gauge = "gateway_lifecycle_waiting";
+    /// Lifecycle routes with a delay that are to run later.
+    lifecycle_delayed: Gauge = "gateway_lifecycle_delayed";
+    /// Lifecycle events that were left out because as many as may be waited, or were to run later.
+    lifecycle_dropped: Family<Counter> = "gateway_lifecycle_dropped_total" ["reason": ["delayed", "full"]];
     /// Requests that the log failed to serve, by operation.
     log_errors: Family<Counter> = "gateway_log_errors_total" ["op": LOG_OPERATIONS];
     /// Attempts to fetch the keys of `auth.jwks_url`, by result.
@@ -170,6 +187,9 @@ metrics! {
     feed_lag: Histogram = "gateway_feed_lag_seconds";
     /// Interruptions of the feed: filled from the log, or with events lost because the log no longer had them.
     feed_gaps: Family<Counter> = "gateway_feed_gaps_total" ["result": ["filled", "lost"]];
+    /// Rounds in which gaps of the feed were filled: one for each, and more where what was missed is more than is held in
+    /// memory at a time.
+    feed_gap_rounds: Counter = "gateway_feed_gap_rounds_total";
     /// How often all connections to Redis were given up because what answered was not, or not yet, the primary, by reason.
     redis_distrusted: Family<Counter> = "gateway_redis_distrusted_total" ["reason": REDIS_DOUBTS];
     /// 1 while a setting of Redis puts what the gateway keeps there at risk, or cannot be read; else 0.
@@ -192,13 +212,16 @@ metrics! {
     call_duration: Histogram = "gateway_call_duration_seconds";
     /// Attempts to ask a back end after the first of a call.
     call_retries: Counter = "gateway_call_retries_total";
-    /// How often a back end was left alone for a while because it had failed too often in a row.
-    call_breaker_openings: Counter = "gateway_call_breaker_openings_total";
+    /// How often a back end was left alone for a while because it had failed too often in a row: by all, or by the one user or
+    /// session for which it failed.
+    call_breaker_openings: Family<Counter> = "gateway_call_breaker_openings_total" ["by": ["all", "one"]];
     /// Decisions of the rate limiters.
     rate_limit_decisions: Family2<Counter> = "gateway_rate_limit_decisions_total"
         ["limiter": LIMITERS, "decision": ["allow", "deny"]];
     /// Keys that a rate limiter remembers.
-    rate_limit_keys: Family<Gauge> = "gateway_rate_limit_keys" ["limiter": ["address_handshakes", "user", "address", "route"]];
+    rate_limit_keys: Family<Gauge> = "gateway_rate_limit_keys" [
+        "limiter": ["address_handshakes", "address_failures", "address_requests", "user", "address", "route"]
+    ];
     /// Other nodes that say that they hear the bus, as this node last learned.
     hearing_peers: Gauge = "gateway_hearing_peers";
     /// 1 while this node hears nothing although others do, which makes it not ready; else 0.
@@ -209,12 +232,19 @@ metrics! {
     subscriptions: Gauge = "gateway_subscriptions";
     /// Nodes that hear the bus, this one included.
     cluster_nodes: Gauge = "gateway_cluster_nodes";
+    /// Connections to the admin listener.
+    admin_connections: Gauge = "gateway_admin_connections";
+    /// Connections to the admin listener that were ended: crowded out by newer ones, or too slow with the head of a request,
+    /// the next one included.
+    admin_ended: Family<Counter> = "gateway_admin_connections_ended_total" ["reason": ["crowded", "slow_head"]];
+    /// Requests of operators that were refused: their token was wrong, or too many of their address waited already.
+    operators_refused: Family<Counter> = "gateway_operators_refused_total" ["reason": ["wrong_token", "too_many"]];
     /// Operators that are connected to this node.
     operators: Gauge = "gateway_operators";
     /// Sessions that came or left while operators listened, without these being told one by one.
     operators_left_out: Counter = "gateway_operators_left_out_total";
-    /// 1, with the version of the program.
-    build_info: Family<Gauge> = "gateway_build_info" ["version": [env!("CARGO_PKG_VERSION")]];
+    /// 1, with the version of the program and the git revision that it was built from.
+    build_info: Family2<Gauge> = "gateway_build_info" ["version": [VERSION], "revision": [REVISION]];
 }
 
 struct Exposition {
@@ -244,7 +274,7 @@ impl Metrics {
             .expect("buckets are not empty")
             .build_recorder();
         let metrics = Self::register(recorder);
-        metrics.build_info.with(env!("CARGO_PKG_VERSION")).set(1.0);
+        metrics.build_info.with(VERSION, REVISION).set(1.0);
         let exposition = &metrics.exposition;
         metrics::with_local_recorder(&exposition.recorder, || exposition.process.describe());
         metrics

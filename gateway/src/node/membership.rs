@@ -1,25 +1,26 @@
 //! Membership: how sessions enter rooms and leave them, the ones that they ask for and the ones that they are put into.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Serialize;
 
-use super::session::Stay;
-use super::{CloseReason, Node, RecoveryError, Session, Unrecovered, Wanted};
+use super::gap::Lost;
+use super::stay::Stay;
+use super::{CloseReason, Departure, Hold, Node, RecoveryError, Session, Turn, Unrecovered, Wanted};
 use crate::auth::Identity;
 use crate::domain::{Frame, Mark, Offset, Refusal, RoomName, UserId};
-use crate::presence::{Departed, Numbered};
+use crate::presence::Numbered;
 
 /// What a join came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Joined {
     /// The session has, or will hear, everything of the room after this.
     pub offset: Offset,
     /// For a join that named an offset: whether everything since then was delivered, or why not.
     pub recovered: Option<Result<(), Unrecovered>>,
-    /// Whether the session's user, or the anonymous session, was not in the room before, as far as that is tracked.
-    pub first: bool,
+    /// The turn of the coming of the session's user, or of the anonymous session, if it was not in the room before, as far
+    /// as that is tracked.
+    pub first: Option<Turn>,
 }
 
 /// How a session enters a room.
@@ -68,6 +69,7 @@ impl Node {
         let Some(seat) = entrance.seat.filter(|_| !session.is_seated(room)) else {
             return self.enter_room(session, room, entrance).await;
         };
+        let _taking = session.take_seat();
         let first = self.take_seat(session, room, seat.capacity).await?;
         self.enter_seated(session, room, entrance, first).await
     }
@@ -85,19 +87,15 @@ impl Node {
         entrance: &Entrance<'_>,
     ) -> Result<(u32, Joined), Refusal> {
         self.check_rooms(session, &rooms.name(1))?;
+        let _taking = session.take_seat();
         let (number, first) = self.take_first_seat(session, rooms, capacity).await?;
         let joined = self.enter_seated(session, &rooms.name(number), entrance, first).await?;
         Ok((number, joined))
     }
 
-    /// Keeps what is live from a session until [`Self::set_out`] or [`Self::replay`].
-    pub fn hold(&self, session: &Session) {
-        session.gate.hold();
-    }
-
-    /// Lets a held session hear what is live.
-    pub async fn set_out(&self, session: &Session) {
-        session.gate.release(&[], Offset::START).await;
+    /// Keeps what is live from a session as long as the hold is there.
+    pub fn hold(&self, session: &Session) -> Hold {
+        session.gate.hold()
     }
 
     /// Puts a session into rooms that nobody asked for: those of its user and of everybody. It is not stored.
@@ -123,11 +121,12 @@ impl Node {
         session: &Arc<Session>,
         room: &RoomName,
         entrance: &Entrance<'_>,
-        first: bool,
+        first: Option<Turn>,
     ) -> Result<Joined, Refusal> {
         let joined = self.enter_room(session, room, entrance).await;
         if joined.is_err() || !session.seat(room) {
-            self.give_up_seats(session, vec![room.clone()], false).await;
+            self.take_back_seat(session, room, first).await;
+            return joined;
         }
         joined.map(|joined| Joined { first, ..joined })
     }
@@ -145,39 +144,38 @@ impl Node {
             let complete_from = session.complete_from(room).unwrap_or(boundary.offset);
             let recovered =
                 after.map(|after| if after >= complete_from { Ok(()) } else { Err(Unrecovered::Retention) });
-            return Ok(Joined { offset: boundary.offset, recovered, first: false });
+            return Ok(Joined { offset: boundary.offset, recovered, first: None });
         }
-        let handed = session.gate.hold();
-        let joined = match after {
-            None => self.join_from_now(session, room, via).await,
-            Some(after) => self.join_after(session, room, after, entrance, handed).await,
-        };
-        if joined.is_err() {
-            // What came for a room that it is not in was never meant for it.
-            session.gate.forget(room);
-            session.gate.release(&[], Offset::START).await;
+        let hold = session.gate.hold();
+        match after {
+            None => self.join_from_now(session, room, via, hold).await,
+            Some(after) => self.join_after(session, room, after, entrance, hold).await,
         }
-        joined
     }
 
-    /// Joins while the gate is held, and opens it unless there is an error.
-    async fn join_from_now(&self, session: &Arc<Session>, room: &RoomName, via: &Arc<str>) -> Result<Joined, Refusal> {
+    async fn join_from_now(
+        &self,
+        session: &Arc<Session>,
+        room: &RoomName,
+        via: &Arc<str>,
+        hold: Hold,
+    ) -> Result<Joined, Refusal> {
         let boundary = self.hub.enter(session, room, via).await.map_err(|error| self.unavailable(&error))?;
         self.save_or_leave(session, room).await?;
-        session.gate.release(&[], Offset::START).await;
-        Ok(Joined { offset: boundary.offset, recovered: None, first: false })
+        hold.release().await;
+        Ok(Joined { offset: boundary.offset, recovered: None, first: None })
     }
 
-    /// Joins while the gate is held, reads and hands over what was missed, and opens it unless there is an error.
+    /// Joins while the gate is held, reads and hands over what was missed.
     async fn join_after(
         &self,
         session: &Arc<Session>,
         room: &RoomName,
         after: Offset,
         entrance: &Entrance<'_>,
-        handed: Offset,
+        hold: Hold,
     ) -> Result<Joined, Refusal> {
-        let via = entrance.via;
+        let (via, handed) = (entrance.via, hold.handed());
         let boundary = self.hub.enter(session, room, via).await.map_err(|error| self.unavailable(&error))?;
         let wanted = Wanted {
             room: room.clone(),
@@ -190,39 +188,58 @@ impl Node {
         let replay = match self.read_missed(session, vec![wanted]).await {
             Ok(replay) => replay,
             Err(RecoveryError::Unrecovered(reason)) => {
-                self.save_or_leave(session, room).await?;
-                session.gate.release(&[], Offset::START).await;
-                return Ok(Joined { offset: boundary.offset, recovered: Some(Err(reason)), first: false });
+                let offset = boundary.offset;
+                let number = self.begin_unproven(session, room, offset, offset, via, true).await?;
+                let lost = Lost { room: room.shown(), reason: reason.reason() };
+                let notice =
+                    Frame::notice("gateway:gap", &lost, Some(&Mark { offset: handed, replay: number }.to_string()));
+                session.gate.overtake(&notice, None).await;
+                self.prove(session, room, handed).await;
+                hold.release().await;
+                return Ok(Joined { offset, recovered: Some(Err(reason)), first: None });
             }
             Err(error) => {
-                self.leave_room(session, room);
+                self.take_back(session, room);
                 return Err(self.not_now(error));
             }
         };
         let (events, offset) = (replay.events(), replay.upto);
-        let number = if events == 0 { 0 } else { session.next_replay() };
-        // Until the replay has ended, only the notice of its end proves that a client got it. If this join is refused
-        // because its record was stored without an answer, nothing does.
-        let unproven = Stay {
-            since: offset,
-            complete_from: after,
-            replay: number,
-            handed: Offset(u64::MAX),
-            ..Stay::new(offset, via)
-        };
-        session.remember(room, unproven);
-        self.save_or_leave(session, room).await?;
+        let number = self.begin_unproven(session, room, offset, after, via, events > 0).await?;
         let end = (events > 0).then(|| {
             let mark = Mark { offset: handed, replay: number }.to_string();
             Frame::notice("gateway:replayed", &Replayed { room: room.shown(), events }, Some(&mark))
         });
-        self.replay_out_of_order(session, replay, end).await;
+        self.replay_out_of_order(session, replay, end, hold).await;
         if events > 0 {
-            session.replay_ended(room, handed);
-            // If it cannot be stored now, it will be; until then a client that breaks off may be told too much.
-            self.save(session).await.ok();
+            self.prove(session, room, handed).await;
         }
-        Ok(Joined { offset, recovered: Some(Ok(())), first: false })
+        Ok(Joined { offset, recovered: Some(Ok(())), first: None })
+    }
+
+    /// Stores that a session is in a room. If it `has_news` of it, what it missed or that something is gone, only the notice
+    /// at their end proves that a client got them: their number is returned. If the join is refused because its record was
+    /// stored without an answer, nothing does.
+    async fn begin_unproven(
+        &self,
+        session: &Arc<Session>,
+        room: &RoomName,
+        since: Offset,
+        complete_from: Offset,
+        via: &Arc<str>,
+        has_news: bool,
+    ) -> Result<u32, Refusal> {
+        let replay = if has_news { session.next_replay() } else { 0 };
+        let handed = Offset(u64::MAX);
+        session.remember(room, Stay { since, complete_from, replay, handed, ..Stay::new(since, via) });
+        self.save_or_leave(session, room).await?;
+        Ok(replay)
+    }
+
+    /// Notes that the notice is on its way to a client that had been handed `handed` before.
+    async fn prove(&self, session: &Session, room: &RoomName, handed: Offset) {
+        session.replay_ended(room, handed);
+        // If it cannot be stored now, it will be; until then a client that breaks off may be told too much.
+        self.save(session).await.ok();
     }
 
     /// What was joined must come back with the session; if that cannot be stored, it was not joined.
@@ -231,10 +248,16 @@ impl Node {
             // Taken over meanwhile: nobody waits for the answer.
             Ok(_) => Ok(()),
             Err(refusal) => {
-                self.leave_room(session, room);
+                self.take_back(session, room);
                 Err(refusal)
             }
         }
+    }
+
+    /// A session is not in a room after all: what came for it was never meant for it.
+    fn take_back(&self, session: &Session, room: &RoomName) {
+        self.leave_room(session, room);
+        session.gate.forget(room);
     }
 
     /// Notes that a session without a token is somebody's from now on, and hears what is sent to that user. It must not
@@ -275,10 +298,10 @@ impl Node {
         self: &Arc<Self>,
         session: &Arc<Session>,
         room: &RoomName,
-    ) -> (Vec<Departed>, Result<(), Refusal>) {
+    ) -> (Vec<Departure>, Result<(), Refusal>) {
         self.leave_typing(session, Some(room));
         let departed = if self.leave_room(session, room).is_some_and(|stay| stay.seated) {
-            self.take_out(session, vec![room.clone()], Duration::ZERO).await
+            self.take_out(session, vec![room.clone()]).await
         } else {
             Vec::new()
         };
@@ -290,6 +313,7 @@ impl Node {
     pub fn depart(self: &Arc<Self>, session: &Arc<Session>, keep: bool) {
         let keep = keep && session.closing() != Some(CloseReason::Kicked);
         let seats = self.leave_all(session);
+        self.attendance.drop_unknown(session);
         if self.roster.remove(session, keep) {
             self.release(session.clone(), keep);
         }

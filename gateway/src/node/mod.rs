@@ -3,34 +3,43 @@
 mod attendance;
 mod canary;
 mod fanout;
+mod gap;
 mod gate;
 mod hearing;
 mod hub;
 mod limits;
 mod membership;
+mod order;
 mod outlet;
 mod peers;
 mod reading;
 mod recovery;
 mod roster;
 mod session;
+mod stay;
+mod turns;
 mod typing;
+mod wanted;
 
 use attendance::Attendance;
-pub use attendance::Change;
-pub use gate::Patience;
+pub use attendance::{Change, Departure};
+pub use gate::{Hold, Patience};
 pub use hearing::{Ask, Hearing, Listening};
 pub use hub::Hub;
 pub use limits::{
-    AddressLimiter, Allowance, HandshakeLimiter, Limiters, Party, Place, Places, RouteLimiter, Throughput, Verdict,
+    AddressLimiter, Allowance, FailureLimiter, HandshakeLimiter, Limiters, Party, Place, Places, RouteLimiter,
+    StrangerLimiter, Throughput, Verdict,
 };
 pub use membership::{Entrance, Joined, STANDING, Seat};
-pub use outlet::{CloseReason, Outlet, Undelivered};
+pub use order::Turn;
+pub use outlet::{CloseReason, Outlet, Undelivered, Waiting};
 pub use peers::count_peers;
-use recovery::Recoveries;
-pub use recovery::{RecoveryError, Replay, Reseated, Unrecovered, Wanted, wanted};
+use reading::Doubt;
+pub use recovery::{Replay, Reseated};
 pub use roster::{Roster, RosterChange, Stage};
 pub use session::{Client, Session};
+use turns::Turns;
+pub use wanted::{RecoveryError, Unrecovered, Wanted, wanted};
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -44,13 +53,14 @@ use crate::domain::{Event, Offset, Refusal, RoomName, UserId};
 use crate::log::{Dedupe, Log, LogError, Page, Range};
 use crate::metrics::Metrics;
 use crate::presence::Presence;
-use crate::sessions::{Lease, Record, Sessions, SessionsError};
+use crate::sessions::{Lease, Record, Sessions, SessionsError, Whose};
 
 /// The limits that the node itself watches over.
 #[derive(Clone, Debug)]
 struct Limits {
     rooms_per_session: usize,
     history_page: usize,
+    room_retention: Duration,
 }
 
 /// One gateway process's part of the cluster: its sessions, their rooms, and the way of every event.
@@ -64,7 +74,8 @@ pub struct Node {
     hearing: Hearing,
     limits: Limits,
     recovery: config::Recovery,
-    recoveries: Recoveries,
+    turns: Turns,
+    doubt: Doubt,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
 }
@@ -93,15 +104,32 @@ impl Node {
         metrics: Arc<Metrics>,
         tasks: TaskTracker,
     ) -> Arc<Self> {
-        let limits =
-            Limits { rooms_per_session: config.limits.rooms_per_session, history_page: config.limits.history_page };
+        let limits = Limits {
+            rooms_per_session: config.limits.rooms_per_session,
+            history_page: config.limits.history_page,
+            room_retention: config.log.room_retention,
+        };
         let attendance = Attendance::new(presence, config.presence.linger);
         // As many as threads that could deliver at the same time.
         let shards = tokio::runtime::Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
         let hub = Hub::new(log.clone(), config.rooms.linger, shards, metrics.clone());
         let recovery = config.recovery.clone();
-        let (roster, hearing, recoveries) = (Roster::default(), Hearing::default(), Recoveries::default());
-        Arc::new(Self { log, sessions, hub, attendance, roster, hearing, limits, recovery, recoveries, metrics, tasks })
+        let (roster, hearing, turns) = (Roster::default(), Hearing::default(), Turns::new(metrics.clone()));
+        let doubt = Doubt::default();
+        Arc::new(Self {
+            log,
+            sessions,
+            hub,
+            attendance,
+            roster,
+            hearing,
+            limits,
+            recovery,
+            turns,
+            doubt,
+            metrics,
+            tasks,
+        })
     }
 
     /// Starts the node's own work: fan-out and shards, canary, keeping sessions, and listening no longer to rooms that nobody
@@ -153,12 +181,12 @@ impl Node {
     }
 
     /// Takes over the session of a client that comes back, from whatever connection still has it. Nothing if there is
-    /// none, or it is another user's.
+    /// none in the namespace, or it is another user's.
     ///
     /// # Errors
     /// The store of sessions cannot be reached.
-    pub async fn claim(&self, lease: Lease, user: Option<&UserId>) -> Result<Option<Record>, Refusal> {
-        self.sessions.claim(lease, user).await.map_err(|error| self.without_sessions(&error))
+    pub async fn claim(&self, lease: Lease, namespace: &str, user: Option<&UserId>) -> Result<Option<Record>, Refusal> {
+        self.sessions.claim(lease, namespace, user).await.map_err(|error| self.without_sessions(&error))
     }
 
     /// Stores a session so that it can come back. False if another connection has taken it over, or it is over.
@@ -167,12 +195,21 @@ impl Node {
     /// The store of sessions cannot be reached.
     pub async fn save(&self, session: &Session) -> Result<bool, Refusal> {
         let _saving = session.saving.lock().await;
-        let Some(record) = session.record() else { return Ok(false) };
+        let Some(record) = session.record(self.hub.handed_to(session)) else { return Ok(false) };
         let saved = self.sessions.save(session.lease, &record).await;
         saved.map_err(|error| {
             session.mark_unsaved();
             self.without_sessions(&error)
         })
+    }
+
+    /// Ends sessions in the store for good, connected or away; returns how many there were. Those that are connected are
+    /// still to be closed.
+    ///
+    /// # Errors
+    /// The store of sessions cannot be reached.
+    pub async fn forget(&self, whose: &Whose) -> Result<usize, Refusal> {
+        self.sessions.forget(whose).await.map_err(|error| self.without_sessions(&error))
     }
 
     /// Counts a session among those that are connected, until [`Self::depart`]; its connection ends at `ends`. Before
@@ -217,13 +254,13 @@ impl Node {
     ///
     /// # Errors
     /// The log cannot be reached.
-    pub async fn history(&self, room: &RoomName, range: Range) -> Result<Page, Refusal> {
+    pub async fn history(&self, room: &RoomName, range: Range, bytes: usize) -> Result<Page, Refusal> {
         let page = self.limits.history_page;
         let range = match range {
             Range::After { offset, limit } => Range::After { offset, limit: limit.clamp(1, page) },
             Range::Newest { before, limit } => Range::Newest { before, limit: limit.clamp(1, page) },
         };
-        self.log.read(room, range).await.map_err(|error| self.unavailable(&error))
+        self.log.read(room, range, bytes).await.map_err(|error| self.unavailable(&error))
     }
 
     fn without_sessions(&self, error: &SessionsError) -> Refusal {

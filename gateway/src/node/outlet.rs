@@ -10,12 +10,21 @@ pub trait Outlet: Send + Sync + 'static {
     /// Why the frame will not be delivered.
     fn deliver(&self, frame: &Frame) -> Result<(), Undelivered>;
 
-    /// How many packets wait for the client to take them.
-    fn waiting(&self) -> usize;
+    /// What waits for the client to take it.
+    fn waiting(&self) -> Waiting;
 
     /// Ends the connection so that an official client comes back by itself; with [`CloseReason::Kicked`], so that it does
     /// not.
     fn close(&self, reason: CloseReason);
+}
+
+/// What waits for a client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Packets.
+    pub packets: usize,
+    /// Their bytes.
+    pub bytes: usize,
 }
 
 /// Why a client does not get a frame.

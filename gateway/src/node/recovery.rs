@@ -3,104 +3,15 @@
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::reading::{Budget, Part, read_room};
-use super::{Node, Seat, Session};
-use crate::domain::{Frame, Mark, Offset, Refusal, RoomName};
-use crate::log::LogError;
-use crate::sessions::Record;
+use super::turns::{Held, SMALL_BYTES, Size};
+use super::wanted::{RecoveryError, Unrecovered, Wanted};
+use super::{Hold, Node, Session, Turn};
+use crate::domain::{Frame, Mark, Offset, RoomName};
 
 /// Rooms that are entered or read at the same time for one session.
 const CONCURRENCY: usize = 4;
-/// Sessions that are read for at the same time. The rest wait for milliseconds.
-const AT_A_TIME: usize = 16;
-/// What all replays of the node may hold in memory until their clients have taken them, in KiB.
-const MEMORY_KIB: u32 = 256 * 1024;
-
-/// A room that a session comes back to.
-#[derive(Clone, Debug)]
-pub struct Wanted {
-    /// The room.
-    pub room: RoomName,
-    /// The session has everything of the room up to here.
-    pub after: Offset,
-    /// The session has, or had, everything of the room from here on.
-    pub complete_from: Offset,
-    /// The client event by which it is, or was, joined.
-    pub via: Arc<str>,
-    /// What is still there will do, if not everything is.
-    pub partial: bool,
-    /// Whether the session is counted among its members again.
-    pub seat: Option<Seat>,
-}
-
-/// Why a session cannot have what it missed. Its name is what clients read and metrics count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unrecovered {
-    /// There is no such session: it is too long ago, it ended for good, or it is somebody else's.
-    Unknown,
-    /// The offset cannot be one of this log's.
-    Offset,
-    /// The log lost its history meanwhile.
-    History,
-    /// The log no longer has everything.
-    Retention,
-    /// The connection broke during a replay, and how much of it arrived is not known.
-    Interrupted,
-    /// The session may not be in one of its rooms any more.
-    NotAllowed,
-    /// It missed more than is replayed.
-    TooMuch,
-    /// Something that it missed was written by a newer version of the gateway.
-    Unreadable,
-    /// Another connection took the session over meanwhile.
-    Replaced,
-}
-
-impl Unrecovered {
-    /// Every reason's name.
-    pub const REASONS: [&'static str; 9] = [
-        "unknown",
-        "offset",
-        "history",
-        "retention",
-        "interrupted",
-        "not_allowed",
-        "too_much",
-        "unreadable",
-        "replaced",
-    ];
-
-    /// Its name.
-    #[must_use]
-    pub fn reason(self) -> &'static str {
-        Self::REASONS[self as usize]
-    }
-}
-
-/// What keeps a session from coming back.
-#[derive(Debug)]
-pub enum RecoveryError {
-    /// Nothing will change that.
-    Unrecovered(Unrecovered),
-    /// The log could not be asked; later it may.
-    Log(LogError),
-    /// Something else could not be asked; later it may.
-    Unavailable(Refusal),
-}
-
-impl From<LogError> for RecoveryError {
-    fn from(error: LogError) -> Self {
-        Self::Log(error)
-    }
-}
-
-impl From<Unrecovered> for RecoveryError {
-    fn from(reason: Unrecovered) -> Self {
-        Self::Unrecovered(reason)
-    }
-}
 
 /// What a session missed and is about to be handed.
 #[derive(Debug)]
@@ -111,32 +22,21 @@ pub struct Replay {
     pub(super) upto: Offset,
     /// What became of its seats.
     seats: Reseated,
-    /// Its part of the memory that replays may take.
-    _memory: OwnedSemaphorePermit,
+    /// Whether its client is handed only so much of it at a time as it takes.
+    at_pace: bool,
+    /// Its part of what replays may take.
+    _held: Held,
 }
 
 /// What became of the seats of a session that came back.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Reseated {
     /// Rooms that its user, or the anonymous session, had left for good meanwhile, and is in again.
-    pub firsts: Vec<RoomName>,
+    pub firsts: Vec<(RoomName, Turn)>,
     /// Rooms whose seats others have taken meanwhile.
     pub lost_rooms: Vec<RoomName>,
     /// Names that others have taken meanwhile.
     pub lost_names: Vec<String>,
-}
-
-/// Bounds what recoveries take together, however many clients come back at once.
-#[derive(Debug)]
-pub(super) struct Recoveries {
-    reading: Semaphore,
-    memory: Arc<Semaphore>,
-}
-
-impl Default for Recoveries {
-    fn default() -> Self {
-        Self { reading: Semaphore::new(AT_A_TIME), memory: Arc::new(Semaphore::new(MEMORY_KIB as usize)) }
-    }
 }
 
 impl Replay {
@@ -152,6 +52,12 @@ impl Replay {
         &self.seats
     }
 
+    /// Takes the rooms that its user is in again, each with the turn of that.
+    #[must_use]
+    pub fn take_firsts(&mut self) -> Vec<(RoomName, Turn)> {
+        std::mem::take(&mut self.seats.firsts)
+    }
+
     /// How many events it missed.
     #[must_use]
     pub fn events(&self) -> usize {
@@ -159,26 +65,9 @@ impl Replay {
     }
 }
 
-/// Where a session that comes back missed events, by its record and what its client says it heard last.
-///
-/// # Errors
-/// Why that cannot be known.
-pub fn wanted(record: &Record, heard: Mark) -> Result<Vec<Wanted>, Unrecovered> {
-    let room = |room: &crate::sessions::RoomRecord| {
-        // Handed over after the replay began means after its end, and so does the notice of its end.
-        let replay_is_over = room.replay <= heard.replay || heard.offset > room.handed;
-        let after = room.since.max(heard.offset);
-        let complete_from = room.complete_from;
-        let (room, via) = (room.room.clone(), room.via.as_str().into());
-        let wanted = Wanted { room, after, complete_from, via, partial: false, seat: None };
-        if replay_is_over { Ok(wanted) } else { Err(Unrecovered::Interrupted) }
-    };
-    record.rooms.iter().map(room).collect()
-}
-
 impl Node {
-    /// Puts a session that nobody hears yet into rooms, gives it its names back, and reads what it missed. Live frames
-    /// wait until [`Node::replay`]. After an error the session is over.
+    /// Puts a session that nobody hears yet into rooms, gives it its names back, and reads what it missed. What is live
+    /// waits behind the hold, for [`Node::replay`]. After an error the session is over.
     ///
     /// # Errors
     /// It cannot have everything, or the log cannot be asked.
@@ -188,17 +77,19 @@ impl Node {
         wanted: Vec<Wanted>,
         names: &[(Arc<str>, RoomName)],
         heard: Mark,
-    ) -> Result<Replay, RecoveryError> {
+    ) -> Result<(Hold, Replay), RecoveryError> {
         session.count_replays_from(heard.replay);
         session.gate.begin_at(heard.offset);
-        session.gate.hold();
-        let replay = self.enter_and_read(session, wanted, names).await;
-        if replay.is_err() {
-            // Whether it comes back for them is to be seen.
-            let seats = self.leave_all(session);
-            self.give_up_seats(session, seats, true).await;
+        let hold = session.gate.hold();
+        match self.enter_and_read(session, wanted, names).await {
+            Ok(replay) => Ok((hold, replay)),
+            Err(error) => {
+                // Whether it comes back for them is to be seen.
+                let seats = self.leave_all(session);
+                self.give_up_seats(session, seats, true).await;
+                Err(error)
+            }
         }
-        replay
     }
 
     async fn enter_and_read(
@@ -217,17 +108,31 @@ impl Node {
         }
         let seats = self.take_seats_again(session, &wanted, names).await?;
         wanted.retain(|room| !seats.lost_rooms.contains(&room.room));
-        let replay = self.read_missed(session, wanted).await?;
-        session.raise_floor(replay.upto);
-        Ok(Replay { seats, ..replay })
+        match self.read_missed(session, wanted).await {
+            Ok(replay) => {
+                session.raise_floor(replay.upto);
+                Ok(Replay { seats, ..replay })
+            }
+            Err(error) => {
+                self.tell_of_firsts(session, seats.firsts);
+                Err(error)
+            }
+        }
     }
 
     /// Reads what a session missed in rooms that it entered, and has the hub skip it.
     pub(super) async fn read_missed(&self, session: &Session, rooms: Vec<Wanted>) -> Result<Replay, RecoveryError> {
-        let _reading = self.recoveries.reading.acquire().await.expect("never closed");
-        let budget = Budget::new(&self.recovery);
-        let reads: Vec<_> = rooms.iter().map(|wanted| read_room(&*self.log, wanted, session.id, &budget)).collect();
-        let parts: Vec<Part> = futures_util::stream::iter(reads).buffer_unordered(CONCURRENCY).try_collect().await?;
+        let mut turn = self.turns.wait(Size::Small, session.address, SMALL_BYTES).await?;
+        let mut size = Size::Small;
+        let mut parts = self.read_rooms(session, &rooms, &Budget::small(&self.recovery)).await?;
+        if parts.is_none() {
+            drop(turn);
+            // As much as it may come to, before it is read: whoever waits for memory has nothing in it yet.
+            turn = self.turns.wait(Size::Large, session.address, self.recovery.max_bytes).await?;
+            size = Size::Large;
+            parts = self.read_rooms(session, &rooms, &Budget::new(&self.recovery)).await?;
+        }
+        let parts = parts.ok_or(Unrecovered::TooMuch)?;
         let upto = parts.iter().map(|part| part.upto).min().unwrap_or_default();
         // What one room's log had beyond the others' comes through the feed: only so are all rooms in one order.
         let mut frames: Vec<_> = parts.into_iter().flat_map(|part| part.frames).collect();
@@ -237,100 +142,50 @@ impl Node {
         for room in &rooms {
             self.hub.skip_to(session, room, upto);
         }
-        // Waited for while this still counts as reading: what nobody hands over yet must not pile up either.
-        let bytes: usize = frames.iter().map(|(_, frame)| frame.size()).sum();
-        let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(MEMORY_KIB).min(MEMORY_KIB);
-        let memory = self.recoveries.memory.clone().acquire_many_owned(kib).await.expect("never closed");
-        Ok(Replay { rooms, frames, upto, seats: Reseated::default(), _memory: memory })
+        let held = turn.hold(frames.iter().map(|(_, frame)| frame.size()).sum());
+        Ok(Replay { rooms, frames, upto, seats: Reseated::default(), at_pace: size == Size::Large, _held: held })
+    }
+
+    /// Reads all rooms; nothing if a larger budget may do.
+    async fn read_rooms(
+        &self,
+        session: &Session,
+        rooms: &[Wanted],
+        budget: &Budget,
+    ) -> Result<Option<Vec<Part>>, RecoveryError> {
+        let reads: Vec<_> =
+            rooms.iter().map(|wanted| read_room(&*self.log, &self.doubt, wanted, session.id, budget)).collect();
+        let parts = futures_util::stream::iter(reads).buffer_unordered(CONCURRENCY);
+        let parts: Vec<Option<Part>> = parts.try_collect().await?;
+        Ok(parts.into_iter().collect())
     }
 
     /// Hands over what a recovered session missed, then what waited meanwhile; from then on it hears what is live.
-    pub async fn replay(&self, session: &Session, replay: Replay) {
+    pub async fn replay(&self, session: &Session, hold: Hold, replay: Replay) {
         for (offset, frame) in &replay.frames {
+            if replay.at_pace {
+                session.gate.keep_pace().await;
+            }
             session.gate.overtake(frame, Some(*offset)).await;
         }
         self.metrics.replayed_events.increment(replay.frames.len() as u64);
-        session.gate.release(&replay.rooms, replay.upto).await;
+        hold.release_after(&replay.rooms, replay.upto).await;
     }
 
     /// The same for a session that joined a room while it was connected: in that room only, without moving the
     /// client's offset, which stands for its other rooms too. Ends with a notice, so that a client that breaks off is
     /// known to have got everything or not.
-    pub(super) async fn replay_out_of_order(&self, session: &Session, replay: Replay, end: Option<Frame>) {
+    pub(super) async fn replay_out_of_order(&self, session: &Session, replay: Replay, end: Option<Frame>, hold: Hold) {
         self.metrics.replayed_events.increment(replay.frames.len() as u64);
         for (_, frame) in replay.frames {
+            if replay.at_pace {
+                session.gate.keep_pace().await;
+            }
             session.gate.overtake(&frame.out_of_order(), None).await;
         }
         if let Some(end) = end {
             session.gate.overtake(&end, None).await;
         }
-        session.gate.release(&replay.rooms, replay.upto).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::SessionId;
-    use crate::sessions::RoomRecord;
-
-    fn record(since: u64, replay: u32, handed: u64) -> Record {
-        let room = RoomName::parse("r").unwrap();
-        let room = RoomRecord {
-            room,
-            since: Offset(since),
-            complete_from: Offset(since),
-            replay,
-            handed: Offset(handed),
-            via: "join".into(),
-        };
-        let (user, names, identified) = (None, Vec::new(), None);
-        Record {
-            session: SessionId::random(),
-            user,
-            version: 1,
-            rooms: vec![room],
-            namespace: "/".into(),
-            names,
-            identified,
-        }
-    }
-
-    fn after(record: &Record, heard: &str) -> Result<u64, Unrecovered> {
-        wanted(record, Mark::parse(heard).unwrap()).map(|rooms| rooms[0].after.0)
-    }
-
-    #[test]
-    fn a_room_is_missed_from_what_was_heard_but_not_from_before_it_was_joined() {
-        assert_eq!(after(&record(50, 0, 0), "70"), Ok(70));
-        assert_eq!(after(&record(50, 0, 0), "0"), Ok(50));
-    }
-
-    #[test]
-    fn a_replay_counts_as_received_when_something_after_it_was() {
-        let record = record(100, 2, 60);
-        assert_eq!(after(&record, "60"), Err(Unrecovered::Interrupted));
-        assert_eq!(after(&record, "60.1"), Err(Unrecovered::Interrupted));
-        assert_eq!(after(&record, "60.2"), Ok(100));
-        assert_eq!(after(&record, "61"), Ok(100));
-    }
-
-    #[test]
-    fn every_reason_has_its_name_and_its_series() {
-        let reasons = [
-            (Unrecovered::Unknown, "unknown"),
-            (Unrecovered::Offset, "offset"),
-            (Unrecovered::History, "history"),
-            (Unrecovered::Retention, "retention"),
-            (Unrecovered::Interrupted, "interrupted"),
-            (Unrecovered::NotAllowed, "not_allowed"),
-            (Unrecovered::TooMuch, "too_much"),
-            (Unrecovered::Unreadable, "unreadable"),
-            (Unrecovered::Replaced, "replaced"),
-        ];
-        assert_eq!(reasons.map(|(reason, _)| reason.reason()), reasons.map(|(_, name)| name));
-        for (_, name) in reasons {
-            assert!(crate::metrics::RECOVERY_RESULTS.contains(&name), "{name} would not be counted");
-        }
+        hold.release_after(&replay.rooms, replay.upto).await;
     }
 }

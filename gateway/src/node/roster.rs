@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{CloseReason, Node, Session};
-use crate::domain::{SessionId, UserId};
+use crate::domain::{PidHash, SessionId, UserId};
 use crate::sessions::Lease;
 
 /// Changes that wait for whoever wants to know of them; older ones are lost, and their number is told.
@@ -87,6 +87,12 @@ impl Roster {
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Session>> {
         self.places.lock().values().map(|place| place.session.clone()).collect()
+    }
+
+    /// Whether the session of a pid is among them: whoever brings it back takes over its place.
+    #[must_use]
+    pub fn has(&self, pid: PidHash) -> bool {
+        self.places.lock().values().any(|place| place.session.lease.pid == pid)
     }
 
     /// How many there are in each namespace that has any.
@@ -177,9 +183,12 @@ impl Node {
             Ok(lost) => lost.into_iter().collect(),
             Err(error) => return self.note_sessions_error(&error),
         };
+        // Nothing may be said in its rooms for longer than the log keeps anything: what it stands at must stay younger.
+        let stale = u64::try_from(self.limits.room_retention.as_micros() / 8).unwrap_or(u64::MAX);
         for session in sessions {
+            let is_stale = self.hub.handed_to(session).0.saturating_sub(session.saved_to().0) > stale;
             // Whoever is still beginning stores itself.
-            if !session.is_begun() || (session.is_saved() && !lost.contains(&session.lease)) {
+            if !session.is_begun() || (session.is_saved() && !is_stale && !lost.contains(&session.lease)) {
                 continue;
             }
             // Forgotten, by a store that lost its data, is made good; taken over is not.

@@ -1,6 +1,6 @@
 //! A session: a client's logical presence on this node, and the outlet through which it hears.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,9 +11,10 @@ use parking_lot::Mutex;
 use serde_json::value::RawValue;
 
 use super::Allowance;
-use super::gate::{Gate, Patience};
+use super::gate::{Gate, Patience, Reached};
 use super::hub::Cursors;
 use super::outlet::{CloseReason, Outlet};
+use super::stay::{Left, Membership, Stay};
 use super::typing::Typing;
 use crate::auth::Identity;
 use crate::domain::{Frame, Offset, RoomName, SessionId, UserId};
@@ -67,8 +68,12 @@ pub struct Session {
     saved: AtomicBool,
     /// How often it was to be stored.
     saves: AtomicU32,
+    /// Up to where its record says that a client has everything.
+    saved_to: AtomicU64,
     /// Nothing up to here is for it in rooms that it joins from now on: it was handed newer events, from the log.
     floor: AtomicU64,
+    /// How many seats it is just taking: what is to be given up there must wait.
+    taking: AtomicU32,
     /// Whether its client was told that it ends.
     ending: AtomicBool,
     /// Why this node ends its connection, if it does.
@@ -79,45 +84,14 @@ pub struct Session {
     pub(super) saving: tokio::sync::Mutex<()>,
 }
 
-#[derive(Default)]
-struct Membership {
-    rooms: HashMap<RoomName, Stay>,
-    /// The names that it holds, each with the client event by which it claimed it.
-    names: Vec<(Arc<str>, RoomName)>,
-    /// Once set, nothing may be joined any more: a late join would stay behind for ever.
-    departed: bool,
-}
+/// A session that is just taking a seat, of which nobody knows yet.
+#[must_use = "the seat is taken when this is dropped"]
+pub(super) struct Taking<'a>(&'a Session);
 
-impl Membership {
-    fn seats(&self) -> Vec<RoomName> {
-        let rooms = self.rooms.iter().filter(|(_, stay)| stay.seated).map(|(room, _)| room);
-        rooms.chain(self.names.iter().map(|(_, name)| name)).cloned().collect()
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        self.0.taking.fetch_sub(1, Ordering::AcqRel);
     }
-}
-
-/// A session's being in a room; see [`RoomRecord`] for the fields.
-#[derive(Clone, Debug)]
-pub(super) struct Stay {
-    pub(super) since: Offset,
-    pub(super) complete_from: Offset,
-    pub(super) replay: u32,
-    pub(super) handed: Offset,
-    pub(super) via: Arc<str>,
-    /// Whether it is counted among the room's members, cluster-wide.
-    pub(super) seated: bool,
-}
-
-impl Stay {
-    pub(super) fn new(since: Offset, via: &Arc<str>) -> Self {
-        Self { since, complete_from: since, replay: 0, handed: Offset::START, via: via.clone(), seated: false }
-    }
-}
-
-/// What a session was in when it ended.
-pub(super) struct Left {
-    pub(super) rooms: Vec<RoomName>,
-    /// Where it was counted: rooms and names.
-    pub(super) seats: Vec<RoomName>,
 }
 
 impl fmt::Debug for Session {
@@ -155,7 +129,9 @@ impl Session {
             begun: AtomicBool::new(false),
             saved: AtomicBool::new(false),
             saves: AtomicU32::new(0),
+            saved_to: AtomicU64::new(0),
             floor: AtomicU64::new(0),
+            taking: AtomicU32::new(0),
             ending: AtomicBool::new(false),
             closing: Mutex::default(),
             busy: tokio::sync::Mutex::default(),
@@ -219,6 +195,16 @@ impl Session {
         self.gate.notify(&RoomName::everybody(&self.namespace), &Arc::new(frame));
     }
 
+    /// Notes that it takes a seat, as long as what this returns is there.
+    pub(super) fn take_seat(&self) -> Taking<'_> {
+        self.taking.fetch_add(1, Ordering::AcqRel);
+        Taking(self)
+    }
+
+    pub(super) fn is_taking_seats(&self) -> bool {
+        self.taking.load(Ordering::Acquire) > 0
+    }
+
     /// Where it is counted: rooms and names.
     pub(super) fn seats(&self) -> Vec<RoomName> {
         self.membership.lock().seats()
@@ -239,25 +225,19 @@ impl Session {
         self.membership.lock().rooms.get_mut(room).map(|stay| stay.seated = true).is_some()
     }
 
-    /// Notes that it holds a name; returns the one that it had by the same event, which it lets go. Nothing is noted,
-    /// and the name comes back, if the session is over.
-    pub(super) fn take_name(&self, via: &Arc<str>, name: &RoomName) -> Option<RoomName> {
+    /// Notes that it holds a name; returns the places of the one that it had by the same event, which it lets go. Nothing
+    /// is noted, and the name's own come back, if the session is over.
+    pub(super) fn take_name(&self, via: &Arc<str>, name: &RoomName) -> Vec<RoomName> {
         let mut membership = self.membership.lock();
         if membership.departed {
-            return Some(name.clone());
+            return name.looks();
         }
-        let held = membership.names.iter_mut().find(|(event, _)| event == via);
-        match held {
-            Some((_, held)) => {
-                let old = std::mem::replace(held, name.clone());
-                let still_held = membership.names.iter().any(|(_, held)| *held == old);
-                Some(old).filter(|_| !still_held)
-            }
-            None => {
-                membership.names.push((via.clone(), name.clone()));
-                None
-            }
-        }
+        let old = membership.names.iter().position(|(event, _)| event == via);
+        let old = old.map(|at| membership.names.swap_remove(at).1);
+        membership.names.push((via.clone(), name.clone()));
+        let held: Vec<_> = membership.looks().collect();
+        let let_go = old.into_iter().flat_map(|old| old.looks());
+        let_go.filter(|look| !held.contains(look)).collect()
     }
 
     /// Hands a live frame of a room to the client, at once or after what waits already; false if it will not get it.
@@ -361,8 +341,8 @@ impl Session {
     }
 
     /// What must be stored so that it can come back; nothing if it is over, because then its rooms are gone. Whatever
-    /// changes from now on makes it stale.
-    pub(super) fn record(&self) -> Option<Record> {
+    /// changes from now on makes it stale. `handed_to` is up to where its gate was given everything.
+    pub(super) fn record(&self, handed_to: Offset) -> Option<Record> {
         self.begun.store(true, Ordering::Release);
         self.saved.store(true, Ordering::Release);
         let membership = self.membership.lock();
@@ -382,7 +362,10 @@ impl Session {
         let names = membership.names.iter().map(|(via, name)| (via.to_string(), name.clone())).collect();
         let identified = self.identity().user.clone().filter(|_| self.owner.is_none());
         let namespace = self.namespace.to_string();
-        Some(Record { session: self.id, user: self.owner.clone(), version, rooms, namespace, identified, names })
+        let Reached { handed, complete_to } = self.gate.reached(handed_to);
+        self.saved_to.store(complete_to.0, Ordering::Release);
+        let (session, user) = (self.id, self.owner.clone());
+        Some(Record { session, user, version, rooms, namespace, identified, names, handed, complete_to })
     }
 
     /// Notes that what is stored is not what the session is.
@@ -396,5 +379,10 @@ impl Session {
 
     pub(super) fn is_saved(&self) -> bool {
         self.saved.load(Ordering::Acquire)
+    }
+
+    /// Up to where the stored record says that a client has everything.
+    pub(super) fn saved_to(&self) -> Offset {
+        Offset(self.saved_to.load(Ordering::Acquire))
     }
 }

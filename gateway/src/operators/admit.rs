@@ -1,9 +1,11 @@
 //! Who is let into the operators' namespace: whoever knows `admin.token`.
 
 use std::fmt::Display;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 
+use axum::extract::ConnectInfo;
 use serde::Deserialize;
 use serde_json::json;
 use socketioxide::extract::TryData;
@@ -13,13 +15,14 @@ use socketioxide_core::Value;
 use tokio::sync::Notify;
 
 use super::Adapter;
-use crate::config::Secret;
+use crate::auth::{NoOperator, OperatorToken};
 use crate::metrics::Metrics;
 use crate::node::{Place, Places};
 
 /// What the official Admin UI shows for a wrong password; it then asks for another.
 const WRONG: &str = "invalid credentials";
 const TOO_MANY: &str = "too many operators";
+const TOO_MANY_WRONG: &str = "too many wrong tokens, try again later";
 
 /// What an operator sends with its CONNECT: the token, or what the official Admin UI asks for, with any name of a user.
 #[derive(Default, Deserialize)]
@@ -31,7 +34,7 @@ struct Auth {
 /// Admits operators.
 #[derive(Clone)]
 pub(super) struct Admission {
-    pub(super) token: Secret,
+    pub(super) token: Arc<OperatorToken>,
     /// The operators of this node.
     pub(super) present: Arc<Places>,
     /// Told when one has come.
@@ -40,11 +43,15 @@ pub(super) struct Admission {
 }
 
 impl Admission {
-    fn admit(&self, socket: &Arc<Socket<Adapter>>, auth: &Auth) -> Result<(), &'static str> {
-        let given = auth.token.as_ref().or(auth.password.as_ref());
-        if !given.is_some_and(|given| self.token.is(given)) {
-            return Err(WRONG);
-        }
+    async fn admit(&self, socket: &Arc<Socket<Adapter>>, auth: &Auth) -> Result<(), &'static str> {
+        let given = auth.token.as_deref().or(auth.password.as_deref());
+        // Without it, whoever serves the listener did not say where its requests come from.
+        let from = socket.req_parts().extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+        let from = from.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        self.token.check(given, from).await.map_err(|why| match why {
+            NoOperator::Wrong => WRONG,
+            NoOperator::TooMany { .. } => TOO_MANY_WRONG,
+        })?;
         let place = Place::take(&self.present).ok_or(TOO_MANY)?;
         self.metrics.operators.increment(1.0);
         socket.on_disconnect::<_, ()>(Present { _place: place, metrics: self.metrics.clone() });
@@ -60,7 +67,7 @@ impl ConnectHandler<Adapter, ()> for Admission {
     ) -> Pin<Box<dyn Future<Output = Result<(), Box<dyn Display + Send>>> + Send + 'a>> {
         Box::pin(async move {
             let Ok(TryData(auth)) = TryData::<Auth>::from_connect_parts(&socket, auth);
-            let admitted = self.admit(&socket, &auth.unwrap_or_default());
+            let admitted = self.admit(&socket, &auth.unwrap_or_default()).await;
             admitted.map_err(|why| Box::new(why) as Box<dyn Display + Send>)
         })
     }

@@ -27,6 +27,7 @@ use self::admit::Admission;
 use self::driver::BusDriver;
 use self::figures::Figures;
 use self::passages::Passages;
+use crate::auth::OperatorToken;
 use crate::bus::{Bus, BusError, BusMessage};
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -96,6 +97,7 @@ impl Operators {
     /// The bus cannot be reached.
     pub async fn start(
         config: &Config,
+        token: Arc<OperatorToken>,
         name: &str,
         host: &str,
         bus: Arc<dyn Bus>,
@@ -119,12 +121,7 @@ impl Operators {
             .connect_timeout(PATIENCE)
             .build_layer();
         let (present, came) = (Arc::new(Places::new(OPERATORS)), Arc::<Notify>::default());
-        let admission = Admission {
-            token: config.admin.token.clone(),
-            present: present.clone(),
-            came: came.clone(),
-            metrics: metrics.clone(),
-        };
+        let admission = Admission { token, present: present.clone(), came: came.clone(), metrics: metrics.clone() };
         let opened = io.ns::<_, ()>(NAMESPACE, admission).await;
         opened.map_err(|error| BusError::new("open the operators' namespace", error))?;
         let figures = Figures::new(node.clone(), metrics.clone(), name, host);

@@ -1,7 +1,7 @@
 -- Enters a session into places.
 -- ARGV: 2 node, 3 session, 4 holder, 5 member, 6 user or nothing, 7 '1' to yield to another holder, then name and capacity
 -- (-1 for none) of each place
--- Returns what came of each, or nothing if the node is not known.
+-- Returns what came of each and its sequence number, or nothing if the node is not known.
 if not is_alive(ARGV[2]) then
   return false
 end
@@ -11,6 +11,6 @@ local who = {
 }
 local entered = {}
 for i = 8, #ARGV, 2 do
-  entered[#entered + 1] = enter(who, ARGV[i], tonumber(ARGV[i + 1]))
+  entered[#entered + 1] = { enter(who, ARGV[i], tonumber(ARGV[i + 1])) }
 end
 return entered

@@ -1,12 +1,13 @@
 -- Enters a session into the first of numbered places that is not full, or where this has seated its member.
 -- ARGV: 2 node, 3 session, 4 holder, 5 member, 6 user or nothing, 7 and 8 what stands before and after the number,
--- 9 capacity, at least 1
--- Returns the number and what came of it, or nothing if the node is not known.
+-- 9 capacity, at least 1, 10 '1' to yield to another holder
+-- Returns the number, what came of it and its sequence number, or nothing if the node is not known.
 if not is_alive(ARGV[2]) then
   return false
 end
 local who = {
   instance = string.sub(ARGV[2], 1, 16), session = ARGV[3], holder = ARGV[4], member = ARGV[5], user = ARGV[6],
+  yields = ARGV[10] == '1',
 }
 local before, after, capacity = ARGV[7], ARGV[8], tonumber(ARGV[9])
 -- No name contains the character 0, so two series never have one key.
@@ -29,7 +30,10 @@ while true do
   number = number or string.format('%.0f', high)
   local room = before .. number .. after
   local members = base .. 'members:' .. room
-  local entered = redis.call('ZCARD', members) < capacity and enter(who, room, -1)
+  local entered, sequence
+  if redis.call('ZCARD', members) < capacity then
+    entered, sequence = enter(who, room, -1)
+  end
   -- It may have been entered by its name alone until now.
   if redis.call('HSETNX', base .. 'place:' .. room, 'n', number .. ':' .. name) == 1 then
     redis.call('HINCRBY', series, 'used', 1)
@@ -44,6 +48,6 @@ while true do
   end
   if entered then
     redis.call('HSET', series, 'm' .. who.member, number)
-    return { tonumber(number), entered }
+    return { tonumber(number), entered, sequence }
   end
 end

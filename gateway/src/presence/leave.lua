@@ -1,6 +1,6 @@
 -- Takes a session out of places, at once or after a time, where this holder still has it.
 -- ARGV: 2 session, 3 holder, 4 how long it lingers in ms, 0 for not at all, then the places
--- Returns whose last session it was, as place, session, member, user, cause.
+-- Returns whose last session it was, as place, session, member, user, cause, sequence number.
 local session, holder, linger = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local departed = {}
 for i = 5, #ARGV do

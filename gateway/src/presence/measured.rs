@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Arrival, Attendee, Beat, Departed, Entered, Numbered, Page, Place, Presence, PresenceError};
+use super::{Arrival, Attendee, Beat, Beating, Departed, Entry, Numbered, Page, Place, Presence, PresenceError};
 use crate::domain::RoomName;
 use crate::metrics::Metrics;
 
@@ -41,7 +41,7 @@ impl MeasuredPresence {
 
 #[async_trait]
 impl Presence for MeasuredPresence {
-    async fn enter(&self, who: &Attendee, places: &[Place], arrival: Arrival) -> Result<Vec<Entered>, PresenceError> {
+    async fn enter(&self, who: &Attendee, places: &[Place], arrival: Arrival) -> Result<Vec<Entry>, PresenceError> {
         self.checked(self.presence.enter(who, places, arrival).await)
     }
 
@@ -50,8 +50,9 @@ impl Presence for MeasuredPresence {
         who: &Attendee,
         places: &Numbered,
         capacity: usize,
-    ) -> Result<(u32, Entered), PresenceError> {
-        self.checked(self.presence.enter_first(who, places, capacity).await)
+        arrival: Arrival,
+    ) -> Result<(u32, Entry), PresenceError> {
+        self.checked(self.presence.enter_first(who, places, capacity, arrival).await)
     }
 
     async fn leave(
@@ -73,8 +74,8 @@ impl Presence for MeasuredPresence {
         self.checked(self.presence.list(place, after, limit).await)
     }
 
-    async fn beat(&self) -> Result<Beat, PresenceError> {
-        let beat = self.checked(self.presence.beat().await)?;
+    async fn beat(&self, wish: Beating) -> Result<Beat, PresenceError> {
+        let beat = self.checked(self.presence.beat(wish).await)?;
         self.count_departures(&beat.departed);
         #[expect(clippy::cast_precision_loss, reason = "nobody has 2^53 sessions")]
         self.metrics.presence_entries.set(beat.entries as f64);

@@ -23,6 +23,8 @@ use crate::domain::{RoomName, SessionId, UserId};
 ///
 /// **Joined once, left once.** For each member and place, [`Entered::First`] and [`Departed`] take turns, whichever
 /// nodes they are told on. A departure is told to one node, once; an answer that is lost on its way is not told again.
+/// Each carries a sequence number: whatever happened later in a deployment has a higher one, also after the store lost what
+/// it had, so that those who are told by different nodes can tell which came last.
 ///
 /// **One holder.** A session is in a place for one holder, the last one that entered it as [`Arrival::Newest`]. What an
 /// older one still asks, on whichever node, changes nothing: no leaving, no entering as [`Arrival::Restored`].
@@ -33,21 +35,24 @@ use crate::domain::{RoomName, SessionId, UserId};
 /// out, the next beat of any other node takes all of it out: at most a lease and a beat after a node was killed.
 /// When nobody has beaten for half a lease, the store itself was away: then no node is given up for another lease.
 ///
+/// **Backpressure.** Departures wait in the store until some node's beat takes them ([`Beating::most`]).
+///
 /// **Errors.** What was asked may have been done, in part or later. All of it may be asked again.
 #[async_trait]
 pub trait Presence: Send + Sync + 'static {
     /// Enters a session into places; one answer for each, in order. Others that are full change nothing for the rest.
-    async fn enter(&self, who: &Attendee, places: &[Place], arrival: Arrival) -> Result<Vec<Entered>, PresenceError>;
+    async fn enter(&self, who: &Attendee, places: &[Place], arrival: Arrival) -> Result<Vec<Entry>, PresenceError>;
 
-    /// Enters a session, as [`Arrival::Newest`], into the first of numbered places that has fewer members than
+    /// Enters a session into the first of numbered places that has fewer members than
     /// `capacity` (0 counts as 1), in one step; returns its number. A member that this has seated and that is still there
-    /// gets the same place.
+    /// gets the same place. As [`Arrival::Restored`] it finds out where a session is, or would be.
     async fn enter_first(
         &self,
         who: &Attendee,
         places: &Numbered,
         capacity: usize,
-    ) -> Result<(u32, Entered), PresenceError>;
+        arrival: Arrival,
+    ) -> Result<(u32, Entry), PresenceError>;
 
     /// Takes a session out of places: at once, or when `linger` has passed (on the beat after that) unless it comes back.
     /// Where it lingers already, the time goes on. Returns the members whose last session left just now, which none does
@@ -68,7 +73,23 @@ pub trait Presence: Send + Sync + 'static {
 
     /// Renews the node's lease and takes out everybody whose time is over. To be called every third of the lease, and
     /// sooner after an error. What it found before an error is in the next answer.
-    async fn beat(&self) -> Result<Beat, PresenceError>;
+    async fn beat(&self, wish: Beating) -> Result<Beat, PresenceError>;
+}
+
+/// What a beat is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beating {
+    /// How many departures it takes at the most.
+    pub most: usize,
+    /// Whether the node begins anew, as one that the store does not know: [`Beat::forgotten`] is the answer, and what it does
+    /// not enter again ends with its old lease.
+    pub anew: bool,
+}
+
+impl Default for Beating {
+    fn default() -> Self {
+        Self { most: usize::MAX, anew: false }
+    }
 }
 
 /// A session, as it is in places.
@@ -102,6 +123,15 @@ pub struct Place {
     pub capacity: Option<usize>,
 }
 
+/// What came of entering, and its place in the order of what happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// What came of it.
+    pub entered: Entered,
+    /// Its sequence number, if it is [`Entered::First`]; else 0.
+    pub sequence: u64,
+}
+
 /// What came of entering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entered {
@@ -111,7 +141,7 @@ pub enum Entered {
     Again,
     /// As many members as fit are there, and this is none of them.
     Full,
-    /// Another holder has the session here; only for [`Arrival::Restored`].
+    /// Another holder has the session there; only for [`Arrival::Restored`].
     Elsewhere,
 }
 
@@ -145,6 +175,8 @@ pub struct Departed {
     pub user: Option<UserId>,
     /// Why.
     pub cause: Cause,
+    /// Its place in the order of what happened.
+    pub sequence: u64,
 }
 
 /// Why a member departed.

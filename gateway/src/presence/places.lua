@@ -5,6 +5,7 @@
 --   dead             set: instances whose lease ran out and whose entries are being taken out
 --   lingering        sorted set: entries that no node has any more, by when their time is over, in ms
 --   grace            until when nobody's lease counts as run out
+--   sequence         the last sequence number
 --   members:{place}  sorted set: the members with equal scores, so that they are in the order of their bytes
 --   place:{place}    hash: 'm'..member = sessions:since in ms:user; 's'..session = holder (16)..instance (16)..member;
 --                    'n' = number:series, if the place is one of numbered ones in use
@@ -22,6 +23,15 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- The number of what happens now: above those of all that happened before, also of what Redis does not remember.
+local function next_sequence()
+  local time = redis.call('TIME')
+  local last = tonumber(redis.call('GET', base .. 'sequence') or 0)
+  local number = math.max(last + 1, time[1] * 1000000 + time[2])
+  redis.call('SET', base .. 'sequence', string.format('%.0f', number))
+  return number
+end
+
 local function is_alive(node)
   return redis.call('ZSCORE', base .. 'nodes', node) ~= false
 end
@@ -35,14 +45,15 @@ local function disown(instance, entry)
   end
 end
 
--- Enters who = {instance, session, holder, member, user, yields} into a place; a capacity below 0 is none.
+-- Enters who = {instance, session, holder, member, user, yields} into a place; a capacity below 0 is none. Returns what came
+-- of it, and the sequence number if the member was not there, else 0.
 local function enter(who, room, capacity)
   local place, members, entry = base .. 'place:' .. room, base .. 'members:' .. room, who.session .. room
   local was = redis.call('HGET', place, 's' .. who.session)
   local member = was and string.sub(was, 33) or who.member
   if was then
     if who.yields and string.sub(was, 1, 16) ~= who.holder then
-      return ELSEWHERE
+      return ELSEWHERE, 0
     end
     disown(string.sub(was, 17, 32), entry)
   end
@@ -53,7 +64,7 @@ local function enter(who, room, capacity)
       redis.call('HSET', place, 'm' .. member, sessions + 1 .. rest)
     else
       if capacity >= 0 and redis.call('ZCARD', members) >= capacity then
-        return FULL
+        return FULL, 0
       end
       redis.call('ZADD', members, 0, member)
       redis.call('HSET', place, 'm' .. member, string.format('1:%.0f:', now_ms()) .. who.user)
@@ -61,7 +72,10 @@ local function enter(who, room, capacity)
   end
   redis.call('HSET', place, 's' .. who.session, who.holder .. who.instance .. member)
   redis.call('SADD', base .. 'node:' .. who.instance, entry)
-  return (was or record) and AGAIN or FIRST
+  if was or record then
+    return AGAIN, 0
+  end
+  return FIRST, next_sequence()
 end
 
 -- A member has left a numbered place: its number can be had again.
@@ -100,5 +114,5 @@ local function remove(session, room, was, cause, departed)
   if tag then
     reopen(place, members, member, tag)
   end
-  departed[#departed + 1] = { room, session, member, string.match(rest, '^:%d+:(.*)$'), cause }
+  departed[#departed + 1] = { room, session, member, string.match(rest, '^:%d+:(.*)$'), cause, next_sequence() }
 end

@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
-    Arrival, Attendee, Beat, Cause, Departed, Entered, Member, Numbered, Page, Place, Presence, PresenceError,
+    Arrival, Attendee, Beat, Beating, Cause, Departed, Entered, Entry, Member, Numbered, Page, Place, Presence,
+    PresenceError,
 };
 use crate::config;
 use crate::domain::{RoomName, SessionId, UserId};
@@ -65,8 +66,8 @@ enum Failure {
     Nonsense,
 }
 
-/// What scripts tell of a departure: place, session, member, user, cause.
-type Told = (String, String, String, String, String);
+/// What scripts tell of a departure: place, session, member, user, cause, sequence number.
+type Told = (String, String, String, String, String, u64);
 
 impl std::fmt::Debug for RedisPresence {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -174,9 +175,13 @@ impl RedisPresence {
         Err(Failure::Forgetful)
     }
 
-    /// Takes out a batch of those whose time is over; returns whether that was all.
-    async fn settle(&self) -> Result<bool, Failure> {
-        let (done, told): (u8, Vec<Told>) = self.run(&self.settle, |script| _ = script.arg(BATCH)).await?;
+    /// Takes out a batch of those whose time is over, if there may be more departures; returns whether that was all.
+    async fn settle(&self, most: usize) -> Result<bool, Failure> {
+        let batch = most.saturating_sub(self.found.lock().departed.len()).min(BATCH);
+        if batch == 0 {
+            return Ok(true);
+        }
+        let (done, told): (u8, Vec<Told>) = self.run(&self.settle, |script| _ = script.arg(batch)).await?;
         let departed = told.into_iter().map(departure).collect::<Result<Vec<_>, _>>()?;
         self.found.lock().departed.extend(departed);
         Ok(done == 1)
@@ -185,7 +190,7 @@ impl RedisPresence {
 
 #[async_trait]
 impl Presence for RedisPresence {
-    async fn enter(&self, who: &Attendee, places: &[Place], arrival: Arrival) -> Result<Vec<Entered>, PresenceError> {
+    async fn enter(&self, who: &Attendee, places: &[Place], arrival: Arrival) -> Result<Vec<Entry>, PresenceError> {
         let mut entered = Vec::with_capacity(places.len());
         for batch in places.chunks(BATCH) {
             let answer = self.enlisted(&self.enter, |script| {
@@ -195,9 +200,9 @@ impl Presence for RedisPresence {
                     script.arg(place.room.as_str()).arg(capacity);
                 }
             });
-            let codes: Vec<u8> = answer.await.map_err(|error| PresenceError::new("enter", error))?;
-            for code in codes {
-                entered.push(outcome(code).map_err(|error| PresenceError::new("enter", error))?);
+            let answers: Vec<(u8, u64)> = answer.await.map_err(|error| PresenceError::new("enter", error))?;
+            for answer in answers {
+                entered.push(entry(answer).map_err(|error| PresenceError::new("enter", error))?);
             }
         }
         Ok(entered)
@@ -208,11 +213,13 @@ impl Presence for RedisPresence {
         who: &Attendee,
         places: &Numbered,
         capacity: usize,
-    ) -> Result<(u32, Entered), PresenceError> {
+        arrival: Arrival,
+    ) -> Result<(u32, Entry), PresenceError> {
         let answer = self.enlisted(&self.enter_first, |script| {
             identify(script, who).arg(&places.before).arg(&places.after).arg(capacity.max(1));
+            script.arg(u8::from(arrival == Arrival::Restored));
         });
-        let seated = answer.await.and_then(|(number, code): (u32, u8)| Ok((number, outcome(code)?)));
+        let seated = answer.await.and_then(|(number, code, sequence)| Ok((number, entry((code, sequence))?)));
         seated.map_err(|error| PresenceError::new("enter_first", error))
     }
 
@@ -277,16 +284,24 @@ impl Presence for RedisPresence {
         Ok(Page { members, next, count })
     }
 
-    async fn beat(&self) -> Result<Beat, PresenceError> {
+    async fn beat(&self, wish: Beating) -> Result<Beat, PresenceError> {
+        if wish.anew {
+            let node = self.identity.lock().node.clone();
+            self.forget(&node);
+        }
         let beat = async {
             self.renew().await?;
             // What does not fit in here is for the next beat, before which the lease is renewed.
             let end = Instant::now() + self.lease / 3;
-            while !self.settle().await? && Instant::now() < end {}
+            while !self.settle(wish.most).await? && Instant::now() < end {}
             Ok::<_, Failure>(())
         };
         beat.await.map_err(|error| PresenceError::new("beat", error))?;
-        Ok(std::mem::take(&mut *self.found.lock()))
+        let mut found = self.found.lock();
+        // What an operation before had to leave here may be more than is wanted now.
+        let taken = wish.most.min(found.departed.len());
+        let rest = found.departed.split_off(taken);
+        Ok(std::mem::replace(&mut *found, Beat { departed: rest, ..Beat::default() }))
     }
 }
 
@@ -305,17 +320,18 @@ fn at_least_a_millisecond(linger: Duration) -> u64 {
     if linger.is_zero() { 0 } else { milliseconds(linger).max(1) }
 }
 
-fn outcome(code: u8) -> Result<Entered, Failure> {
-    match code {
-        0 => Ok(Entered::First),
-        1 => Ok(Entered::Again),
-        2 => Ok(Entered::Full),
-        3 => Ok(Entered::Elsewhere),
-        _ => Err(Failure::Nonsense),
-    }
+fn entry((code, sequence): (u8, u64)) -> Result<Entry, Failure> {
+    let entered = match code {
+        0 => Entered::First,
+        1 => Entered::Again,
+        2 => Entered::Full,
+        3 => Entered::Elsewhere,
+        _ => return Err(Failure::Nonsense),
+    };
+    Ok(Entry { entered, sequence })
 }
 
-fn departure((place, session, member, user, cause): Told) -> Result<Departed, Failure> {
+fn departure((place, session, member, user, cause, sequence): Told) -> Result<Departed, Failure> {
     let causes = [Cause::Left, Cause::Lingered, Cause::Lease];
     Ok(Departed {
         place: RoomName::trusted(&place),
@@ -323,5 +339,6 @@ fn departure((place, session, member, user, cause): Told) -> Result<Departed, Fa
         member,
         user: UserId::parse(&user),
         cause: causes.into_iter().find(|known| known.as_str() == cause).ok_or(Failure::Nonsense)?,
+        sequence,
     })
 }

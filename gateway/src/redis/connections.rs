@@ -23,6 +23,8 @@ const FRESH: Duration = Duration::from_secs(5);
 /// A connection, and how many had been lost when it was last known to work.
 pub(super) struct Known {
     pub(super) connection: MultiplexedConnection,
+    /// The run id of the process of Redis at its other end, or nothing if it did not say.
+    pub(super) process: String,
     manager: Manager,
     address: Address,
     losses: u64,
@@ -47,6 +49,12 @@ impl Connections {
     /// Connections to the primary; making one takes at most the time of a command, and so does an answer.
     pub(super) fn new(primary: Arc<Primary>) -> Self {
         Self { primary, losses: Arc::default() }
+    }
+
+    /// How many were lost so far, or left because the primary is elsewhere: a generation ends before anything comes from a
+    /// connection of the next one.
+    pub(super) fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Acquire) + self.primary.generation()
     }
 
     /// Whether no connection was lost since this one was known to work, and the primary is where it was.
@@ -96,7 +104,8 @@ impl managed::Manager for Connections {
         let mut connection = manager.create().await.map_err(failed)?;
         let greeting = greet(&mut connection).await.map_err(failed)?;
         let generation = self.primary.welcome(generation, &address, &greeting)?;
-        Ok(Known { connection, manager, address, losses, generation })
+        let process = greeting.run_id.unwrap_or_default();
+        Ok(Known { connection, process, manager, address, losses, generation })
     }
 
     async fn recycle(&self, known: &mut Known, metrics: &Metrics) -> RecycleResult<ConnectError> {
@@ -105,7 +114,8 @@ impl managed::Manager for Connections {
         }
         let losses = self.losses.load(Ordering::Acquire);
         if known.losses != losses || metrics.last_used() >= FRESH {
-            known.manager.recycle(&mut known.connection, metrics).await.map_err(|error| match error {
+            let asked = known.manager.recycle(&mut known.connection, metrics).await;
+            asked.inspect_err(|_| self.distrust()).map_err(|error| match error {
                 RecycleError::Backend(error) => RecycleError::Backend(ConnectError::of(&known.address, &error)),
                 RecycleError::Message(why) => RecycleError::Message(why),
             })?;
@@ -116,7 +126,7 @@ impl managed::Manager for Connections {
 }
 
 /// Asks a server what it is. Whoever cannot serve yet says so by its answer to PING; what the gateway may not know,
-/// because of its rights, is left out.
+/// because of its rights or because commands were renamed, is left out: then lost writes show by what nodes know alone.
 async fn greet(connection: &mut MultiplexedConnection) -> RedisResult<Greeting> {
     let mut questions = redis::pipe();
     questions.cmd("HELLO").cmd("PING").cmd("INFO").arg("server").ignore_errors();
@@ -130,6 +140,8 @@ async fn greet(connection: &mut MultiplexedConnection) -> RedisResult<Greeting> 
             }
             (2, Ok(answer)) => greeting = greeting.with_info(&String::from_redis_value(answer)?),
             (1, Err(error)) if Doubt::of(&error).is_some() => return Err(error),
+            // Without it another process would be taken for the same one.
+            (2, Err(error)) if !matches!(error.code(), Some("NOPERM" | "ERR")) => return Err(error),
             _ => {}
         }
     }

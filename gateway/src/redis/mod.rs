@@ -111,10 +111,42 @@ impl Commands {
         script: &Script,
         prepare: impl FnOnce(&mut ScriptInvocation<'_>),
     ) -> Result<T, CommandError> {
-        let mut invocation = script.prepare_invoke();
-        prepare(&mut invocation);
+        self.invoke(script, prepare, false).await
+    }
+
+    /// The same, and a last argument tells the script which process of Redis it runs in: its run id, or nothing if Redis
+    /// did not say. `prepare` runs when it is known which connection that is: [`Self::losses`] counts the last one by then.
+    ///
+    /// # Errors
+    /// Redis cannot be reached, refuses, or takes too long.
+    pub async fn run_knowing_process<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        prepare: impl FnOnce(&mut ScriptInvocation<'_>),
+    ) -> Result<T, CommandError> {
+        self.invoke(script, prepare, true).await
+    }
+
+    /// How many connections were lost or left so far. It grows before anything comes from a connection that replaces one
+    /// of them.
+    #[must_use]
+    pub fn losses(&self) -> u64 {
+        self.pool.manager().losses()
+    }
+
+    async fn invoke<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        prepare: impl FnOnce(&mut ScriptInvocation<'_>),
+        knowing_process: bool,
+    ) -> Result<T, CommandError> {
         let deadline = Instant::now() + self.timeout;
         let mut known = self.connection(deadline).await?;
+        let mut invocation = script.prepare_invoke();
+        prepare(&mut invocation);
+        if knowing_process {
+            invocation.arg(&*known.process);
+        }
         let answer = timeout_at(deadline, invocation.invoke_async(&mut known.connection)).await;
         self.settle(known, answer)
     }

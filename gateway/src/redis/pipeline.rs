@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use deadpool::managed::Manager as _;
-use deadpool_redis::redis::aio::MultiplexedConnection;
 use deadpool_redis::redis::{
     self, Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, Script, ServerErrorKind, Value,
 };
@@ -50,7 +49,8 @@ impl Pipeline {
         Self { calls, hash, timeout: commands.timeout, _writer: writer }
     }
 
-    /// Runs the script with `keys`; `arguments` appends its arguments.
+    /// Runs the script with `keys`; `arguments` appends its arguments, of which the last tells which process of Redis it
+    /// runs in, as with [`Commands::run_knowing_process`].
     ///
     /// # Errors
     /// Redis cannot be reached, refuses this call, or takes too long.
@@ -96,25 +96,40 @@ impl Writer {
             }
             // Whoever waited too long has been told so, and may be back already with the same call.
             waiting.retain(|call| !call.answer.is_closed());
+            if waiting.is_empty() {
+                continue;
+            }
+            let process = match self.connection().await {
+                Ok(known) => known.process.clone(),
+                Err(error) => {
+                    for call in waiting.drain(..) {
+                        call.answer.send(Err(CommandError::Connect(error.clone()))).ok();
+                    }
+                    continue;
+                }
+            };
             let mut commands = redis::Pipeline::with_capacity(waiting.len());
             let mut callers = Vec::with_capacity(waiting.len());
-            for call in waiting.drain(..) {
+            for mut call in waiting.drain(..) {
+                call.command.arg(&process);
                 commands.add_command(call.command);
                 callers.push(call.answer);
             }
-            if !callers.is_empty() {
-                for (caller, answer) in callers.into_iter().zip(self.answers(&mut commands).await) {
-                    caller.send(answer).ok();
-                }
+            for (caller, answer) in callers.into_iter().zip(self.answers(&mut commands, &process).await) {
+                caller.send(answer).ok();
             }
         }
     }
 
-    /// What each command came to. Those that did not run because Redis does not have the script are sent again after it.
-    async fn answers(&mut self, commands: &mut redis::Pipeline) -> Vec<Answer> {
+    /// What each command came to. Those that did not run because Redis does not have the script are sent again after it,
+    /// unless that is another process by now than they say.
+    async fn answers(&mut self, commands: &mut redis::Pipeline, process: &str) -> Vec<Answer> {
         let mut answers = self.round_trip(commands).await;
         let unknown: Vec<usize> = (0..answers.len()).filter(|index| is_unknown(&answers[*index])).collect();
-        if !unknown.is_empty() && self.load().await {
+        if !unknown.is_empty()
+            && self.load().await
+            && self.connection.as_ref().is_some_and(|known| known.process == process)
+        {
             let mut again = redis::Pipeline::with_capacity(unknown.len());
             for (index, command) in commands.cmd_iter().enumerate() {
                 if unknown.binary_search(&index).is_ok() {
@@ -132,7 +147,7 @@ impl Writer {
     async fn load(&mut self) -> bool {
         let script = self.script.clone();
         let loaded = match self.connection().await {
-            Ok(connection) => script.load_async(connection).await,
+            Ok(known) => script.load_async(&mut known.connection).await,
             Err(_) => return false,
         };
         loaded.inspect_err(|_| self.give_up()).is_ok()
@@ -140,11 +155,11 @@ impl Writer {
 
     async fn round_trip(&mut self, commands: &mut redis::Pipeline) -> Vec<Answer> {
         let count = commands.len();
-        let connection = match self.connection().await {
-            Ok(connection) => connection,
-            Err(error) => return (0..count).map(|_| Err(CommandError::Connect(error.clone()))).collect(),
+        let Some(known) = &mut self.connection else {
+            return (0..count).map(|_| Err(CommandError::Connect(gone()))).collect();
         };
-        let answers: RedisResult<Vec<RedisResult<Value>>> = commands.ignore_errors().query_async(connection).await;
+        let answers: RedisResult<Vec<RedisResult<Value>>> =
+            commands.ignore_errors().query_async(&mut known.connection).await;
         match answers {
             Ok(answers) => {
                 answers.iter().filter_map(|answer| answer.as_ref().err()).for_each(|error| self.judge(error));
@@ -158,13 +173,13 @@ impl Writer {
     }
 
     /// The connection, or a new one if this one is known to be lost.
-    async fn connection(&mut self) -> Result<&mut MultiplexedConnection, ConnectError> {
+    async fn connection(&mut self) -> Result<&mut Known, ConnectError> {
         let connections = self.pool.manager();
         let known = match self.connection.take() {
             Some(known) if connections.trusts(&known) => known,
             _ => connections.create().await?,
         };
-        Ok(&mut self.connection.insert(known).connection)
+        Ok(self.connection.insert(known))
     }
 
     fn judge(&self, error: &RedisError) {
@@ -178,6 +193,10 @@ impl Writer {
         self.connection = None;
         self.pool.manager().distrust();
     }
+}
+
+fn gone() -> ConnectError {
+    ConnectError::Away("the connection was lost".into())
 }
 
 fn is_unknown(answer: &Answer) -> bool {

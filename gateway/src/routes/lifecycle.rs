@@ -5,16 +5,16 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::run::{Run, scope};
+use super::context::{Run, scope};
 use super::table::{Lifecycle, Namespace, Route};
 use super::template::AuthFields;
 use super::{NotDone, Router};
 use crate::auth::Identity;
 use crate::domain::{Frame, RoomName};
-use crate::node::{Change, CloseReason, Replay, Session};
+use crate::node::{Change, CloseReason, Departure, Hold, Replay, Session, Turn};
 use crate::presence::Departed;
 
 /// Changes that are acted on at the same time: a node that was lost takes thousands with it.
@@ -25,51 +25,57 @@ const CONCURRENCY: usize = 32;
 struct Known {
     room: Option<RoomName>,
     number: Option<u64>,
+    /// The place of what happened in the order of all that happens to members.
+    sequence: Option<u64>,
 }
 
 impl Router {
     /// Begins a session whose client has been greeted: hands over what it missed, and runs what is to happen when a new
     /// one comes. False if it may not begin after all.
-    pub async fn begin(self: &Arc<Self>, session: &Arc<Session>, replay: Option<Replay>, is_new: bool) -> bool {
+    pub async fn begin(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        hold: Hold,
+        replay: Option<Replay>,
+        is_new: bool,
+    ) -> bool {
         // It may have been revoked when the session was not yet among those that are ended by it.
         if self.tokens.revoked().covers(&session.identity()) {
             session.close(CloseReason::Revoked);
             return false;
         }
         let counts = self.table().namespace(&session.namespace).is_some_and(|name| name.facts.tracks_connections);
-        if is_new {
-            // What others say meanwhile comes after what `$connect` says to the client.
-            self.node.hold(session);
-        }
-        let firsts = replay.as_ref().map_or_else(Vec::new, |replay| replay.seats().firsts.clone());
+        // What others say meanwhile comes after what `$connect` says to the client.
+        let connecting = is_new.then(|| self.node.hold(session));
+        let mut replay = replay;
+        let firsts = replay.as_mut().map_or_else(Vec::new, Replay::take_firsts);
         match replay {
-            Some(replay) => self.node.replay(session, replay).await,
-            None => self.node.set_out(session).await,
+            Some(replay) => self.node.replay(session, hold, replay).await,
+            None => hold.release().await,
         }
-        if is_new {
-            if counts {
-                self.node.count_in(session).await;
-            }
+        if let Some(connecting) = connecting {
+            let turn = if counts { self.node.count_in(session).await } else { None };
             if session.is_over() {
                 // Nobody would be told that it has gone.
                 return false;
             }
-            self.happen(session, Lifecycle::Connect, None).await;
-            self.node.set_out(session).await;
+            self.happen(session, Lifecycle::Connect, None, turn).await;
+            connecting.release().await;
         }
-        for room in firsts.into_iter().filter(|room| room.shown().is_some()) {
-            self.happen(session, Lifecycle::Join, Some(room)).await;
+        for (room, turn) in firsts.into_iter().filter(|(room, _)| room.shown().is_some()) {
+            self.happen(session, Lifecycle::Join, Some(room), Some(turn)).await;
         }
         true
     }
 
     /// Runs the routes of something that happened to a session: at once in their order, or each after its delay. Boxed,
-    /// because it may be what one of these routes does.
+    /// because it may be what one of these routes does. What runs at once runs in its turn, if it has one.
     pub(super) fn happen<'a>(
         self: &'a Arc<Self>,
         session: &'a Arc<Session>,
         what: Lifecycle,
         room: Option<RoomName>,
+        turn: Option<Turn>,
     ) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             let happened = Instant::now();
@@ -77,17 +83,21 @@ impl Router {
             let Some(namespace) = table.namespace(&session.namespace) else { return };
             let (at_once, later): (Vec<_>, Vec<_>) =
                 namespace.on(what).iter().cloned().partition(|route| route.after.is_zero());
-            let mut known = Known { room, number: None };
+            let mut known = Known { room, number: None, sequence: turn.as_ref().map(Turn::sequence) };
             if !at_once.is_empty() {
+                let mut turn = turn;
+                if let Some(turn) = &mut turn {
+                    turn.come().await;
+                }
                 known = self.run_for(session, namespace, what, known, &at_once).await;
             }
             for routes in later.chunk_by(|one, next| one.after == next.after) {
                 let (router, session, table) = (self.clone(), Arc::downgrade(session), table.clone());
                 let (known, routes) = (known.clone(), routes.to_vec());
-                // Not waited for when the node stops, and no reason for a session to stay that has ended.
-                tokio::spawn(async move {
-                    sleep_until(happened + routes[0].after).await;
-                    let Some(session) = session.upgrade().filter(|session| !session.is_over()) else { return };
+                let lives = session.clone();
+                let lives = move || lives.upgrade().is_some_and(|session| !session.is_over());
+                self.later.run(happened + routes[0].after, lives, async move {
+                    let Some(session) = session.upgrade() else { return };
                     if let Some(namespace) = table.namespace(&session.namespace) {
                         router.run_for(&session, namespace, what, known, &routes).await;
                     }
@@ -108,7 +118,7 @@ impl Router {
         let (identity, id) = (session.identity(), session.id.to_string());
         let scope = scope(namespace, what.name(), &[], &identity, &id, &session.auth);
         let mut run = Run::new(self, namespace, Some(session), scope);
-        (run.scope.room, run.scope.number) = (known.room, known.number);
+        (run.scope.room, run.scope.number, run.sequence) = (known.room, known.number, known.sequence);
         for route in routes {
             if let Err(refused) = run.happened(route).await {
                 self.note(route, &refused);
@@ -118,7 +128,7 @@ impl Router {
                 break;
             }
         }
-        Known { room: run.scope.room, number: run.scope.number }
+        Known { room: run.scope.room, number: run.scope.number, sequence: run.sequence }
     }
 
     /// Runs what is to happen when members have left rooms and sessions are gone, for ever.
@@ -127,12 +137,11 @@ impl Router {
             let router = self.clone();
             async move {
                 match change {
-                    Change::Departed(departed) => router.heed([departed]).await,
-                    Change::Returned(session, room) if room.shown().is_some() => {
-                        let _busy = session.busy.lock().await;
-                        if !session.is_over() {
-                            router.happen(&session, Lifecycle::Join, Some(room)).await;
-                        }
+                    Change::Departed(departure) => router.heed([departure]).await,
+                    // Also if the session is over by now: that its member leaves is told in its turn. Not while the
+                    // session is busy: it may be waiting for this turn.
+                    Change::Returned(session, room, turn) if room.shown().is_some() => {
+                        router.happen(&session, Lifecycle::Join, Some(room), Some(turn)).await;
                     }
                     Change::Returned(..) => {}
                 }
@@ -142,16 +151,16 @@ impl Router {
     }
 
     /// Runs what is to happen when members have left.
-    pub(super) fn heed(self: &Arc<Self>, departed: impl IntoIterator<Item = Departed> + Send) -> BoxFuture<'_, ()> {
-        let all: Vec<_> = departed.into_iter().collect();
+    pub(super) fn heed(self: &Arc<Self>, departures: impl IntoIterator<Item = Departure> + Send) -> BoxFuture<'_, ()> {
+        let all: Vec<_> = departures.into_iter().collect();
         Box::pin(async move {
-            for departed in all {
-                self.departed(departed).await;
+            for departure in all {
+                self.departed(departure).await;
             }
         })
     }
 
-    async fn departed(self: &Arc<Self>, departed: Departed) {
+    async fn departed(self: &Arc<Self>, Departure { departed, mut turn }: Departure) {
         let table = self.table();
         let Some(namespace) = departed.place.namespace().and_then(|name| table.namespace(name)) else { return };
         let what = if departed.place.shown().is_some() {
@@ -162,15 +171,18 @@ impl Router {
             // A name that was let go.
             return;
         };
-        let at_once = namespace.on(what).iter().filter(|route| route.after.is_zero());
-        let departed = Arc::new(departed);
-        for route in at_once {
+        let (departed, happened) = (Arc::new(departed), Instant::now());
+        if namespace.on(what).is_empty() {
+            return;
+        }
+        turn.come().await;
+        for route in namespace.on(what).iter().filter(|route| route.after.is_zero()) {
             self.run_without(namespace, what, &departed, route).await;
         }
+        drop(turn);
         for route in namespace.on(what).iter().filter(|route| !route.after.is_zero()).cloned() {
             let (router, table, departed) = (self.clone(), table.clone(), departed.clone());
-            tokio::spawn(async move {
-                tokio::time::sleep(route.after).await;
+            self.later.run(happened + route.after, || true, async move {
                 if let Some(namespace) = departed.place.namespace().and_then(|name| table.namespace(name)) {
                     router.run_without(namespace, what, &departed, &route).await;
                 }
@@ -183,6 +195,7 @@ impl Router {
         let identity = Identity { user: departed.user.clone(), ..Identity::default() };
         let (auth, id) = (AuthFields::new(), departed.session.to_string());
         let mut run = Run::new(self, namespace, None, scope(namespace, what.name(), &[], &identity, &id, &auth));
+        run.sequence = Some(departed.sequence);
         run.scope.room = Some(departed.place.clone()).filter(|room| room.shown().is_some());
         if let Err(refused) = run.happened(route).await {
             self.note(route, &refused);

@@ -1,7 +1,9 @@
 //! Routes: what a client event may do. An event that no route names does nothing.
 
 mod actions;
+mod context;
 pub mod json;
+mod later;
 mod lifecycle;
 mod names;
 mod run;
@@ -32,7 +34,8 @@ use crate::config::{Config, Limits};
 use crate::domain::{Refusal, Worded};
 use crate::metrics::Metrics;
 use crate::node::{Node, RouteLimiter, Session};
-use run::Run;
+use context::Run;
+use later::Later;
 
 /// An event as a client sent it.
 #[derive(Debug)]
@@ -127,6 +130,7 @@ pub struct Router {
     tokens: Arc<Tokens>,
     caller: Caller,
     bounds: Bounds,
+    later: Later,
     metrics: Arc<Metrics>,
 }
 
@@ -143,7 +147,8 @@ impl Router {
     ) -> Self {
         let Limits { message_bytes, json_depth, arguments, .. } = config.limits;
         let current = ArcSwap::from_pointee(Current::new(table));
-        Self { current, node, tokens, caller, bounds: Bounds { message_bytes, json_depth, arguments }, metrics }
+        let (bounds, later) = (Bounds { message_bytes, json_depth, arguments }, Later::new(metrics.clone()));
+        Self { current, node, tokens, caller, bounds, later, metrics }
     }
 
     /// The node behind the routes.
@@ -211,7 +216,7 @@ impl Router {
         };
         let identity = session.identity();
         let id = session.id.to_string();
-        let scope = run::scope(namespace, &name, &args, &identity, &id, &session.auth);
+        let scope = context::scope(namespace, &name, &args, &identity, &id, &session.auth);
         let event = run::Client { size, received, limiter: &current.limiter, attachments };
         Run::new(self, namespace, Some(session), scope).events(routes, event).await
     }
@@ -233,9 +238,7 @@ impl Router {
         if size > bounds.message_bytes {
             return Err(Refusal::TooLarge { limit: bounds.message_bytes });
         }
-        if json::depth(text) > bounds.json_depth {
-            return Err(Refusal::bad_request("its JSON nests too deeply"));
-        }
+        json::check_readable(text, bounds.json_depth).map_err(|why| Refusal::bad_request(why.message()))?;
         let mut args: Vec<&RawValue> =
             serde_json::from_str(text).map_err(|_| Refusal::bad_request("an array of a name and arguments"))?;
         if !json::placeholders_fit(text, attachments) {

@@ -6,26 +6,11 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::actions;
-use super::table::{Action, Allow, Emission, Namespace, Route, Target};
-use super::template::{AuthFields, Scope};
-use super::{Answer, NotDone, Router, check_emitted, json};
-use crate::auth::Identity;
-use crate::domain::{Event, Frame, Refusal, RoomName};
-use crate::node::{CloseReason, RouteLimiter, Session, Verdict, now_ms};
-
-/// How much larger than what a client may send an event may be that is made from it.
-const GROWTH: usize = 2;
-
-/// An event on its way.
-pub(super) struct Run<'a> {
-    pub(super) router: &'a Arc<Router>,
-    pub(super) namespace: &'a Namespace,
-    /// Whose event it is; nobody's if the session was gone when it happened.
-    pub(super) session: Option<&'a Arc<Session>>,
-    pub(super) scope: Scope<'a>,
-    pub(super) attachments: Vec<Bytes>,
-}
+use super::context::Run;
+use super::table::{Action, Allow, Route, Target};
+use super::{Answer, NotDone, actions};
+use crate::domain::{Frame, Refusal, RoomName};
+use crate::node::{CloseReason, RouteLimiter, Verdict, now_ms};
 
 /// What matters of events that clients sent, and not of what happened to them.
 pub(super) struct Client<'a> {
@@ -35,28 +20,7 @@ pub(super) struct Client<'a> {
     pub(super) attachments: Vec<Bytes>,
 }
 
-/// What templates of an event's routes can read.
-pub(super) fn scope<'a>(
-    namespace: &'a Namespace,
-    event: &'a str,
-    args: &'a [&'a RawValue],
-    identity: &'a Identity,
-    session: &'a str,
-    auth: &'a AuthFields,
-) -> Scope<'a> {
-    Scope::new(&namespace.name, event, args, identity, session, auth, now_ms())
-}
-
-impl<'a> Run<'a> {
-    pub(super) fn new(
-        router: &'a Arc<Router>,
-        namespace: &'a Namespace,
-        session: Option<&'a Arc<Session>>,
-        scope: Scope<'a>,
-    ) -> Self {
-        Self { router, namespace, session, scope, attachments: Vec::new() }
-    }
-
+impl Run<'_> {
     /// Runs the routes of a client's event in their order, until one refuses. The answer is that of the first route
     /// that has one.
     pub(super) async fn events(mut self, routes: &[Arc<Route>], event: Client<'_>) -> Result<Answer, NotDone> {
@@ -197,39 +161,5 @@ impl<'a> Run<'a> {
             session.say(&frame).await;
         }
         NotDone { refusal, told }
-    }
-
-    /// The event that receivers hear.
-    pub(super) fn event(&self, emission: &Emission, to: Target) -> Result<Event, Refusal> {
-        let name = emission.emit.text(&self.scope)?;
-        if emission.emit.fixed().is_none() {
-            check_emitted(&name)?;
-        }
-        let event = Event {
-            name: name.into_owned(),
-            args: emission.args.json(&self.scope)?,
-            attachments: self.attachments.clone(),
-            except: self.session.filter(|_| to == Target::Others).map(|session| session.id),
-            at_ms: self.scope.now_ms,
-        };
-        // Templates may say a thing several times, and an attachment must not be there twice.
-        let limit = self.router.bounds.message_bytes;
-        if event.size() > GROWTH * limit {
-            return Err(Refusal::TooLarge { limit });
-        }
-        if !event.attachments.is_empty() && !json::placeholders_fit(&event.args, event.attachments.len()) {
-            return Err(Refusal::bad_request("its attachments do not fit into what the others hear"));
-        }
-        Ok(event)
-    }
-
-    /// Whose event it is, for actions that need to know.
-    pub(super) fn session(&self) -> Result<&'a Arc<Session>, Refusal> {
-        self.session.ok_or(Refusal::NotAllowed)
-    }
-
-    /// The room of the route, for actions that have one.
-    pub(super) fn room(&self) -> Result<RoomName, Refusal> {
-        self.scope.room.clone().ok_or(Refusal::BadRoom)
     }
 }

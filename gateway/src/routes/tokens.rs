@@ -46,9 +46,9 @@ impl Router {
         let mut stored = Ok(());
         for room in lost {
             // It is out of the room even if that cannot be stored; then it would be refused when it comes back.
-            let (departed, saved) = self.node.leave(session, &room).await;
+            let (departures, saved) = self.node.leave(session, &room).await;
             stored = stored.and(saved);
-            self.heed(departed).await;
+            self.heed(departures).await;
             left.extend(room.shown().map(str::to_owned));
         }
         // It may have been revoked while the session still had the old one.

@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::announcements::Announcements;
-use super::{Lease, Record, Sessions, SessionsError, time_held};
-use crate::domain::{Pid, UserId};
+use super::{Lease, Record, Sessions, SessionsError, Whose, time_held};
+use crate::domain::{PidHash, UserId};
 
 /// Sessions in memory.
 #[derive(Debug)]
@@ -22,15 +22,16 @@ pub struct MemorySessions {
 
 #[derive(Debug, Default)]
 struct State {
-    entries: HashMap<Pid, Entry>,
+    entries: HashMap<PidHash, Entry>,
     swept: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    /// Nobody, once it was released.
+    /// Nobody, once it was released or ended.
     holder: Option<u64>,
-    record: Record,
+    /// Nothing, once it was ended for good.
+    record: Option<Record>,
     until: Instant,
 }
 
@@ -44,7 +45,7 @@ impl MemorySessions {
 
 impl State {
     /// The entry of a session that is not forgotten, or should be.
-    fn find(&mut self, pid: Pid, now: Instant) -> Option<&mut Entry> {
+    fn find(&mut self, pid: PidHash, now: Instant) -> Option<&mut Entry> {
         self.entries.get_mut(&pid).filter(|entry| entry.until > now)
     }
 
@@ -68,14 +69,21 @@ impl Sessions for MemorySessions {
             return Ok(false);
         }
         let until = now + time_held(self.window);
-        state.entries.insert(lease.pid, Entry { holder: Some(lease.holder), record: record.clone(), until });
+        state.entries.insert(lease.pid, Entry { holder: Some(lease.holder), record: Some(record.clone()), until });
         Ok(true)
     }
 
-    async fn claim(&self, lease: Lease, user: Option<&UserId>) -> Result<Option<Record>, SessionsError> {
+    async fn claim(
+        &self,
+        lease: Lease,
+        namespace: &str,
+        user: Option<&UserId>,
+    ) -> Result<Option<Record>, SessionsError> {
         let now = Instant::now();
         let mut state = self.state.lock();
-        let Some(entry) = state.find(lease.pid, now).filter(|entry| entry.record.user.as_ref() == user) else {
+        let is_theirs = |record: &Record| record.user.as_ref() == user && record.namespace == namespace;
+        let Some(entry) = state.find(lease.pid, now).filter(|entry| entry.record.as_ref().is_some_and(is_theirs))
+        else {
             return Ok(None);
         };
         entry.until = now + time_held(self.window);
@@ -83,7 +91,7 @@ impl Sessions for MemorySessions {
         if let Some(holder) = before {
             self.announcements.tell(Lease { holder, ..lease });
         }
-        Ok(Some(entry.record.clone()))
+        Ok(entry.record.clone())
     }
 
     async fn release(&self, lease: Lease, keep: bool) -> Result<(), SessionsError> {
@@ -112,6 +120,18 @@ impl Sessions for MemorySessions {
             }
         }
         Ok(lost)
+    }
+
+    async fn forget(&self, whose: &Whose) -> Result<usize, SessionsError> {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let live = state.entries.values_mut().filter(|entry| entry.until > now);
+        let mut forgotten = 0;
+        for entry in live.filter(|entry| entry.record.as_ref().is_some_and(|record| whose.means(record))) {
+            *entry = Entry { holder: None, record: None, until: now + time_held(self.window) };
+            forgotten += 1;
+        }
+        Ok(forgotten)
     }
 
     fn superseded(&self) -> BoxStream<'static, Lease> {

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Offset, Pid, RoomName, SessionId, UserId};
+use crate::domain::{Offset, PidHash, RoomName, SessionId, UserId};
 
 /// How many holdings that ended may wait to be heard of; what does not fit shows when renewing.
 const ANNOUNCEMENTS: usize = 4096;
@@ -26,6 +26,9 @@ const ANNOUNCEMENTS: usize = 4096;
 /// **One holder.** A session is held by one connection at a time. [`Sessions::claim`] makes the caller the holder;
 /// whoever held it before no longer can save, release or renew it, and is told through [`Sessions::superseded`].
 ///
+/// **Ends.** What [`Sessions::forget`] has forgotten nobody gets back, not even its holder: as long as the holder could
+/// have kept it, nothing can be saved in its place. A claim that was answered before is no exception.
+///
 /// **Time.** What is held is kept as long as it is renewed every quarter of the recovery window; after its holder
 /// released it, or was killed, it is kept for the window at least. After that it may be forgotten.
 #[async_trait]
@@ -34,15 +37,24 @@ pub trait Sessions: Send + Sync + 'static {
     /// not if somebody else holds it by now, or its holder has released it and it is kept.
     async fn save(&self, lease: Lease, record: &Record) -> Result<bool, SessionsError>;
 
-    /// Takes a session over. Nothing if there is none, it is another user's, or this version cannot read it: which of
-    /// them is not told, and then nothing changes.
-    async fn claim(&self, lease: Lease, user: Option<&UserId>) -> Result<Option<Record>, SessionsError>;
+    /// Takes a session of a namespace over. Nothing if there is none there, it is another user's, or this version cannot
+    /// read it: which of them is not told, and then nothing changes.
+    async fn claim(
+        &self,
+        lease: Lease,
+        namespace: &str,
+        user: Option<&UserId>,
+    ) -> Result<Option<Record>, SessionsError>;
 
     /// Ends the holding of a session, if it still is this holder's: it is kept for the window, or forgotten at once.
     async fn release(&self, lease: Lease, keep: bool) -> Result<(), SessionsError>;
 
     /// Keeps sessions for another while; returns those that are not this holder's any more or were forgotten.
     async fn renew(&self, leases: &[Lease]) -> Result<Vec<Lease>, SessionsError>;
+
+    /// Ends sessions for good, whether they are held or released; returns how many there were. Holders are not told
+    /// through [`Sessions::superseded`]: it shows when they save or renew.
+    async fn forget(&self, whose: &Whose) -> Result<usize, SessionsError>;
 
     /// The holdings that ended because another connection claimed the session while it was held, on whichever node.
     /// At most once, and only for claims after this was called; what is missed shows when renewing. To be taken once.
@@ -52,8 +64,8 @@ pub trait Sessions: Send + Sync + 'static {
 /// A holder's right to a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lease {
-    /// Which session.
-    pub pid: Pid,
+    /// Which session: what is kept of its pid. The pid itself is its client's alone.
+    pub pid: PidHash,
     /// Which connection: random, never 0.
     pub holder: u64,
 }
@@ -61,8 +73,27 @@ pub struct Lease {
 impl Lease {
     /// A new holder's right to a session.
     #[must_use]
-    pub fn new(pid: Pid) -> Self {
-        Self { pid, holder: rand::random::<u64>().max(1) }
+    pub fn new(pid: impl Into<PidHash>) -> Self {
+        Self { pid: pid.into(), holder: rand::random::<u64>().max(1) }
+    }
+}
+
+/// Which sessions are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// All of a user: those that came with its token, and those that say they are it.
+    User(UserId),
+    /// One, by the id that others know.
+    Session(SessionId),
+}
+
+impl Whose {
+    /// Whether a session is meant.
+    fn means(&self, record: &Record) -> bool {
+        match self {
+            Self::User(user) => record.who() == Some(user),
+            Self::Session(session) => record.session == *session,
+        }
     }
 }
 
@@ -83,6 +114,11 @@ pub struct Record {
     pub identified: Option<UserId>,
     /// The names that it holds, each with the client event by which it claimed it.
     pub names: Vec<(String, RoomName)>,
+    /// The newest offset that it had been handed.
+    pub handed: Offset,
+    /// A client that has heard that has everything of all these rooms up to here. They may be silent for longer than the
+    /// log keeps anything; then nothing else says so.
+    pub complete_to: Offset,
 }
 
 /// A session's membership of a room.
@@ -105,7 +141,13 @@ pub struct RoomRecord {
 
 impl Record {
     /// The first byte of the encoded form; a node that meets another one treats the session as forgotten.
-    const FORMAT: u8 = 2;
+    const FORMAT: u8 = 3;
+
+    /// Who it is: whose token it came with, or who it says it is.
+    #[must_use]
+    pub fn who(&self) -> Option<&UserId> {
+        self.user.as_ref().or(self.identified.as_ref())
+    }
 
     /// The form that backends store: a format byte, then MessagePack.
     #[must_use]

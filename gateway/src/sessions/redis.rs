@@ -1,7 +1,10 @@
 //! The sessions in Redis: a hash per session, one script per operation.
 //!
-//! The key `{prefix}:session:{pid}` has the fields `h`, the holder in 16 hexadecimal digits or nothing once it was
-//! released; `u`, whose it is; `r`, the record. The channel `{prefix}:superseded` carries `{pid}:{holder}`.
+//! The key `{prefix}:session:{hash of pid}` has the fields `h`, the holder in 16 hexadecimal digits or nothing once it was
+//! released, or `-` once it was ended; `u`, whose it is; `r`, the record; `v`, its version; `w`, who it is; `s`, its id; `n`, its
+//! namespace. By
+//! these two it is found: `{prefix}:sessions:user:{who}` is a sorted set of the hashes of pids by when they may be forgotten, in ms, and
+//! `{prefix}:sessions:id:{id}` is the hash of its pid. The channel `{prefix}:superseded` carries `{hash of pid}:{holder}`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,9 +19,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{ANNOUNCEMENTS, Lease, Record, Sessions, SessionsError, holder, owner, time_held};
+use super::{ANNOUNCEMENTS, Lease, Record, Sessions, SessionsError, Whose, holder, owner, time_held};
 use crate::bus::{Bus, BusMessage};
-use crate::domain::{Pid, UserId};
+use crate::domain::{PidHash, UserId};
 use crate::redis::{Commands, milliseconds};
 
 /// Sessions in one renewal: a script holds up everybody else while it runs.
@@ -36,6 +39,7 @@ pub struct RedisSessions {
     claim: Script,
     release: Script,
     renew: Script,
+    forget: Script,
     taken: AtomicBool,
 }
 
@@ -58,13 +62,19 @@ impl RedisSessions {
             claim: commands.script(include_str!("claim.lua")),
             release: commands.script(include_str!("release.lua")),
             renew: commands.script(include_str!("renew.lua")),
+            forget: commands.script(include_str!("forget.lua")),
             taken: AtomicBool::new(false),
             commands,
         }
     }
 
-    fn key(&self, pid: Pid) -> String {
+    fn key(&self, pid: PidHash) -> String {
         format!("{}:session:{pid}", self.prefix)
+    }
+
+    /// What the keys begin with by which sessions are found.
+    fn found(&self) -> String {
+        format!("{}:sessions:", self.prefix)
     }
 
     fn channel(&self) -> String {
@@ -86,17 +96,27 @@ impl Sessions for RedisSessions {
                 .arg(owner(record.user.as_ref()))
                 .arg(record.encode())
                 .arg(self.time_held())
-                .arg(record.version);
+                .arg(record.version)
+                .arg(self.found())
+                .arg(lease.pid.to_string())
+                .arg(owner(record.who()))
+                .arg(record.session.to_string())
+                .arg(&record.namespace);
         });
         let saved: u8 = answer.await.map_err(|error| SessionsError::new("save", error))?;
         Ok(saved == 1)
     }
 
-    async fn claim(&self, lease: Lease, user: Option<&UserId>) -> Result<Option<Record>, SessionsError> {
+    async fn claim(
+        &self,
+        lease: Lease,
+        namespace: &str,
+        user: Option<&UserId>,
+    ) -> Result<Option<Record>, SessionsError> {
         let answer = self.commands.run(&self.claim, |script| {
             script.key(self.key(lease.pid));
             script.arg(holder(lease)).arg(owner(user)).arg(self.time_held()).arg(Record::FORMAT);
-            script.arg(self.channel()).arg(lease.pid.to_string());
+            script.arg(self.channel()).arg(lease.pid.to_string()).arg(self.found()).arg(namespace);
         });
         let record: Option<Bytes> = answer.await.map_err(|error| SessionsError::new("claim", error))?;
         Ok(record.and_then(|bytes| Record::decode(&bytes)))
@@ -105,7 +125,7 @@ impl Sessions for RedisSessions {
     async fn release(&self, lease: Lease, keep: bool) -> Result<(), SessionsError> {
         let kept = if keep { milliseconds(self.window) } else { 0 };
         let answer = self.commands.run(&self.release, |script| {
-            script.key(self.key(lease.pid)).arg(holder(lease)).arg(kept);
+            script.key(self.key(lease.pid)).arg(holder(lease)).arg(kept).arg(self.found()).arg(lease.pid.to_string());
         });
         let _: u8 = answer.await.map_err(|error| SessionsError::new("release", error))?;
         Ok(())
@@ -115,15 +135,27 @@ impl Sessions for RedisSessions {
         let mut all_lost = Vec::new();
         for batch in leases.chunks(BATCH) {
             let answer = self.commands.run(&self.renew, |script| {
-                script.arg(self.time_held());
+                script.arg(self.time_held()).arg(self.found());
                 for lease in batch {
-                    script.key(self.key(lease.pid)).arg(holder(*lease));
+                    script.key(self.key(lease.pid)).arg(holder(*lease)).arg(lease.pid.to_string());
                 }
             });
             let lost: Vec<usize> = answer.await.map_err(|error| SessionsError::new("renew", error))?;
             all_lost.extend(lost.into_iter().filter_map(|number| batch.get(number.checked_sub(1)?)));
         }
         Ok(all_lost)
+    }
+
+    async fn forget(&self, whose: &Whose) -> Result<usize, SessionsError> {
+        let (kind, name) = match whose {
+            Whose::User(user) => ("user", user.as_str().to_owned()),
+            Whose::Session(session) => ("id", session.to_string()),
+        };
+        let answer = self.commands.run(&self.forget, |script| {
+            script.key(format!("{}{kind}:{name}", self.found()));
+            script.arg(format!("{}:session:", self.prefix)).arg(kind).arg(name).arg(self.time_held());
+        });
+        answer.await.map_err(|error| SessionsError::new("forget", error))
     }
 
     fn superseded(&self) -> BoxStream<'static, Lease> {
@@ -155,5 +187,5 @@ impl Sessions for RedisSessions {
 /// Reads a message of the channel.
 fn lease(payload: &[u8]) -> Option<Lease> {
     let (pid, holder) = std::str::from_utf8(payload).ok()?.split_once(':')?;
-    Some(Lease { pid: Pid::parse(pid)?, holder: u64::from_str_radix(holder, 16).ok()? })
+    Some(Lease { pid: PidHash::parse(pid)?, holder: u64::from_str_radix(holder, 16).ok()? })
 }

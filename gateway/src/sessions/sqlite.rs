@@ -5,13 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::TryStreamExt;
 use futures_util::stream::BoxStream;
 use parking_lot::Mutex;
 use sqlx::SqlitePool;
 use tokio::time::Instant;
 
 use super::announcements::Announcements;
-use super::{Lease, Record, Sessions, SessionsError, holder, owner, time_held};
+use super::{Lease, Record, Sessions, SessionsError, Whose, holder, owner, time_held};
 use crate::domain::UserId;
 use crate::sqlite::{Database, milliseconds, now_ms};
 
@@ -96,7 +97,12 @@ impl SqliteSessions {
         Ok(saved.rows_affected() == 1)
     }
 
-    async fn try_claim(&self, lease: Lease, user: Option<&UserId>) -> Result<Option<Record>, sqlx::Error> {
+    async fn try_claim(
+        &self,
+        lease: Lease,
+        namespace: &str,
+        user: Option<&UserId>,
+    ) -> Result<Option<Record>, sqlx::Error> {
         let now = now_ms();
         let mut connection = self.connection.acquire().await?;
         let found: Option<(String, Vec<u8>)> =
@@ -106,7 +112,8 @@ impl SqliteSessions {
                 .bind(now)
                 .fetch_optional(&mut *connection)
                 .await?;
-        let Some((before, record)) = found.and_then(|(before, bytes)| Some((before, Record::decode(&bytes)?))) else {
+        let found = found.and_then(|(before, bytes)| Some((before, Record::decode(&bytes)?)));
+        let Some((before, record)) = found.filter(|(_, record)| record.namespace == namespace) else {
             return Ok(None);
         };
         sqlx::query("UPDATE sessions SET holder = ?2, until = ?3 WHERE pid = ?1")
@@ -122,6 +129,30 @@ impl SqliteSessions {
             self.announcements.tell(Lease { holder: before, ..lease });
         }
         Ok(Some(record))
+    }
+
+    /// There is no index for it: operators do it now and then, and it is read past, not held.
+    async fn try_forget(&self, whose: &Whose) -> Result<usize, sqlx::Error> {
+        let now = now_ms();
+        let mut connection = self.connection.acquire().await?;
+        let mut pids: Vec<String> = Vec::new();
+        let mut all =
+            sqlx::query_as("SELECT pid, record FROM sessions WHERE until > ?1").bind(now).fetch(&mut *connection);
+        while let Some((pid, record)) = all.try_next().await? {
+            let record: Vec<u8> = record;
+            pids.extend(Record::decode(&record).filter(|record| whose.means(record)).map(|_| pid));
+        }
+        drop(all);
+        // A holder that nobody is, and a record that nobody can read: none can be saved in its place, and none is found.
+        let ended = sqlx::query(
+            "UPDATE sessions SET holder = '-', record = x'', until = ?2 WHERE pid IN (SELECT value FROM json_each(?1))",
+        );
+        ended
+            .bind(serde_json::to_string(&pids).expect("texts always encode"))
+            .bind(self.held_until(now))
+            .execute(&mut *connection)
+            .await?;
+        Ok(pids.len())
     }
 
     async fn try_renew(&self, leases: &[Lease]) -> Result<Vec<Lease>, sqlx::Error> {
@@ -152,8 +183,13 @@ impl Sessions for SqliteSessions {
         self.try_save(lease, record).await.map_err(|error| self.error("save", error))
     }
 
-    async fn claim(&self, lease: Lease, user: Option<&UserId>) -> Result<Option<Record>, SessionsError> {
-        self.try_claim(lease, user).await.map_err(|error| self.error("claim", error))
+    async fn claim(
+        &self,
+        lease: Lease,
+        namespace: &str,
+        user: Option<&UserId>,
+    ) -> Result<Option<Record>, SessionsError> {
+        self.try_claim(lease, namespace, user).await.map_err(|error| self.error("claim", error))
     }
 
     async fn release(&self, lease: Lease, keep: bool) -> Result<(), SessionsError> {
@@ -175,6 +211,10 @@ impl Sessions for SqliteSessions {
 
     async fn renew(&self, leases: &[Lease]) -> Result<Vec<Lease>, SessionsError> {
         self.try_renew(leases).await.map_err(|error| self.error("renew", error))
+    }
+
+    async fn forget(&self, whose: &Whose) -> Result<usize, SessionsError> {
+        self.try_forget(whose).await.map_err(|error| self.error("forget", error))
     }
 
     fn superseded(&self) -> BoxStream<'static, Lease> {

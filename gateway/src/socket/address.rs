@@ -10,9 +10,8 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 /// The client's address. X-Forwarded-For is read from the right, past trusted proxies only: what a client wrote into
 /// it itself stands further left and is never reached. What cannot be read ends the reading, for the same reason.
 pub(super) fn of_client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     let mut client = peer.to_canonical();
-    if !is_trusted(client) {
+    if !is_trusted(client, trusted) {
         return client;
     }
     // Header maps keep their order; only the beginning can be walked from.
@@ -20,11 +19,16 @@ pub(super) fn of_client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) ->
     for hop in lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b',')) {
         let Some(address) = std::str::from_utf8(hop).ok().and_then(|hop| parse(hop.trim())) else { break };
         client = address.to_canonical();
-        if !is_trusted(client) {
+        if !is_trusted(client, trusted) {
             break;
         }
     }
     client
+}
+
+/// Whether an address is a trusted proxy's.
+pub(super) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|network| network.contains(&address.to_canonical()))
 }
 
 /// An address, as some proxies write it with its port or in brackets.

@@ -51,13 +51,15 @@ pub(super) enum Wish {
 }
 
 impl Auth {
-    /// Reads the JSON text of an `auth`. What is no JSON object, as when there is none at all, says nothing.
+    /// Reads the JSON text of an `auth`. What is no JSON object says nothing, but it is not nothing: a token may have been
+    /// meant.
     pub(super) fn read(text: &str) -> Self {
         let payload = serde_json::from_str::<&RawValue>(text).unwrap_or(RawValue::NULL);
         let fields = json::fields(payload);
         let offset = field(&fields, "offset");
+        let is_odd = !["", "null"].contains(&text.trim()) && !payload.get().starts_with('{');
         Self {
-            token: Said::of(field(&fields, "token")),
+            token: if is_odd { Said::Otherwise } else { Said::of(field(&fields, "token")) },
             pid: Said::of(field(&fields, "pid")),
             offset: Said::of(offset),
             offsets: field(&fields, "offsets").map(ToOwned::to_owned),
@@ -66,23 +68,26 @@ impl Auth {
         }
     }
 
-    /// The token, if there is a text where it should be.
+    /// The token, if there is a text where it should be. An empty one is none.
     pub(super) fn token(&self) -> Option<&str> {
         match &self.token {
-            Said::Text(token) => Some(token),
+            Said::Text(token) => Some(token.as_str()).filter(|token| !token.is_empty()),
             Said::Nothing | Said::Otherwise => None,
         }
     }
 
-    /// Whether something else than a text stands where the token should be. It lets nobody in, and keeps nobody out who
-    /// needs no token.
+    /// Whether something else than a text stands where the token should be. It lets nobody in where there are keys, even if
+    /// none is needed.
     pub(super) fn has_odd_token(&self) -> bool {
         self.token == Said::Otherwise
     }
 
-    /// Whether the client says that it has a session already.
-    pub(super) fn names_session(&self) -> bool {
-        self.pid != Said::Nothing
+    /// The session that the client says it has already, if it may be one.
+    pub(super) fn pid(&self) -> Option<Pid> {
+        match &self.pid {
+            Said::Text(pid) => Pid::parse(pid),
+            Said::Nothing | Said::Otherwise => None,
+        }
     }
 
     /// What the client wants back in a namespace. Never an error: who asks for nonsense is told so, and comes in.
@@ -208,7 +213,7 @@ mod tests {
         for (auth, token, is_odd) in [
             (r#"{"token":"abc"}"#, Some("abc"), false),
             (r#"{"t\u006fken":"a\/b"}"#, Some("a/b"), false),
-            (r#"{"token":""}"#, Some(""), false),
+            (r#"{"token":""}"#, None, false),
             (r#"{"token":"cut \ud83d"}"#, Some("cut \u{fffd}"), false),
             (r#"{"token":1,"token":"last"}"#, Some("last"), false),
             (r#"{"token":null}"#, None, false),
@@ -263,8 +268,9 @@ mod tests {
     fn what_is_no_object_says_nothing() {
         for text in ["", "null", "1", r#""token""#, r#"["token","x"]"#, "{", r#"{"token":"x""#, "\u{feff}{}"] {
             let auth = Auth::read(text);
-            let said = (auth.token(), auth.has_odd_token(), auth.names_session(), auth.wish("/"));
-            assert_eq!(said, (None, false, false, Wish::Nothing), "{text}");
+            let said = (auth.token(), auth.has_odd_token(), auth.pid(), auth.wish("/"));
+            let is_odd = !["", "null"].contains(&text);
+            assert_eq!(said, (None, is_odd, None, Wish::Nothing), "{text}");
         }
     }
 }

@@ -12,7 +12,7 @@ use super::guest::{self, Guest};
 use super::inlet::Mailbox;
 use super::outlet::SocketOutlet;
 use super::welcome::{Newcomer, Welcome};
-use crate::domain::{Refusal, SessionId};
+use crate::domain::{Pid, Refusal, SessionId};
 use crate::node::{Client, Patience, Place, Session};
 use crate::sessions::Lease;
 
@@ -62,30 +62,47 @@ impl Edge {
             self.refuse("too_many", &Refusal::TooManyConnects);
             return Err(NotAdmitted::PutOff);
         }
+        let allowed = self.failures.check(guest.client);
+        self.count_decision("address_failures", allowed.is_ok());
+        if let Err(refusal) = allowed {
+            // It may be one of many behind an address: it comes back by itself.
+            connection.end_now("flooding");
+            self.refuse("too_many", &refusal);
+            return Err(NotAdmitted::PutOff);
+        }
         let table = self.router.table();
         if table.namespace(namespace).is_none() {
+            self.failures.failed(guest.client);
             self.metrics.connects.with("not_allowed").increment(1);
             return Err(NotAdmitted::Refused(INVALID_NAMESPACE.into()));
         }
         let mut auth = Auth::read(admission.auth.as_deref().unwrap_or_default());
         auth.wants_offsets &= table.adds_offsets();
-        let token = auth.token().or(guest.bearer.as_deref());
-        let identity = match self.router.tokens().identify(token).await {
+        let tokens = self.router.tokens();
+        // Whoever sends something for a token has one, and must not be let in as if there were none.
+        if auth.has_odd_token() && tokens.configured() {
+            self.failures.failed(guest.client);
+            return Err(self.refuse("auth", &Refusal::Unauthorized));
+        }
+        let identity = match tokens.identify(auth.token().or(guest.bearer.as_deref())).await {
             Ok(identity) => identity,
             Err(Refusal::Unavailable) => return Err(self.put_off(connection)),
-            Err(Refusal::TokenRequired) if auth.has_odd_token() => {
-                return Err(self.refuse("auth", &Refusal::Unauthorized));
+            Err(refusal) => {
+                if matches!(refusal, Refusal::Unauthorized | Refusal::TokenRevoked) {
+                    self.failures.failed(guest.client);
+                }
+                return Err(self.refuse("auth", &refusal));
             }
-            Err(refusal) => return Err(self.refuse("auth", &refusal)),
         };
         let Some(in_namespace) = Place::take(&guest.namespaces) else {
             let limit = self.settings.limits.namespaces_per_connection;
             return Err(self.refuse("too_many", &Refusal::TooManyNamespaces { limit }));
         };
         let user = identity.user.as_ref();
-        // Without a place only who may have had one before goes on.
+        // Without a place only who takes over that of a session here goes on: its old connection may be half open.
+        let is_here = |pid: Pid| self.router.node().roster().has(pid.into());
         let place = match self.limiters.session(user) {
-            Err(refusal) if !auth.names_session() => return Err(self.refuse("too_many", &refusal)),
+            Err(refusal) if !auth.pid().is_some_and(is_here) => return Err(self.refuse("too_many", &refusal)),
             place => place,
         };
         let allowance = Arc::new(self.limiters.allowance(user, guest.client));

@@ -57,6 +57,23 @@ impl Handler for Front {
         }
     }
 
+    fn admit_stranger(&self, peer: SocketAddr, headers: Option<&HeaderMap>) -> Result<(), Box<Answer>> {
+        let edge = &self.edge;
+        let proxies = &edge.settings.trusted_proxies;
+        let client = match headers {
+            Some(headers) => address::of_client(peer.ip(), headers, proxies),
+            // For whom a proxy sent it cannot be told, and all its clients would pay for one.
+            None if address::is_trusted(peer.ip(), proxies) => return Ok(()),
+            None => peer.ip(),
+        };
+        let allowed = edge.strangers.check(client);
+        edge.count_decision("address_requests", allowed.is_ok());
+        allowed.map_err(|refusal| {
+            edge.count_refused(&refusal, false);
+            Box::new(refused(&edge.router.worded(&refusal)))
+        })
+    }
+
     fn misused(&self, misuse: Misuse) {
         if misuse == Misuse::Handshake {
             self.edge.metrics.handshakes.with("bad_request").increment(1);
@@ -86,9 +103,10 @@ impl Handler for Front {
     }
 }
 
-/// The token that a client sends in the header that is made for it.
+/// The token that a client sends in the header that is made for it. What cannot be read is a token that is not valid, and
+/// not none.
 fn bearer(headers: &HeaderMap) -> Option<Box<str>> {
-    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let value = String::from_utf8_lossy(headers.get(AUTHORIZATION)?.as_bytes());
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().into())
 }
@@ -121,7 +139,7 @@ impl Edge {
         self.metrics.refusals.with(refusal.code()).increment(1);
     }
 
-    fn count_decision(&self, limiter: &str, allowed: bool) {
+    pub(super) fn count_decision(&self, limiter: &str, allowed: bool) {
         let decision = if allowed { "allow" } else { "deny" };
         self.metrics.rate_limit_decisions.with(limiter, decision).increment(1);
     }

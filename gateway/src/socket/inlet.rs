@@ -151,7 +151,7 @@ impl Mailbox {
             mailbox.session.say(&welcome.hello).await;
             let begun = {
                 let _busy = mailbox.session.busy.lock().await;
-                mailbox.router.begin(&mailbox.session, welcome.replay, welcome.is_new).await
+                mailbox.router.begin(&mailbox.session, welcome.hold, welcome.replay, welcome.is_new).await
             };
             if begun {
                 mailbox.work().await;

@@ -10,13 +10,15 @@ use tokio_util::sync::CancellationToken;
 use super::proxy_header::{self, HeaderError};
 use super::{Edge, SocketServer};
 
-/// File descriptors that are left for everything but client connections.
+/// File descriptors that are left for everything but the connections of clients and operators.
 const RESERVED_FILES: usize = 256;
 
 /// Serves clients until told to stop. Connections that are open then go on; ending them is [`SocketServer::drain`]'s
 /// part.
 pub async fn serve(listener: TcpListener, server: SocketServer, max_files: usize, stop: CancellationToken) {
-    let places = Arc::new(Semaphore::new(max_files.saturating_sub(RESERVED_FILES).clamp(1, Semaphore::MAX_PERMITS)));
+    // Half is theirs however much the rest would like: a node without clients is none.
+    let reserved = (RESERVED_FILES + server.edge.settings.admin.connections).min(max_files / 2);
+    let places = Arc::new(Semaphore::new((max_files - reserved).clamp(1, Semaphore::MAX_PERMITS)));
     loop {
         // Without a free place connections wait in the kernel's queue instead of failing halfway.
         let place = tokio::select! {

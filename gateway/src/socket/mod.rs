@@ -27,7 +27,7 @@ use self::front::Front;
 use self::origins::Origins;
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::node::{AddressLimiter, HandshakeLimiter, Limiters, Places};
+use crate::node::{AddressLimiter, FailureLimiter, HandshakeLimiter, Limiters, Places, StrangerLimiter};
 use crate::routes::Router;
 
 /// What the parts of this folder share.
@@ -35,9 +35,11 @@ pub struct Edge {
     settings: Config,
     router: Arc<Router>,
     addresses: AddressLimiter,
+    failures: FailureLimiter,
     /// The connections of this node from their handshake on, with a session or not yet.
     connections: Arc<Places>,
     handshakes: HandshakeLimiter,
+    strangers: StrangerLimiter,
     limiters: Limiters,
     origins: Origins,
     draining: AtomicBool,
@@ -76,9 +78,11 @@ impl SocketServer {
     ) -> Self {
         let edge = Arc::new(Edge {
             router,
-            addresses: AddressLimiter::new(&config.limits),
+            addresses: AddressLimiter::new(config.limits.address_handshakes()),
+            failures: FailureLimiter::new(&config.limits),
             connections: Arc::new(Places::new(config.limits.connections)),
             handshakes: HandshakeLimiter::new(&config.limits),
+            strangers: StrangerLimiter::new(&config.limits),
             limiters: Limiters::new(&config.limits, metrics.clone()),
             origins: Origins::new(&config.socket.origins),
             draining: AtomicBool::new(false),
@@ -112,6 +116,10 @@ impl SocketServer {
         metrics.rate_limit_keys.with("route").set(u32::try_from(rates).unwrap_or(u32::MAX));
         let keys = self.edge.addresses.forget_idle();
         metrics.rate_limit_keys.with("address_handshakes").set(u32::try_from(keys).unwrap_or(u32::MAX));
+        let keys = self.edge.failures.forget_idle();
+        metrics.rate_limit_keys.with("address_failures").set(u32::try_from(keys).unwrap_or(u32::MAX));
+        let strangers = self.edge.strangers.forget_idle();
+        metrics.rate_limit_keys.with("address_requests").set(u32::try_from(strangers).unwrap_or(u32::MAX));
         metrics.buffered_bytes.set(self.engine.held_bytes() as f64);
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use engine::{Connection, Packet, SendError};
 
 use crate::domain::Frame;
-use crate::node::{CloseReason, Outlet, Undelivered};
+use crate::node::{CloseReason, Outlet, Undelivered, Waiting};
 
 /// The way to the client of one session.
 pub(super) struct SocketOutlet {
@@ -23,8 +23,9 @@ impl Outlet for SocketOutlet {
         self.connection.send(&packet).map_err(undelivered)
     }
 
-    fn waiting(&self) -> usize {
-        self.connection.waiting().packets
+    fn waiting(&self) -> Waiting {
+        let engine::Waiting { packets, bytes } = self.connection.waiting();
+        Waiting { packets, bytes }
     }
 
     fn close(&self, reason: CloseReason) {

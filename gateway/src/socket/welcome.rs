@@ -10,7 +10,7 @@ use super::Edge;
 use super::auth::{Auth, Wish};
 use crate::auth::Identity;
 use crate::domain::{Frame, Mark, Offset, Pid, Refusal, RoomName, SessionId, UserId};
-use crate::node::{RecoveryError, Replay, STANDING, Seat, Session, Unrecovered, Wanted, wanted};
+use crate::node::{Hold, RecoveryError, Replay, STANDING, Seat, Session, Unrecovered, Wanted, wanted};
 use crate::routes::{AuthFields, Namespace};
 use crate::sessions::{Lease, Record};
 
@@ -29,6 +29,8 @@ pub(super) struct Newcomer {
 /// How a session begins: what the client is told, and what it missed.
 pub(super) struct Welcome {
     pub(super) hello: Frame,
+    /// Keeps what is live until the session begins.
+    pub(super) hold: Hold,
     pub(super) replay: Option<Replay>,
     /// What its client may come back with. Without offsets nobody could tell what it heard, so it has none.
     pub(super) pid: Option<String>,
@@ -73,8 +75,8 @@ impl<M: MakeSession> Reception<'_, M> {
         (self.make)(Newcomer { identity, auth: self.auth.clone() }, id, lease)
     }
 
-    fn pid(&self, session: &Session) -> Option<String> {
-        self.wants_offsets.then(|| session.lease.pid.to_string())
+    fn pid(&self, pid: Pid) -> Option<String> {
+        self.wants_offsets.then(|| pid.to_string())
     }
 
     /// The rooms that the gateway itself puts a session into. Where a new one is counted, it is when it begins.
@@ -134,8 +136,7 @@ impl Edge {
     ) -> Result<Welcomed, Refusal> {
         let node = self.router.node();
         let lease = Lease::new(pid);
-        let record = node.claim(lease, reception.identity.user.as_ref()).await?;
-        let Some(record) = record.filter(|record| record.namespace == *reception.namespace.name) else {
+        let Some(record) = node.claim(lease, &reception.namespace.name, reception.identity.user.as_ref()).await? else {
             return self.fresh(reception, SessionId::random(), Some(Unrecovered::Unknown)).await;
         };
         let session = reception.make(record.session, lease, record.identified.clone());
@@ -146,8 +147,8 @@ impl Edge {
             Err(why) => Err(why.into()),
         };
         match recovered {
-            Ok(replay) => match node.save(&session).await {
-                Ok(true) => Ok(recovered_as(reception, session, replay, None)),
+            Ok(back) => match node.save(&session).await {
+                Ok(true) => Ok(recovered_as(reception, session, pid, back, None)),
                 Ok(false) => {
                     // Who has it now has its seats too.
                     node.depart(&session, true);
@@ -177,7 +178,8 @@ impl Edge {
         rooms: Vec<(RoomName, Offset)>,
     ) -> Result<Welcomed, Refusal> {
         let node = self.router.node();
-        let session = reception.make(SessionId::random(), Lease::new(Pid::random()), None);
+        let pid = Pid::random();
+        let session = reception.make(SessionId::random(), Lease::new(pid), None);
         node.arrive(&session, self.end_of_life());
         let limit = self.settings.limits.rooms_per_session;
         let recovered = match rooms_to_come_to(reception, rooms) {
@@ -186,12 +188,12 @@ impl Edge {
             Ok(rooms) => node.recover(&session, rooms, &[], Mark::default()).await,
         };
         match recovered {
-            Ok(replay) => {
+            Ok(back) => {
                 let standing = reception.standing(session.identity().user.as_ref());
                 let rooms: Vec<_> = standing.into_iter().map(|(room, _)| room).collect();
                 node.settle(&session, &rooms).await.inspect_err(|_| node.depart(&session, false))?;
                 node.save(&session).await.inspect_err(|_| node.depart(&session, false))?;
-                Ok(recovered_as(reception, session, replay, Some("0")))
+                Ok(recovered_as(reception, session, pid, back, Some("0")))
             }
             Err(error) => {
                 node.depart(&session, false);
@@ -212,9 +214,10 @@ impl Edge {
         why: Option<Unrecovered>,
     ) -> Result<Welcomed, Refusal> {
         let node = self.router.node();
-        let session = reception.make(id, Lease::new(Pid::random()), None);
+        let pid = Pid::random();
+        let session = reception.make(id, Lease::new(pid), None);
         node.arrive(&session, self.end_of_life());
-        node.hold(&session);
+        let hold = node.hold(&session);
         let standing = reception.standing(session.identity().user.as_ref());
         let rooms: Vec<_> = standing.into_iter().map(|(room, _)| room).collect();
         node.settle(&session, &rooms).await.inspect_err(|_| node.depart(&session, false))?;
@@ -222,7 +225,7 @@ impl Edge {
         let saving = self.tasks.spawn(async move { saver.save(&saving).await });
         // It is not kept out by a store that is slow.
         _ = tokio::time::timeout(STORING, saving).await;
-        let pid = reception.pid(&session);
+        let pid = reception.pid(pid);
         let hello = Hello {
             recovered: false,
             pid: pid.as_deref(),
@@ -233,7 +236,7 @@ impl Edge {
         };
         // An official client keeps the offset of its session before: it must not count for this one.
         let hello = Frame::notice(EVENT, &hello, Some("0"));
-        Ok((session, Welcome { hello, replay: None, pid, is_new: true }, why))
+        Ok((session, Welcome { hello, hold, replay: None, pid, is_new: true }, why))
     }
 }
 
@@ -278,10 +281,11 @@ fn rooms_to_come_to<M: MakeSession>(
 fn recovered_as<M: MakeSession>(
     reception: &Reception<'_, M>,
     session: Arc<Session>,
-    replay: Replay,
+    pid: Pid,
+    (hold, replay): (Hold, Replay),
     moves: Option<&str>,
 ) -> Welcomed {
-    let (pid, seats) = (reception.pid(&session), replay.seats());
+    let (pid, seats) = (reception.pid(pid), replay.seats());
     let hello = Hello {
         recovered: true,
         pid: pid.as_deref(),
@@ -291,5 +295,5 @@ fn recovered_as<M: MakeSession>(
         lost_names: seats.lost_names.iter().map(String::as_str).collect(),
     };
     let hello = Frame::notice(EVENT, &hello, moves);
-    (session, Welcome { hello, replay: Some(replay), pid, is_new: moves.is_some() }, None)
+    (session, Welcome { hello, hold, replay: Some(replay), pid, is_new: moves.is_some() }, None)
 }

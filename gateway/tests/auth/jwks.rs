@@ -106,7 +106,7 @@ struct Checker {
 impl Checker {
     async fn new(url: &str, cooldown: Duration) -> Self {
         let metrics = Arc::new(Metrics::new());
-        let settings = settings(|auth| (auth.jwks_url, auth.jwks_cooldown) = (url.to_owned(), cooldown));
+        let settings = settings(|auth| (auth.jwks_url, auth.jwks_cooldown) = (url.to_owned().into(), cooldown));
         Self { tokens: Tokens::start(&settings, nothing_revoked().await, metrics.clone()).await.unwrap(), metrics }
     }
 
@@ -169,7 +169,7 @@ async fn a_token_without_a_kid_needs_a_key_without_one_or_the_only_one() {
 async fn keys_that_are_configured_work_beside_those_that_are_fetched() {
     let endpoint = Endpoint::start(&set(&[key("rsa.pem", "r")])).await;
     let settings = settings(|auth| {
-        auth.jwks_url = endpoint.url();
+        auth.jwks_url = endpoint.url().into();
         auth.secret = SECRET.to_owned().into();
         auth.public_keys = vec![path("ed.pub.pem")];
     });
@@ -205,7 +205,7 @@ async fn keys_are_fetched_again_by_the_clock() {
     let endpoint = Endpoint::start(&set(&[key("rsa.pem", "1")])).await;
     let metrics = Arc::new(Metrics::new());
     let settings = settings(|auth| {
-        (auth.jwks_url, auth.jwks_refresh) = (endpoint.url(), Duration::from_millis(20));
+        (auth.jwks_url, auth.jwks_refresh) = (endpoint.url().into(), Duration::from_millis(20));
     });
     let tokens = Tokens::start(&settings, nothing_revoked().await, metrics.clone()).await.unwrap();
     let running = tokio::spawn(tokens.clone().keep_fresh());

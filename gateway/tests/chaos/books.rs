@@ -81,6 +81,8 @@ struct Ear {
     missing: BTreeSet<u64>,
     /// Ranges, both ends included, that an announcement excuses.
     excused: Vec<(u64, u64)>,
+    /// A join was sent whose answer may tell of a gap, after what is live.
+    asked: bool,
     /// A gap was announced after this offset; it ends at what is heard next.
     gap_after: Option<u64>,
     in_a_hole: bool,
@@ -163,13 +165,21 @@ impl Room {
         }
     }
 
-    /// A member was told that it misses something: up to an offset, or up to what it hears next.
-    pub(crate) fn gap(&mut self, client: u32, through: Option<u64>) {
+    /// A member has asked to join, or its request was answered or is void.
+    pub(crate) fn asks(&mut self, client: u32, asked: bool) {
+        self.ears.entry(client).or_default().asked = asked;
+    }
+
+    /// A member was told that it misses something, up to what it hears next.
+    pub(crate) fn gap(&mut self, client: u32) {
         let ear = self.ears.entry(client).or_default();
-        match through {
-            Some(through) => ear.excused.push((ear.last + 1, through)),
-            None => ear.gap_after = ear.gap_after.or(Some(ear.last)),
-        }
+        ear.gap_after = ear.gap_after.or(Some(ear.last));
+    }
+
+    /// The answer to a member's join told that it misses something after one offset and up to another. What is live may
+    /// have come before the answer.
+    pub(crate) fn gap_between(&mut self, client: u32, after: u64, through: u64) {
+        self.ears.entry(client).or_default().excused.push((after + 1, through));
     }
 
     pub(crate) fn heard(&mut self, client: u32, stamp: Stamp, offset: u64) {
@@ -221,7 +231,7 @@ impl Room {
         self.closed = if at_the_end { self.newest } else { self.open.values().copied().min().unwrap_or(self.newest) };
         let mut found = Vec::new();
         for (client, ear) in &mut self.ears {
-            if ear.owed_after.is_none() {
+            if ear.owed_after.is_none() || (ear.asked && !at_the_end) {
                 continue;
             }
             if let (true, Some(after)) = (at_the_end, ear.gap_after.take()) {

@@ -262,7 +262,11 @@ impl Client {
     async fn join(&mut self, link: &mut Link, seat: usize) -> Result<(), String> {
         let Seat { room, last: after, .. } = self.seats[seat];
         self.seats[seat].stage = Stage::Asked;
-        self.run.audit.lock().note(self.id, Step::Asked { room, after });
+        {
+            let mut audit = self.run.audit.lock();
+            audit.note(self.id, Step::Asked { room, after });
+            audit.rooms[room].asks(self.id, true);
+        }
         let mut argument = json!({ "room": room_name(room) });
         if let Some(after) = after {
             argument["after"] = json!(after.to_string());

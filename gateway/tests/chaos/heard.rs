@@ -71,7 +71,7 @@ impl Client {
                 audit.tally("gaps announced", reason.as_deref().unwrap_or("without reason"));
                 audit.note(self.id, Step::Gap { room, reason });
                 if let Some(books) = audit.rooms.get_mut(room) {
-                    books.gap(self.id, None);
+                    books.gap(self.id);
                 }
             }
             _ => self.find(Wrong::Contradiction, None, format!("{name} {arguments:?} was not expected")),
@@ -109,6 +109,7 @@ impl Client {
         for seat in 0..self.seats.len() {
             let room = self.seats[seat].room;
             let stage = self.seats[seat].stage;
+            self.run.audit.lock().rooms[room].asks(self.id, false);
             let is_back = recovered && rooms.as_ref().map_or(stage == Stage::In, |rooms| rooms.contains(&room));
             if is_back && stage != Stage::In {
                 // A join worked whose answer was lost.
@@ -142,6 +143,7 @@ impl Client {
 
     fn take_join(&mut self, seat: usize, after: Option<u64>, answer: &Value) {
         let room = self.seats[seat].room;
+        self.run.audit.lock().rooms[room].asks(self.id, false);
         let offset = read_offset(&answer["offset"]);
         let (true, Some(offset)) = (answer["ok"] == true, offset) else {
             self.seats[seat].stage = Stage::Out(self.take_refusal(room, "join", answer));
@@ -162,8 +164,8 @@ impl Client {
             Some(false) => "not recovered",
         };
         audit.tally("joins", kind);
-        if recovered == Some(false) {
-            audit.rooms[room].gap(self.id, Some(offset));
+        if let (Some(false), Some(after)) = (recovered, after) {
+            audit.rooms[room].gap_between(self.id, after, offset);
         }
         match after {
             None => audit.rooms[room].joined(self.id, offset),

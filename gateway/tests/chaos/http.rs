@@ -43,7 +43,7 @@ impl Http {
     pub(super) fn ask(&mut self, method: &str, path: &str, body: &str) {
         let length = body.len();
         self.unsent = Bytes::from(format!(
-            "{method} {path} HTTP/1.1\r\nHost: gateway\r\nContent-Type: text/plain;charset=UTF-8\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain;charset=UTF-8\r\n\
              Content-Length: {length}\r\n\r\n{body}"
         ));
         self.pending = true;

@@ -25,7 +25,10 @@ function hermeticEnvironment(settings) {
 
 /** Three nodes with one Redis behind HAProxy. All clients of a test share one address, so that limit is off. */
 export function startCluster(settings = {}) {
-  const noLimit = { GATEWAY_LIMITS__HANDSHAKES_PER_SECOND_PER_ADDRESS: '0' };
+  const noLimit = {
+    GATEWAY_LIMITS__HANDSHAKES_PER_SECOND_PER_ADDRESS: '0',
+    GATEWAY_LIMITS__REQUESTS_PER_SECOND_PER_ADDRESS: '0',
+  };
   return Cluster.start(['--json'], { NODES: '3', ...noLimit, ...settings });
 }
 

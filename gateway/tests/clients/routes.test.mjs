@@ -224,6 +224,41 @@ describe('names', { timeout: 60_000 }, () => {
     await eventually('the name is free', async () => (await ask(two, 'name', 'chloë')).ok);
     assert.deepEqual(refusals, []);
   });
+
+  test('what looks like it is the same name, and each is told its own as it was given', async () => {
+    const [one, two] = await everywhere();
+    const [named, nameless] = [heard(one, 'named'), heard(two, 'nameless')];
+    await ok(one, 'name', 'Paypal Íris');
+    const alike = ['paypal íris', 'PAYPAL I\u0301RIS', 'PaypaI Íris', 'Ｐaypal  Íris\u200b', 'Pаypаl Íris'];
+    for (const name of alike) assert.equal((await refused(two, 'name', name)).code, 'taken', name);
+    const told = (events) => events.map(([text]) => text);
+    assert.deepEqual(told(nameless), alike.map((name) => `${name} is taken`));
+    assert.equal((await refused(two, 'name', ' \u200b\u2800')).code, 'bad_request');
+    // What was refused left nothing behind, and a name may be written anew by whoever holds it.
+    await ok(two, 'name', 'Paypal Irina');
+    await ok(one, 'name', 'PAYPAL ÍRIS');
+    assert.deepEqual(told(named), ['Paypal Íris', 'PAYPAL ÍRIS']);
+    await ok(one, 'name', 'somebody else');
+    await ok(two, 'name', 'paypal íris');
+    await ok(one, 'name', 'paypal irina');
+  });
+
+  test('a name that somebody took who looks like it is lost, and told as it was given', async () => {
+    const one = client(cluster.nodes[0].url, { ...WEBSOCKET, reconnection: false });
+    const inbox = new Inbox(one);
+    one.connect();
+    await eventually('it is there', () => one.connected && inbox.hellos().length === 1);
+    await ok(one, 'name', 'Ägypten');
+    one.io.engine.close();
+    await eventually('it is away', () => !one.connected);
+    const two = await connect(cluster.nodes[1].url, WEBSOCKET);
+    await eventually('it has been away too long', async () => (await ask(two, 'name', 'ägypten ')).ok);
+    one.connect();
+    await eventually('it is back', () => inbox.hellos().length === 2);
+    assert.deepEqual([inbox.hellos()[1].recovered, inbox.hellos()[1].lostNames], [true, ['Ägypten']]);
+    await ok(two, 'name', 'another');
+    await ok(one, 'name', 'Ägypten');
+  });
 });
 
 describe('namespaces', { timeout: 60_000 }, () => {

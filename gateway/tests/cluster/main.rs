@@ -4,8 +4,10 @@
 mod embedded;
 mod endpoints;
 mod failover;
+mod given_up;
 mod nodes;
 mod operators;
+mod order;
 mod recovery;
 mod starting;
 #[path = "../support/mod.rs"]

@@ -317,3 +317,44 @@ async fn a_node_that_can_command_redis_but_hears_nothing_is_not_ready() {
     redis.command("ACL SETUSER half allchannels").await;
     eventually("it hears again", || async { readiness(&nodes).await == [200, 200, 200] }).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_gap_missed_is_delivered_in_rounds_if_it_is_more_than_fits_into_memory() {
+    const EVENTS: u64 = 700;
+    let redis = Redis::start().await;
+    let proxy = Proxy::before(&redis).await;
+    // A client that does not read for a while is not what this is about.
+    let patient = [("GATEWAY_LIMITS__BACKLOG_BYTES", "200000000"), ("GATEWAY_REDIS__TIMEOUT", "2s")];
+    let (near, far) = (redis.url(), proxy.url());
+    let with = |url: &str| {
+        let changes: Vec<_> = patient.iter().copied().chain([("GATEWAY_REDIS_URL", url)]).collect();
+        let changes: Vec<_> = changes.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        async move {
+            let changes: Vec<_> = changes.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+            node(&changes).await
+        }
+    };
+    let (one, apart) = (with(&near).await, with(&far).await);
+    let (mut speaker, mut listener) = (Client::connect(one.address).await, Client::connect(apart.address).await);
+    for room in ["a", "b", "c"] {
+        speaker.join(room).await;
+        listener.join(room).await;
+    }
+    proxy.shut(true);
+    let large = "x".repeat(60_000);
+    for number in 0..EVENTS {
+        let room = ["a", "b", "c"][usize::try_from(number * number % 3).unwrap()];
+        speaker.publish(room, json!([number, large])).await;
+    }
+    proxy.shut(false);
+    let mut last = 0;
+    for number in 0..EVENTS {
+        let (data, offset) = listener.message().await;
+        assert_eq!(data[0], number);
+        assert!(offset > last, "one order over all rooms");
+        last = offset;
+    }
+    assert!(metric(&apart, "gateway_feed_gap_rounds_total") >= 2.0, "it does not fit at once");
+    speaker.publish("a", json!("after it")).await;
+    assert_eq!(listener.message().await.0, "after it");
+}

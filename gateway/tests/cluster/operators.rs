@@ -67,6 +67,120 @@ async fn a_user_s_sessions_are_counted_and_ended_wherever_they_are_and_nobody_ge
     assert_eq!(bob.ask("join", json!({ "room": "r" })).await["ok"], true, "others stay");
 }
 
+/// Comes back as alice to a session; what the client is told first.
+async fn come_back(node: &Gateway, pid: &str) -> Value {
+    let mut auth = token("alice");
+    auth["pid"] = json!(pid);
+    auth["offset"] = json!("0");
+    Client::try_connect(node.address, auth).await.unwrap().hello[1].take()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_are_away_are_ended_too() {
+    let redis = Redis::start().await;
+    let mut nodes = cluster(&redis, 3, &SECRETS).await;
+    let (mut broken, mut stranded) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        broken.push(Client::try_connect(nodes[0].address, token("alice")).await.unwrap());
+        stranded.push(Client::try_connect(nodes[2].address, token("alice")).await.unwrap());
+    }
+    let mut bob = Client::try_connect(nodes[2].address, token("bob")).await.unwrap();
+    for client in broken.iter_mut().chain(&mut stranded).chain([&mut bob]) {
+        client.join("r").await;
+    }
+    let pid = |client: Client| client.pid;
+    let pids: Vec<_> = broken.into_iter().map(pid).collect();
+    eventually("their connections are gone", || async { nodes[0].sessions() == 0 }).await;
+    // A node that ends leaves its clients to the others.
+    nodes.pop().unwrap().stop().await;
+    let pids: Vec<_> = pids.into_iter().chain(stranded.into_iter().map(pid)).collect();
+    assert_eq!(sessions(&nodes[0], "alice").await["sockets"], 0);
+    // One comes back first: that they are away is not why they do not.
+    assert_eq!(come_back(&nodes[1], &pids[0]).await["recovered"], true);
+    // The node that has ended may still count as one that is to answer.
+    let (status, body) = end(&nodes[0], "alice").await;
+    assert!(status == 204 || (status, body.as_str()) == (202, r#"{"missing":1}"#), "{status} {body}");
+    for pid in &pids {
+        let hello = come_back(&nodes[1], pid).await;
+        assert_eq!((&hello["recovered"], &hello["reason"]), (&json!(false), &json!("unknown")));
+    }
+    let mut auth = token("bob");
+    auth["pid"] = json!(bob.pid);
+    assert!(Client::try_connect(nodes[0].address, auth).await.unwrap().recovered(), "others stay");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_session_is_ended_by_its_id_connected_or_away_and_no_other() {
+    let redis = Redis::start().await;
+    let nodes = cluster(&redis, 2, &SECRETS).await;
+    let mut alice = Vec::new();
+    for at in [0, 1, 1] {
+        alice.push(Client::try_connect(nodes[at].address, token("alice")).await.unwrap());
+    }
+    let end = |id: &str| {
+        let path = format!("/sessions/{id}");
+        let node = &nodes[0];
+        async move { http("DELETE", node.admin_address, &path, BEARER).await.0 }
+    };
+    assert_eq!(end("nonsense").await, 400);
+    assert_eq!(end("0123456789abcdef0123456789abcdef").await, 404);
+    // Connected, to another node.
+    let mut connected = alice.pop().unwrap();
+    assert_eq!(end(&connected.sid).await, 204);
+    assert_eq!(connected.text().await.as_deref(), Some("41"), "told to stay away");
+    // Away.
+    let Client { pid, sid, socket, .. } = alice.pop().unwrap();
+    drop(socket);
+    eventually("its connection is gone", || async { nodes[1].sessions() == 0 }).await;
+    assert_eq!(end(&sid).await, 204);
+    assert_eq!(end(&sid).await, 404, "it is gone");
+    for pid in [&connected.pid, &pid] {
+        assert_eq!(come_back(&nodes[1], pid).await["recovered"], false);
+    }
+    let mut other = alice.pop().unwrap();
+    assert_eq!(other.ask("join", json!({ "room": "r" })).await["ok"], true, "the others stay");
+    assert_eq!(sessions(&nodes[0], "alice").await["nodes"]["node-0"], 1);
+}
+
+/// What ended while it was being given back: its record is claimed, and nobody has it on a roster that answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_just_coming_back_when_its_user_is_ended_begins_afresh() {
+    let redis = Redis::start().await;
+    let nodes = cluster(&redis, 2, &SECRETS).await;
+    for round in 0..20 {
+        let mut alice = Client::try_connect(nodes[0].address, token("alice")).await.unwrap();
+        for room in 0..8 {
+            alice.join(&format!("r{room}")).await;
+        }
+        let Client { pid, socket, .. } = alice;
+        drop(socket);
+        eventually("its connection is gone", || async { nodes[0].sessions() == 0 }).await;
+        let (node, other) = (&nodes[0], &nodes[1]);
+        let ending = async {
+            // Sooner and later in its way back, from round to round.
+            tokio::time::sleep(Duration::from_micros(300 * round)).await;
+            end(other, "alice").await
+        };
+        let mut auth = token("alice");
+        auth["pid"] = json!(pid);
+        // Nobody is left waiting for an answer, as by a connection that ends for want of a session.
+        let coming = tokio::time::timeout(Duration::from_secs(5), Client::try_connect(node.address, auth));
+        let (back, ended) = tokio::join!(coming, ending);
+        let back = back.unwrap_or_else(|_| panic!("no answer in round {round}"));
+        assert_eq!(ended.0, 204);
+        // It was back before and is told to stay away, or it begins afresh: nobody has the session.
+        if let Ok(mut back) = back
+            && back.recovered()
+        {
+            assert_eq!(back.text().await.as_deref(), Some("41"), "in round {round}");
+            assert_eq!(back.pid, pid);
+        }
+        assert_eq!(come_back(other, &pid).await["recovered"], false, "in round {round}");
+        assert_eq!(end(other, "alice").await.0, 204);
+        eventually("nobody is left", || async { node.sessions() == 0 && other.sessions() == 0 }).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_says_who_it_is_is_found_by_what_it_said_last() {
     let redis = Redis::start().await;

@@ -409,3 +409,71 @@ async fn while_the_store_is_away_a_client_keeps_what_it_needs_to_come_back() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_told_that_a_join_misses_something_and_breaks_off_before_that_is_not_recovered() {
+    let redis = Redis::start().await;
+    let nodes = cluster(&redis, &[]).await;
+    let mut client = Client::connect(nodes[0].address).await;
+    // Cut off before the notice and the answer can be read, but not before the session is in the room.
+    client.send(r#"420["join",{"room":"r","after":"18446744073709551615"}]"#).await;
+    let joined = || async { metric(&nodes[0], "gateway_rooms") >= 1.0 };
+    eventually("the session is in the room", joined).await;
+    let (pid, offset) = cut(client);
+    let back = Client::come_back(nodes[1].address, &pid, offset.as_deref()).await;
+    assert!(!back.recovered(), "{}", back.hello);
+    assert_eq!(back.hello[1]["reason"], "interrupted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_hears_nothing_for_longer_than_the_log_keeps_anything_recovers() {
+    let redis = Redis::start().await;
+    let changes = [("GATEWAY_LOG__ROOM_RETENTION", "1s"), ("GATEWAY_CANARY__INTERVAL", "100ms")];
+    let nodes = cluster(&redis, &changes).await;
+    let embedded = node(&changes).await;
+    for (here, there) in [(&nodes[0], &nodes[1]), (&embedded, &embedded)] {
+        let mut speaker = Client::connect(here.address).await;
+        speaker.join("busy").await;
+        let mut quiet = Client::connect(here.address).await;
+        quiet.join("quiet").await;
+        for number in 0..30 {
+            speaker.publish("busy", json!(number)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let mut late = Client::connect(here.address).await;
+        late.join("quiet").await;
+        let (pid, offset) = cut(late);
+        let back = Client::come_back(there.address, &pid, offset.as_deref()).await;
+        assert!(back.recovered(), "who joined a room that has been silent for long: {}", back.hello);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_back_after_a_power_cut_is_told_that_something_is_gone() {
+    let mut redis = Redis::start().await;
+    let nodes = cluster(&redis, &[]).await;
+    let (mut member, mut speaker) = (Client::connect(nodes[0].address).await, Client::connect(nodes[1].address).await);
+    member.join("r").await;
+    speaker.join("r").await;
+    for number in 0..3 {
+        speaker.publish("r", json!(number)).await;
+        member.message().await;
+    }
+    let disk = redis.on_disk();
+    let lost = speaker.publish("r", json!("lost")).await;
+    member.message().await;
+    let (pid, offset) = cut(member);
+    redis.kill();
+    drop(speaker);
+    drop(nodes);
+    redis.go_back(&disk);
+    redis.start_again().await;
+    let nodes = cluster(&redis, &[]).await;
+    let mut speaker = Client::connect(nodes[0].address).await;
+    speaker.join("r").await;
+    let new = speaker.publish("r", json!("new")).await;
+    assert!(new.parse::<u64>().unwrap() > lost.parse::<u64>().unwrap(), "no offset is given twice");
+    let back = Client::come_back(nodes[1].address, &pid, offset.as_deref()).await;
+    assert!(!back.recovered(), "{}", back.hello);
+    assert_eq!(back.hello[1]["reason"], "history");
+}

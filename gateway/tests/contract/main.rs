@@ -4,6 +4,7 @@
 mod bus;
 mod log;
 mod presence;
+mod restarts;
 mod revocations;
 mod sessions;
 #[path = "../support/mod.rs"]

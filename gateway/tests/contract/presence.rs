@@ -9,8 +9,8 @@ use gateway::config;
 use gateway::domain::{RoomName, SessionId, UserId};
 use gateway::metrics::Metrics;
 use gateway::presence::{
-    Arrival, Attendee, Cause, Departed, Entered, MeasuredPresence, MemoryPlaces, MemoryPresence, Numbered, Place,
-    Presence, RedisPresence,
+    Arrival, Attendee, Beating, Cause, Departed, Entered, Entry, MeasuredPresence, MemoryPlaces, MemoryPresence,
+    Numbered, Place, Presence, RedisPresence,
 };
 use gateway::redis::Commands;
 use rand::rngs::StdRng;
@@ -104,6 +104,10 @@ contract! {
     nobody_is_passed_over_in_pages,
     names_are_only_names,
     five_thousand_on_a_dead_node,
+    what_happens_is_numbered_in_its_order,
+    departures_wait_until_they_are_wanted,
+    who_begins_anew_loses_what_it_does_not_enter_again,
+    finding_a_numbered_place_takes_nothing_from_a_newer_holder,
     what_happens_is_counted,
     random_operations_do_what_a_model_does,
 }
@@ -138,16 +142,25 @@ fn back(who: &Attendee) -> Attendee {
 /// A node that is not given up during a test.
 async fn alive(store: &Store) -> Node {
     let node = store.node(LONG);
-    node.beat().await.unwrap();
+    node.beat(Beating::default()).await.unwrap();
     node
 }
 
 async fn enter(node: &Node, who: &Attendee, place: Place) -> Entered {
-    node.enter(who, &[place], Arrival::Newest).await.unwrap()[0]
+    node.enter(who, &[place], Arrival::Newest).await.unwrap()[0].entered
+}
+
+fn kinds(entries: Vec<Entry>) -> Vec<Entered> {
+    entries.into_iter().map(|entry| entry.entered).collect()
+}
+
+async fn seated(node: &Node, who: &Attendee, places: &Numbered, capacity: usize) -> (u32, Entered) {
+    let (number, entry) = node.enter_first(who, places, capacity, Arrival::Newest).await.unwrap();
+    (number, entry.entered)
 }
 
 async fn restore(node: &Node, who: &Attendee, place: Place) -> Entered {
-    node.enter(who, &[place], Arrival::Restored).await.unwrap()[0]
+    node.enter(who, &[place], Arrival::Restored).await.unwrap()[0].entered
 }
 
 /// Leaves at once; whether the member did.
@@ -186,7 +199,7 @@ async fn departures(nodes: &[&Node], lease: Duration, expected: usize) -> Vec<De
     let deadline = Instant::now() + support::PATIENCE;
     let (mut departed, mut surplus) = (Vec::new(), 4);
     while surplus > 0 {
-        for beat in join_all(nodes.iter().map(|node| node.beat())).await {
+        for beat in join_all(nodes.iter().map(|node| node.beat(Beating::default()))).await {
             departed.extend(beat.unwrap().departed);
         }
         assert!(Instant::now() < deadline, "{} of {expected} departed", departed.len());
@@ -208,9 +221,15 @@ async fn members_are_counted_and_not_sessions(store: Store) {
     assert!(!leave(&one, &phone, "r").await, "her other session is there");
     assert_eq!(count(&one, "r").await, 2);
     let departed = two.leave(&desk, &[room("empty"), room("r")], Duration::ZERO).await.unwrap();
-    let alice = UserId::parse("alice");
-    let left =
-        Departed { place: room("r"), session: desk.session, member: "alice".into(), user: alice, cause: Cause::Left };
+    let (alice, sequence) = (UserId::parse("alice"), departed[0].sequence);
+    let left = Departed {
+        place: room("r"),
+        session: desk.session,
+        member: "alice".into(),
+        user: alice,
+        cause: Cause::Left,
+        sequence,
+    };
     assert_eq!(departed, [left]);
     assert_eq!(members(&one, "r", PAGE).await, ["bob"]);
     assert_eq!(enter(&one, &phone, open("r")).await, Entered::First, "she left, so she comes anew");
@@ -236,15 +255,15 @@ async fn each_place_has_its_own_answer_and_capacity(store: Store) {
     let node = store.node(LONG);
     let (alice, bob) = (one_of("alice"), one_of("bob"));
     let places = [limited("a", 1), open("b"), limited("c", 2), limited("none", 0)];
-    let entered = node.enter(&alice, &places, Arrival::Newest).await.unwrap();
+    let entered = kinds(node.enter(&alice, &places, Arrival::Newest).await.unwrap());
     assert_eq!(entered, [Entered::First, Entered::First, Entered::First, Entered::Full]);
-    let entered = node.enter(&bob, &places, Arrival::Newest).await.unwrap();
+    let entered = kinds(node.enter(&bob, &places, Arrival::Newest).await.unwrap());
     assert_eq!(entered, [Entered::Full, Entered::First, Entered::First, Entered::Full]);
     assert_eq!(enter(&node, &one_of("alice"), limited("a", 1)).await, Entered::Again, "who is in is never too many");
     let rooms: Vec<_> = ["a", "b", "c", "none"].map(room).into();
     assert_eq!(node.count(&rooms).await.unwrap(), [1, 2, 2, 0]);
     let many: Vec<_> = (0..450).map(|number| open(&format!("many:{number}"))).collect();
-    assert_eq!(node.enter(&alice, &many, Arrival::Newest).await.unwrap(), [Entered::First; 450]);
+    assert_eq!(kinds(node.enter(&alice, &many, Arrival::Newest).await.unwrap()), [Entered::First; 450]);
     let rooms: Vec<_> = many.into_iter().map(|place| place.room).collect();
     assert_eq!(node.count(&rooms).await.unwrap(), [1; 450]);
     let left = node.leave(&alice, &rooms, Duration::ZERO).await.unwrap();
@@ -276,7 +295,7 @@ async fn a_hundred_fill_fifty_numbered_places(store: Store) {
     let games = games();
     let sessions: Vec<_> = (0..100).map(|number| one_of(&format!("player {number}"))).collect();
     let seating = sessions.iter().enumerate().map(async |(number, who)| {
-        let (seat, entered) = nodes[number % 3].enter_first(who, &games, 2).await.unwrap();
+        let (seat, entered) = seated(&nodes[number % 3], who, &games, 2).await;
         assert_eq!(entered, Entered::First);
         seat
     });
@@ -290,7 +309,7 @@ async fn a_hundred_fill_fifty_numbered_places(store: Store) {
     let counts = nodes[0].count(&rooms).await.unwrap();
     assert_eq!((&counts[..50], counts[50]), (&[2; 50][..], 0));
     for (who, seat) in sessions.iter().zip(&seats) {
-        assert_eq!(nodes[0].enter_first(who, &games, 2).await.unwrap(), (*seat, Entered::Again), "asked again");
+        assert_eq!(seated(&nodes[0], who, &games, 2).await, (*seat, Entered::Again), "asked again");
     }
     for (who, seat) in sessions.iter().zip(&seats) {
         assert!(leave(&nodes[0], who, games.name(*seat).as_str()).await);
@@ -302,7 +321,7 @@ async fn a_hundred_fill_fifty_numbered_places(store: Store) {
 async fn numbers_are_had_again(store: Store) {
     let node = store.node(LONG);
     let games = games();
-    let first = async |who: &Attendee, capacity| node.enter_first(who, &games, capacity).await.unwrap();
+    let first = async |who: &Attendee, capacity| seated(&node, who, &games, capacity).await;
     let people: Vec<_> = (0..8).map(|number| one_of(&number.to_string())).collect();
     for (number, who) in (1..).zip(&people[..4]) {
         assert_eq!(first(who, 1).await, (number, Entered::First));
@@ -344,15 +363,18 @@ async fn who_comes_back_in_time_never_left(store: Store) {
     let here = one_of("alice");
     assert_eq!(enter(&one, &here, limited("r", 1)).await, Entered::First);
     linger(&one, &here, "r", LONG).await;
-    assert_eq!((one.beat().await.unwrap().departed, count(&two, "r").await), (vec![], 1));
+    assert_eq!((one.beat(Beating::default()).await.unwrap().departed, count(&two, "r").await), (vec![], 1));
     let there = back(&here);
     assert_eq!(enter(&two, &there, limited("r", 1)).await, Entered::Again);
-    assert_eq!((one.beat().await.unwrap().entries, two.beat().await.unwrap().entries), (0, 1));
+    assert_eq!(
+        (one.beat(Beating::default()).await.unwrap().entries, two.beat(Beating::default()).await.unwrap().entries),
+        (0, 1)
+    );
     // The node from which it went may be slow to notice.
     linger(&one, &here, "r", Duration::from_millis(1)).await;
     assert!(!leave(&one, &here, "r").await);
     sleep(Duration::from_millis(5)).await;
-    assert_eq!((one.beat().await.unwrap().departed, count(&two, "r").await), (vec![], 1));
+    assert_eq!((one.beat(Beating::default()).await.unwrap().departed, count(&two, "r").await), (vec![], 1));
     linger(&two, &there, "r", LONG).await;
     assert_eq!(enter(&one, &one_of("alice"), limited("r", 1)).await, Entered::Again, "another session of hers");
     assert!(!leave(&two, &there, "r").await, "the lingering one may be ended, and she is still there");
@@ -372,9 +394,15 @@ async fn who_does_not_come_back_leaves_after_its_time(store: Store) {
     linger(&one, &alice, "r", LONG).await;
     let departed = departures(&[&one, &two], time, 1).await;
     assert!(since.elapsed() + TICK >= time, "not before its time");
-    let user = UserId::parse("alice");
-    let left =
-        Departed { place: room("r"), session: alice.session, member: "alice".into(), user, cause: Cause::Lingered };
+    let (user, sequence) = (UserId::parse("alice"), departed[0].sequence);
+    let left = Departed {
+        place: room("r"),
+        session: alice.session,
+        member: "alice".into(),
+        user,
+        cause: Cause::Lingered,
+        sequence,
+    };
     assert_eq!(departed, [left]);
     assert_eq!(members(&two, "r", PAGE).await, ["bob"]);
     assert!(leave(&one, &desk, "r").await, "his other session left before");
@@ -411,7 +439,7 @@ async fn a_dead_nodes_members_depart_once(store: Store) {
     let mut departed = Vec::new();
     let deadline = Instant::now() + support::PATIENCE;
     while departed.len() < 8 {
-        for beat in [one.beat().await.unwrap(), two.beat().await.unwrap()] {
+        for beat in [one.beat(Beating::default()).await.unwrap(), two.beat(Beating::default()).await.unwrap()] {
             lost.extend(beat.lost);
             departed.extend(beat.departed);
         }
@@ -436,18 +464,18 @@ async fn a_node_that_was_given_up_is_told(store: Store) {
     for who in [&stays, &moves, &left] {
         assert_eq!(enter(&paused, who, open("r")).await, Entered::First);
     }
-    assert!(!paused.beat().await.unwrap().forgotten);
+    assert!(!paused.beat(Beating::default()).await.unwrap().forgotten);
     departures(&[&other], LEASE, 3).await;
     let moved = back(&moves);
     assert_eq!(enter(&other, &moved, open("r")).await, Entered::First);
     // What it does before it knows makes it known again, but not unforgotten.
     assert_eq!(enter(&paused, &one_of("new"), open("r")).await, Entered::First);
-    let beat = paused.beat().await.unwrap();
+    let beat = paused.beat(Beating::default()).await.unwrap();
     assert!(beat.forgotten);
     assert_eq!(beat.entries, 1);
     assert_eq!(restore(&paused, &stays, open("r")).await, Entered::First);
     assert_eq!(restore(&paused, &moves, open("r")).await, Entered::Elsewhere);
-    let beat = paused.beat().await.unwrap();
+    let beat = paused.beat(Beating::default()).await.unwrap();
     assert!(!beat.forgotten, "told once");
     assert_eq!(beat.entries, 2);
     assert_eq!(members(&other, "r", PAGE).await, ["moves", "new", "stays"]);
@@ -458,7 +486,7 @@ async fn a_node_that_is_late_but_not_missed_keeps_everything(store: Store) {
     let who = one_of("alice");
     enter(&node, &who, open("r")).await;
     sleep(LEASE * 2).await;
-    let beat = node.beat().await.unwrap();
+    let beat = node.beat(Beating::default()).await.unwrap();
     assert_eq!((beat.forgotten, beat.departed, beat.entries), (false, vec![], 1));
     assert!(leave(&node, &who, "r").await);
 }
@@ -472,8 +500,8 @@ async fn after_an_outage_nobody_is_given_up_at_once(store: Store) {
     }
     // Nobody can reach the store for longer than all leases.
     sleep(LEASE * 2).await;
-    let first = one.beat().await.unwrap();
-    let second = two.beat().await.unwrap();
+    let first = one.beat(Beating::default()).await.unwrap();
+    let second = two.beat(Beating::default()).await.unwrap();
     assert_eq!((first.departed, second.forgotten), (vec![], false));
     let departed = departures(&[&one, &two], LEASE, 1).await;
     assert_eq!(departed[0].member, "ghost", "the one that did not come back");
@@ -544,7 +572,7 @@ async fn names_are_only_names(store: Store) {
     for name in names {
         assert_eq!(members(&node, name, 2).await, sorted);
         let numbered = Numbered { before: name.to_owned(), after: name.trim_start_matches(char::is_numeric).into() };
-        let (number, _) = node.enter_first(&people[name], &numbered, 1).await.unwrap();
+        let (number, _) = seated(&node, &people[name], &numbered, 1).await;
         assert_eq!((number, count(&node, numbered.name(1).as_str()).await), (1, 1));
         assert!(leave(&node, &people[name], numbered.name(1).as_str()).await);
     }
@@ -569,14 +597,14 @@ async fn five_thousand_on_a_dead_node(store: Store) {
     let (dead, alive) = (store.node(LEASE), alive(&store).await);
     let places: Vec<_> = (0..50).map(|number| open(&format!("room {number}"))).collect();
     let entering = (0..100).map(async |number: usize| {
-        let entered = dead.enter(&one_of(&number.to_string()), &places, Arrival::Newest).await.unwrap();
+        let entered = kinds(dead.enter(&one_of(&number.to_string()), &places, Arrival::Newest).await.unwrap());
         assert_eq!(entered, [Entered::First; 50]);
     });
     join_all(entering).await;
     let deadline = Instant::now() + support::PATIENCE;
     let departed = loop {
         let since = Instant::now();
-        let departed = alive.beat().await.unwrap().departed;
+        let departed = alive.beat(Beating::default()).await.unwrap().departed;
         if !departed.is_empty() {
             assert_eq!(departed.len(), 5_000, "all in one beat");
             assert!(since.elapsed() < Duration::from_secs(5), "a third of the default lease: {:?}", since.elapsed());
@@ -616,6 +644,82 @@ async fn what_happens_is_counted(store: Store) {
     }
 }
 
+async fn what_happens_is_numbered_in_its_order(store: Store) {
+    let (one, two) = (store.node(LONG), store.node(LONG));
+    let mut last = 0;
+    let mut later = |sequence: u64| {
+        assert!(sequence > last, "{sequence} after {last}");
+        last = sequence;
+    };
+    for round in 0..20 {
+        let (who, numbered) = (one_of("alice"), one_of("bob"));
+        let (node, other) = if round % 2 == 0 { (&one, &two) } else { (&two, &one) };
+        let entered = node.enter(&who, &[open("a"), open("b")], Arrival::Newest).await.unwrap();
+        entered.iter().for_each(|entry| later(entry.sequence));
+        let again = other.enter(&back(&who), &[open("a")], Arrival::Newest).await.unwrap();
+        assert_eq!(again, [Entry { entered: Entered::Again, sequence: 0 }]);
+        later(other.enter_first(&numbered, &games(), 1, Arrival::Newest).await.unwrap().1.sequence);
+        let departed = node.leave(&numbered, &[games().name(1)], Duration::ZERO).await.unwrap();
+        later(departed[0].sequence);
+        linger(node, &who, "b", Duration::from_millis(1)).await;
+        later(departures(&[other], Duration::from_millis(12), 1).await[0].sequence);
+        other.enter(&who, &[open("a")], Arrival::Newest).await.unwrap();
+        later(other.leave(&who, &[room("a")], Duration::ZERO).await.unwrap()[0].sequence);
+    }
+}
+
+async fn departures_wait_until_they_are_wanted(store: Store) {
+    let (dead, alive) = (store.node(LEASE), alive(&store).await);
+    for number in 0..5 {
+        enter(&dead, &one_of(&number.to_string()), open("r")).await;
+        let who = one_of(&format!("lingers {number}"));
+        enter(&alive, &who, open("r")).await;
+        linger(&alive, &who, "r", Duration::from_millis(1)).await;
+    }
+    let deadline = Instant::now() + support::PATIENCE;
+    let mut departed = Vec::new();
+    for most in [0, 3, 0, 1].into_iter().chain(std::iter::repeat(2)) {
+        let beat = alive.beat(Beating { most, anew: false }).await.unwrap();
+        assert!(beat.departed.len() <= most, "{:?}", beat.departed);
+        departed.extend(beat.departed.into_iter().map(|departed| departed.member));
+        assert_eq!(count(&alive, "r").await, 10 - departed.len() as u64, "who is not told of is still there");
+        if departed.len() == 10 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{departed:?}");
+        sleep(LEASE / 6).await;
+    }
+    let told: HashSet<_> = departed.into_iter().collect();
+    assert_eq!(told.len(), 10, "each once");
+    assert_no_places(&store).await;
+}
+
+async fn who_begins_anew_loses_what_it_does_not_enter_again(store: Store) {
+    let (node, other) = (store.node(LEASE * 3), alive(&store).await);
+    let (stays, left) = (one_of("stays"), one_of("left"));
+    for who in [&stays, &left] {
+        enter(&node, who, open("r")).await;
+    }
+    let beat = node.beat(Beating { anew: true, ..Beating::default() }).await.unwrap();
+    assert!(beat.forgotten && beat.departed.is_empty(), "{beat:?}");
+    assert_eq!(restore(&node, &stays, open("r")).await, Entered::Again);
+    let departed = departures(&[&node, &other], LEASE, 1).await;
+    assert_eq!((departed[0].member.as_str(), departed[0].cause), ("left", Cause::Lease));
+    assert_eq!(members(&node, "r", PAGE).await, ["stays"]);
+}
+
+async fn finding_a_numbered_place_takes_nothing_from_a_newer_holder(store: Store) {
+    let (one, two) = (store.node(LONG), store.node(LONG));
+    let who = one_of("alice");
+    assert_eq!(seated(&one, &who, &games(), 1).await, (1, Entered::First));
+    let newer = back(&who);
+    assert_eq!(seated(&two, &newer, &games(), 1).await, (1, Entered::Again));
+    let (number, entry) = one.enter_first(&who, &games(), 1, Arrival::Restored).await.unwrap();
+    assert_eq!((number, entry), (1, Entry { entered: Entered::Elsewhere, sequence: 0 }));
+    assert!(!leave(&one, &who, "game:1/tables").await);
+    assert!(leave(&two, &newer, "game:1/tables").await, "it kept its seat");
+}
+
 /// Nobody is anywhere, and nothing is left of it.
 async fn assert_no_places(store: &Store) {
     let remains = store.remains().await;
@@ -626,7 +730,7 @@ async fn assert_no_places(store: &Store) {
         }
         Store::Redis(_) => {
             let keys: Vec<_> = remains.lines().filter(|line| line.contains(':')).collect();
-            let nodes = ["test:presence:nodes", "test:presence:grace"];
+            let nodes = ["test:presence:nodes", "test:presence:grace", "test:presence:sequence"];
             assert!(keys.iter().all(|key| nodes.contains(key)), "{keys:?}");
         }
     }
@@ -764,7 +868,7 @@ async fn one_random_run(seed: u64, nodes: &[Node]) {
             }
             4 => {
                 let expected = model.enter_first(&newest, &games, CAPACITY);
-                let seated = node.enter_first(&newest, &games, CAPACITY).await.unwrap();
+                let seated = seated(node, &newest, &games, CAPACITY).await;
                 assert_eq!(seated, expected, "{context}: is seated");
             }
             5..8 => {
@@ -776,7 +880,7 @@ async fn one_random_run(seed: u64, nodes: &[Node]) {
             _ => {
                 sleep(Duration::from_millis(4)).await;
                 let expected = model.take_out(&games, |entry| entry.is_due);
-                assert_eq!(told(node.beat().await.unwrap().departed), expected, "{context}: a beat");
+                assert_eq!(told(node.beat(Beating::default()).await.unwrap().departed), expected, "{context}: a beat");
             }
         }
         let place = rooms.choose(&mut random).unwrap();
@@ -799,13 +903,13 @@ async fn a_redis_that_lost_everything_has_forgotten_the_node() {
     let node: Node = Arc::new(RedisPresence::new(commands(&redis), "test", "node", &settings));
     let who = one_of("alice");
     assert_eq!(enter(&node, &who, open("r")).await, Entered::First);
-    assert!(!node.beat().await.unwrap().forgotten);
+    assert!(!node.beat(Beating::default()).await.unwrap().forgotten);
     redis.kill();
     redis.lose_everything();
     redis.start_again().await;
     let deadline = Instant::now() + support::PATIENCE;
     let beat = loop {
-        match node.beat().await {
+        match node.beat(Beating::default()).await {
             Ok(beat) => break beat,
             Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }
@@ -813,7 +917,7 @@ async fn a_redis_that_lost_everything_has_forgotten_the_node() {
     };
     assert!(beat.forgotten);
     assert_eq!(restore(&node, &who, open("r")).await, Entered::First);
-    assert!(!node.beat().await.unwrap().forgotten);
+    assert!(!node.beat(Beating::default()).await.unwrap().forgotten);
 }
 
 #[tokio::test]
@@ -826,11 +930,11 @@ async fn a_redis_that_went_back_in_time_has_forgotten_the_node() {
     for who in [&stays, &left] {
         assert_eq!(enter(&node, who, open("r")).await, Entered::First);
     }
-    node.beat().await.unwrap();
+    node.beat(Beating::default()).await.unwrap();
     let nodes = redis.command("ZRANGE test:presence:nodes 0 -1").await;
     let name = nodes.lines().find(|line| line.ends_with("node")).unwrap().trim().to_owned();
     redis.command(&format!("ZINCRBY test:presence:nodes -1 {name}")).await;
-    assert!(node.beat().await.unwrap().forgotten, "it is not the state after the last beat");
+    assert!(node.beat(Beating::default()).await.unwrap().forgotten, "it is not the state after the last beat");
     assert_eq!(restore(&node, &stays, open("r")).await, Entered::Again);
     // What the node no longer cares for ends with its old lease.
     let departed = departures(&[&node, &other], LEASE, 1).await;
@@ -855,11 +959,11 @@ async fn deployments_are_apart_and_errors_say_what_was_asked() {
     let places = [room("r")];
     let errors = [
         one.enter(&who, &[open("r")], Arrival::Newest).await.unwrap_err(),
-        one.enter_first(&who, &games(), 1).await.unwrap_err(),
+        one.enter_first(&who, &games(), 1, Arrival::Newest).await.unwrap_err(),
         one.leave(&who, &places, LONG).await.unwrap_err(),
         one.count(&places).await.unwrap_err(),
         one.list(&places[0], None, 1).await.unwrap_err(),
-        one.beat().await.unwrap_err(),
+        one.beat(Beating::default()).await.unwrap_err(),
     ];
     let operations = errors.map(|error| error.operation);
     assert_eq!(operations, gateway::metrics::PRESENCE_OPERATIONS);
@@ -869,6 +973,6 @@ async fn deployments_are_apart_and_errors_say_what_was_asked() {
         assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
     }
     redis.start_again().await;
-    eventually("it heals", async || one.beat().await.is_ok_and(|beat| beat.entries == 1)).await;
+    eventually("it heals", async || one.beat(Beating::default()).await.is_ok_and(|beat| beat.entries == 1)).await;
     assert!(leave(&one, &who, "r").await, "the server kept its file");
 }

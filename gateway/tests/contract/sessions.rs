@@ -13,7 +13,7 @@ use gateway::domain::{Offset, Pid, RoomName, SessionId, UserId};
 use gateway::metrics::Metrics;
 use gateway::redis::Commands;
 use gateway::sessions::{
-    Lease, MemorySessions, Record, RedisSessions, RoomRecord, Sessions, SessionsError, SqliteSessions,
+    Lease, MemorySessions, Record, RedisSessions, RoomRecord, Sessions, SessionsError, SqliteSessions, Whose,
 };
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -42,7 +42,9 @@ fn record(user: Option<UserId>) -> Record {
     }];
     let names = vec![("claim".to_owned(), RoomName::claimed("/", "a name"))];
     let (namespace, identified) = ("/".to_owned(), UserId::parse("somebody"));
-    Record { session: SessionId::random(), user, version: 1, rooms, namespace, identified, names }
+    let (handed, complete_to) = (Offset(7), Offset(9));
+    let session = SessionId::random();
+    Record { session, user, version: 1, rooms, namespace, identified, names, handed, complete_to }
 }
 
 /// A session of alice's that is held.
@@ -61,7 +63,7 @@ async fn holds(sessions: &dyn Sessions, lease: Lease) -> bool {
 }
 
 async fn claims(sessions: &dyn Sessions, lease: Lease) -> Option<Record> {
-    sessions.claim(lease, user("alice").as_ref()).await.unwrap()
+    sessions.claim(lease, "/", user("alice").as_ref()).await.unwrap()
 }
 
 async fn next(superseded: &mut BoxStream<'static, Lease>) -> Lease {
@@ -113,11 +115,91 @@ async fn a_session_is_its_users_alone(one: &dyn Sessions, two: &dyn Sessions) {
         let (lease, mine) = (Lease::new(Pid::random()), record(owner.clone()));
         assert!(one.save(lease, &mine).await.unwrap());
         for other in people.iter().filter(|other| *other != owner) {
-            assert_eq!(two.claim(rival(lease), other.as_ref()).await.unwrap(), None, "{other:?} is not {owner:?}");
+            assert_eq!(two.claim(rival(lease), "/", other.as_ref()).await.unwrap(), None, "{other:?} is not {owner:?}");
         }
         assert!(holds(one, lease).await, "who may not have it does not end it");
-        assert_eq!(two.claim(rival(lease), owner.as_ref()).await.unwrap(), Some(mine));
+        assert_eq!(two.claim(rival(lease), "/", owner.as_ref()).await.unwrap(), Some(mine));
     }
+}
+
+async fn a_session_is_of_one_namespace(one: &dyn Sessions, two: &dyn Sessions) {
+    for (namespace, others) in [("/", ["/chat", ""]), ("/chat", ["/", "/chat2"])] {
+        let lease = Lease::new(Pid::random());
+        let mine = Record { namespace: namespace.to_owned(), ..record(None) };
+        assert!(one.save(lease, &mine).await.unwrap());
+        for other in others {
+            assert_eq!(two.claim(rival(lease), other, None).await.unwrap(), None, "{other} is not {namespace}");
+        }
+        assert!(holds(one, lease).await, "who asks elsewhere does not end it");
+        assert_eq!(two.claim(rival(lease), namespace, None).await.unwrap(), Some(mine));
+    }
+}
+
+async fn of(sessions: &dyn Sessions, owner: &str, identified: Option<&str>) -> (Lease, Record) {
+    let identified = identified.and_then(UserId::parse);
+    let (lease, record) = (Lease::new(Pid::random()), Record { identified, ..record(UserId::parse(owner)) });
+    assert!(sessions.save(lease, &record).await.unwrap());
+    (lease, record)
+}
+
+async fn what_is_ended_nobody_gets_back(one: &dyn Sessions, two: &dyn Sessions) {
+    let whose = |name: &str| Whose::User(UserId::parse(name).unwrap());
+    // Each in another state: held, released, claimed by another, released and claimed, a user by its own word.
+    let (held, mine) = of(one, "erin", None).await;
+    let (released, _) = of(one, "erin", None).await;
+    one.release(released, true).await.unwrap();
+    let (lost, _) = of(one, "erin", None).await;
+    let claimed = rival(lost);
+    assert!(two.claim(claimed, user("erin").as_ref()).await.unwrap().is_some());
+    let (said, _) = of(two, "", Some("erin")).await;
+    let (others, theirs) = of(one, "frank", None).await;
+    let (was, changed) = of(one, "", Some("erin")).await;
+    let changed = Record { version: 2, identified: UserId::parse("frank"), ..changed };
+    assert!(one.save(was, &changed).await.unwrap());
+    assert_eq!(two.forget(&whose("nobody")).await.unwrap(), 0);
+    assert_eq!(two.forget(&whose("erin")).await.unwrap(), 4);
+    assert_eq!(one.forget(&whose("erin")).await.unwrap(), 0, "they are gone");
+    for (lease, owner) in [(held, "erin"), (released, "erin"), (claimed, "erin"), (lost, "erin"), (said, "")] {
+        let owner = UserId::parse(owner);
+        assert!(!holds(one, lease).await);
+        assert!(!two.save(lease, &mine).await.unwrap(), "its holder does not bring it back");
+        assert!(!one.save(rival(lease), &mine).await.unwrap(), "nor does anybody else");
+        one.release(lease, true).await.unwrap();
+        assert_eq!(one.claim(rival(lease), owner.as_ref()).await.unwrap(), None);
+        assert_eq!(two.claim(lease, owner.as_ref()).await.unwrap(), None);
+    }
+    assert!(holds(two, others).await && holds(two, was).await, "others stay");
+    // One alone, connected or away.
+    let (second, _) = of(one, "frank", None).await;
+    one.release(others, true).await.unwrap();
+    assert_eq!(two.forget(&Whose::Session(SessionId::random())).await.unwrap(), 0);
+    assert_eq!(two.forget(&Whose::Session(theirs.session)).await.unwrap(), 1);
+    assert_eq!(one.claim(rival(others), user("frank").as_ref()).await.unwrap(), None);
+    assert!(holds(one, second).await);
+    // Who comes anew is not concerned.
+    let (again, _) = of(two, "erin", None).await;
+    assert!(holds(one, again).await);
+    // What was forgotten at once is not found any more.
+    one.release(second, false).await.unwrap();
+    assert_eq!(one.forget(&whose("frank")).await.unwrap(), 1, "the one that became frank's");
+}
+
+/// A record is found as long as it is kept, however it is kept, and not longer.
+async fn what_is_kept_can_be_ended(one: &dyn Sessions) {
+    let whose = Whose::User(UserId::parse("grace").unwrap());
+    let (renewed, _) = of(one, "grace", None).await;
+    let (released, _) = of(one, "grace", None).await;
+    for _ in 0..4 {
+        sleep(WINDOW / 2).await;
+        assert!(holds(one, renewed).await);
+    }
+    assert_eq!(one.claim(rival(released), user("grace").as_ref()).await.unwrap(), None, "its time was over");
+    one.release(renewed, true).await.unwrap();
+    assert_eq!(one.forget(&whose).await.unwrap(), 1);
+    // The mark of the end stays as long as a holder could have kept the session.
+    sleep(WINDOW * 3 / 2 + MARGIN).await;
+    assert!(one.save(renewed, &record(user("grace"))).await.unwrap());
+    assert_eq!(one.forget(&whose).await.unwrap(), 1);
 }
 
 async fn many_are_renewed_at_once(one: &dyn Sessions) {
@@ -223,6 +305,9 @@ async fn the_whole_contract(one: &dyn Sessions, two: &dyn Sessions, mut supersed
     only_the_holder_can_do_anything(one, two).await;
     a_released_session_is_nobodys_until_it_is_claimed(one, two).await;
     a_session_is_its_users_alone(one, two).await;
+    a_session_is_of_one_namespace(one, two).await;
+    what_is_ended_nobody_gets_back(one, two).await;
+    what_is_kept_can_be_ended(one).await;
     many_are_renewed_at_once(one).await;
     sessions_are_forgotten_after_their_time_and_not_before(one).await;
     for sessions in [one, two] {
@@ -311,6 +396,21 @@ async fn a_record_of_another_format_in_redis_is_no_session_and_stays() {
 }
 
 #[tokio::test]
+async fn nothing_of_sessions_stays_in_redis_when_their_time_is_over() {
+    let redis = Redis::start().await;
+    let (sessions, _bus) = redis_sessions(&redis, "left").await;
+    let (ended, _) = of(&sessions, "alice", None).await;
+    let (kept, _) = of(&sessions, "bob", Some("carol")).await;
+    of(&sessions, "dave", None).await;
+    sessions.release(ended, false).await.unwrap();
+    sessions.release(kept, true).await.unwrap();
+    sessions.forget(&Whose::User(UserId::parse("dave").unwrap())).await.unwrap();
+    let keys = || async { redis.command("KEYS left:*").await };
+    assert_ne!(keys().await, "*0\r\n");
+    support::eventually("all keys are gone", || async { keys().await == "*0\r\n" }).await;
+}
+
+#[tokio::test]
 async fn claims_are_heard_as_soon_as_redis_is_there() {
     let mut redis = Redis::start().await;
     let (sessions, bus) = redis_sessions(&redis, "late").await;
@@ -334,7 +434,7 @@ async fn a_save_that_redis_carries_out_late_does_not_undo_a_newer_one() {
     assert!(store.save(lease, &second).await.unwrap());
     assert!(store.save(lease, &first).await.unwrap(), "it still is the holder");
     let next = rival(lease);
-    assert_eq!(store.claim(next, None).await.unwrap(), Some(second));
+    assert_eq!(store.claim(next, "/", None).await.unwrap(), Some(second));
     assert!(store.save(next, &first).await.unwrap(), "the next holder counts from the beginning");
-    assert_eq!(store.claim(rival(lease), None).await.unwrap(), Some(first));
+    assert_eq!(store.claim(rival(lease), "/", None).await.unwrap(), Some(first));
 }

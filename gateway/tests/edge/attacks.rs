@@ -16,7 +16,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::polling::Polling;
 use crate::support::client::Client;
-use crate::support::{PATIENCE, eventually, http, metric, node};
+use crate::support::{self, PATIENCE, eventually, http, metric, node};
 
 /// The limits that events have by default, which those of connections follow.
 const LIMITED: (&str, &str) = ("GATEWAY_LIMITS__EVENTS_PER_SECOND", "50");
@@ -274,4 +274,117 @@ async fn what_waits_for_clients_that_do_not_read_is_held_once() {
     withstands(&node, JoinSet::<()>::new()).await;
     eventually("they are closed", || async { closed(&node, "websocket", "slow") == READERS as f64 }).await;
     eventually("nothing waits", || async { held() == 0.0 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replays_that_nobody_reads_keep_nobody_from_coming_back() {
+    const EVENTS: usize = 1000;
+    const SIZE: usize = 3900;
+    const ATTACKERS: usize = 80;
+    // What waits for one client is less than its replay: whoever hands it over would wait with it.
+    let changes = [("GATEWAY_SOCKET__WRITE_TIMEOUT", "8s"), ("GATEWAY_LIMITS__BACKLOG_BYTES", "1048576")];
+    let node = node(&changes).await;
+    let mut speaker = Client::connect(node.address).await;
+    speaker.join("bomb").await;
+    let first = speaker.publish("bomb", json!(0)).await;
+    let data = "x".repeat(SIZE);
+    for _ in 0..EVENTS {
+        speaker.publish("bomb", json!(data)).await;
+        speaker.message().await;
+    }
+    let mut victim = Client::connect(node.address).await;
+    victim.join("quiet").await;
+    let mut attackers = Vec::new();
+    for _ in 0..ATTACKERS {
+        let mut attacker = websocket(node.address, "").await.unwrap();
+        let wish = json!({ "offsets": { "bomb": first } });
+        attacker.send(Message::text(format!("40{wish}"))).await.unwrap();
+        attackers.push(attacker);
+    }
+    let waiting = || async { metric(&node, "gateway_replays_waiting{size=\"large\"}") > ATTACKERS as f64 / 2.0 };
+    eventually("large replays wait for each other", waiting).await;
+    for _ in 0..10 {
+        let (pid, offset) = (victim.pid.clone(), victim.offset.clone());
+        drop(victim);
+        let asked = Instant::now();
+        victim = Client::come_back(node.address, &pid, offset.as_deref()).await;
+        assert!(victim.recovered(), "{}", victim.hello);
+        let ack = victim.ask("join", json!({ "room": "quiet too", "after": first })).await;
+        assert_eq!(ack["recovered"], true, "{ack}");
+        assert!(asked.elapsed() < Duration::from_secs(1), "it waited for {:?}", asked.elapsed());
+        victim.ask("leave", json!({ "room": "quiet too" })).await;
+    }
+    let held = metric(&node, "gateway_buffered_bytes");
+    assert!(held < 8.0 * 1024.0 * 1024.0, "{held} wait for {ATTACKERS} clients that do not read");
+    eventually("who waits too long is told to come back", || async {
+        metric(&node, "gateway_replays_put_off_total") > 0.0
+    })
+    .await;
+    withstands(&node, JoinSet::<()>::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_replay_reaches_who_reads_it() {
+    const EVENTS: u64 = 1000;
+    let node = node(&[("GATEWAY_SOCKET__WRITE_TIMEOUT", "2s")]).await;
+    let mut speaker = Client::connect(node.address).await;
+    speaker.join("r").await;
+    let first = speaker.publish("r", json!(0)).await;
+    let data = "x".repeat(3900);
+    for number in 0..EVENTS {
+        speaker.publish("r", json!([number, data])).await;
+        speaker.message().await;
+    }
+    for auth in [json!({ "offsets": { "r": first } }), json!({})] {
+        let mut reader = Client::try_connect(node.address, auth.clone()).await.unwrap();
+        if auth["offsets"].is_null() {
+            let ack = reader.ask("join", json!({ "room": "r", "after": first })).await;
+            assert_eq!(ack["recovered"], true, "{ack}");
+        }
+        for number in 0..EVENTS {
+            let event = reader.event().await;
+            assert_eq!((&event[0], &event[1]["data"][0]), (&json!("message"), &json!(number)));
+        }
+    }
+    eventually("nothing is held", || async { metric(&node, "gateway_buffered_bytes") == 0.0 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pid_that_is_brought_to_another_namespace_ends_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.toml");
+    std::fs::write(&file, "[[route]]\nnamespace = \"/other\"\nevent = \"x\"\naction = \"log\"\nmessage = \"x\"\n")
+        .unwrap();
+    let mut config = support::config(&support::NO_LIMITS);
+    config.file = Some(file);
+    let node = Gateway::start(config, 20_000).await.unwrap();
+    let mut victim = Client::connect(node.address).await;
+    victim.join("r").await;
+    let mut thief = Client::connect(node.address).await;
+    thief.send(&format!("40/other,{}", json!({ "pid": victim.pid, "offset": victim.offset }))).await;
+    let mut said = Vec::new();
+    while said.len() < 2 {
+        said.push(thief.text().await.unwrap());
+    }
+    assert!(said[0].starts_with("40/other,{") && !said[0].contains(&victim.pid), "{said:?}");
+    assert!(said[1].contains("\"recovered\":false") && said[1].contains("\"reason\":\"unknown\""), "{said:?}");
+    victim.publish("r", json!("still here")).await;
+    assert_eq!(victim.message().await.0, "still here");
+    let (pid, offset) = (victim.pid.clone(), victim.offset.clone());
+    drop(victim);
+    assert!(Client::come_back(node.address, &pid, offset.as_deref()).await.recovered());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn something_else_than_a_token_is_none_only_where_nobody_looks() {
+    let secret = [("GATEWAY_AUTH__SECRET", "s"), ("GATEWAY_AUTH__ANONYMOUS", "true")];
+    let (optional, none) = (node(&secret).await, node(&[]).await);
+    for odd in [json!(5), json!({ "jwt": "x" }), json!(["x"]), json!(false), json!("bad"), json!("a.b.c"), json!(" ")] {
+        let refused = Client::try_connect(optional.address, json!({ "token": odd })).await.err();
+        assert!(refused.is_some_and(|refused| refused.contains("unauthorized")), "{odd}");
+        assert!(Client::try_connect(none.address, json!({ "token": odd })).await.is_ok(), "{odd}");
+    }
+    for no_token in [json!({}), json!({ "token": null }), json!({ "token": "" })] {
+        assert!(Client::try_connect(optional.address, no_token).await.is_ok());
+    }
 }

@@ -11,8 +11,8 @@ use axum::extract::State;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use gateway::calls::{Breaker, Caller, Endpoint};
-use gateway::domain::Refusal;
+use gateway::calls::{Asker, Breaker, Caller, Endpoint, Source};
+use gateway::domain::{Refusal, SessionId};
 use gateway::metrics::Metrics;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -132,6 +132,12 @@ fn endpoint(address: SocketAddr) -> Endpoint {
     endpoint
 }
 
+/// Somebody of an address of its own.
+fn asker(number: u8) -> Asker {
+    let session = SessionId::parse(&format!("{number:032x}")).unwrap();
+    Asker { session, source: Source::Address([10, 0, 0, number].into()) }
+}
+
 /// A caller with what it counted.
 struct Client {
     caller: Arc<Caller>,
@@ -150,7 +156,7 @@ impl Client {
     }
 
     async fn call(&self, endpoint: &Endpoint) -> Result<String, Refusal> {
-        let answer = self.caller.call(endpoint, "order-1", r#"{"sku":7}"#.into()).await;
+        let answer = self.caller.call(endpoint, &asker(1), "order-1", r#"{"sku":7}"#.into()).await;
         answer.map(|json: Box<RawValue>| json.get().to_owned())
     }
 
@@ -484,14 +490,14 @@ async fn a_breaker_opens_lets_one_through_and_closes() {
     elsewhere.url.set_query(Some("another=query"));
     assert_eq!(client.call(&elsewhere).await, UNAVAILABLE);
     client.assert_results(&[("failed", 2), ("open", 1)]);
-    assert_eq!(client.count("gateway_call_breaker_openings_total"), 1.0);
+    assert_eq!(client.count("gateway_call_breaker_openings_total{by=\"one\"}"), 1.0);
     assert_eq!(back_end.requests(), 3, "nobody asked");
 
     let probe = {
         let (caller, endpoint) = (client.caller.clone(), endpoint.clone());
         async move {
             loop {
-                match caller.call(&endpoint, "order-2", "{}".into()).await {
+                match caller.call(&endpoint, &asker(1), "order-2", "{}".into()).await {
                     Err(Refusal::Unavailable) => tokio::time::sleep(Duration::from_millis(5)).await,
                     result => return result.map(|json| json.get().to_owned()),
                 }
@@ -510,7 +516,7 @@ async fn a_breaker_opens_lets_one_through_and_closes() {
     for _ in 0..5 {
         assert_eq!(client.call(&endpoint).await.as_deref(), Ok("1"));
     }
-    assert_eq!(client.count("gateway_call_breaker_openings_total"), 1.0);
+    assert_eq!(client.count("gateway_call_breaker_openings_total{by=\"one\"}"), 1.0);
 }
 
 #[tokio::test]
@@ -534,7 +540,7 @@ async fn calls_under_way_are_bounded_for_each_back_end() {
     let under_way: Vec<_> = (0..2)
         .map(|_| {
             let (caller, endpoint) = (client.caller.clone(), busy.endpoint());
-            tokio::spawn(async move { caller.call(&endpoint, "order-1", "{}".into()).await.is_ok() })
+            tokio::spawn(async move { caller.call(&endpoint, &asker(1), "order-1", "{}".into()).await.is_ok() })
         })
         .collect();
     eventually("both are under way", async || busy.requests() == 2).await;
@@ -560,7 +566,7 @@ async fn a_call_that_nobody_waits_for_gives_everything_back() {
         // Each of these is a probe: the breaker is open.
         let (caller, asked) = (client.caller.clone(), endpoint.clone());
         tokio::time::sleep(Duration::from_millis(2)).await;
-        let call = tokio::spawn(async move { caller.call(&asked, "order-1", "{}".into()).await.is_ok() });
+        let call = tokio::spawn(async move { caller.call(&asked, &asker(1), "order-1", "{}".into()).await.is_ok() });
         eventually("it is under way", async || back_end.requests() == round).await;
         call.abort();
         assert!(call.await.unwrap_err().is_cancelled());
@@ -576,9 +582,66 @@ async fn a_key_that_cannot_be_a_header() {
     let back_end = BackEnd::start().await.answers(200, "1");
     let client = Client::new();
     for key in ["two\nlines", "nul\0"] {
-        let refused = client.caller.call(&back_end.endpoint(), key, "{}".into()).await.unwrap_err();
+        let refused = client.caller.call(&back_end.endpoint(), &asker(1), key, "{}".into()).await.unwrap_err();
         assert_eq!(refused.code(), "bad_request", "{key:?}");
     }
     assert_eq!(back_end.requests(), 0);
     client.assert_results(&[]);
+}
+
+/// A back end that has a mistake: it fails at one input and hangs at another.
+async fn fragile() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = async |body: String| {
+        if body.contains("slow") {
+            tokio::time::sleep(NEVER).await;
+        }
+        if body.contains("boom") { status(500) } else { status(204) }
+    };
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_client_sends_keeps_nobody_else_from_a_back_end() {
+    let address = fragile().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.toml");
+    let route = format!("event = \"order\"\naction = \"call\"\nurl = \"http://{address}/\"\ntimeout = \"300ms\"");
+    std::fs::write(&file, format!("[[route]]\n{route}\n")).unwrap();
+    for input in ["boom", "slow"] {
+        let changes: Vec<_> = support::NO_LIMITS.to_vec();
+        let mut config = support::config(&changes);
+        config.file = Some(file.clone());
+        let node = gateway::app::Gateway::start(config, 20_000).await.unwrap();
+        let mut attackers = Vec::new();
+        // More sessions than failures open a breaker.
+        for _ in 0..8 {
+            attackers.push(support::client::Client::connect(node.address).await);
+        }
+        let mut others = Vec::new();
+        for _ in 0..3 {
+            others.push(support::client::Client::connect(node.address).await);
+        }
+        let attack = attackers.into_iter().map(|mut attacker| {
+            tokio::spawn(async move {
+                loop {
+                    attacker.ask("order", serde_json::json!(input)).await;
+                }
+            })
+        });
+        let attack: Vec<_> = attack.collect();
+        let opened = || support::metric(&node, "gateway_call_breaker_openings_total{by=\"one\"}");
+        let mut asked = 0;
+        while opened() < 8.0 || asked < 50 {
+            for other in &mut others {
+                let ack = other.ask("order", serde_json::json!("well")).await;
+                assert_eq!(ack["ok"], true, "{input}: {ack} after {asked}");
+                asked += 1;
+            }
+        }
+        assert_eq!(support::metric(&node, "gateway_call_breaker_openings_total{by=\"all\"}"), 0.0);
+        attack.iter().for_each(tokio::task::JoinHandle::abort);
+    }
 }

@@ -217,6 +217,60 @@ async fn a_user_may_have_so_many_sessions_and_comes_back_to_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_was_away_needs_a_place_like_everybody() {
+    let changes = [("GATEWAY_AUTH__SECRET", "s"), ("GATEWAY_LIMITS__SESSIONS_PER_USER", "2")];
+    let node = node(&changes).await;
+    let mut away = Vec::new();
+    for _ in 0..3 {
+        let mut client = Client::try_connect(node.address, token("ann")).await.unwrap();
+        client.join("r").await;
+        away.push((client.pid.clone(), client.offset.clone()));
+        drop(client);
+        eventually("it is away", || async { node.sessions() == 0 }).await;
+    }
+    let back = async |(pid, offset): &(String, Option<String>)| {
+        let mut auth = token("ann");
+        (auth["pid"], auth["offset"]) = (json!(pid), json!(offset));
+        Client::try_connect(node.address, auth).await
+    };
+    let first = back(&away[0]).await.unwrap();
+    let second = back(&away[1]).await.unwrap();
+    assert!(first.recovered() && second.recovered());
+    let refusal = back(&away[2]).await.err().unwrap();
+    assert!(refusal.contains("a user may have 2 sessions"), "{refusal}");
+    assert_eq!(node.sessions(), 2);
+    drop(first);
+    eventually("there is room", || async { node.sessions() == 1 }).await;
+    let recovers = || async { back(&away[2]).await.is_ok_and(|third| third.recovered()) };
+    eventually("nothing was taken from who had to wait", recovers).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_fails_too_often_is_not_asked_for_a_while() {
+    let changes = [
+        ("GATEWAY_AUTH__SECRET", "s"),
+        ("GATEWAY_LIMITS__FAILED_CONNECTS_PER_SECOND_PER_ADDRESS", "1"),
+        ("GATEWAY_LIMITS__FAILED_CONNECTS_BURST_PER_ADDRESS", "20"),
+    ];
+    let node = node(&changes).await;
+    let mut said = Vec::new();
+    for _ in 0..40 {
+        said.push(Client::try_connect(node.address, json!({ "token": "bad" })).await.err().unwrap());
+    }
+    let asked = said.iter().filter(|said| said.contains("unauthorized")).count();
+    assert!((20..30).contains(&asked), "{said:?}");
+    assert!(said.iter().any(|said| said.starts_with("closed")), "which official clients try again: {said:?}");
+    let denied = "gateway_rate_limit_decisions_total{limiter=\"address_failures\",decision=\"deny\"}";
+    assert!(metric(&node, denied) >= 2.0);
+    eventually("a good token gets in again", || async {
+        Client::try_connect(node.address, token("ann")).await.is_ok()
+    })
+    .await;
+    let counted = || async { metric(&node, "gateway_rate_limit_keys{limiter=\"address_failures\"}") == 1.0 };
+    eventually("the address is counted", counted).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_listed_origins_may_connect() {
     let node = node(&[("GATEWAY_SOCKET__ORIGINS", "https://app.example,https://*.b.example")]).await;
     let open = get(node.address, "Origin: https://app.example\r\n").await;
@@ -380,4 +434,91 @@ async fn haproxy_introduces_its_clients() {
     assert_eq!(open(3, binary).await.status, 200);
     assert_eq!(open(3, text).await.status, 429);
     assert_eq!(metric(&node, "gateway_proxy_headers_total{result=\"bad\"}"), 0.0);
+}
+
+/// What comes of requests of an address that are no client's, one after the other.
+async fn statuses(node: &gateway::app::Gateway, from: u8, method: &str, path: &str, headers: &str) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    for _ in 0..40 {
+        answers.push(ask([127, 0, 0, from], node.address, b"", method, path, headers).await);
+    }
+    answers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_are_no_client_s_are_limited_by_address() {
+    let changes =
+        [("GATEWAY_LIMITS__REQUESTS_PER_SECOND_PER_ADDRESS", "5"), ("GATEWAY_SOCKET__ORIGINS", "https://a.b")];
+    let node = node(&changes).await;
+    let unknown = format!("{POLLING}&sid=AAAAAAAAAAAAAAAAAAAA");
+    let kinds = [
+        ("GET", "/", "", 200),
+        ("GET", "/nothing", "", 404),
+        ("GET", "/socket.io/socket.io.js", "", 0),
+        ("POST", "/nothing", "Content-Length: 0\r\n", 404),
+        ("GET", unknown.as_str(), "", 400),
+        ("GET", "/socket.io/?EIO=4&transport=pigeon", "", 400),
+        ("GET", "/socket.io/?EIO=4&transport=websocket", "", 400),
+        ("POST", POLLING, "Content-Length: 0\r\n", 400),
+        ("OPTIONS", POLLING, "", 200),
+        ("GET", POLLING, "Origin: https://evil.example\r\n", 403),
+        ("GET", "/bad", "Host: twice\r\n", 400),
+    ];
+    for (from, (method, path, headers, status)) in (10..).zip(kinds) {
+        let answers = statuses(&node, from, method, path, headers).await;
+        let (refused, others): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 429);
+        assert!(refused.len() >= 10 && others.len() >= 5, "{method} {path}: {} of 40 refused", refused.len());
+        assert!(
+            others.iter().all(|answer| status == 0 || answer.status == status),
+            "{method} {path}: {}",
+            others[0].status
+        );
+        assert!(refused.iter().all(|answer| answer.header("retry-after") == Some("1")), "{}", refused[0].headers);
+        // Who asks for too much of this may still be, or sit beside, an honest client.
+        let open = ask([127, 0, 0, from], node.address, b"", "GET", POLLING, "").await;
+        assert_eq!(open.status, 200, "{method} {path}");
+    }
+    assert_eq!(ask([127, 0, 0, 99], node.address, b"", "GET", "/", "").await.status, 200, "others do not pay");
+    let denied = metric(&node, "gateway_rate_limit_decisions_total{limiter=\"address_requests\",decision=\"deny\"}");
+    assert!(denied >= 10.0 * kinds.len() as f64, "{denied}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_a_proxy_do_not_pay_for_each_other() {
+    let changes =
+        [("GATEWAY_LIMITS__REQUESTS_PER_SECOND_PER_ADDRESS", "5"), ("GATEWAY_TRUSTED_PROXIES", "127.0.0.1/32")];
+    let node = node(&changes).await;
+    let ask_for = async |client: &str| {
+        let header = format!("X-Forwarded-For: {client}\r\n");
+        ask(LOCAL, node.address, b"", "GET", "/nothing", &header).await.status
+    };
+    let mut refused = 0;
+    for _ in 0..40 {
+        refused += u32::from(ask_for("203.0.113.1").await == 429);
+    }
+    assert!(refused >= 10, "{refused}");
+    assert_eq!(ask_for("203.0.113.2").await, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_admin_listener_answers_only_to_its_names() {
+    // `ask` calls it "node", as a page might whose name was pointed here.
+    let token = [("GATEWAY_ADMIN__TOKEN", "t")];
+    let stranger = node(&token).await;
+    let get = async |node: &gateway::app::Gateway, path: &str| {
+        let bearer = "Authorization: Bearer t\r\n";
+        ask(LOCAL, node.admin_address, b"", "GET", path, bearer).await
+    };
+    for path in ["/metrics", "/users/ann/sockets", "/socket.io/?EIO=4&transport=polling", "/nothing"] {
+        let answer = get(&stranger, path).await;
+        assert_eq!(answer.status, 421, "{path}");
+        assert!(answer.body.contains("admin.hosts"), "{}", answer.body);
+    }
+    for probe in ["/livez", "/readyz", "/hearing"] {
+        assert_eq!(get(&stranger, probe).await.status, 200, "{probe}");
+    }
+    let known = node(&[token[0], ("GATEWAY_ADMIN__HOSTS", "node")]).await;
+    assert_eq!(get(&known, "/metrics").await.status, 200);
+    assert_eq!(get(&known, "/users/ann/sockets").await.status, 200);
+    assert_eq!(crate::support::http("GET", stranger.admin_address, "/metrics", "").await.0, 200, "localhost");
 }

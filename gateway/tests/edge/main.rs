@@ -1,11 +1,14 @@
 //! The edges of one node: its clients and what they may send, and the back ends that it asks.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+mod admin;
 mod as_published;
 mod attacks;
+mod attendance;
 mod calls;
 mod inlet;
 mod limits;
+mod logs;
 mod polling;
 #[path = "../support/router.rs"]
 #[allow(dead_code, unreachable_pub, clippy::missing_panics_doc, missing_docs, reason = "shared with benchmarks")]

@@ -1,8 +1,9 @@
 //! Routes from the outside: the documentation compiles and names everything, profiles load, `gateway check` shows them.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use gateway::routes::{Action, Lifecycle, RouteTable};
 
@@ -130,4 +131,32 @@ fn check_lists_every_mistake_and_fails() {
     assert_eq!(output.status.code(), Some(64));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("gateway.toml:4: action: \"fly\"") && said.contains("gateway.toml:6: event: "), "{said}");
+}
+
+/// A node in a process of its own says who may come in before it says that it is ready.
+#[test]
+fn a_start_that_lets_everybody_in_says_what_that_means() {
+    let said = |secret: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+        command.env_clear().env("GATEWAY_LISTEN", "127.0.0.1:0").env("GATEWAY_ADMIN_LISTEN", "127.0.0.1:0");
+        command.env("GATEWAY_DATA_DIR", "").env("GATEWAY_AUTH__SECRET", secret);
+        let mut node = command.stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(node.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let mut said: Vec<String> = Vec::new();
+        for line in lines {
+            let is_ready = line.contains("ready");
+            said.push(line);
+            if is_ready {
+                break;
+            }
+        }
+        node.kill().unwrap();
+        node.wait().unwrap();
+        said.join("\n")
+    };
+    let open = said("");
+    assert!(open.contains("every web page that is open in a browser here"), "{open}");
+    assert!(open.contains("auth.secret") && open.contains("socket.origins"), "{open}");
+    let closed = said("a secret for the tests only, long enough to be one");
+    assert!(closed.contains("ready") && !closed.contains("web page"), "{closed}");
 }

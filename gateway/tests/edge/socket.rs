@@ -95,6 +95,8 @@ async fn a_join_with_an_offset_gets_what_it_missed_and_then_what_is_new() {
     let mut late = Client::connect(node.address).await;
     let ack = late.ask("join", json!({ "room": "r", "after": start })).await;
     assert_eq!((&ack["ok"], &ack["recovered"]), (&json!(true), &json!(false)), "{ack}");
+    let told = late.event().await;
+    assert_eq!((&told[0], &told[1]), (&json!("gateway:gap"), &json!({ "room": "r", "reason": "retention" })), "{told}");
     assert!(late.is_quiet(Duration::from_millis(100)).await);
     // The answer may have been lost: asking again must not make it sound better.
     let ack = late.ask("join", json!({ "room": "r", "after": start })).await;
@@ -120,10 +122,11 @@ async fn the_same_id_publishes_once_for_one_author() {
     let first = one.ask("publish", publish.clone()).await;
     let again = one.ask("publish", publish.clone()).await;
     assert_eq!(first["offset"], again["offset"]);
-    assert_ne!(two.ask("publish", publish).await["offset"], first["offset"], "another session is another author");
-    let first: u64 = first["offset"].as_str().unwrap().parse().unwrap();
-    assert_eq!(two.message().await.1, first);
-    assert_eq!(two.message().await.1, first + 1);
+    let other = two.ask("publish", publish).await;
+    let offset = |ack: &serde_json::Value| ack["offset"].as_str().unwrap().parse::<u64>().unwrap();
+    assert!(offset(&other) > offset(&first), "another session is another author");
+    assert_eq!(two.message().await.1, offset(&first));
+    assert_eq!(two.message().await.1, offset(&other));
     assert!(two.is_quiet(Duration::from_millis(50)).await);
 }
 
@@ -353,7 +356,8 @@ async fn a_connection_that_is_old_enough_is_asked_to_come_back_and_recovers() {
     let client = Client::come_back(node.address, &client.pid, client.offset.as_deref()).await;
     assert!(client.recovered());
     let closed = "gateway_connections_closed_total{transport=\"websocket\",reason=\"aged\"}";
-    assert_eq!(metric(&node, closed), 1.0);
+    // Ends are told by a task of the engine, and this one may be told after the client is back.
+    eventually("it is counted", || async { metric(&node, closed) == 1.0 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

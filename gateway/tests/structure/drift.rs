@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gateway::calls::{Caller, Endpoint};
-use gateway::domain::Refusal;
+use gateway::calls::{Asker, Caller, Endpoint, Source};
+use gateway::domain::{Refusal, SessionId};
 use serde_json::json;
 
 use crate::support::client::Client;
@@ -62,7 +62,8 @@ async fn live_metrics() -> BTreeSet<String> {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let caller = Caller::new(&support::config(&[]).calls, node.metrics.clone()).unwrap();
     let endpoint = Endpoint { attempts: 1, ..Endpoint::new(format!("http://{nobody}").parse().unwrap()) };
-    caller.call(&endpoint, "1", "1".into()).await.unwrap_err();
+    let asker = Asker { session: SessionId::random(), source: Source::Gateway };
+    caller.call(&endpoint, &asker, "1", "1".into()).await.unwrap_err();
     let text = node.metrics.render();
     let names = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split(['{', ' ']).next());
     names.filter(|name| name.starts_with("gateway_")).map(base).collect()

@@ -19,6 +19,8 @@ pub struct Client {
     events: VecDeque<Value>,
     /// What it needs to come back, as official clients keep it; empty if it has none.
     pub pid: String,
+    /// Its session's public id.
+    pub sid: String,
     pub offset: Option<String>,
     /// The first event of the connection.
     pub hello: Value,
@@ -29,8 +31,8 @@ impl Client {
     pub async fn try_connect(address: SocketAddr, auth: Value) -> Result<Self, String> {
         let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
         let (socket, _) = connect_async(url).await.map_err(|error| error.to_string())?;
-        let (events, pid) = (VecDeque::new(), String::new());
-        let mut client = Self { socket, next_ack: 0, events, pid, offset: None, hello: Value::Null };
+        let (events, pid, sid) = (VecDeque::new(), String::new(), String::new());
+        let mut client = Self { socket, next_ack: 0, events, pid, sid, offset: None, hello: Value::Null };
         let open = client.text().await.ok_or("closed before it was open")?;
         assert!(open.starts_with('0'), "{open}");
         client.send(&format!("40{auth}")).await;
@@ -38,6 +40,7 @@ impl Client {
         let reply = answer.strip_prefix("40").ok_or_else(|| answer.clone())?;
         let reply: Value = serde_json::from_str(reply).unwrap();
         client.pid = reply["pid"].as_str().unwrap_or_default().to_owned();
+        client.sid = reply["sid"].as_str().unwrap_or_default().to_owned();
         let text = client.text().await.ok_or("closed before it was greeted")?;
         client.keep(&text);
         client.hello = client.events.pop_front().unwrap();

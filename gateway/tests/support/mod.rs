@@ -10,6 +10,7 @@
 
 pub mod client;
 pub mod haproxy;
+pub mod process;
 pub mod proxy;
 pub mod redis;
 pub mod tokens;
@@ -42,12 +43,14 @@ pub fn config(changes: &[(&str, &str)]) -> Config {
 }
 
 /// Lets everything through: for tests that are about something else.
-pub const NO_LIMITS: [(&str, &str); 5] = [
+pub const NO_LIMITS: [(&str, &str); 7] = [
     ("GATEWAY_LIMITS__EVENTS_PER_SECOND", "0"),
     ("GATEWAY_LIMITS__BYTES_PER_SECOND", "0"),
     ("GATEWAY_LIMITS__USER_EVENTS_PER_SECOND", "0"),
     ("GATEWAY_LIMITS__USER_BYTES_PER_SECOND", "0"),
     ("GATEWAY_LIMITS__HANDSHAKES_PER_SECOND_PER_ADDRESS", "0"),
+    ("GATEWAY_LIMITS__FAILED_CONNECTS_PER_SECOND_PER_ADDRESS", "0"),
+    ("GATEWAY_LIMITS__REQUESTS_PER_SECOND_PER_ADDRESS", "0"),
 ];
 
 /// A node in this process.
@@ -68,7 +71,7 @@ pub fn metric(gateway: &Gateway, series: &str) -> f64 {
 pub async fn http(method: &str, address: std::net::SocketAddr, path: &str, headers: &str) -> (u16, String) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n");
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();

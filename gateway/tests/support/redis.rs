@@ -1,7 +1,7 @@
 //! A private Redis server, ended with its handle.
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -62,6 +62,19 @@ impl Redis {
         assert!(self.run().await, "redis-server does not start again");
     }
 
+    /// What is on the disk now, for [`Self::go_back`].
+    pub fn on_disk(&self) -> tempfile::TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        copy_files(&self.data(), copy.path());
+        copy
+    }
+
+    /// Loses what was written since then, as a power cut or a failover does; to be called while it is stopped.
+    pub fn go_back(&mut self, then: &tempfile::TempDir) {
+        self.lose_everything();
+        copy_files(then.path(), &self.data());
+    }
+
     /// Forgets everything, as a server without persistence does when it restarts.
     pub fn lose_everything(&mut self) {
         for entry in std::fs::read_dir(self.data()).unwrap() {
@@ -118,6 +131,15 @@ impl Redis {
 /// A port that nobody has at this moment.
 pub fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() { copy_files(&path, &target) } else { _ = std::fs::copy(&path, target).unwrap() }
+    }
 }
 
 impl Drop for Redis {

@@ -10,7 +10,7 @@ use gateway::calls::Caller;
 use gateway::domain::{Frame, Pid, SessionId};
 use gateway::log::{MemoryLog, Retention};
 use gateway::metrics::Metrics;
-use gateway::node::{Client, CloseReason, Limiters, Node, Outlet, Patience, Session, Undelivered};
+use gateway::node::{Client, CloseReason, Limiters, Node, Outlet, Patience, Session, Undelivered, Waiting};
 use gateway::presence::{MemoryPlaces, MemoryPresence};
 use gateway::revocations::MemoryRevocations;
 use gateway::routes::{Inbound, RouteTable, Router};
@@ -28,8 +28,8 @@ impl Outlet for Nobody {
         Ok(())
     }
 
-    fn waiting(&self) -> usize {
-        0
+    fn waiting(&self) -> Waiting {
+        Waiting::default()
     }
 
     fn close(&self, _: CloseReason) {}
@@ -82,8 +82,8 @@ impl Bench {
         let session = Arc::new(Session::new(SessionId::random(), client, lease, Arc::new(allowance), patience, outlet));
         let node = self.router.node();
         node.arrive(&session, None);
-        node.hold(&session);
-        self.router.begin(&session, None, true).await;
+        let hold = node.hold(&session);
+        self.router.begin(&session, hold, None, true).await;
         session
     }
 

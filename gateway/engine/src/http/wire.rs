@@ -20,6 +20,8 @@ use crate::budget::Budget;
 const PIECE: usize = 4 * 1024;
 /// Answers up to here are sent together with their head.
 const SMALL: usize = 16 * 1024;
+/// The slowest line on which large answers arrive, in bytes a second.
+const SLOWEST: usize = 16 * 1024;
 
 /// How long what may take.
 #[derive(Clone, Copy, Debug)]
@@ -181,8 +183,9 @@ impl Wire {
         self.write_all(&bytes).await.is_ok() && self.write_all(&body).await.is_ok()
     }
 
-    /// Writes, within a time.
+    /// Writes, within a time: longer for what is large, or clients with a slow line would never get it.
     pub(crate) async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let patience = self.timing.write + Duration::from_secs((bytes.len() / SLOWEST) as u64);
         let writing = async {
             while !bytes.is_empty() {
                 match self.stream.try_write(bytes) {
@@ -193,7 +196,7 @@ impl Wire {
             }
             Ok(())
         };
-        timeout(self.timing.write, writing).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        timeout(patience, writing).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 

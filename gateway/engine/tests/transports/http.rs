@@ -177,3 +177,52 @@ async fn the_words_of_engine_io_s_own_server() {
         assert!(status == 400 && body.starts_with(&format!("{{\"code\":{code},")), "{query}: {body}");
     }
 }
+
+#[tokio::test]
+async fn strangers_are_admitted_before_anything_is_done_for_them() {
+    let world = World::new(|_| {}).await;
+    let poller = Poller::connected(&world).await;
+    let ask = async |request: String| {
+        let mut raw = Raw::connect(&world).await;
+        raw.write(request).await;
+        raw.answer().await.0
+    };
+    let requests = [
+        "GET /page HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
+        "GET /socket.io/?EIO=4&transport=polling&sid=nobody HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
+        "GET /socket.io/?EIO=4&transport=pigeon HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
+        "OPTIONS /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n".to_owned(),
+        // Its body never comes.
+        "POST /page HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n".to_owned(),
+    ];
+    *world.seen.strangers.lock() = Some(1);
+    assert_eq!(ask(requests[0].clone()).await, 200);
+    for request in &requests {
+        assert_eq!(ask(request.clone()).await, 429, "{request}");
+    }
+    assert_eq!(world.seen.pages.load(Ordering::SeqCst), 1);
+    // Who has a connection, or opens one, is none.
+    let post = format!("POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n42[1]", poller.path());
+    assert_eq!(ask(post).await, 200);
+    Poller::connected(&world).await;
+}
+
+/// A large answer has time for what a slow line takes, not only for one write.
+#[tokio::test]
+async fn a_large_answer_arrives_on_a_slow_line() {
+    const BYTES: usize = 24 * 1024 * 1024;
+    let world = World::new(|settings| settings.write_timeout = Duration::from_millis(200)).await;
+    let address = world.address;
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut slow = std::net::TcpStream::connect(address).unwrap();
+        slow.write_all(format!("GET /bytes/{BYTES} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
+            .unwrap();
+        // Longer than one write may wait. What the kernel does not take waits with the server.
+        std::thread::sleep(Duration::from_millis(600));
+        let mut all = Vec::new();
+        slow.read_to_end(&mut all).unwrap();
+        all.len()
+    });
+    assert!(reading.await.unwrap() > BYTES, "it was cut off");
+}

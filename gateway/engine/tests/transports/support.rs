@@ -11,7 +11,7 @@ use engine::{
     Admission, Answer, Connection, End, Event, Guest, Handler, Misuse, Packet, Server, Session, Settings, Transport,
 };
 use http::request::Parts;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -52,12 +52,20 @@ pub(crate) struct Seen {
     pub(crate) misuses: Mutex<Vec<Misuse>>,
     /// Requests for something else.
     pub(crate) pages: AtomicUsize,
+    /// Requests of no connection that may still come.
+    pub(crate) strangers: Mutex<Option<usize>>,
     /// Frames and packets that may still come.
     pub(crate) allowance: Mutex<Option<usize>>,
 }
 
 /// Lets everybody in, and sends every event back as it came.
 struct Echo(Arc<Seen>);
+
+fn too_many() -> Answer {
+    let mut answer = Response::new(Bytes::from("too many"));
+    *answer.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+    answer
+}
 
 struct Visitor(Arc<Seen>);
 
@@ -77,13 +85,23 @@ impl Handler for Echo {
         Ok(Arc::new(Visitor(self.0.clone())))
     }
 
+    fn admit_stranger(&self, _: SocketAddr, _: Option<&HeaderMap>) -> Result<(), Box<Answer>> {
+        let is_over = *self.0.strangers.lock() == Some(0);
+        self.0.strangers.lock().iter_mut().for_each(|left| *left = left.saturating_sub(1));
+        if is_over { Err(Box::new(too_many())) } else { Ok(()) }
+    }
+
     fn misused(&self, misuse: Misuse) {
         self.0.misuses.lock().push(misuse);
     }
 
     fn elsewhere(&self, request: Request<Bytes>) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
         self.0.pages.fetch_add(1, Ordering::SeqCst);
-        let body = format!("{} {} {}", request.method(), request.uri(), request.body().len());
+        let length = request.uri().path().strip_prefix("/bytes/").map(|length| length.parse().unwrap());
+        let body = match length {
+            Some(length) => "x".repeat(length),
+            None => format!("{} {} {}", request.method(), request.uri(), request.body().len()),
+        };
         Box::pin(async move { Response::new(Bytes::from(body)) })
     }
 }

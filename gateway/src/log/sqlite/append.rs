@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use sqlx::{Connection, Sqlite, SqliteConnection, Transaction};
+use sqlx::SqliteConnection;
 
 use super::writer::Append;
 use crate::domain::Offset;
-use crate::log::{Dedupe, Retention};
+use crate::log::{Dedupe, Retention, present};
 use crate::sqlite::{milliseconds, now_ms};
 
 /// Where the log stands; a transaction changes a copy, which counts once it is committed.
@@ -44,68 +44,95 @@ fn json<T: serde::Serialize>(values: &[T]) -> String {
     serde_json::to_string(values).expect("texts and numbers always encode")
 }
 
-/// Writes a batch in one transaction. Returns where the log then stands, and the offset of each append and whether its
-/// dedupe key was known.
+/// What became of a batch.
+pub(super) struct Written {
+    pub(super) state: State,
+    /// The offset of each append, and whether its dedupe key was known.
+    pub(super) places: Vec<(Offset, bool)>,
+    /// Rooms that have more events than they should, by id, and how many too many.
+    pub(super) too_long: Vec<(i64, i64)>,
+}
+
+/// Writes a batch in one transaction.
 pub(super) async fn append(
     connection: &mut SqliteConnection,
     stands: State,
     retention: Retention,
     batch: &[Append],
-) -> Result<(State, Vec<(Offset, bool)>), sqlx::Error> {
+) -> Result<Written, sqlx::Error> {
     let mut state = stands;
-    let now = now_ms();
-    // Sixteen marks in a retention are enough.
-    let step = milliseconds(retention.room_retention) / 16;
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    if state.at.saturating_sub(now) > step {
-        // The clock was set back by more than can be waited for: by its marks, no age is known any more.
-        sqlx::query("DELETE FROM clock").execute(&mut *transaction).await?;
-        state = State { at: now, marked_at: None, ..state };
-    }
-    state.at = state.at.max(now);
-    let mut known =
-        known(&mut transaction, batch, state.at.saturating_sub(milliseconds(retention.dedupe_window))).await?;
+    keep_clock(connection, &mut state, retention).await?;
+    // Nobody else writes: what is read before the transaction holds in it.
+    let mut known = known(connection, batch, state.at.saturating_sub(milliseconds(retention.dedupe_window))).await?;
     let mut places = Vec::with_capacity(batch.len());
     let mut counts: HashMap<&str, i64> = HashMap::new();
+    let (mut events, mut keys) = (Packed::default(), Packed::default());
     for append in batch {
         let key = append.dedupe.as_ref().map(|Dedupe(key)| key.as_bytes());
         if let Some(offset) = key.and_then(|key| known.get(key)) {
             places.push((*offset, true));
             continue;
         }
-        state.head += 1;
+        state.head = present().0.max(state.head + 1);
         let offset = Offset(state.head);
         places.push((offset, false));
-        *counts.entry(append.room.as_str()).or_default() += 1;
+        let room = append.room.as_str();
+        *counts.entry(room).or_default() += 1;
+        events.push(vec![offset.0.into(), room.into()], &append.bytes);
         if let Some(key) = key {
+            keys.push(vec![offset.0.into()], key);
             known.insert(key.to_vec(), offset);
         }
     }
     if counts.is_empty() {
-        transaction.rollback().await?;
-        return Ok((stands, places));
+        return Ok(Written { state, places, too_long: Vec::new() });
     }
+    let rooms: Vec<(i64, i64)> = sqlx::query_as(include_str!("append.sql"))
+        .bind(json(&counts.iter().collect::<Vec<_>>()))
+        .bind(state.at)
+        .bind(json(&events.index))
+        .bind(events.bytes)
+        .bind(json(&keys.index))
+        .bind(keys.bytes)
+        .bind(state.head.cast_signed())
+        .fetch_all(connection)
+        .await?;
+    // Dropping one with each append would cost as much as appending: an eighth of a room's length at a time.
+    let length = i64::try_from(retention.room_events).unwrap_or(i64::MAX);
+    let is_too_long = |&(_, kept): &(i64, i64)| kept > length.saturating_add(length / 8);
+    let too_long = rooms.into_iter().filter(is_too_long).map(|(id, kept)| (id, kept - length)).collect();
+    Ok(Written { state, places, too_long })
+}
+
+/// Brings the time up to date, and notes now and then when the log stood where.
+pub(super) async fn keep_clock(
+    connection: &mut SqliteConnection,
+    state: &mut State,
+    retention: Retention,
+) -> Result<(), sqlx::Error> {
+    let now = now_ms();
+    // Sixteen marks in a retention are enough.
+    let step = milliseconds(retention.room_retention) / 16;
+    if state.at.saturating_sub(now) > step {
+        // The clock was set back by more than can be waited for: by its marks, no age is known any more.
+        sqlx::query("DELETE FROM clock").execute(&mut *connection).await?;
+        *state = State { at: now, marked_at: None, ..*state };
+    }
+    state.at = state.at.max(now);
     if state.marked_at.is_none_or(|at| state.at.saturating_sub(at) >= step) {
         sqlx::query("INSERT INTO clock (at, before) VALUES (?1, ?2)")
             .bind(state.at)
-            .bind(stands.head.cast_signed())
-            .execute(&mut *transaction)
+            .bind(state.head.cast_signed())
+            .execute(connection)
             .await?;
         state.marked_at = Some(state.at);
     }
-    let rooms = touch_rooms(&mut transaction, &counts, state.at).await?;
-    insert(&mut transaction, batch, &places, &rooms, state.at).await?;
-    for (id, kept) in rooms.values() {
-        trim(&mut transaction, *id, *kept, retention.room_events).await?;
-    }
-    sqlx::query("UPDATE log SET head = ?1").bind(state.head.cast_signed()).execute(&mut *transaction).await?;
-    transaction.commit().await?;
-    Ok((state, places))
+    Ok(())
 }
 
 /// The dedupe keys of a batch that are not forgotten yet.
 async fn known(
-    transaction: &mut Transaction<'_, Sqlite>,
+    connection: &mut SqliteConnection,
     batch: &[Append],
     forgotten: i64,
 ) -> Result<HashMap<Vec<u8>, Offset>, sqlx::Error> {
@@ -123,91 +150,15 @@ async fn known(
     .bind(json(&keys.index))
     .bind(keys.bytes)
     .bind(forgotten)
-    .fetch_all(&mut **transaction)
+    .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(|(key, offset)| (key, Offset(offset.cast_unsigned()))).collect())
 }
 
-/// Notes that rooms get events; returns for each its id and how many it then has.
-async fn touch_rooms(
-    transaction: &mut Transaction<'_, Sqlite>,
-    counts: &HashMap<&str, i64>,
-    at: i64,
-) -> Result<HashMap<String, (i64, i64)>, sqlx::Error> {
-    let rows: Vec<(String, i64, i64)> = sqlx::query_as(
-        "INSERT INTO rooms (name, kept, last_at) SELECT value ->> 0, value ->> 1, ?2 FROM json_each(?1) WHERE true
-         ON CONFLICT (name) DO UPDATE SET kept = kept + excluded.kept, last_at = excluded.last_at
-         RETURNING name, id, kept",
-    )
-    .bind(json(&counts.iter().collect::<Vec<_>>()))
-    .bind(at)
-    .fetch_all(&mut **transaction)
-    .await?;
-    Ok(rows.into_iter().map(|(name, id, kept)| (name, (id, kept))).collect())
-}
-
-/// Writes the events of a batch that are not duplicates, and their dedupe keys.
-async fn insert(
-    transaction: &mut Transaction<'_, Sqlite>,
-    batch: &[Append],
-    places: &[(Offset, bool)],
-    rooms: &HashMap<String, (i64, i64)>,
-    at: i64,
-) -> Result<(), sqlx::Error> {
-    let (mut events, mut keys) = (Packed::default(), Packed::default());
-    for (append, (offset, _)) in batch.iter().zip(places).filter(|(_, (_, duplicate))| !duplicate) {
-        let (room, _) = rooms.get(append.room.as_str()).ok_or(sqlx::Error::RowNotFound)?;
-        events.push(vec![offset.0.into(), (*room).into()], &append.bytes);
-        if let Some(Dedupe(key)) = &append.dedupe {
-            keys.push(vec![offset.0.into()], key.as_bytes());
-        }
+/// Drops the oldest events of rooms that have too many.
+pub(super) async fn trim(connection: &mut SqliteConnection, too_long: &[(i64, i64)]) -> Result<(), sqlx::Error> {
+    for (room, surplus) in too_long {
+        sqlx::query(include_str!("trim.sql")).bind(room).bind(surplus).execute(&mut *connection).await?;
     }
-    sqlx::query(
-        "INSERT INTO events (offset, room, event)
-         SELECT value ->> 0, value ->> 1, substr(?2, value ->> 2, value ->> 3) FROM json_each(?1)",
-    )
-    .bind(json(&events.index))
-    .bind(events.bytes)
-    .execute(&mut **transaction)
-    .await?;
-    if !keys.is_empty() {
-        // One that is forgotten may still be there.
-        sqlx::query(
-            "INSERT OR REPLACE INTO once (key, offset, at)
-             SELECT substr(?2, value ->> 1, value ->> 2), value ->> 0, ?3 FROM json_each(?1)",
-        )
-        .bind(json(&keys.index))
-        .bind(keys.bytes)
-        .bind(at)
-        .execute(&mut **transaction)
-        .await?;
-    }
-    Ok(())
-}
-
-/// Drops a room's oldest events above its length, an eighth of it at a time: dropping one with each append would cost
-/// as much as appending.
-async fn trim(
-    transaction: &mut Transaction<'_, Sqlite>,
-    room: i64,
-    kept: i64,
-    room_events: usize,
-) -> Result<(), sqlx::Error> {
-    let length = i64::try_from(room_events).unwrap_or(i64::MAX);
-    if kept <= length.saturating_add(length / 8) {
-        return Ok(());
-    }
-    sqlx::query(
-        "DELETE FROM events WHERE offset IN (SELECT offset FROM events WHERE room = ?1 ORDER BY offset LIMIT ?2)",
-    )
-    .bind(room)
-    .bind(kept - length)
-    .execute(&mut **transaction)
-    .await?;
-    sqlx::query("UPDATE rooms SET kept = ?2, trimmed = 1 WHERE id = ?1")
-        .bind(room)
-        .bind(length)
-        .execute(&mut **transaction)
-        .await?;
     Ok(())
 }

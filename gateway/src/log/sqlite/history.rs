@@ -1,11 +1,10 @@
 //! Whose history a file holds, and whether it can be continued.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use sqlx::{Connection, SqliteConnection};
 
 use super::append::State;
 use crate::domain::{Epoch, Offset};
+use crate::log::present;
 
 /// A history, and where it began.
 #[derive(Clone, Copy, Debug)]
@@ -24,16 +23,15 @@ impl History {
         let row: Option<(String, i64, i64, String)> =
             sqlx::query_as("SELECT epoch, began, head, boot FROM log").fetch_optional(&mut *transaction).await?;
         let last = row.as_ref().map_or(0, |(_, _, head, _)| *head);
+        let present = i64::try_from(present().0).unwrap_or(last).max(last);
         let kept = row.filter(|(.., written)| written.is_empty() || *written == boot);
         let kept = kept.and_then(|(epoch, began, ..)| Some((Epoch::parse(&epoch)?, began)));
         let (epoch, began, head) = match kept {
-            Some((epoch, began)) => (epoch, began, last),
+            // Marks are not written down: the present is above them, too.
+            Some((epoch, began)) => (epoch, began, present),
             None => {
-                // Counting from the time puts this history's offsets above those of every one before.
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                let head = i64::try_from(now.as_micros()).unwrap_or(last).max(last);
                 sqlx::query("DELETE FROM clock").execute(&mut *transaction).await?;
-                (Epoch::random(), head, head)
+                (Epoch::random(), present, present)
             }
         };
         sqlx::query("DELETE FROM log").execute(&mut *transaction).await?;

@@ -10,6 +10,7 @@ mod writer;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -42,6 +43,8 @@ pub struct SqliteLog {
     readers: SqlitePool,
     requests: mpsc::Sender<Request>,
     subscribed: Arc<Mutex<HashSet<RoomName>>>,
+    /// The position of the last mark, which is not written down.
+    marked: Arc<AtomicU64>,
     feed: mpsc::Sender<FeedItem>,
     receiver: Mutex<Option<mpsc::Receiver<FeedItem>>>,
 }
@@ -69,6 +72,7 @@ impl SqliteLog {
         let (requests, incoming) = mpsc::channel(QUEUE);
         let (feed, receiver) = mpsc::channel(FEED_BUFFER);
         let subscribed = Arc::<Mutex<HashSet<RoomName>>>::default();
+        let marked = Arc::<AtomicU64>::default();
         let writer = Writer::new(
             database.clone(),
             connection,
@@ -76,6 +80,7 @@ impl SqliteLog {
             history.epoch,
             retention,
             subscribed.clone(),
+            marked.clone(),
             feed.clone(),
         );
         tokio::spawn(writer.run(incoming));
@@ -86,6 +91,7 @@ impl SqliteLog {
             database,
             requests,
             subscribed,
+            marked,
             feed,
             receiver: Mutex::new(Some(receiver)),
         })
@@ -102,30 +108,35 @@ impl SqliteLog {
         self.database.unlock();
     }
 
-    async fn try_read(&self, room: &RoomName, range: Range) -> Result<Page, sqlx::Error> {
+    async fn try_read(&self, room: &RoomName, range: Range, bytes: usize) -> Result<Page, sqlx::Error> {
         let (query, offset, limit) = match range {
             Range::After { offset, limit } => (include_str!("after.sql"), offset, limit),
             Range::Newest { before, limit } => (include_str!("newest.sql"), before.unwrap_or(Offset(u64::MAX)), limit),
         };
-        type Row = (i64, Option<i64>, Option<bool>, Option<i64>, Option<i64>, Option<Vec<u8>>);
+        // Before reading: everything up to the mark is in the file by now.
+        let marked = self.marked.load(Ordering::Acquire);
+        type Row = (i64, Option<i64>, Option<bool>, Option<i64>, bool, Option<i64>, Option<Vec<u8>>);
         let rows: Vec<Row> = sqlx::query_as(query)
             .bind(room.as_str())
             .bind(now_ms().saturating_sub(milliseconds(self.retention.room_retention)))
             .bind(i64::try_from(offset.0).unwrap_or(i64::MAX))
             // One more than asked for tells whether there are more.
             .bind(i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX))
+            .bind(i64::try_from(bytes).unwrap_or(i64::MAX))
             .fetch_all(&self.readers)
             .await?;
-        let (head, floor, trimmed, oldest, ..) = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+        let (head, floor, trimmed, oldest, cut, ..) = rows.first().ok_or(sqlx::Error::RowNotFound)?;
         let offset_of = |number: i64| Offset(number.cast_unsigned());
-        let position = Position { epoch: self.history.epoch, offset: offset_of(*head) };
+        let position = Position { epoch: self.history.epoch, offset: offset_of(*head).max(Offset(marked)) };
         let floor = floor.map_or(position.offset, offset_of);
+        let cut = *cut;
         let (trimmed, oldest) = (trimmed.unwrap_or_default(), oldest.map(offset_of));
         let mut entries: Vec<_> =
             rows.into_iter().filter_map(|(.., offset, bytes)| Some((offset_of(offset?), bytes?))).collect();
         entries.sort_unstable_by_key(|(offset, _)| *offset);
-        let more = entries.len() > limit;
-        if more {
+        let is_one_too_many = entries.len() > limit;
+        let more = cut || is_one_too_many;
+        if is_one_too_many {
             let surplus = if matches!(range, Range::Newest { .. }) { 0 } else { limit };
             entries.remove(surplus);
         }
@@ -150,6 +161,7 @@ impl SqliteLog {
             floor,
             began: self.history.began,
             head: position,
+            in_doubt_before: None,
         })
     }
 }
@@ -165,8 +177,8 @@ impl Log for SqliteLog {
         answer.await.map_err(|_| closed())?
     }
 
-    async fn read(&self, room: &RoomName, range: Range) -> Result<Page, LogError> {
-        self.try_read(room, range).await.map_err(|error| LogError::new("read", self.database.error(error)))
+    async fn read(&self, room: &RoomName, range: Range, bytes: usize) -> Result<Page, LogError> {
+        self.try_read(room, range, bytes).await.map_err(|error| LogError::new("read", self.database.error(error)))
     }
 
     async fn subscribe(&self, room: &RoomName) -> Result<(), LogError> {
@@ -184,6 +196,11 @@ impl Log for SqliteLog {
             permit.send(FeedItem::Signal { room: room.clone(), event: event.clone() });
         }
         Ok(())
+    }
+
+    async fn mark(&self, room: &RoomName, at_ms: u64) -> Result<(), LogError> {
+        let mark = Request::Mark { room: room.clone(), at_ms };
+        self.requests.send(mark).await.map_err(|_| LogError::new("mark", "the log is closed"))
     }
 
     fn feed(&self) -> BoxStream<'static, FeedItem> {

@@ -2,17 +2,18 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::append::{State, append};
+use super::append::{State, Written, append, keep_clock, trim};
 use super::history::History;
 use super::sweep::{interval, sweep};
 use crate::domain::{Epoch, Event, Offset, Position, RoomName};
-use crate::log::{Appended, Dedupe, FeedItem, LogError, Retention};
+use crate::log::{Appended, Dedupe, FeedItem, LogError, Retention, present};
 use crate::sqlite::{Database, DatabaseError};
 
 /// Appends in one transaction at the most, and bytes beyond which no further one is taken: more would make the first
@@ -23,6 +24,11 @@ const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// What is asked of the writer.
 pub(super) enum Request {
     Append(Append),
+    /// To move the position, behind what was asked before.
+    Mark {
+        room: RoomName,
+        at_ms: u64,
+    },
     /// To finish; answered when the file is free.
     Close(oneshot::Sender<()>),
 }
@@ -45,6 +51,7 @@ pub(super) struct Writer {
     epoch: Epoch,
     retention: Retention,
     subscribed: Arc<Mutex<HashSet<RoomName>>>,
+    marked: Arc<AtomicU64>,
     feed: mpsc::Sender<FeedItem>,
     next_sweep: Instant,
 }
@@ -57,10 +64,11 @@ impl Writer {
         epoch: Epoch,
         retention: Retention,
         subscribed: Arc<Mutex<HashSet<RoomName>>>,
+        marked: Arc<AtomicU64>,
         feed: mpsc::Sender<FeedItem>,
     ) -> Self {
         let (connection, next_sweep) = (Some(connection), Instant::now());
-        Self { database, connection, state, epoch, retention, subscribed, feed, next_sweep }
+        Self { database, connection, state, epoch, retention, subscribed, marked, feed, next_sweep }
     }
 
     /// Writes until it is told to close, or nobody can ask any more.
@@ -75,7 +83,7 @@ impl Writer {
             if self.next_sweep <= Instant::now() {
                 self.sweep().await;
             }
-            let (mut batch, mut bytes) = (Vec::new(), 0);
+            let (mut batch, mut bytes, mut marks) = (Vec::new(), 0, Vec::new());
             let mut next = first;
             while let Some(request) = next {
                 match request {
@@ -83,6 +91,7 @@ impl Writer {
                         bytes += append.bytes.len();
                         batch.push(append);
                     }
+                    Request::Mark { room, at_ms } => marks.push((room, at_ms)),
                     Request::Close(done) => closing = Some(done),
                 }
                 let full = batch.len() >= BATCH || bytes >= BATCH_BYTES || closing.is_some();
@@ -90,6 +99,9 @@ impl Writer {
             }
             if !batch.is_empty() {
                 self.write(batch).await;
+            }
+            for (room, at_ms) in marks {
+                self.mark(room, at_ms).await;
             }
         }
         if let Some(connection) = self.connection.take()
@@ -114,10 +126,13 @@ impl Writer {
             Err(error) => Err(error),
         };
         match written {
-            Ok((state, places)) => {
+            Ok(Written { state, places, too_long }) => {
                 self.state = state;
                 for (append, (offset, duplicate)) in batch.into_iter().zip(places) {
                     self.announce(append, offset, duplicate).await;
+                }
+                if !too_long.is_empty() {
+                    self.trim(&too_long).await;
                 }
             }
             Err(error) => {
@@ -126,6 +141,42 @@ impl Writer {
                     append.done.send(Err(LogError::new("append", error.clone()))).ok();
                 }
             }
+        }
+    }
+
+    async fn trim(&mut self, too_long: &[(i64, i64)]) {
+        let trimmed = match self.connect().await {
+            Ok(mut connection) => {
+                let trimmed = trim(&mut connection, too_long).await;
+                self.settle(connection, trimmed).await
+            }
+            Err(error) => Err(error),
+        };
+        // The next append to the room tries again.
+        if let Err(error) = trimmed {
+            tracing::warn!(%error, "the oldest events of a full room were not removed");
+        }
+    }
+
+    async fn mark(&mut self, room: RoomName, at_ms: u64) {
+        // What a transaction that failed may have written is found out first.
+        let kept = match self.connect().await {
+            Ok(mut connection) => {
+                let kept = keep_clock(&mut connection, &mut self.state, self.retention).await;
+                self.settle(connection, kept).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = kept {
+            // Appends tell of it; whoever waits for the mark sees that it does not come.
+            tracing::debug!(%error, "the position of the log was not moved");
+            return;
+        }
+        self.state.head = self.state.head.max(present().0);
+        self.marked.store(self.state.head, Ordering::Release);
+        let position = Position { epoch: self.epoch, offset: Offset(self.state.head) };
+        if self.subscribed.lock().contains(&room) {
+            self.feed.send(FeedItem::Mark { room, position, at_ms }).await.ok();
         }
     }
 

@@ -7,6 +7,8 @@
 
 mod cursors;
 #[cfg(test)]
+mod given_up;
+#[cfg(test)]
 mod model;
 mod room;
 mod shard;
@@ -20,18 +22,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use self::room::{Listening, Room, Ticket};
 use self::shard::Dispatch;
 use super::Session;
-use super::session::Stay;
-use crate::domain::{Offset, Position, RoomName};
+use super::stay::Stay;
+use crate::domain::{Epoch, Offset, Position, RoomName};
 use crate::log::{Log, LogError, Range};
 use crate::metrics::Metrics;
 
-/// Members that are handed a message without waking their shards.
-const FEW: usize = 16;
+/// Members that are handed a message without waking their shards: about a millisecond, at 8 µs each.
+const FEW: usize = 128;
 
 /// The sessions of this node, by room.
 #[derive(Debug)]
@@ -45,7 +48,10 @@ pub struct Hub {
     tickets: AtomicU64,
     /// How many gaps the feed had. Whoever asks where the log stands must ask again if one came meanwhile.
     gaps: AtomicU64,
+    gap_came: Notify,
     canary_heard: Mutex<Instant>,
+    /// What was appended up to here to any room that is listened to was dispatched.
+    complete_to: Mutex<Option<Position>>,
 }
 
 impl Hub {
@@ -59,12 +65,14 @@ impl Hub {
             shards,
             tickets: AtomicU64::new(0),
             gaps: AtomicU64::new(0),
+            gap_came: Notify::new(),
             canary_heard: Mutex::new(Instant::now()),
+            complete_to: Mutex::new(None),
         }
     }
 
     /// Puts a session into a room, unless it is in it or over; returns the position after which it hears everything
-    /// there.
+    /// there. It may be given up at any moment: what it began is ended by the sweep.
     ///
     /// # Errors
     /// The log cannot be reached.
@@ -79,13 +87,18 @@ impl Hub {
             let mut listening = room.listening.lock().await;
             match *listening {
                 Listening::Over => continue,
-                Listening::NotYet => {
+                Listening::NotYet | Listening::Begun => {
+                    if *listening == Listening::NotYet {
+                        self.metrics.subscriptions.increment(1.0);
+                    }
+                    // Before anything is waited for: whoever is given up meanwhile leaves a room that is known to need
+                    // an end.
+                    *listening = Listening::Begun;
                     if let Err(error) = self.listen(&room).await {
-                        self.discard_if_unused(&room, &mut listening);
+                        self.stop_listening(&room, &mut listening).await;
                         return Err(error);
                     }
                     *listening = Listening::Yes;
-                    self.metrics.subscriptions.increment(1.0);
                 }
                 Listening::Yes => {}
             }
@@ -116,13 +129,7 @@ impl Hub {
         self.log.subscribe(name).await?;
         loop {
             let gaps = self.gaps.load(Ordering::Acquire);
-            let head = match self.log.read(name, Range::Newest { before: None, limit: 0 }).await {
-                Ok(page) => page.head,
-                Err(error) => {
-                    self.log.unsubscribe(name).await;
-                    return Err(error);
-                }
-            };
+            let head = self.log.read(name, Range::Newest { before: None, limit: 0 }, 0).await?.head;
             let mut state = room.state.lock();
             if gaps == self.gaps.load(Ordering::Acquire) {
                 // An event may have overtaken the answer. Nobody was here to hear it, and it must not be heard twice.
@@ -134,7 +141,14 @@ impl Hub {
         }
     }
 
-    fn discard_if_unused(&self, room: &Arc<Room>, listening: &mut Listening) {
+    /// Ends what was begun, and takes the room out.
+    async fn stop_listening(&self, room: &Arc<Room>, listening: &mut Listening) {
+        if *listening != Listening::NotYet {
+            *listening = Listening::Begun;
+            // A subscription that failed may have been made all the same.
+            self.log.unsubscribe(&room.name).await;
+            self.metrics.subscriptions.decrement(1.0);
+        }
         *listening = Listening::Over;
         let mut rooms = self.rooms.lock();
         if rooms.get(&room.name).is_some_and(|current| Arc::ptr_eq(current, room)) {
@@ -145,6 +159,12 @@ impl Hub {
     fn add(&self, session: &Arc<Session>, room: &Room, via: &Arc<str>) -> Position {
         let mut state = room.state.lock();
         let mut boundary = state.last.expect("a room that is listened to has a position");
+        // The room's last event may be older than all that the log keeps.
+        if let Some(complete_to) = *self.complete_to.lock()
+            && complete_to.epoch == boundary.epoch
+        {
+            boundary.offset = boundary.offset.max(complete_to.offset);
+        }
         // Where the feed lags, this may lie before what the session was handed from the log of its other rooms.
         let floor = session.floor();
         boundary.offset = boundary.offset.max(floor);
@@ -195,7 +215,7 @@ impl Hub {
         let Some((dispatch, shards, members)) = self.ticket(name, message) else { return };
         for shard in shards {
             let shard = &self.shards[shard];
-            if !(calm && members <= FEW && shard.deliver_now(&dispatch, members)) {
+            if !(calm && members <= FEW && shard.deliver_now(&dispatch)) {
                 shard.push(dispatch.clone()).await;
             }
         }
@@ -222,6 +242,7 @@ impl Hub {
     /// Begins to fill a gap: the rooms that are listened to, each with the last position that was dispatched.
     pub(super) fn positions_at_gap(&self) -> Vec<(RoomName, Position)> {
         self.gaps.fetch_add(1, Ordering::AcqRel);
+        self.gap_came.notify_one();
         let rooms: Vec<_> = self.rooms.lock().iter().map(|(name, room)| (name.clone(), room.clone())).collect();
         rooms.into_iter().filter_map(|(name, room)| room.state.lock().last.map(|last| (name, last))).collect()
     }
@@ -235,33 +256,49 @@ impl Hub {
         }
     }
 
-    /// Stops listening to rooms that have had no member for a while, for ever.
+    /// Stops listening to rooms that have had no member for a while, and to those to which nobody came after all, for ever.
     pub(super) async fn sweep_forever(&self) {
         let mut tick = tokio::time::interval((self.linger / 4).max(Duration::from_millis(100)));
         loop {
             tick.tick().await;
             let rooms: Vec<_> = self.rooms.lock().values().cloned().collect();
             for room in rooms {
-                self.stop_listening_if_idle(&room).await;
+                self.sweep(&room).await;
             }
         }
     }
 
-    async fn stop_listening_if_idle(&self, room: &Arc<Room>) {
+    async fn sweep(&self, room: &Arc<Room>) {
         let idle = || room.state.lock().empty_since.is_some_and(|since| since.elapsed() >= self.linger);
-        if !idle() {
-            return;
-        }
-        let mut listening = room.listening.lock().await;
-        if *listening == Listening::Yes && idle() {
-            self.log.unsubscribe(&room.name).await;
-            self.metrics.subscriptions.decrement(1.0);
-            self.discard_if_unused(room, &mut listening);
+        // Where somebody is just coming, or waits for a log that does not answer, nobody else must wait.
+        let Some(mut listening) = room.listening.try_lock().ok().filter(|_| idle()) else { return };
+        if *listening != Listening::Over {
+            self.stop_listening(room, &mut listening).await;
         }
     }
 
-    pub(super) fn heard_canary(&self) {
+    /// Waits until a gap of the feed begins to be filled.
+    pub(super) async fn gap_came(&self) {
+        self.gap_came.notified().await;
+    }
+
+    /// Whether a room that is listened to is of another history.
+    pub(super) fn has_another_epoch(&self, epoch: Epoch) -> bool {
+        self.rooms.lock().values().any(|room| room.state.lock().last.is_some_and(|last| last.epoch != epoch))
+    }
+
+    /// Notes that the node's canary came: what was appended before its position was dispatched.
+    pub(super) fn heard_canary(&self, position: Position) {
         *self.canary_heard.lock() = Instant::now();
+        *self.complete_to.lock() = Some(position);
+        for shard in &self.shards {
+            shard.mark(position.offset);
+        }
+    }
+
+    /// Up to where a session was handed everything that its rooms had, or its gate has it.
+    pub(super) fn handed_to(&self, session: &Session) -> Offset {
+        self.shards[self.shard_of(session)].marked()
     }
 
     pub(super) fn canary_heard(&self) -> Instant {

@@ -13,12 +13,28 @@ use super::*;
 use crate::auth::Identity;
 use crate::domain::{Epoch, Event, Frame, Pid, SessionId};
 use crate::log::{Appended, Dedupe, FeedItem, Page};
-use crate::node::{Client, CloseReason, Limiters, Outlet, Patience, Undelivered};
+use crate::node::{Client, CloseReason, Limiters, Outlet, Patience, Undelivered, Waiting};
 use crate::sessions::Lease;
 
 const EPOCH: Epoch = Epoch(1);
 const SESSIONS: usize = 6;
 const ROOMS: usize = 3;
+
+/// Nothing, of a log that stands at an offset.
+pub(super) fn page(head: u64) -> Page {
+    Page {
+        events: Vec::new(),
+        read_to: None,
+        unreadable: false,
+        more: false,
+        trimmed: false,
+        oldest: None,
+        floor: Offset::START,
+        began: Offset::START,
+        head: Position { epoch: EPOCH, offset: Offset(head) },
+        in_doubt_before: None,
+    }
+}
 
 /// A log that stands where its test says.
 struct Head(Arc<AtomicU64>);
@@ -29,19 +45,8 @@ impl Log for Head {
         Err(LogError::new("append", "only read here"))
     }
 
-    async fn read(&self, _: &RoomName, _: Range) -> Result<Page, LogError> {
-        let head = Position { epoch: EPOCH, offset: Offset(self.0.load(Ordering::SeqCst)) };
-        Ok(Page {
-            events: Vec::new(),
-            read_to: None,
-            unreadable: false,
-            more: false,
-            trimmed: false,
-            oldest: None,
-            floor: Offset::START,
-            began: Offset::START,
-            head,
-        })
+    async fn read(&self, _: &RoomName, _: Range, _: usize) -> Result<Page, LogError> {
+        Ok(page(self.0.load(Ordering::SeqCst)))
     }
 
     async fn subscribe(&self, _: &RoomName) -> Result<(), LogError> {
@@ -54,6 +59,10 @@ impl Log for Head {
         Err(LogError::new("signal", "only read here"))
     }
 
+    async fn mark(&self, _: &RoomName, _: u64) -> Result<(), LogError> {
+        Err(LogError::new("mark", "only read here"))
+    }
+
     fn feed(&self) -> BoxStream<'static, FeedItem> {
         Box::pin(futures_util::stream::pending())
     }
@@ -61,7 +70,7 @@ impl Log for Head {
 
 /// The names of the frames that a client was handed.
 #[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Vec<String>>>);
+pub(super) struct Heard(Arc<Mutex<Vec<String>>>);
 
 impl Outlet for Heard {
     fn deliver(&self, frame: &Frame) -> Result<(), Undelivered> {
@@ -70,8 +79,8 @@ impl Outlet for Heard {
         Ok(())
     }
 
-    fn waiting(&self) -> usize {
-        0
+    fn waiting(&self) -> Waiting {
+        Waiting::default()
     }
 
     fn close(&self, _: CloseReason) {}
@@ -83,19 +92,19 @@ impl Heard {
     }
 }
 
-struct World {
+pub(super) struct World {
     hub: Hub,
     head: Arc<AtomicU64>,
     via: Arc<str>,
     limiters: Limiters,
 }
 
-fn room(number: usize) -> RoomName {
+pub(super) fn room(number: usize) -> RoomName {
     RoomName::parse(&format!("room {number}")).unwrap()
 }
 
 impl World {
-    fn new(shards: usize, slice: usize) -> Self {
+    pub(super) fn new(shards: usize, slice: usize) -> Self {
         let (head, metrics) = (Arc::<AtomicU64>::default(), Arc::new(Metrics::new()));
         let mut hub = Hub::new(Arc::new(Head(head.clone())), Duration::ZERO, shards, metrics.clone());
         let small = |number| Arc::new(Shard::with_slice(number, metrics.clone(), slice));
@@ -105,13 +114,13 @@ impl World {
     }
 
     /// A session, and what its client is handed.
-    fn session(&self, holder: u64) -> (Arc<Session>, Heard) {
+    pub(super) fn session(&self, holder: u64) -> (Arc<Session>, Heard) {
         let (address, transport) = ([127, 0, 0, 1].into(), "websocket");
         let auth = Default::default();
         let client = Client { identity: Identity::default(), namespace: "/".into(), auth, address, transport };
         let allowance = Arc::new(self.limiters.allowance(None, [127, 0, 0, 1].into()));
         let patience = Patience { events: 10, bytes: 10_000, time: Duration::from_secs(1) };
-        let (lease, heard) = (Lease { pid: Pid::random(), holder }, Heard::default());
+        let (lease, heard) = (Lease { pid: Pid::random().into(), holder }, Heard::default());
         let outlet = Box::new(heard.clone());
         (Arc::new(Session::new(SessionId::random(), client, lease, allowance, patience, outlet)), heard)
     }

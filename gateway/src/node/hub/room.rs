@@ -28,6 +28,8 @@ pub(super) struct Room {
 pub(super) enum Listening {
     #[default]
     NotYet,
+    /// It was begun, and may have been given up midway: whether the log was told is not known.
+    Begun,
     Yes,
     /// The room was taken out of the hub; whoever still holds it must look it up again.
     Over,
@@ -40,7 +42,7 @@ pub(super) struct State {
     /// back and the one that it replaces may both be here.
     pub(super) members: BTreeMap<(usize, Ticket), Arc<Session>>,
     pub(super) last: Option<Position>,
-    /// Since when there is no member.
+    /// Since when there is no member; from the beginning, so that a room is swept to which nobody came after all.
     pub(super) empty_since: Option<Instant>,
 }
 
@@ -54,7 +56,8 @@ impl State {
 
 impl Room {
     pub(super) fn new(name: RoomName, number: u64) -> Self {
-        Self { name, number, listening: tokio::sync::Mutex::default(), state: Mutex::default() }
+        let state = State { empty_since: Some(Instant::now()), ..State::default() };
+        Self { name, number, listening: tokio::sync::Mutex::default(), state: Mutex::new(state) }
     }
 
     /// Fills `members` with the first few of a shard's members that joined after one ticket and before another.

@@ -6,13 +6,14 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Poll, ready};
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::room::{Room, Ticket};
-use crate::domain::{Frame, Position, SessionId};
+use crate::domain::{Frame, Offset, Position, SessionId};
 use crate::metrics::Metrics;
 use crate::node::{Session, age_seconds};
 
@@ -66,6 +67,8 @@ pub(super) struct Delivery {
 pub(in crate::node) struct Shard {
     queue: mpsc::Sender<Dispatch>,
     work: Mutex<Work>,
+    /// What was dispatched up to here was delivered.
+    marked: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -92,7 +95,7 @@ impl Shard {
         let (queue, receiver) = mpsc::channel(QUEUE);
         let (under_way, turn, members) = (Vec::new(), 0, Vec::new());
         let work = Work { number, slice, queue: receiver, under_way, turn, members, metrics };
-        Self { queue, work: Mutex::new(work) }
+        Self { queue, work: Mutex::new(work), marked: AtomicU64::new(0) }
     }
 
     /// Takes a dispatch that is newer than all before. Waits while the queue is full.
@@ -101,17 +104,31 @@ impl Shard {
         self.queue.send(dispatch).await.ok();
     }
 
-    /// Delivers a message to no more than `members` at once, if nothing older is on its way and it is done with the first
-    /// slice. False if that cannot be.
-    pub(super) fn deliver_now(&self, dispatch: &Dispatch, members: usize) -> bool {
+    /// Delivers a message at once, however many slices that takes. False if something older is on its way.
+    pub(super) fn deliver_now(&self, dispatch: &Dispatch) -> bool {
         // Locked, it is delivering something older.
         let Some(mut work) = self.work.try_lock() else { return false };
-        if !work.is_idle() || members >= work.slice {
+        if !work.is_idle() {
             return false;
         }
         work.begin(dispatch.clone());
-        debug_assert!(work.is_idle());
+        while !work.under_way.is_empty() {
+            work.deliver(0);
+        }
         true
+    }
+
+    /// Notes that nothing up to an offset is still to be dispatched, if everything was delivered. Otherwise the next mark
+    /// may find it so.
+    pub(super) fn mark(&self, offset: Offset) {
+        if self.work.try_lock().is_some_and(|work| work.is_idle()) {
+            self.marked.store(offset.0, Ordering::Release);
+        }
+    }
+
+    /// The newest mark before which everything was delivered.
+    pub(super) fn marked(&self) -> Offset {
+        Offset(self.marked.load(Ordering::Acquire))
     }
 
     /// Delivers for ever.

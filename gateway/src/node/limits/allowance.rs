@@ -4,13 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::handshakes::network;
 use super::meter::{Meter, refuse};
 use super::parties::{Parties, Party, Rates, Traffic};
 use super::places::Place;
 use super::throughput::Throughput;
 use crate::config::{Limits, Rate};
-use crate::domain::{Refusal, UserId};
+use crate::domain::{Refusal, UserId, network};
 use crate::metrics::Metrics;
 
 /// What becomes of an event.
@@ -73,6 +72,23 @@ impl Allowance {
         }
     }
 
+    /// Takes what an answer weighs from the bytes that the session, its user and its address have.
+    ///
+    /// # Errors
+    /// They have used theirs up, and when there will be enough.
+    pub fn charge(&self, bytes: usize) -> Result<(), Refusal> {
+        let parties = [(Some(&self.own), SESSION), (traffic(&self.user), USER), (traffic(&self.address), ADDRESS)];
+        for (of_whom, [_, name]) in parties {
+            let Some(meter) = of_whom.and_then(|traffic| traffic.bytes.as_ref()) else { continue };
+            if let Err(wait) = meter.take(bytes) {
+                self.count(name, "deny");
+                return Err(refuse(wait));
+            }
+            self.count(name, "allow");
+        }
+        Ok(())
+    }
+
     fn take(&self, bytes: usize) -> Result<(), Denied> {
         self.take_from(&self.own, SESSION, bytes)?;
         for (party, names) in [(&self.user, USER), (&self.address, ADDRESS)] {
@@ -96,6 +112,10 @@ impl Allowance {
     fn count(&self, limiter: &str, decision: &str) {
         self.metrics.rate_limit_decisions.with(limiter, decision).increment(1);
     }
+}
+
+fn traffic(party: &Option<Arc<Party>>) -> Option<&Traffic> {
+    party.as_ref().map(|party| &party.traffic)
 }
 
 /// The limits of a node on what is sent, and on how many connections an address and sessions a user may have.

@@ -7,11 +7,13 @@ mod meter;
 mod parties;
 mod places;
 mod routes;
+mod strangers;
 mod throughput;
 
 pub use allowance::{Allowance, Limiters, Verdict};
-pub use handshakes::{AddressLimiter, HandshakeLimiter};
+pub use handshakes::{AddressLimiter, FailureLimiter, HandshakeLimiter};
 pub use parties::Party;
 pub use places::{Place, Places};
 pub use routes::RouteLimiter;
+pub use strangers::StrangerLimiter;
 pub use throughput::Throughput;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use self::places::{Home, PlaceState, Record};
 use self::series::Series;
 use super::{
-    Arrival, Attendee, Beat, Cause, Departed, Entered, Member, Numbered, Page, Place, Presence, PresenceError,
+    Arrival, Attendee, Beat, Beating, Cause, Departed, Entry, Member, Numbered, Page, Place, Presence, PresenceError,
 };
 use crate::config;
 use crate::domain::{RoomName, SessionId};
@@ -33,6 +33,10 @@ struct State {
     /// Entries that no node has any more, by when their time is over. The number tells two of the same time apart.
     lingering: BTreeMap<(Instant, u64), (SessionId, RoomName)>,
     lingered: u64,
+    /// Entries whose node's lease ran out.
+    dead: Vec<(u64, SessionId, RoomName)>,
+    /// The last sequence number.
+    sequence: u64,
     /// Until when nobody's lease counts as run out, and from when on that may be again.
     grace: Option<(Instant, Instant)>,
 }
@@ -91,22 +95,32 @@ impl MemoryPresence {
 }
 
 impl State {
-    /// Takes out the entries whose time is over; returns the names of nodes that are lost as well.
-    fn settle(&mut self, now: Instant) -> (Vec<Departed>, Vec<String>) {
+    /// Takes out the entries whose time is over, up to so many departures; returns the names of nodes that are lost as well.
+    fn settle(&mut self, now: Instant, most: usize) -> (Vec<Departed>, Vec<String>) {
         let mut departed = Vec::new();
-        while let Some(due) = self.lingering.first_entry().filter(|due| due.key().0 <= now) {
+        while departed.len() < most
+            && let Some(due) = self.lingering.first_entry().filter(|due| due.key().0 <= now)
+        {
             let (session, place) = due.get().clone();
             departed.extend(self.remove(session, &place, Cause::Lingered));
         }
         let mut lost = Vec::new();
         if self.grace.is_none_or(|(until, _)| until <= now) {
-            for node in self.nodes.extract_if(|_, node| node.until <= now).map(|(_, node)| node).collect::<Vec<_>>() {
+            let dead: Vec<_> = self.nodes.extract_if(|_, node| node.until <= now).collect();
+            for (instance, node) in dead {
                 if !node.entries.is_empty() {
                     lost.push(node.name);
                 }
-                for (session, place) in node.entries {
-                    departed.extend(self.remove(session, &place, Cause::Lease));
-                }
+                let entries = node.entries.into_iter().map(|(session, place)| (instance, session, place));
+                self.dead.extend(entries);
+            }
+        }
+        while departed.len() < most
+            && let Some((instance, session, place)) = self.dead.pop()
+        {
+            // It may have come back elsewhere meanwhile.
+            if self.is_of(instance, session, &place) {
+                departed.extend(self.remove(session, &place, Cause::Lease));
             }
         }
         (departed, lost)
@@ -143,7 +157,7 @@ impl State {
 
 #[async_trait]
 impl Presence for MemoryPresence {
-    async fn enter(&self, who: &Attendee, places: &[Place], arrival: Arrival) -> Result<Vec<Entered>, PresenceError> {
+    async fn enter(&self, who: &Attendee, places: &[Place], arrival: Arrival) -> Result<Vec<Entry>, PresenceError> {
         let (mut state, instance) = self.enlisted();
         let enter = |place: &Place| state.enter(instance, who, &place.room, place.capacity, arrival);
         Ok(places.iter().map(enter).collect())
@@ -154,9 +168,10 @@ impl Presence for MemoryPresence {
         who: &Attendee,
         places: &Numbered,
         capacity: usize,
-    ) -> Result<(u32, Entered), PresenceError> {
+        arrival: Arrival,
+    ) -> Result<(u32, Entry), PresenceError> {
         let (mut state, instance) = self.enlisted();
-        Ok(state.enter_first(instance, who, places, capacity.max(1)))
+        Ok(state.enter_first(instance, who, places, capacity.max(1), arrival))
     }
 
     async fn leave(
@@ -192,7 +207,10 @@ impl Presence for MemoryPresence {
         Ok(Page { members, next, count: place.members.len() as u64 })
     }
 
-    async fn beat(&self) -> Result<Beat, PresenceError> {
+    async fn beat(&self, wish: Beating) -> Result<Beat, PresenceError> {
+        if wish.anew {
+            *self.identity.lock() = Identity { instance: rand::random(), forgotten: true };
+        }
         let (mut state, instance) = self.enlisted();
         let now = Instant::now();
         state.grant_grace(now, self.lease);
@@ -201,7 +219,7 @@ impl Presence for MemoryPresence {
             node.until = now + self.lease;
             entries = node.entries.len() as u64;
         }
-        let (departed, lost) = state.settle(now);
+        let (departed, lost) = state.settle(now, wish.most);
         drop(state);
         let forgotten = std::mem::take(&mut self.identity.lock().forgotten);
         Ok(Beat { forgotten, departed, lost, entries })

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::State;
 use crate::domain::{RoomName, SessionId, UserId};
-use crate::presence::{Arrival, Attendee, Cause, Departed, Entered, Numbered};
+use crate::presence::{Arrival, Attendee, Cause, Departed, Entered, Entry as Answer, Numbered};
 
 /// A place that has members.
 #[derive(Debug, Default)]
@@ -53,6 +53,32 @@ impl PlaceState {
 
 impl State {
     pub(super) fn enter(
+        &mut self,
+        instance: u64,
+        who: &Attendee,
+        room: &RoomName,
+        capacity: Option<usize>,
+        arrival: Arrival,
+    ) -> Answer {
+        let entered = self.enter_as(instance, who, room, capacity, arrival);
+        let sequence = if entered == Entered::First { self.next_sequence() } else { 0 };
+        Answer { entered, sequence }
+    }
+
+    /// Never below the clock, as in Redis.
+    fn next_sequence(&mut self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.sequence = (self.sequence + 1).max(u64::try_from(now.as_micros()).unwrap_or_default());
+        self.sequence
+    }
+
+    /// Whether an entry is still a node's.
+    pub(super) fn is_of(&self, instance: u64, session: SessionId, room: &RoomName) -> bool {
+        let entry = self.places.get(room).and_then(|place| place.sessions.get(&session));
+        entry.is_some_and(|entry| matches!(entry.home, Home::Node(home) if home == instance))
+    }
+
+    fn enter_as(
         &mut self,
         instance: u64,
         who: &Attendee,
@@ -117,7 +143,8 @@ impl State {
         self.disown(entry.home, session, room);
         let gone = gone?;
         self.vacate(room, &entry.member);
-        Some(Departed { place: room.clone(), session, member: entry.member, user: gone.user, cause })
+        let sequence = self.next_sequence();
+        Some(Departed { place: room.clone(), session, member: entry.member, user: gone.user, cause, sequence })
     }
 
     /// A member has left a place: it ends if that was the last one, and if it has a number, that can be had again.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::State;
-use crate::presence::{Arrival, Attendee, Entered, Numbered};
+use crate::presence::{Arrival, Attendee, Entry, Numbered};
 
 /// Numbered places of which some are in use.
 #[derive(Debug)]
@@ -25,11 +25,12 @@ impl State {
         who: &Attendee,
         numbered: &Numbered,
         capacity: usize,
-    ) -> (u32, Entered) {
+        arrival: Arrival,
+    ) -> (u32, Entry) {
         let new = || Series { capacity, high: 1, open: BTreeSet::new(), in_use: 0, seats: HashMap::new() };
         let series = self.series.entry(numbered.clone()).or_insert_with(new);
         if let Some(&seat) = series.seats.get(&who.member) {
-            return (seat, self.enter(instance, who, &numbered.name(seat), None, Arrival::Newest));
+            return (seat, self.enter(instance, who, &numbered.name(seat), None, arrival));
         }
         // With another capacity full is something else: all are looked at anew, once.
         if series.capacity != capacity {
@@ -39,7 +40,7 @@ impl State {
             let (number, is_open) = self.candidate(numbered);
             let room = numbered.name(number);
             let is_full = self.places.get(&room).is_some_and(|place| place.members.len() >= capacity);
-            let entered = (!is_full).then(|| self.enter(instance, who, &room, None, Arrival::Newest));
+            let entered = (!is_full).then(|| self.enter(instance, who, &room, None, arrival));
             let (Some(series), Some(place)) = (self.series.get_mut(numbered), self.places.get_mut(&room)) else {
                 unreachable!("who entered is in the place, or others fill it");
             };

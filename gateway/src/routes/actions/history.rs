@@ -5,14 +5,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{number, offset};
+use crate::config::MAX_ATTACHMENTS;
 use crate::domain::{Event, Offset, Refusal, UserId};
 use crate::log::Range;
-use crate::routes::run::Run;
+use crate::routes::context::Run;
 use crate::routes::table::{History, Presence};
 use crate::routes::{Answer, json};
-
-/// Attachments of one answer: what the official JavaScript client takes in one packet. It ends the connection on more.
-const ATTACHMENTS: usize = 10;
 
 const EITHER: &str = "history reads after an offset or before one, not both";
 
@@ -39,9 +37,13 @@ pub(in crate::routes) async fn history(run: &Run<'_>, history: &History) -> Resu
         (Some(offset), None) => Range::After { offset, limit },
         (None, before) => Range::Newest { before, limit },
     };
-    let page = run.router.node.history(&run.room()?, range).await?;
     let bytes = run.router.bounds.message_bytes;
+    let page = run.router.node.history(&run.room()?, range, bytes).await?;
     let (events, cut) = fitting(page.events, bytes, matches!(range, Range::Newest { .. }));
+    // What is read for somebody is traffic of theirs, as what they send: a small request must not cost much for nothing.
+    if let Some(session) = run.session {
+        session.allowance.charge(events.iter().map(|(_, event)| event.size()).sum())?;
+    }
     let mut attachments = Vec::new();
     let events = events.into_iter().filter_map(|(offset, event)| entry(offset, event, &mut attachments)).collect();
     let mut answer = Answer::new(&Entries { ok: true, events, more: page.more || cut });
@@ -58,7 +60,7 @@ fn fitting(mut events: Vec<(Offset, Event)>, bytes: usize, from_newest: bool) ->
     let fits = |(index, (_, event)): &(usize, &(Offset, Event))| {
         used += event.size();
         attachments += event.attachments.len();
-        (used <= bytes && attachments <= ATTACHMENTS) || *index == 0
+        (used <= bytes && attachments <= MAX_ATTACHMENTS) || *index == 0
     };
     let count = events.iter().enumerate().take_while(fits).count();
     let cut = count < events.len();

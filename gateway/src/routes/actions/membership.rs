@@ -7,7 +7,7 @@ use crate::domain::{Offset, Refusal, RoomName};
 use crate::node::{Entrance, Unrecovered};
 use crate::presence::Numbered;
 use crate::routes::Answer;
-use crate::routes::run::Run;
+use crate::routes::context::Run;
 use crate::routes::table::{Join, Lifecycle, Route};
 use crate::routes::template::Template;
 
@@ -38,8 +38,8 @@ pub(in crate::routes) async fn join(run: &mut Run<'_>, route: &Route, join: &Joi
         node.join(session, &run.room()?, &entrance).await?
     };
     let room = run.room()?;
-    if joined.first {
-        run.router.happen(session, Lifecycle::Join, Some(room.clone())).await;
+    if let Some(turn) = joined.first {
+        run.router.happen(session, Lifecycle::Join, Some(room.clone()), Some(turn)).await;
     }
     Ok(Answer::new(&Joined {
         ok: true,
@@ -64,7 +64,7 @@ fn numbered(run: &Run<'_>, room: &Template) -> Result<Numbered, Refusal> {
 }
 
 pub(in crate::routes) async fn leave(run: &Run<'_>) -> Result<(), Refusal> {
-    let (departed, left) = run.router.node.leave(run.session()?, &run.room()?).await;
-    run.router.heed(departed).await;
+    let (departures, left) = run.router.node.leave(run.session()?, &run.room()?).await;
+    run.router.heed(departures).await;
     left
 }

@@ -1,10 +1,10 @@
 //! `claim` and `identify`: holding a name, and being somebody without a token.
 
-use crate::domain::{Frame, Refusal, UserId};
-use crate::routes::run::Run;
+use crate::domain::{Frame, Refusal, RoomName, UserId};
+use crate::routes::context::Run;
 use crate::routes::table::{Claim, Identify, Route, Target};
 
-const NAME: &str = "a name has 1 to 255 bytes and no control characters";
+const NAME: &str = "a name has 1 to 255 bytes, something that can be seen, and no control characters";
 
 pub(in crate::routes) async fn claim(run: &mut Run<'_>, route: &Route, claim: &Claim) -> Result<(), Refusal> {
     let name = claim.name.text(&run.scope)?.into_owned();
@@ -12,6 +12,9 @@ pub(in crate::routes) async fn claim(run: &mut Run<'_>, route: &Route, claim: &C
     UserId::parse(&name).ok_or(Refusal::bad_request(NAME))?;
     run.scope.name = Some(name.clone());
     let session = run.session()?;
+    if RoomName::claimed(&session.namespace, &name).looks().is_empty() {
+        return Err(Refusal::bad_request(NAME));
+    }
     run.router.node.claim_name(session, &route.event, &name).await?;
     if let Some(success) = &claim.success {
         let event = run.event(success, Target::All)?;

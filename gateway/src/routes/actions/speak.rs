@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::domain::{Event, Frame, Offset, Refusal, RoomName, UserId};
 use crate::node::dedupe;
 use crate::routes::Answer;
-use crate::routes::run::Run;
+use crate::routes::context::Run;
 use crate::routes::table::{Broadcast, Direct, Publish, Signal, Target, Typing};
 use crate::routes::template::Template;
 

@@ -1,7 +1,7 @@
 //! JSON that is passed on without being decoded, looked at as the text that it is.
 //!
 //! What clients may write does not always fit into the types of this language: JavaScript cuts a text in the middle of
-//! an emoji and writes the half that is left as `"\ud83d"`, Python's integers have any length. It has to arrive as it
+//! an emoji and writes the half that is left as `"\ud83d"`, Python's integers have 100 digits. It has to arrive as it
 //! was sent all the same, so nothing is decoded that is not asked for by name.
 
 mod fields;
@@ -17,25 +17,67 @@ use std::borrow::Cow;
 use memchr::{memchr, memmem};
 use serde_json::value::RawValue;
 
-/// How deep a JSON text nests. Counts brackets outside of strings and nothing else: whether the text is valid JSON
-/// is the parser's business.
-pub(super) fn depth(text: &str) -> usize {
-    let (mut depth, mut deepest) = (0_usize, 0_usize);
-    let (mut in_string, mut escaped) = (false, false);
-    for byte in text.bytes() {
+/// The longest number, in characters. Python reads integers of 4300 digits and Jackson of 1000, but others keep numbers
+/// in places of fixed length.
+const MAX_NUMBER: usize = 128;
+
+/// What some client cannot read in a JSON text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// It nests more deeply than it may.
+    Depth,
+    /// A number is longer than any that is meant, or larger than a double: parsers of Go, Rust and C++ give up the whole
+    /// text.
+    Number,
+}
+
+impl Unreadable {
+    /// In words for people.
+    pub(super) fn message(self) -> &'static str {
+        match self {
+            Self::Depth => "its JSON nests too deeply",
+            Self::Number => "a number in it is longer or larger than all clients can read",
+        }
+    }
+}
+
+/// Looks for what would keep others from reading a JSON text that nests so deep at the most. Looks at brackets and
+/// numbers outside of strings and at nothing else: whether the text is valid JSON is the parser's business.
+pub(super) fn check_readable(text: &str, max_depth: usize) -> Result<(), Unreadable> {
+    let bytes = text.as_bytes();
+    let (mut depth, mut in_string, mut at) = (0_usize, false, 0);
+    while let Some(byte) = bytes.get(at) {
+        at += 1;
         match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
+            // What is escaped belongs to it.
+            b'\\' if in_string => at += 1,
             b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
+            _ if in_string => {}
+            b'[' | b'{' => {
                 depth += 1;
-                deepest = deepest.max(depth);
+                if depth > max_depth {
+                    return Err(Unreadable::Depth);
+                }
             }
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'-' | b'0'..=b'9' => {
+                let start = at - 1;
+                let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-');
+                at += bytes[at..].iter().take_while(|byte| is_part(byte)).count();
+                if !is_readable(&text[start..at]) {
+                    return Err(Unreadable::Number);
+                }
+            }
             _ => {}
         }
     }
-    deepest
+    Ok(())
+}
+
+fn is_readable(number: &str) -> bool {
+    // Only an exponent makes a short one large.
+    let may_be_large = || number.contains(['e', 'E']);
+    number.len() <= MAX_NUMBER && !(may_be_large() && number.parse().is_ok_and(f64::is_infinite))
 }
 
 /// Whether a JSON value is a text, with or without halves of surrogate pairs.
@@ -107,9 +149,41 @@ mod tests {
 
     #[test]
     fn depth_counts_brackets_outside_of_strings() {
-        assert_eq!(depth(r#"["a",{"b":[1]}]"#), 3);
-        assert_eq!(depth(r#"["[[[[", "\"[[", "\\"]"#), 1);
-        assert_eq!(depth(&"[".repeat(1000)), 1000);
+        let is_just_as_deep = |text: &str, depth| {
+            check_readable(text, depth).is_ok() && check_readable(text, depth - 1) == Err(Unreadable::Depth)
+        };
+        assert!(is_just_as_deep(r#"["a",{"b":[1]},[]]"#, 3));
+        assert!(is_just_as_deep(r#"["[[[[", "\"[[", "\\"]"#, 1));
+        assert!(is_just_as_deep(&"[".repeat(1000), 1000));
+    }
+
+    #[test]
+    fn numbers_are_such_as_all_clients_read() {
+        let digits = |count: usize| "7".repeat(count);
+        for good in ["0", "-0", "1.10", "1e308", "-1.7E+308", "1e-999", &digits(128), &format!("0.{}", digits(126))]
+            .map(str::to_owned)
+        {
+            assert_eq!(check_readable(&format!(r#"["x",{{"n":{good}}}]"#), 9), Ok(()), "{good}");
+        }
+        let long = digits(150);
+        for bad in
+            [&long, &format!("-{long}"), &format!("0.{long}"), &format!("1e{long}"), "1e309", "-1.8E308", "9e+999"]
+        {
+            for text in
+                [format!("[{bad}]"), format!(r#"["x",{{"n": {bad} }}]"#), format!("[1,2,{bad},3]"), bad.to_owned()]
+            {
+                assert_eq!(check_readable(&text, 9), Err(Unreadable::Number), "{text}");
+            }
+            assert_eq!(
+                check_readable(&format!(r#"["\"{bad}","{bad}\\"]"#), 9),
+                Ok(()),
+                "in a text they are no numbers"
+            );
+        }
+        // Not valid JSON; no harm either.
+        for broken in ["-", "1e", "--1", "1.2.3e4e5", "\\", "\"\\", "é1é", "\"\\é"] {
+            assert_eq!(check_readable(broken, 9), Ok(()), "{broken}");
+        }
     }
 
     #[test]

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
-use super::compile::Reader;
+use super::reader::Reader;
 use super::{
     Action, Broadcast, Call, Claim, Direct, Emission, History, Identify, Join, Leave, Lifecycle, Log, LogLevel,
     Presence, Publish, Refused, Signal, Target, Typing,
 };
 use crate::calls::{Breaker, Endpoint, Url};
+use crate::config::shown_url;
 use crate::domain::Refusal;
 use crate::routes::template::{Args, Context, Json, Template};
 
@@ -256,7 +257,10 @@ impl Reader<'_> {
         if usable.is_none() {
             self.keys.error(
                 "url",
-                format!("{:?} is not a URL of http or https, like \"http://127.0.0.1:8080/hook\"", url.to_string()),
+                format!(
+                    "{:?} is not a URL of http or https, like \"http://127.0.0.1:8080/hook\"",
+                    shown_url(&url.to_string())
+                ),
             );
         }
         usable

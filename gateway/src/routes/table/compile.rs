@@ -1,13 +1,13 @@
 //! From a `[[route]]` table to a route: what all routes have. What the actions have is in `actions`.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::keys::Keys;
-use super::{Allow, Emission, Lifecycle, Rate, Route, Schema, actions, reads};
+use super::reader::{Reader, Subject};
+use super::{Allow, Lifecycle, Rate, Route, Schema, actions, reads};
 use crate::routes::names;
-use crate::routes::template::{Args, Context, Environment, Template};
+use crate::routes::template::{Context, Template};
 
 /// How many bytes a namespace's name may have.
 const MAX_NAMESPACE_BYTES: usize = 128;
@@ -15,30 +15,6 @@ const MAX_NAMESPACE_BYTES: usize = 128;
 const MAX_AFTER: Duration = Duration::from_secs(3600);
 /// The largest rate: one in a millisecond of a thousand sessions is no limit any more.
 const MAX_RATE: u64 = 1_000_000;
-
-/// What the routes before one for the same event leave for it.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Before {
-    /// A join or a leave: there is a room.
-    pub(super) room: bool,
-    /// An auto join: there is a number.
-    pub(super) number: bool,
-}
-
-/// What a route is for.
-pub(super) struct Subject {
-    pub(super) namespace: Arc<str>,
-    pub(super) event: Arc<str>,
-    pub(super) lifecycle: Option<Lifecycle>,
-}
-
-/// What a route is read from.
-pub(super) struct Reader<'a> {
-    pub(super) keys: Keys<'a>,
-    pub(super) subject: Subject,
-    pub(super) before: Before,
-    pub(super) environment: Environment<'a>,
-}
 
 /// The event of a route and its namespace, if these are right.
 pub(super) fn subject(keys: &mut Keys<'_>) -> Option<Subject> {
@@ -116,44 +92,7 @@ pub(super) fn route(mut reader: Reader<'_>, schema: impl FnOnce(&mut Keys<'_>) -
     Some(route)
 }
 
-impl<'a> Reader<'a> {
-    /// What templates know in this route outside of what it says: no room of its own, nothing counted.
-    pub(super) fn context(&self) -> Context<'a> {
-        Context {
-            lifecycle: self.subject.lifecycle,
-            room: self.before.room || self.subject.lifecycle.is_some_and(Lifecycle::has_room),
-            number: self.before.number,
-            counts: false,
-            name: false,
-            typing: false,
-            offset: false,
-            refusal: false,
-            environment: Some(self.environment),
-        }
-    }
-
-    /// What is heard, in a table of its own or among the keys of the route. `args` is what is heard if it does not say.
-    pub(super) fn emission(
-        keys: &mut Keys<'_>,
-        context: &Context<'_>,
-        emit: Option<&str>,
-        args: impl FnOnce() -> Args,
-    ) -> Option<Emission> {
-        // Names are no arguments.
-        let named = Context { offset: false, ..*context };
-        let emit = match emit {
-            Some(default) => keys.template_or("emit", default, &named),
-            None => keys.required("emit", "it is the event that is heard", &named),
-        };
-        let args = if keys.has("args") { keys.args("args", context) } else { Some(args()) };
-        keys.know("args");
-        let emit = emit?;
-        if emit.fixed().is_some_and(|name| names::check_emitted(&name).is_err()) {
-            keys.error("emit", format!("{:?} cannot be emitted: {}", emit.to_string(), names::EVENT));
-        }
-        Some(Emission { emit, args: args? })
-    }
-
+impl Reader<'_> {
     fn after(&mut self) -> Duration {
         if self.subject.lifecycle.is_some() {
             if self.keys.has("after") && ["join", "leave"].iter().any(|action| self.keys.is("action", action)) {

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
-use super::compile::{self, Before, Reader};
+use super::compile;
 use super::error::{Errors, Source};
 use super::keys::Keys;
+use super::reader::{Before, Reader};
 use super::{Action, Route, RouteError, RouteTable, Schema};
 use crate::domain::Refusal;
 use crate::routes::template::Environment;

@@ -6,6 +6,7 @@ mod compile;
 mod error;
 mod keys;
 mod load;
+mod reader;
 mod reads;
 mod route;
 mod schema;
@@ -162,7 +163,7 @@ pub struct Facts {
 
 impl Facts {
     /// What a session has to remember of its CONNECT payload. Left out are fields that would make other clients end
-    /// their connections, nest deeper than `json_depth`, or are too much to remember.
+    /// their connections, nest deeper than `json_depth`, have numbers that not all can read, or are too much to remember.
     #[must_use]
     pub fn auth_fields(&self, payload: &RawValue, json_depth: usize) -> AuthFields {
         if self.auth_keys.is_empty() {
@@ -174,7 +175,7 @@ impl Facts {
         for key in &self.auth_keys {
             let Some((_, value)) = said.iter().rev().find(|(name, _)| **name == *key.as_bytes()) else { continue };
             let text = value.get();
-            let harmless = || json::depth(text) <= json_depth && json::placeholders_fit(text, 0);
+            let harmless = || json::check_readable(text, json_depth).is_ok() && json::placeholders_fit(text, 0);
             if text.len() <= left && harmless() {
                 left -= text.len();
                 fields.insert(key.clone(), (*value).to_owned());

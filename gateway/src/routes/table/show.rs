@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::{Action, Emission, Route, RouteTable, Target};
+use crate::config::shown_url;
 use crate::routes::template::Template;
 
 /// By namespace, by event, in the order in which routes run. What came from the environment stays hidden.
@@ -131,7 +132,7 @@ impl Display for Action {
                     humantime::format_duration(call.endpoint.backoff),
                 );
                 let (breaker, pause) = (call.endpoint.breaker, humantime::format_duration(call.endpoint.breaker.pause));
-                write!(f, " {} body {}", call.url, call.body)?;
+                write!(f, " {} body {}", shown_url(&call.url.to_string()), call.body)?;
                 write!(f, " timeout {timeout}, {} attempts, backoff {backoff}", call.endpoint.attempts)?;
                 write!(f, ", pause {pause} after {} failures", breaker.failures)?;
                 // Their values are often secrets that were written down.

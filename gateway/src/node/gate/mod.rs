@@ -4,6 +4,12 @@
 //! Live frames come in that order from the fan-out. While a replay is on they wait here, bounded in number, bytes and
 //! time; otherwise they wait for the client at the edge, and a client that has too much waiting there is closed.
 
+mod hold;
+#[cfg(test)]
+mod tests;
+
+pub use hold::Hold;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +23,8 @@ use crate::domain::{Frame, Offset, RoomName};
 
 /// How often a full queue is looked at again. A healthy client empties it in less.
 const PAUSE: Duration = Duration::from_millis(10);
+/// What a client of a large replay is handed beyond what it has taken, in bytes: at each look that much, which is 25 MB/s.
+const PACE_BYTES: usize = 256 * 1024;
 /// Frames that are handed over at a time while the lock is held, which the fan-out may want.
 const BATCH: usize = 128;
 
@@ -55,6 +63,7 @@ struct State {
     shut: bool,
     /// The offset of the last frame that was handed over and moves the client's.
     handed: Offset,
+    reached: Reached,
 }
 
 struct Waiting {
@@ -62,6 +71,16 @@ struct Waiting {
     /// None for what has no place in the log.
     offset: Option<Offset>,
     frame: Arc<Frame>,
+}
+
+/// How far a session was handed what its rooms had. Rooms may be silent for longer than the log keeps anything; then an
+/// offset that the client knows says nothing by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Reached {
+    /// The newest offset that it was handed.
+    pub(super) handed: Offset,
+    /// A client that has heard that has everything up to here.
+    pub(super) complete_to: Offset,
 }
 
 /// What becomes of a frame that does not fit.
@@ -109,7 +128,7 @@ impl Gate {
             return false;
         }
         // Signals leave room for what must not be dropped.
-        if overflow == Overflow::Drop && self.outlet.waiting() >= self.patience.events / 2 {
+        if overflow == Overflow::Drop && self.outlet.waiting().packets >= self.patience.events / 2 {
             return false;
         }
         if state.held == 0 && state.waiting.is_empty() {
@@ -118,7 +137,10 @@ impl Gate {
                     state.handed = offset.unwrap_or(state.handed);
                     return true;
                 }
-                Err(Undelivered::Gone) => return false,
+                Err(Undelivered::Gone) => {
+                    state.shut = true;
+                    return false;
+                }
                 Err(Undelivered::Full) => {
                     if overflow == Overflow::Close {
                         self.give_up(&mut state);
@@ -140,12 +162,11 @@ impl Gate {
         true
     }
 
-    /// Lets nothing live pass until [`Self::release`], once for each call. Returns the newest offset that the client was
-    /// handed before.
-    pub(super) fn hold(&self) -> Offset {
+    /// Lets nothing live pass as long as the hold is there.
+    pub(super) fn hold(self: &Arc<Self>) -> Hold {
         let mut state = self.state.lock();
         state.held += 1;
-        state.handed
+        Hold::new(self, state.handed)
     }
 
     /// Hands a frame over before everything that waits, while the gate is held. Waits for a full queue. `moves` is
@@ -163,7 +184,10 @@ impl Gate {
                         state.handed = moves.unwrap_or(state.handed);
                         return;
                     }
-                    Err(Undelivered::Gone) => return,
+                    Err(Undelivered::Gone) => {
+                        state.shut = true;
+                        return;
+                    }
                     Err(Undelivered::Full) => {}
                 }
                 if Instant::now() >= *deadline.get_or_insert_with(|| Instant::now() + self.patience.time) {
@@ -174,19 +198,22 @@ impl Gate {
         }
     }
 
-    /// Lets live frames pass again; those of the given rooms that are not newer than `upto` were replayed and are
-    /// dropped. Returns when all that waited was handed over.
-    pub(super) async fn release(&self, rooms: &[RoomName], upto: Offset) {
-        {
-            let mut state = self.state.lock();
-            state.waiting.retain(|wait| wait.offset.is_none_or(|offset| offset > upto) || !rooms.contains(&wait.room));
-            state.bytes = state.waiting.iter().map(|wait| wait.frame.size()).sum();
-            state.held = state.held.saturating_sub(1);
-            if state.held > 0 {
-                return;
+    /// Waits until a client that takes what it is handed has taken most of it: what it is to be handed next stays where
+    /// it is counted.
+    pub(super) async fn keep_pace(&self) {
+        let deadline = Instant::now() + self.patience.time;
+        while self.outlet.waiting().bytes > PACE_BYTES {
+            {
+                let mut state = self.state.lock();
+                if state.shut {
+                    return;
+                }
+                if Instant::now() >= deadline {
+                    return self.give_up(&mut state);
+                }
             }
+            sleep(PAUSE).await;
         }
-        self.drain().await;
     }
 
     /// Drops what waits of a room that the client is not in after all.
@@ -194,6 +221,15 @@ impl Gate {
         let mut state = self.state.lock();
         state.waiting.retain(|wait| wait.room != *room);
         state.bytes = state.waiting.iter().map(|wait| wait.frame.size()).sum();
+    }
+
+    /// How far the client was handed everything, when the gate has been given all up to `complete_to`.
+    pub(super) fn reached(&self, complete_to: Offset) -> Reached {
+        let mut state = self.state.lock();
+        if !state.shut && state.held == 0 && state.waiting.is_empty() {
+            state.reached = Reached { handed: state.handed, complete_to };
+        }
+        state.reached
     }
 
     /// What the client was handed so far, for one that comes back and was handed it elsewhere.
@@ -255,125 +291,5 @@ impl Gate {
         state.waiting = VecDeque::new();
         state.bytes = 0;
         self.outlet.close(CloseReason::Slow);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use super::*;
-    use crate::domain::Event;
-
-    /// A client whose queue has a limited room.
-    #[derive(Default)]
-    struct Queue {
-        got: Mutex<Vec<String>>,
-        room: AtomicUsize,
-        waiting: AtomicUsize,
-        closed: Mutex<Option<CloseReason>>,
-    }
-
-    impl Outlet for Arc<Queue> {
-        fn deliver(&self, frame: &Frame) -> Result<(), Undelivered> {
-            if self.room.load(Ordering::SeqCst) == 0 {
-                return Err(Undelivered::Full);
-            }
-            self.room.fetch_sub(1, Ordering::SeqCst);
-            self.got.lock().push(frame.text(false));
-            Ok(())
-        }
-
-        fn waiting(&self) -> usize {
-            self.waiting.load(Ordering::SeqCst)
-        }
-
-        fn close(&self, reason: CloseReason) {
-            *self.closed.lock() = Some(reason);
-        }
-    }
-
-    fn gate(room: usize) -> (Arc<Gate>, Arc<Queue>) {
-        let queue = Arc::new(Queue { room: AtomicUsize::new(room), ..Queue::default() });
-        let patience = Patience { events: 10, bytes: 10_000, time: Duration::from_secs(10) };
-        (Arc::new(Gate::new(Box::new(queue.clone()), patience)), queue)
-    }
-
-    fn frame(name: &str) -> Arc<Frame> {
-        let event = Event { name: name.into(), args: "[]".into(), attachments: Vec::new(), except: None, at_ms: 0 };
-        Arc::new(Frame::published(&event, Offset(1)).unwrap())
-    }
-
-    fn room() -> RoomName {
-        RoomName::parse("r").unwrap()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_has_too_much_waiting_is_closed_and_gets_nothing_after_the_hole() {
-        let (gate, queue) = gate(1);
-        assert!(gate.deliver(&room(), Some(Offset(1)), &frame("1")));
-        assert!(!gate.deliver(&room(), Some(Offset(2)), &frame("2")));
-        assert_eq!(*queue.closed.lock(), Some(CloseReason::Slow));
-        queue.room.store(100, Ordering::SeqCst);
-        assert!(!gate.deliver(&room(), Some(Offset(3)), &frame("3")));
-        assert_eq!(*queue.got.lock(), [r#"["1"]"#]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn signals_leave_room_for_what_must_not_be_dropped() {
-        let (gate, queue) = gate(100);
-        queue.waiting.store(5, Ordering::SeqCst);
-        assert!(!gate.deliver(&room(), None, &frame("signal")));
-        assert!(gate.deliver(&room(), Some(Offset(1)), &frame("event")));
-        assert_eq!(*queue.closed.lock(), None);
-        // The same while a replay is on.
-        gate.hold();
-        queue.waiting.store(0, Ordering::SeqCst);
-        for _ in 0..5 {
-            assert!(gate.deliver(&room(), None, &frame("signal")));
-        }
-        assert!(!gate.deliver(&room(), None, &frame("signal")));
-        for _ in 0..5 {
-            assert!(gate.deliver(&room(), Some(Offset(2)), &frame("event")));
-        }
-        assert!(!gate.deliver(&room(), Some(Offset(3)), &frame("event")));
-        assert_eq!(*queue.closed.lock(), Some(CloseReason::Slow));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_waited_for_a_replay_goes_out_as_fast_as_the_client_takes_it() {
-        let (gate, queue) = gate(0);
-        gate.hold();
-        for number in 1..=8 {
-            assert!(gate.deliver(&room(), Some(Offset(number)), &frame(&number.to_string())));
-        }
-        let releasing = tokio::spawn({
-            let gate = gate.clone();
-            async move { gate.release(&[], Offset::START).await }
-        });
-        sleep(Duration::from_secs(9)).await;
-        queue.room.store(3, Ordering::SeqCst);
-        sleep(Duration::from_secs(9)).await;
-        queue.room.store(100, Ordering::SeqCst);
-        releasing.await.unwrap();
-        assert!(gate.deliver(&room(), Some(Offset(9)), &frame("9")));
-        assert_eq!(queue.got.lock().len(), 9);
-        assert_eq!(*queue.closed.lock(), None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_live_waits_for_a_replay_and_comes_once() {
-        let (gate, queue) = gate(100);
-        gate.deliver(&room(), Some(Offset(5)), &frame("5"));
-        assert_eq!(gate.hold(), Offset(5));
-        for number in 6..=9 {
-            gate.deliver(&room(), Some(Offset(number)), &frame(&number.to_string()));
-        }
-        gate.deliver(&RoomName::parse("other").unwrap(), Some(Offset(7)), &frame("other 7"));
-        gate.overtake(&frame("replayed 6"), None).await;
-        gate.overtake(&frame("replayed 7"), None).await;
-        gate.release(&[room()], Offset(7)).await;
-        let expected = ["5", "replayed 6", "replayed 7", "8", "9", "other 7"].map(|name| format!("[\"{name}\"]"));
-        assert_eq!(*queue.got.lock(), expected);
     }
 }

@@ -1,30 +1,7 @@
-<!doctype html>
-<!-- One page to try the gateway with: join a room in two tabs and talk. It speaks Socket.IO by hand, over websocket. -->
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>Realtime gateway</title>
-<style>
-  :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
-  body { max-width: 42rem; margin: 2rem auto; padding: 0 1rem }
-  form { display: flex; gap: .5rem; margin: .75rem 0 }
-  input { flex: 1; min-width: 0 }
-  input, button { font: inherit; padding: .4rem .6rem }
-  #messages { list-style: none; padding: 0; min-height: 8rem; border-block: 1px solid #8886 }
-  #messages li { padding: .2rem 0; overflow-wrap: anywhere }
-  small, #status { opacity: .7 }
-</style>
-<h1>Realtime gateway</h1>
-<p id="status" role="status">connecting …</p>
-<form id="join"><input id="room" value="lobby" aria-label="Room" maxlength="255"><button>Join</button></form>
-<ul id="messages" aria-live="polite"></ul>
-<form id="say"><input id="text" placeholder="Say something" aria-label="Message" autocomplete="off" disabled><button disabled>Send</button></form>
-<p><small>Open this page in a second tab, join the same room, and talk.</small></p>
-<script>
+// The page's part of Socket.IO, by hand, over websocket.
 'use strict';
 const show = (id) => document.getElementById(id);
-const token = new URLSearchParams(location.search).get('token');
-let socket, acks, nextAck, room, last, wait = 500;
+let socket, acks, nextAck, room, last, token, timer, wait = 500;
 
 function connect() {
   acks = new Map(); nextAck = 0;
@@ -38,7 +15,16 @@ function connect() {
     else if (data.startsWith('43')) { const id = parseInt(data.slice(2), 10); acks.get(id)?.(payload()[0]); acks.delete(id); }
     else if (data.startsWith('42')) heard(...payload());
   };
-  socket.onclose = () => { status('connecting again …'); setTimeout(connect, wait *= 1 + Math.random()); wait = Math.min(wait, 5000); };
+  socket.onclose = () => { status('connecting again …'); timer = setTimeout(connect, wait *= 1 + Math.random()); wait = Math.min(wait, 5000); };
+}
+
+// A token is kept nowhere: not in the address, which logs and histories remember, and not in the browser.
+function signIn(text) {
+  token = text.trim();
+  socket.onclose = socket.onmessage = null;
+  socket.close();
+  clearTimeout(timer);
+  connect();
 }
 
 function emit(event, argument, done) {
@@ -68,6 +54,7 @@ function heard(event, message, offset) {
 
 const name = `guest ${Math.floor(Math.random() * 900 + 100)}`;
 const status = (text) => { show('status').textContent = `${name}, ${text}`; };
+show('sign-in').onsubmit = (event) => { event.preventDefault(); signIn(show('token').value); };
 show('join').onsubmit = (event) => { event.preventDefault(); join(show('room').value); };
 show('say').onsubmit = (event) => {
   event.preventDefault();
@@ -75,5 +62,3 @@ show('say').onsubmit = (event) => {
   if (text) emit('publish', { room, data: { name, text } }, () => { show('text').value = ''; });
 };
 connect();
-</script>
-</html>

@@ -1,0 +1,103 @@
+//! What a configuration lets the world do: what its node says about it when it starts, and what no node may do to clients.
+
+use super::{Admin, Config, Limits};
+
+/// The most attachments in one packet that every official client takes: one for JavaScript ends its connection on more.
+pub const MAX_ATTACHMENTS: usize = 10;
+
+impl Config {
+    /// Who may come in, if that is more than most people mean; for people.
+    #[must_use]
+    pub fn exposure(&self) -> Option<String> {
+        let auth = &self.auth;
+        let has_keys = !(auth.secret.is_empty() && auth.public_keys.is_empty() && auth.jwks_url.is_empty());
+        if has_keys || !self.socket.origins.is_empty() {
+            return None;
+        }
+        let reach = if self.listen.ip().is_loopback() {
+            "whoever uses this machine, and every web page that is open in a browser here,"
+        } else {
+            "whoever reaches it, and every web page that their browsers open,"
+        };
+        Some(format!(
+            "without keys and socket.origins {reach} may connect to {} and do, as an anonymous session, what the routes \
+             let anybody do. Set auth.secret, auth.public_keys or auth.jwks_url to ask for tokens, and socket.origins to \
+             name the pages",
+            self.listen
+        ))
+    }
+}
+
+impl Limits {
+    pub(super) fn validate_attachments(&self) -> Result<(), (&'static str, String)> {
+        if self.attachments > MAX_ATTACHMENTS {
+            let why = format!(
+                "must be at most {MAX_ATTACHMENTS}: official JavaScript clients (socket.io-parser 4.2.7) end their \
+                 connection when a packet has more, so one sender would throw all members of a room out"
+            );
+            return Err(("limits.attachments", why));
+        }
+        Ok(())
+    }
+}
+
+impl Admin {
+    pub(super) fn validate(&self) -> Result<(), (&'static str, String)> {
+        let is_name = |host: &String| {
+            let rest = host.strip_prefix('*').unwrap_or(host);
+            let starts_well = rest.len() == host.len() || rest.is_empty() || rest.starts_with('.');
+            let fits = |char: char| char.is_alphanumeric() || matches!(char, '.' | '-' | '_');
+            !host.is_empty() && starts_well && rest.chars().all(fits)
+        };
+        match self.hosts.iter().find(|host| !is_name(host)) {
+            Some(host) => Err((
+                "admin.hosts",
+                format!(
+                    "{host:?} is not the name of a host: \"gateway.example\", \"*.example\" or \"*\", without a port"
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Config, load};
+
+    fn with(name: &str, value: &str) -> Result<Config, String> {
+        load(None, [(name.to_owned(), value.to_owned())].into_iter()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn no_more_attachments_than_official_clients_take() {
+        assert!(load(None, std::iter::empty()).unwrap().limits.attachments <= 10);
+        assert!(with("GATEWAY_LIMITS__ATTACHMENTS", "10").is_ok() && with("GATEWAY_LIMITS__ATTACHMENTS", "0").is_ok());
+        let error = with("GATEWAY_LIMITS__ATTACHMENTS", "11").unwrap_err();
+        assert!(error.contains("limits.attachments") && error.contains("JavaScript clients"), "{error}");
+    }
+
+    #[test]
+    fn hosts_are_names() {
+        for good in ["a.example", "*", "*.a_b.example,other", ""] {
+            assert!(with("GATEWAY_ADMIN__HOSTS", good).is_ok(), "{good}");
+        }
+        for bad in ["http://a", "a:9100", "good.example,*a", "a b", "a*.example"] {
+            assert!(with("GATEWAY_ADMIN__HOSTS", bad).unwrap_err().contains("admin.hosts"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn whoever_lets_everybody_in_is_told() {
+        let said = with("GATEWAY_LISTEN", "127.0.0.1:3000").unwrap().exposure().unwrap();
+        assert!(said.contains("every web page") && said.contains("uses this machine") && said.contains("auth.secret"));
+        assert!(with("GATEWAY_LISTEN", "0.0.0.0:3000").unwrap().exposure().unwrap().contains("whoever reaches it"));
+        for (name, value) in [
+            ("GATEWAY_AUTH__SECRET", "s"),
+            ("GATEWAY_AUTH__JWKS_URL", "https://a.example/keys"),
+            ("GATEWAY_SOCKET__ORIGINS", "https://a.example"),
+        ] {
+            assert_eq!(with(name, value).unwrap().exposure(), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The beat: keeps what this node's sessions are counted in, and learns who has gone.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::time::sleep;
+
+use super::{CHANGES, CONCURRENCY, Change, by_attendee};
+use crate::domain::RoomName;
+use crate::node::{Node, Session};
+use crate::presence::{Arrival, Beating, Entered, Place, PresenceError};
+
+/// How soon a beat that failed is tried again, at the latest.
+const SOON: Duration = Duration::from_secs(1);
+/// How soon the store is asked again if it may have more departures than there was room for.
+const AGAIN: Duration = Duration::from_millis(50);
+/// Departures that one beat takes: a part of the changes that may wait, so that sessions that leave have room as well.
+const MOST: usize = CHANGES / 2;
+/// Places that a session is entered into again at a time.
+const BATCH: usize = 100;
+
+impl Node {
+    /// Beats, for ever.
+    pub(in crate::node) async fn beat_forever(self: &Arc<Self>, every: Duration) {
+        loop {
+            let pause = self.beat(every).await;
+            if let Ok(settling) = self.attendance.settling.clone().try_lock_owned() {
+                let owed = std::mem::take(&mut *self.attendance.owed.lock());
+                let unknown = std::mem::take(&mut *self.attendance.unknown.lock());
+                if !owed.is_empty() || !unknown.is_empty() {
+                    // Beside the beat, which keeps the lease meanwhile; one at a time, or a store that is slow would have
+                    // more and more of them.
+                    let node = self.clone();
+                    self.tasks.spawn(async move {
+                        node.settle_debts(owed).await;
+                        node.make_known(unknown.into_values().collect()).await;
+                        drop(settling);
+                    });
+                }
+            }
+            sleep(pause).await;
+        }
+    }
+
+    /// Returns when to beat next.
+    async fn beat(&self, every: Duration) -> Duration {
+        let attendance = &self.attendance;
+        // Without a listener nobody wants to know.
+        let is_heard = attendance.is_heard();
+        let most = if is_heard { attendance.changes.capacity().min(MOST) } else { usize::MAX };
+        let room = if is_heard { attendance.changes.try_reserve_many(most).ok() } else { None };
+        let most = if is_heard && room.is_none() { 0 } else { most };
+        let anew = attendance.is_overdrawn.load(Ordering::Acquire);
+        let pause = match attendance.presence.beat(Beating { most, anew }).await {
+            Ok(beat) => {
+                if anew {
+                    attendance.is_overdrawn.store(false, Ordering::Release);
+                    self.metrics.presence_restarts.increment(1);
+                }
+                if beat.forgotten {
+                    self.roster.all().iter().for_each(|session| attendance.note_unknown(session));
+                }
+                let pause = match (beat.departed.len() < most, most) {
+                    (true, _) => every,
+                    // There is no room: those who act on changes are slower than this.
+                    (false, 0) => every.min(SOON),
+                    (false, _) => every.min(AGAIN),
+                };
+                let departures = attendance.departures(beat.departed);
+                for (permit, departure) in room.into_iter().flatten().zip(departures) {
+                    permit.send(Change::Departed(departure));
+                }
+                pause
+            }
+            Err(error) => {
+                Self::note_presence_error(&error);
+                every.min(SOON)
+            }
+        };
+        self.show_attendance();
+        pause
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "none of these is larger than 2^53")]
+    fn show_attendance(&self) {
+        let (attendance, metrics) = (&self.attendance, &self.metrics);
+        metrics.presence_pending.with("leavings").set(attendance.owed.lock().len() as f64);
+        metrics.presence_pending.with("sessions").set(attendance.unknown.lock().len() as f64);
+        metrics.lifecycle_waiting.set((CHANGES - attendance.changes.capacity()) as f64);
+    }
+
+    async fn make_known(&self, sessions: Vec<Weak<Session>>) {
+        let enter = async |session: Weak<Session>| {
+            let Some(session) = session.upgrade().filter(|session| !session.is_over()) else { return };
+            let known = self.enter_again(&session).await;
+            // What it is just taking is to be known too.
+            if known.is_err() || session.is_taking_seats() {
+                self.attendance.note_unknown(&session);
+            }
+            known.unwrap_or_else(|error| Self::note_presence_error(&error));
+        };
+        let enter: Vec<_> = sessions.into_iter().map(enter).collect();
+        futures_util::stream::iter(enter).buffer_unordered(CONCURRENCY).collect::<()>().await;
+    }
+
+    /// Enters what the store does not know or has forgotten.
+    async fn enter_again(&self, session: &Arc<Session>) -> Result<(), PresenceError> {
+        for (who, places) in by_attendee(session, session.seats(), |place| place) {
+            for places in places.chunks(BATCH) {
+                // Everybody had a seat, so nobody is turned away now.
+                let place = |room: &RoomName| Place { room: room.clone(), capacity: None };
+                let again: Vec<_> = places.iter().map(place).collect();
+                // What comes of it is told once, so there must be room for it before.
+                let attendance = &self.attendance;
+                let is_heard = attendance.is_heard();
+                let room = if is_heard { attendance.changes.reserve_many(again.len()).await.ok() } else { None };
+                let entered = attendance.presence.enter(&who, &again, Arrival::Restored).await?;
+                let mut room = room.into_iter().flatten();
+                // It may have left while it was entered, and before anybody could know.
+                let seats = session.seats();
+                let mut left = Vec::new();
+                for (Place { room: place, .. }, entry) in again.into_iter().zip(entered) {
+                    if !seats.contains(&place) {
+                        left.push(place);
+                    } else if entry.entered == Entered::First
+                        && let Some(permit) = room.next()
+                    {
+                        let turn = attendance.order.enlist(&place, &who.member, entry.sequence);
+                        permit.send(Change::Returned(session.clone(), place, turn));
+                    }
+                }
+                drop(room);
+                if !left.is_empty() {
+                    self.give_up_seats(session, left, false).await;
+                }
+            }
+        }
+        Ok(())
+    }
+}

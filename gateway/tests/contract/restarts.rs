@@ -1,0 +1,189 @@
+//! What the log in Redis does when another process of Redis goes on: nothing if all is there, and a new history if what nodes
+//! wrote is gone, whether or not they live to say so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use gateway::bus::RedisBus;
+use gateway::domain::{Event, Offset, RoomName};
+use gateway::log::{FeedItem, Log, Page, Range, RedisLog, Retention};
+use gateway::metrics::Metrics;
+use gateway::redis::Commands;
+use tokio::time::Instant;
+
+use crate::support;
+use crate::support::redis::Redis;
+
+const RETENTION: Retention =
+    Retention { room_events: 200, room_retention: Duration::from_secs(3600), dedupe_window: Duration::from_secs(600) };
+
+fn room(name: &str) -> RoomName {
+    RoomName::parse(name).unwrap()
+}
+
+async fn node(redis: &Redis) -> RedisLog {
+    let settings = support::config(&[]).redis;
+    let bus = RedisBus::connect(&redis.url(), &settings, Arc::new(Metrics::new())).await.unwrap();
+    let commands = Commands::new(&redis.url(), &settings).unwrap();
+    RedisLog::new(commands, Arc::new(bus), "restarts", RETENTION, settings.feed_buffer)
+}
+
+async fn append(log: &RedisLog) -> Offset {
+    let event = Event { name: "message".into(), args: "[1]".into(), attachments: Vec::new(), except: None, at_ms: 1 };
+    let deadline = Instant::now() + support::PATIENCE;
+    loop {
+        match log.append(&room("r"), &event, None).await {
+            Ok(appended) => return appended.position.offset,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn mark(log: &RedisLog) {
+    let deadline = Instant::now() + support::PATIENCE;
+    while let Err(error) = log.mark(&room("canary"), 1).await {
+        assert!(Instant::now() < deadline, "{error}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn page(log: &RedisLog) -> Page {
+    let deadline = Instant::now() + support::PATIENCE;
+    loop {
+        match log.read(&room("r"), Range::Newest { before: None, limit: 100 }, usize::MAX).await {
+            Ok(page) => return page,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_restarts_without_a_loss_keeps_its_history_once_all_have_vouched() {
+    let mut redis = Redis::start().await;
+    let (one, two) = (node(&redis).await, node(&redis).await);
+    for log in [&one, &two] {
+        mark(log).await;
+    }
+    let last = append(&one).await.max(append(&two).await);
+    let before = page(&one).await;
+    redis.kill();
+    redis.start_again().await;
+    mark(&one).await;
+    let meanwhile = page(&one).await;
+    assert_eq!(meanwhile.head.epoch, before.head.epoch);
+    let in_doubt_before = meanwhile.in_doubt_before.expect("the other node has not vouched");
+    assert!(last < in_doubt_before && append(&one).await > in_doubt_before);
+    mark(&two).await;
+    let settled = page(&one).await;
+    assert_eq!((settled.head.epoch, settled.in_doubt_before, settled.began), (before.head.epoch, None, before.began));
+    assert!(settled.reaches_back_to(last) && settled.events.len() == 3);
+}
+
+#[tokio::test]
+async fn a_survivor_that_knows_more_tells_of_the_loss_although_others_wrote_first() {
+    let mut redis = Redis::start().await;
+    let (one, two) = (node(&redis).await, node(&redis).await);
+    for log in [&one, &two] {
+        mark(log).await;
+    }
+    append(&two).await;
+    let (disk, before) = (redis.on_disk(), page(&two).await);
+    let lost = append(&one).await;
+    redis.kill();
+    redis.go_back(&disk);
+    redis.start_again().await;
+    // This one knows of no loss, and moves the position beyond what the other knows.
+    mark(&two).await;
+    assert!(append(&two).await > lost, "no offset is given twice");
+    assert_eq!(page(&two).await.head.epoch, before.head.epoch);
+    mark(&one).await;
+    let after = page(&two).await;
+    assert_ne!(after.head.epoch, before.head.epoch);
+    assert!(after.began > lost && !after.reaches_back_to(lost));
+    assert_eq!(after.in_doubt_before, None);
+}
+
+#[tokio::test]
+async fn what_was_heard_and_is_gone_is_told_of_by_who_heard_it() {
+    let mut redis = Redis::start().await;
+    let (one, two) = (node(&redis).await, node(&redis).await);
+    let mut feed = two.feed();
+    two.subscribe(&room("r")).await.unwrap();
+    mark(&two).await;
+    let (disk, before) = (redis.on_disk(), page(&two).await);
+    // Its writer is on no list and does not survive.
+    let lost = append(&one).await;
+    let heard = feed.next().await.unwrap();
+    assert!(matches!(heard, FeedItem::Event { position, .. } if position.offset == lost), "{heard:?}");
+    drop(one);
+    redis.kill();
+    redis.go_back(&disk);
+    redis.start_again().await;
+    mark(&two).await;
+    assert_ne!(page(&two).await.head.epoch, before.head.epoch);
+}
+
+#[tokio::test]
+async fn where_no_node_survives_nobody_vouches_and_a_new_history_begins() {
+    let mut redis = Redis::start().await;
+    let log = node(&redis).await;
+    mark(&log).await;
+    let kept = append(&log).await;
+    let disk = redis.on_disk();
+    let lost = append(&log).await;
+    let before = page(&log).await;
+    drop(log);
+    redis.kill();
+    redis.go_back(&disk);
+    redis.start_again().await;
+    let log = node(&redis).await;
+    let new = append(&log).await;
+    assert!(new > lost, "no offset is given twice");
+    let doubted = page(&log).await;
+    assert!(doubted.in_doubt_before.is_some_and(|before| lost < before && before < new), "{doubted:?}");
+    // After a time that nobody can have missed who lives.
+    let deadline = Instant::now() + support::PATIENCE;
+    while page(&log).await.head.epoch == before.head.epoch {
+        assert!(Instant::now() < deadline, "nobody gives up waiting");
+        mark(&log).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let after = page(&log).await;
+    assert!(after.began > lost && after.began < new && !after.reaches_back_to(kept));
+    assert!(after.in_doubt_before.is_none() && after.reaches_back_to(new), "what came since is whole");
+}
+
+#[tokio::test]
+async fn nodes_that_ended_in_order_need_not_vouch() {
+    let mut redis = Redis::start().await;
+    let log = node(&redis).await;
+    mark(&log).await;
+    let last = append(&log).await;
+    let before = page(&log).await;
+    log.close().await;
+    drop(log);
+    redis.stop().await;
+    redis.start_again().await;
+    let log = node(&redis).await;
+    mark(&log).await;
+    let after = page(&log).await;
+    assert_eq!((after.head.epoch, after.in_doubt_before), (before.head.epoch, None));
+    assert!(after.reaches_back_to(last));
+}
+
+#[tokio::test]
+async fn a_record_of_an_earlier_version_goes_on() {
+    let redis = Redis::start().await;
+    redis.command("SET restarts:log:epoch 00000000000000ab:1700000000000000").await;
+    redis.command("SET restarts:log:offset 1700000000000005").await;
+    let log = node(&redis).await;
+    let page = page(&log).await;
+    assert_eq!((page.head.epoch.to_string().as_str(), page.began), ("00000000000000ab", Offset(1_700_000_000_000_000)));
+    assert!(page.in_doubt_before.is_none() && page.head.offset == Offset(1_700_000_000_000_005));
+    mark(&log).await;
+    let epoch = append(&log).await;
+    assert!(epoch > page.head.offset);
+}
