@@ -150,7 +150,7 @@ async fn what_is_ended_nobody_gets_back(one: &dyn Sessions, two: &dyn Sessions) 
     one.release(released, true).await.unwrap();
     let (lost, _) = of(one, "erin", None).await;
     let claimed = rival(lost);
-    assert!(two.claim(claimed, user("erin").as_ref()).await.unwrap().is_some());
+    assert!(two.claim(claimed, "/", user("erin").as_ref()).await.unwrap().is_some());
     let (said, _) = of(two, "", Some("erin")).await;
     let (others, theirs) = of(one, "frank", None).await;
     let (was, changed) = of(one, "", Some("erin")).await;
@@ -165,8 +165,8 @@ async fn what_is_ended_nobody_gets_back(one: &dyn Sessions, two: &dyn Sessions) 
         assert!(!two.save(lease, &mine).await.unwrap(), "its holder does not bring it back");
         assert!(!one.save(rival(lease), &mine).await.unwrap(), "nor does anybody else");
         one.release(lease, true).await.unwrap();
-        assert_eq!(one.claim(rival(lease), owner.as_ref()).await.unwrap(), None);
-        assert_eq!(two.claim(lease, owner.as_ref()).await.unwrap(), None);
+        assert_eq!(one.claim(rival(lease), "/", owner.as_ref()).await.unwrap(), None);
+        assert_eq!(two.claim(lease, "/", owner.as_ref()).await.unwrap(), None);
     }
     assert!(holds(two, others).await && holds(two, was).await, "others stay");
     // One alone, connected or away.
@@ -174,7 +174,7 @@ async fn what_is_ended_nobody_gets_back(one: &dyn Sessions, two: &dyn Sessions) 
     one.release(others, true).await.unwrap();
     assert_eq!(two.forget(&Whose::Session(SessionId::random())).await.unwrap(), 0);
     assert_eq!(two.forget(&Whose::Session(theirs.session)).await.unwrap(), 1);
-    assert_eq!(one.claim(rival(others), user("frank").as_ref()).await.unwrap(), None);
+    assert_eq!(one.claim(rival(others), "/", user("frank").as_ref()).await.unwrap(), None);
     assert!(holds(one, second).await);
     // Who comes anew is not concerned.
     let (again, _) = of(two, "erin", None).await;
@@ -193,7 +193,7 @@ async fn what_is_kept_can_be_ended(one: &dyn Sessions) {
         sleep(WINDOW / 2).await;
         assert!(holds(one, renewed).await);
     }
-    assert_eq!(one.claim(rival(released), user("grace").as_ref()).await.unwrap(), None, "its time was over");
+    assert_eq!(one.claim(rival(released), "/", user("grace").as_ref()).await.unwrap(), None, "its time was over");
     one.release(renewed, true).await.unwrap();
     assert_eq!(one.forget(&whose).await.unwrap(), 1);
     // The mark of the end stays as long as a holder could have kept the session.

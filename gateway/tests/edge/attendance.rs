@@ -10,7 +10,7 @@ use gateway::domain::{Frame, Pid, RoomName, SessionId};
 use gateway::log::{MemoryLog, Retention};
 use gateway::metrics::Metrics;
 use gateway::node::{
-    Change, Client, CloseReason, Entrance, Limiters, Node, Outlet, Patience, Seat, Session, Undelivered,
+    Change, Client, CloseReason, Entrance, Limiters, Node, Outlet, Patience, Seat, Session, Undelivered, Waiting,
 };
 use gateway::presence::{
     Arrival, Attendee, Beat, Beating, Departed, Entry, MemoryPlaces, MemoryPresence, Numbered, Page, Place, Presence,
@@ -83,8 +83,8 @@ impl Outlet for Nobody {
         Ok(())
     }
 
-    fn waiting(&self) -> usize {
-        0
+    fn waiting(&self) -> Waiting {
+        Waiting::default()
     }
 
     fn close(&self, _: CloseReason) {}
