@@ -150,7 +150,7 @@ impl RedisLog {
 
     /// Says that this node writes no more: nobody need wait for it to vouch.
     pub async fn close(&self) {
-        let leave = Script::new("return redis.call('ZREM', KEYS[1], ARGV[1])");
+        let leave = self.commands.script("return redis.call('ZREM', KEYS[1], ARGV[1])");
         let left = self.commands.run::<i64>(&leave, |script| _ = script.key(self.key("writers")).arg(&self.writer));
         if let Err(error) = left.await {
             tracing::debug!(%error, "the log could not be told that this node ends");

@@ -20,7 +20,15 @@ const HEALED: Duration = Duration::from_secs(5);
 async fn members(nodes: &[Gateway]) -> Vec<Client> {
     let mut members = Vec::new();
     for node in nodes {
-        let mut member = Client::connect(node.address).await;
+        // As clients do, it comes again while Redis is away.
+        let deadline = Instant::now() + PATIENCE;
+        let mut member = loop {
+            match Client::try_connect(node.address, json!({})).await {
+                Ok(member) => break member,
+                Err(why) => assert!(Instant::now() < deadline, "not let in: {why}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
         member.join("r").await;
         members.push(member);
     }

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fred::error::Error;
+use fred::error::{Error, ErrorKind};
 use fred::prelude::{Builder, Client, ClientLike, Server, ServerConfig};
 use fred::types::config::{Config, TcpConfig, TlsConfig, TlsConnector};
 use fred::types::{CustomCommand, Message, RespVersion, Value};
+use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
@@ -30,6 +31,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 pub(super) struct Opener {
     pub(super) primary: Arc<Primary>,
     pub(super) timeout: Duration,
+    /// When the connection last brought a message, if it is one that does.
+    pub(super) heard: Option<Arc<Mutex<Instant>>>,
 }
 
 /// A connection. fred is not asked to connect again: it knows one address, and hears nothing afterwards.
@@ -69,9 +72,9 @@ impl Opener {
         let mut task = AbortOnDropHandle::new(client.init().await.map_err(failed)?);
         let greeting = greet(&client).await.map_err(failed)?;
         let generation = primary.welcome(generation, &address, &greeting)?;
-        let (asked, primary) = (client.clone(), primary.clone());
+        let (asked, opener) = (client.clone(), self.clone());
         let guard = AbortOnDropHandle::new(tokio::spawn(async move {
-            let mut generations = primary.generations();
+            let mut generations = opener.primary.generations();
             tokio::select! {
                 biased;
                 ended = &mut task => match ended {
@@ -79,10 +82,39 @@ impl Opener {
                     _ => "the connection was lost".into(),
                 },
                 _ = generations.wait_for(|now| *now != generation) => "Redis is elsewhere by now".into(),
-                why = watch(&asked, &primary, generation, &address) => why,
+                why = opener.watch(&asked, generation, &address) => why,
             }
         }));
         Ok(Link { client, generation, messages, guard: Guard(guard) })
+    }
+
+    /// Asks for a sign of life and for the server's role, for as long as both are there; returns what is wrong. A half-open
+    /// connection would never end by itself, and fred's own check starts over with every command that is written.
+    async fn watch(&self, client: &Client, generation: u64, address: &Address) -> String {
+        let mut tick = tokio::time::interval(WATCH);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for beat in 1.. {
+            tick.tick().await;
+            match role(client).await {
+                Ok(greeting) if greeting.is_primary() => {}
+                Ok(_) => {
+                    self.primary.distrust(generation, Doubt::Replica);
+                    return Doubt::Replica.to_string();
+                }
+                // The answer comes after everything that came before it.
+                Err(error) if *error.kind() == ErrorKind::Timeout && self.is_busy() => {}
+                Err(error) => return error.details().to_owned(),
+            }
+            if beat % LOOK == 0 {
+                self.primary.look_again(generation, address).await;
+            }
+        }
+        String::new()
+    }
+
+    /// Whether messages come.
+    fn is_busy(&self) -> bool {
+        self.heard.as_ref().is_some_and(|heard| heard.lock().elapsed() < self.timeout)
     }
 
     fn client(&self, address: &Address) -> Result<Client, Error> {
@@ -122,28 +154,6 @@ impl Opener {
         });
         builder.build()
     }
-}
-
-/// Asks for a sign of life and for the server's role, for as long as both are there; returns what is wrong. A half-open
-/// connection would never end by itself, and fred's own check starts over with every command that is written.
-async fn watch(client: &Client, primary: &Primary, generation: u64, address: &Address) -> String {
-    let mut tick = tokio::time::interval(WATCH);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    for beat in 1.. {
-        tick.tick().await;
-        match role(client).await {
-            Ok(greeting) if greeting.is_primary() => {}
-            Ok(_) => {
-                primary.distrust(generation, Doubt::Replica);
-                return Doubt::Replica.to_string();
-            }
-            Err(error) => return error.details().to_owned(),
-        }
-        if beat % LOOK == 0 {
-            primary.look_again(generation, address).await;
-        }
-    }
-    String::new()
 }
 
 async fn role(client: &Client) -> Result<Greeting, Error> {

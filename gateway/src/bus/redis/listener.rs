@@ -7,9 +7,11 @@ use fred::prelude::{Client, ClientLike, PubsubInterface};
 use fred::types::{Message, Value};
 use futures_util::future::{BoxFuture, OptionFuture};
 use parking_lot::Mutex;
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::Trouble;
 use super::link::{Link, Opener, Pauses};
@@ -146,6 +148,7 @@ impl Listener {
             loop {
                 tokio::select! {
                     biased;
+                    why = link.guard.ended() => return Err(lost(why)),
                     heard = &mut hearing => break heard?,
                     message = link.messages.recv() => match message {
                         Ok(message) if early.len() < self.feed_buffer => early.push(message),
@@ -176,6 +179,7 @@ impl Listener {
     /// take effect in their order.
     async fn listen(&mut self, link: &mut Link) -> Option<String> {
         let Link { client, messages, guard, .. } = link;
+        let over = CancellationToken::new();
         let mut tick = tokio::time::interval(TICK);
         let replace = self.replace.clone();
         let why = loop {
@@ -192,38 +196,51 @@ impl Listener {
                         break why;
                     }
                 }
-                request = self.incoming.recv(), if self.under_way.is_none() => self.serve(client, Some(request?)),
+                request = self.incoming.recv(), if self.under_way.is_none() => {
+                    self.serve(client, Some(request?), &over);
+                }
                 message = messages.recv() => match message {
-                    Ok(message) => self.deliver(message),
+                    Ok(message) => {
+                        self.deliver(message);
+                        self.take(messages);
+                    }
                     Err(RecvError::Lagged(count)) => self.lagged(count),
                     Err(RecvError::Closed) => break "the connection was lost".into(),
                 },
                 _ = tick.tick() => {
                     self.sinks.tell_of_misses();
                     if self.under_way.is_none() && !self.abandoned.is_empty() {
-                        self.serve(client, None);
+                        self.serve(client, None, &over);
                     }
                 }
             }
         };
         // What came before the loss was not lost.
-        loop {
-            match messages.try_recv() {
-                Ok(message) => self.deliver(message),
-                Err(TryRecvError::Lagged(count)) => self.lagged(count),
-                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
-            }
-        }
-        // What was under way failed with the connection, or its connection is gone.
+        while self.take(messages) {}
+        // What was under way failed with the connection. fred would keep it, for a next one of its own that never comes.
+        over.cancel();
         if let Some(under_way) = self.under_way.take() {
             let mut served = under_way.await;
             if served.result.is_ok() {
-                served.result =
-                    Err(fred::error::Error::new(fred::error::ErrorKind::Canceled, "the connection was lost"));
+                served.result = Err(lost("the connection was lost"));
             }
             self.settle(served);
         }
         Some(why)
+    }
+
+    /// Takes what has come by now, as many as fred may hold, and returns whether there may be more. Without waiting, as each
+    /// wait may be one for others: tokio lets a task receive a hundred before they run, and fred brings a thousand in its
+    /// turn.
+    fn take(&mut self, messages: &mut Receiver<Message>) -> bool {
+        for _ in 0..RING {
+            match messages.try_recv() {
+                Ok(message) => self.deliver(message),
+                Err(TryRecvError::Lagged(count)) => self.lagged(count),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return false,
+            }
+        }
+        true
     }
 
     fn lagged(&mut self, count: u64) {
@@ -245,7 +262,7 @@ impl Listener {
 
     /// Begins to serve a request together with all others that wait, so that a crowd joining at once costs few round
     /// trips.
-    fn serve(&mut self, client: &Client, first: Option<Request>) {
+    fn serve(&mut self, client: &Client, first: Option<Request>, over: &CancellationToken) {
         let mut subscribe = Vec::new();
         let mut unsubscribe = std::mem::take(&mut self.abandoned);
         let mut next = first;
@@ -272,19 +289,11 @@ impl Listener {
             return;
         }
         let (client, is_sharded) = (client.clone(), self.opener.primary.is_sharded());
+        let over = over.clone();
         self.under_way = Some(Box::pin(async move {
-            if !unsubscribe.is_empty() {
-                // If it fails the connection is gone, and with it the subscription.
-                let left = if is_sharded {
-                    client.sunsubscribe(unsubscribe).await
-                } else {
-                    client.unsubscribe(unsubscribe).await
-                };
-                left.ok();
-            }
             let channels: Vec<String> = subscribe.iter().map(|(channel, _)| channel.clone()).collect();
-            let result = if channels.is_empty() { Ok(()) } else { hear(&client, is_sharded, channels).await };
-            Served { subscribed: subscribe, result }
+            let serving = over.run_until_cancelled(serve(&client, is_sharded, unsubscribe, channels)).await;
+            Served { subscribed: subscribe, result: serving.unwrap_or_else(|| Err(lost("the connection was lost"))) }
         }));
     }
 
@@ -309,6 +318,26 @@ impl Listener {
             self.abandoned.push(channel);
         }
     }
+}
+
+/// Leaves channels and hears others.
+async fn serve(
+    client: &Client,
+    is_sharded: bool,
+    unsubscribe: Vec<String>,
+    subscribe: Vec<String>,
+) -> Result<(), fred::error::Error> {
+    if !unsubscribe.is_empty() {
+        // If it fails the connection is gone, and with it the subscription.
+        let left =
+            if is_sharded { client.sunsubscribe(unsubscribe).await } else { client.unsubscribe(unsubscribe).await };
+        left.ok();
+    }
+    if subscribe.is_empty() { Ok(()) } else { hear(client, is_sharded, subscribe).await }
+}
+
+fn lost(why: impl Into<String>) -> fred::error::Error {
+    fred::error::Error::new(fred::error::ErrorKind::Canceled, why.into())
 }
 
 /// Subscribes, and returns when Redis has done it: fred answers a SUBSCRIBE before it is even written, but a PING behind

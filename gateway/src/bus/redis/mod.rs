@@ -87,9 +87,9 @@ impl RedisBus {
         let (requests, incoming) = mpsc::channel(REQUESTS);
         let (heard, replace, trouble) = (Arc::new(Mutex::new(Instant::now())), Arc::default(), Trouble::default());
         let (hears, hearing) = watch::channel(false);
-        let opener = Opener { primary: primary.clone(), timeout };
+        let opener = Opener { primary: primary.clone(), timeout, heard: None };
         let listener = Listener {
-            opener: opener.clone(),
+            opener: Opener { heard: Some(heard.clone()), ..opener.clone() },
             feed_buffer: settings.feed_buffer,
             incoming,
             sinks: Default::default(),
@@ -122,15 +122,32 @@ impl RedisBus {
     /// # Errors
     /// They could not be made.
     pub async fn connected(&self) -> Result<(), BusError> {
-        self.voice("connect").await?;
+        self.voice("connect", &mut self.publisher.clone()).await?;
         let mut hears = self.hears.clone();
         let connected = tokio::time::timeout(self.timeout, hears.wait_for(|hears| *hears)).await;
         connected.map_err(|_| self.away("connect")).map(drop)
     }
 
-    /// The publishing connection. If there is none, there may be in a moment.
-    async fn voice(&self, operation: &'static str) -> Result<Voice, BusError> {
+    /// Runs a command on the publishing connection. If there is none, there may be in a moment; if it ends, so does the
+    /// command: fred would keep it, for a next connection of its own that never comes.
+    async fn ask<T, F>(&self, operation: &'static str, command: impl FnOnce(Client) -> F) -> Result<T, BusError>
+    where
+        F: Future<Output = Result<T, fred::error::Error>>,
+    {
         let mut publisher = self.publisher.clone();
+        let Voice { client, generation } = self.voice(operation, &mut publisher).await?;
+        tokio::select! {
+            biased;
+            answer = command(client) => answer.map_err(|error| self.failed(operation, generation, error)),
+            _ = publisher.changed() => Err(self.away(operation)),
+        }
+    }
+
+    async fn voice(
+        &self,
+        operation: &'static str,
+        publisher: &mut watch::Receiver<Option<Voice>>,
+    ) -> Result<Voice, BusError> {
         let found = tokio::time::timeout(self.timeout, publisher.wait_for(Option::is_some)).await;
         let found = found.ok().and_then(Result::ok).and_then(|voice| voice.clone());
         found.ok_or_else(|| self.away(operation))
@@ -168,8 +185,8 @@ async fn speak(opener: Opener, voices: watch::Sender<Option<Voice>>, trouble: Tr
             Ok(mut link) => {
                 voices.send_replace(Some(Voice { client: link.client.clone(), generation: link.generation }));
                 let why = link.guard.ended().await;
-                voices.send_replace(None);
                 *trouble.lock() = Some(why);
+                voices.send_replace(None);
             }
             Err(error) => *trouble.lock() = Some(error.to_string()),
         }
@@ -179,14 +196,11 @@ async fn speak(opener: Opener, voices: watch::Sender<Option<Voice>>, trouble: Tr
 #[async_trait]
 impl Bus for RedisBus {
     async fn publish(&self, channel: &str, payload: Bytes) -> Result<(), BusError> {
-        let Voice { client, generation } = self.voice("publish").await?;
-        let payload = Value::Bytes(payload);
-        let sent: Result<i64, _> = if self.primary.is_sharded() {
-            client.spublish(channel, payload).await
-        } else {
-            client.publish(channel, payload).await
+        let (is_sharded, payload) = (self.primary.is_sharded(), Value::Bytes(payload));
+        let publish = |client: Client| async move {
+            if is_sharded { client.spublish(channel, payload).await } else { client.publish(channel, payload).await }
         };
-        sent.map(|_| ()).map_err(|error| self.failed("publish", generation, error))
+        self.ask::<i64, _>("publish", publish).await.map(drop)
     }
 
     async fn subscribe(&self, channel: &str, sink: Sink) -> Result<(), BusError> {
@@ -207,13 +221,11 @@ impl Bus for RedisBus {
     }
 
     async fn subscribers(&self, channel: &str) -> Result<usize, BusError> {
-        let Voice { client, generation } = self.voice("count subscribers").await?;
-        let answer: Result<(String, usize), _> = if self.primary.is_sharded() {
-            client.pubsub_shardnumsub(channel).await
-        } else {
-            client.pubsub_numsub(channel).await
+        let is_sharded = self.primary.is_sharded();
+        let count = |client: Client| async move {
+            if is_sharded { client.pubsub_shardnumsub(channel).await } else { client.pubsub_numsub(channel).await }
         };
-        answer.map(|(_, count)| count).map_err(|error| self.failed("count subscribers", generation, error))
+        self.ask::<(String, usize), _>("count subscribers", count).await.map(|(_, count)| count)
     }
 
     async fn attest(&self, roll: &str, node: &str, hears: bool, within: Duration) -> Result<Vec<String>, BusError> {
@@ -222,8 +234,8 @@ impl Bus for RedisBus {
         if !hears {
             self.listen_anew();
         }
-        let Voice { client, generation } = self.voice("attest").await?;
-        let answer = client.eval(include_str!("../attest.lua"), vec![roll.to_owned()], arguments).await;
-        answer.map_err(|error| self.failed("attest", generation, error))
+        let roll = vec![roll.to_owned()];
+        self.ask("attest", |client| async move { client.eval(include_str!("../attest.lua"), roll, arguments).await })
+            .await
     }
 }
