@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool::managed::PoolError;
@@ -69,14 +70,10 @@ fn words(error: &RedisError) -> String {
 
 /// Whether the two sides do not agree on TLS, or on whom to trust.
 fn is_about_tls(error: &RedisError) -> bool {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::InvalidData) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    // The source is the pointer itself, and what it points to is passed over by the next one.
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<Arc<dyn Error + Send + Sync>>());
+    let cause = cause.and_then(|cause| (**cause).downcast_ref::<io::Error>());
+    cause.is_some_and(|error| error.kind() == io::ErrorKind::InvalidData)
 }
 
 /// Redis did not do it.
