@@ -226,7 +226,7 @@ impl Log for RedisLog {
         let wanted = if nothing { 0 } else { limit.saturating_add(1) };
         let answer = self.commands.run_knowing_process(&self.read, |script| {
             script
-                .key(&self.keys(room))
+                .key(self.keys(room))
                 .arg(self.history())
                 .arg(direction)
                 .arg(bound)

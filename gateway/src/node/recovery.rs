@@ -84,6 +84,8 @@ impl Node {
         match self.enter_and_read(session, wanted, names).await {
             Ok(replay) => Ok((hold, replay)),
             Err(error) => {
+                // What came meanwhile is not for the session that the client gets instead.
+                session.gate.shut();
                 // Whether it comes back for them is to be seen.
                 let seats = self.leave_all(session);
                 self.give_up_seats(session, seats, true).await;

@@ -43,7 +43,7 @@ impl Client {
         client.sid = reply["sid"].as_str().unwrap_or_default().to_owned();
         let text = client.text().await.ok_or("closed before it was greeted")?;
         client.keep(&text);
-        client.hello = client.events.pop_front().unwrap();
+        client.hello = client.events.pop_front().ok_or_else(|| format!("{text} before it was greeted"))?;
         assert_eq!(client.hello[0], "gateway:session", "{}", client.hello);
         Ok(client)
     }

@@ -62,6 +62,10 @@ fn feed(stream: &[u8], piece: usize, limit: usize) -> (Heard, Result<(), FrameEr
         if let Err(error) = decoder.feed(&mut piece.to_vec(), limit, &mut heard) {
             return (heard, Err(error), decoder);
         }
+        // Nothing is read any more behind a Close frame.
+        if heard.messages.last().is_some_and(|last| last == "close") {
+            break;
+        }
     }
     (heard, Ok(()), decoder)
 }

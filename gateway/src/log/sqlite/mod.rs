@@ -24,7 +24,7 @@ use super::{Appended, Dedupe, FeedItem, Log, LogError, Page, Range, Retention};
 use crate::domain::{Event, Offset, Position, RoomName};
 use crate::sqlite::{Database, milliseconds, now_ms};
 use history::History;
-use writer::{Append, Request, Writer};
+use writer::{Append, Hearers, Request, Writer};
 
 /// What tells the file from others: `log`, and the version of its tables.
 const KIND: i32 = 0x6c6f_6701;
@@ -79,9 +79,7 @@ impl SqliteLog {
             state,
             history.epoch,
             retention,
-            subscribed.clone(),
-            marked.clone(),
-            feed.clone(),
+            Hearers { subscribed: subscribed.clone(), marked: marked.clone(), feed: feed.clone() },
         );
         tokio::spawn(writer.run(incoming));
         Ok(Self {

@@ -42,6 +42,13 @@ pub(super) struct Append {
     pub(super) done: oneshot::Sender<Result<Appended, LogError>>,
 }
 
+/// Who is told what was written.
+pub(super) struct Hearers {
+    pub(super) subscribed: Arc<Mutex<HashSet<RoomName>>>,
+    pub(super) marked: Arc<AtomicU64>,
+    pub(super) feed: mpsc::Sender<FeedItem>,
+}
+
 /// The one who writes.
 pub(super) struct Writer {
     database: Arc<Database>,
@@ -50,9 +57,7 @@ pub(super) struct Writer {
     state: State,
     epoch: Epoch,
     retention: Retention,
-    subscribed: Arc<Mutex<HashSet<RoomName>>>,
-    marked: Arc<AtomicU64>,
-    feed: mpsc::Sender<FeedItem>,
+    hearers: Hearers,
     next_sweep: Instant,
 }
 
@@ -63,12 +68,10 @@ impl Writer {
         state: State,
         epoch: Epoch,
         retention: Retention,
-        subscribed: Arc<Mutex<HashSet<RoomName>>>,
-        marked: Arc<AtomicU64>,
-        feed: mpsc::Sender<FeedItem>,
+        hearers: Hearers,
     ) -> Self {
         let (connection, next_sweep) = (Some(connection), Instant::now());
-        Self { database, connection, state, epoch, retention, subscribed, marked, feed, next_sweep }
+        Self { database, connection, state, epoch, retention, hearers, next_sweep }
     }
 
     /// Writes until it is told to close, or nobody can ask any more.
@@ -173,19 +176,19 @@ impl Writer {
             return;
         }
         self.state.head = self.state.head.max(present().0);
-        self.marked.store(self.state.head, Ordering::Release);
+        self.hearers.marked.store(self.state.head, Ordering::Release);
         let position = Position { epoch: self.epoch, offset: Offset(self.state.head) };
-        if self.subscribed.lock().contains(&room) {
-            self.feed.send(FeedItem::Mark { room, position, at_ms }).await.ok();
+        if self.hearers.subscribed.lock().contains(&room) {
+            self.hearers.feed.send(FeedItem::Mark { room, position, at_ms }).await.ok();
         }
     }
 
     async fn announce(&self, append: Append, offset: Offset, duplicate: bool) {
         let position = Position { epoch: self.epoch, offset };
-        let heard = !duplicate && self.subscribed.lock().contains(&append.room);
+        let heard = !duplicate && self.hearers.subscribed.lock().contains(&append.room);
         if heard {
             // Nobody listens when the node stops.
-            self.feed.send(FeedItem::Event { room: append.room, position, event: append.event }).await.ok();
+            self.hearers.feed.send(FeedItem::Event { room: append.room, position, event: append.event }).await.ok();
         }
         append.done.send(Ok(Appended { position, duplicate })).ok();
     }
@@ -203,7 +206,7 @@ impl Writer {
         if head.cast_unsigned() > self.state.head {
             // The transaction failed and yet was committed: the readers find in the log what was never announced.
             self.state.head = head.cast_unsigned();
-            self.feed.send(FeedItem::Gap).await.ok();
+            self.hearers.feed.send(FeedItem::Gap).await.ok();
         }
         Ok(connection)
     }

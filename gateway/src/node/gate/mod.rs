@@ -286,6 +286,14 @@ impl Gate {
         Progress::Done
     }
 
+    /// Lets nothing pass any more, and drops what waits: the session is over before it began.
+    pub(super) fn shut(&self) {
+        let mut state = self.state.lock();
+        state.shut = true;
+        state.waiting = VecDeque::new();
+        state.bytes = 0;
+    }
+
     fn give_up(&self, state: &mut State) {
         state.shut = true;
         state.waiting = VecDeque::new();
