@@ -20,7 +20,7 @@ use crate::control::Control;
 use crate::http::{AdminListener, AdminState, AskOverHttp, admin, web};
 use crate::log::{Log, MemoryLog, RedisLog, Retention, SqliteLog};
 use crate::metrics::Metrics;
-use crate::node::{Listening, Node, count_peers};
+use crate::node::{Listening, Node, Peers};
 use crate::operators::Operators;
 use crate::presence::{MeasuredPresence, MemoryPlaces, MemoryPresence, Presence, RedisPresence};
 use crate::redis::Commands;
@@ -28,6 +28,7 @@ use crate::revocations::{MemoryRevocations, RedisRevocations, Revocations, Sqlit
 use crate::routes::{RouteTable, Router};
 use crate::sessions::{MemorySessions, RedisSessions, Sessions, SqliteSessions};
 use crate::socket::{SocketServer, serve};
+use crate::supervisor::Supervisor;
 
 /// Connections that may wait in the kernel to be accepted. Linux caps it at `net.core.somaxconn`, 4096 by default.
 const BACKLOG: u32 = 4096;
@@ -61,8 +62,10 @@ pub struct Gateway {
     /// The profile and the file that routes are read from.
     routes: (String, Option<PathBuf>),
     ready: Arc<AtomicBool>,
+    peers: Arc<Peers>,
     stop: CancellationToken,
     tasks: TaskTracker,
+    supervisor: Supervisor,
     /// What embedded mode writes, to be closed at the end.
     files: Option<Files>,
 }
@@ -88,12 +91,16 @@ impl Gateway {
     }
 
     async fn build(config: Config, table: RouteTable, max_files: usize) -> anyhow::Result<Self> {
-        let name = if config.node_name.is_empty() { random_name() } else { config.node_name.clone() };
+        let name = node_name(&config);
         let metrics = Arc::new(Metrics::new());
         metrics.connections_limit.set(u32::try_from(config.limits.connections).unwrap_or(u32::MAX));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let supervisor = Supervisor::new(&tasks, &stop);
+        // A start that fails ends what it has begun, and then nothing of it has failed.
+        let begun = stop.clone().drop_guard();
 
-        let Backends { bus, log, sessions, presence, revocations, files } = backends(&config, &name, &metrics).await?;
+        let Backends { bus, log, sessions, presence, revocations, files } =
+            backends(&config, &name, &metrics, &supervisor).await?;
         let presence = Arc::new(MeasuredPresence::new(presence, metrics.clone()));
         let node = Node::new(log, sessions, presence, &config, metrics.clone(), tasks.clone());
         let revoked = Revoked::start(revocations, config.auth.revocations_kept, metrics.clone()).await;
@@ -101,7 +108,7 @@ impl Gateway {
         let caller = Caller::new(&config.calls, metrics.clone()).context("calls")?;
         let router = Router::new(table, node.clone(), tokens.clone(), caller, &config, metrics.clone());
         let router = Arc::new(router);
-        let server = SocketServer::start(&config, router.clone(), web(), metrics.clone(), &tasks, &stop, max_files);
+        let server = SocketServer::start(&config, router.clone(), web(), metrics.clone(), &supervisor, max_files);
         let (control, heard) = Control::start(bus.clone(), node.clone(), &name, &config.redis.prefix).await?;
 
         let operators = if config.admin.token.is_empty() {
@@ -113,6 +120,7 @@ impl Gateway {
         let clients = listen(config.listen).context("listen")?;
         let admins = listen(config.admin_listen).context("admin_listen")?;
         let ready = Arc::new(AtomicBool::new(false));
+        let peers = Arc::new(Peers::new(bus.clone(), &config.redis.prefix, metrics.clone()));
         let gateway = Self {
             address: clients.local_addr()?,
             admin_address: admins.local_addr()?,
@@ -121,32 +129,37 @@ impl Gateway {
             router: router.clone(),
             routes: (config.profile.clone(), config.file.clone()),
             ready: ready.clone(),
+            peers: peers.clone(),
             stop: stop.clone(),
             tasks: tasks.clone(),
+            supervisor: supervisor.clone(),
             files,
             name,
         };
 
-        node.run(&gateway.name, &config, &stop);
+        node.run(&gateway.name, &config, &supervisor);
         if let Some(changes) = node.changes() {
-            tasks.spawn(stop.clone().run_until_cancelled_owned(router.clone().act_on_changes(changes)));
+            supervisor.run("changes of places", router.clone().act_on_changes(changes));
         }
-        tasks.spawn(stop.clone().run_until_cancelled_owned(end_sessions(router.clone(), revoked.news())));
-        tasks.spawn(stop.clone().run_until_cancelled_owned(control.clone().serve(heard)));
-        let counting = count_peers(bus.clone(), config.redis.prefix.clone(), metrics.clone());
-        tasks.spawn(stop.clone().run_until_cancelled_owned(counting));
-        tasks.spawn(stop.clone().run_until_cancelled_owned(revoked.clone().keep_up()));
-        tasks.spawn(stop.clone().run_until_cancelled_owned(tokens.keep_fresh()));
-        tasks.spawn(stop.clone().run_until_cancelled_owned(upkeep(server.clone(), metrics.clone())));
-        if !config.canary.deaf_after.is_zero() && !config.redis_url.is_empty() {
+        supervisor.run("ends of tokens", end_sessions(router.clone(), revoked.news()));
+        supervisor.run("session controls", control.clone().serve(heard));
+        supervisor.run("count of nodes", peers.count());
+        supervisor.run("revocations", revoked.clone().keep_up());
+        supervisor.run("keys of tokens", tokens.keep_fresh());
+        supervisor.run("upkeep", upkeep(server.clone(), metrics.clone()));
+        if !config.canary.deaf_after.is_zero() {
             let listening = Listening {
+                is_alone: config.redis_url.is_empty(),
                 bus: bus.clone(),
                 roll: format!("{}:hearing", config.redis.prefix),
                 address: advertised(&config.admin, gateway.admin_address),
                 ask: Arc::new(AskOverHttp),
                 deaf_after: config.canary.deaf_after,
+                drain_after: config.canary.drain_after,
+                supervisor: supervisor.clone(),
             };
-            tasks.spawn(stop.clone().run_until_cancelled_owned(node.clone().mind_hearing(listening)));
+            supervisor.run("hand-over of a deaf node", server.clone().hand_over_when_deaf());
+            supervisor.run("hearing", node.clone().mind_hearing(listening));
         }
         let state = AdminState {
             metrics: metrics.clone(),
@@ -159,17 +172,18 @@ impl Gateway {
         let mut routes = admin(state);
         if let Some(operators) = operators {
             routes = operators.mount(routes);
-            tasks.spawn(operators.run(stop.clone()));
+            supervisor.run_on("operators", operators.run(stop.clone()));
         }
         let stopped = stop.clone().cancelled_owned();
-        tasks.spawn(async move {
+        supervisor.run_on("admin listener", async move {
             let served = axum::serve(AdminListener::new(admins), routes).with_graceful_shutdown(stopped).await;
             if let Err(error) = served {
                 tracing::error!(%error, "the admin listener ended");
             }
         });
-        tasks.spawn(serve(clients, server, max_files, stop));
+        supervisor.run_on("listener", serve(clients, server, max_files, stop));
         ready.store(true, Ordering::Release);
+        begun.disarm();
         Ok(gateway)
     }
 
@@ -191,11 +205,16 @@ impl Gateway {
         self.server.sessions()
     }
 
+    /// What its own tasks run under, and says if one of them has failed.
+    #[must_use]
+    pub fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
+    }
+
     /// Drains the node and stops it. Returns how many connections had to be cut off.
     pub async fn stop(self) -> usize {
         self.ready.store(false, Ordering::Release);
-        self.server.stop_admitting();
-        let left = self.server.drain().await;
+        let left = self.server.drain(&self.peers).await;
         self.stop.cancel();
         self.tasks.close();
         // What still runs are connections that did not end in time; they end with the process.
@@ -218,7 +237,12 @@ struct Backends {
     files: Option<Files>,
 }
 
-async fn backends(config: &Config, name: &str, metrics: &Arc<Metrics>) -> anyhow::Result<Backends> {
+async fn backends(
+    config: &Config,
+    name: &str,
+    metrics: &Arc<Metrics>,
+    supervisor: &Supervisor,
+) -> anyhow::Result<Backends> {
     let retention = Retention {
         room_events: config.log.room_events,
         room_retention: config.log.room_retention,
@@ -237,7 +261,8 @@ async fn backends(config: &Config, name: &str, metrics: &Arc<Metrics>) -> anyhow
             let revocations = Arc::new(MemoryRevocations::default());
             return Ok(Backends { bus, log, sessions, presence, revocations, files: None });
         }
-        let log = Arc::new(SqliteLog::open(&folder.join("log.sqlite"), retention).await.context("data_dir")?);
+        let log =
+            Arc::new(SqliteLog::open(&folder.join("log.sqlite"), retention, supervisor).await.context("data_dir")?);
         let sessions = SqliteSessions::open(&folder.join("sessions.sqlite"), window).await.context("data_dir")?;
         let sessions = Arc::new(sessions);
         let revocations = SqliteRevocations::open(&folder.join("revocations.sqlite")).await.context("data_dir")?;
@@ -246,8 +271,8 @@ async fn backends(config: &Config, name: &str, metrics: &Arc<Metrics>) -> anyhow
         return Ok(Backends { bus, log, sessions, presence, revocations, files });
     }
     let settings = &config.redis;
-    let commands = Commands::new(url, settings).context("redis_url")?;
-    let bus = RedisBus::connect(url, settings, metrics.clone()).await.context("redis_url")?;
+    let commands = Commands::new(url, settings).context("redis_url")?.watched_by(supervisor);
+    let bus = RedisBus::connect(url, settings, metrics.clone(), supervisor).await.context("redis_url")?;
     let bus: Arc<dyn Bus> = Arc::new(bus);
     let sessions = Arc::new(RedisSessions::new(commands.clone(), bus.clone(), &settings.prefix, window));
     let presence = Arc::new(RedisPresence::new(commands.clone(), &settings.prefix, name, &config.presence));
@@ -304,8 +329,14 @@ async fn upkeep(server: SocketServer, metrics: Arc<Metrics>) {
     }
 }
 
-fn random_name() -> String {
-    format!("{}-{:06x}", host_name(), rand::random::<u32>() & 0x00ff_ffff)
+/// What a node with this configuration is called. A name that is made up is another one with each call.
+#[must_use]
+pub fn node_name(config: &Config) -> String {
+    if config.node_name.is_empty() {
+        format!("{}-{:06x}", host_name(), rand::random::<u32>() & 0x00ff_ffff)
+    } else {
+        config.node_name.clone()
+    }
 }
 
 fn host_name() -> String {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use gateway::domain::{Event, Offset, RoomName};
 use gateway::log::{FeedItem, Log, Range, Retention, SqliteLog};
+use gateway::supervisor::Supervisor;
 use rlimit::Resource;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -31,7 +32,7 @@ async fn a_full_disk_refuses_and_heals() {
         except: None,
         at_ms: 1,
     };
-    let log = SqliteLog::open(&path, RETENTION).await.unwrap();
+    let log = SqliteLog::open(&path, RETENTION, &Supervisor::default()).await.unwrap();
     let mut feed = log.feed();
     log.subscribe(&room).await.unwrap();
     let (_, most) = Resource::FSIZE.get().unwrap();
@@ -69,7 +70,7 @@ async fn a_full_disk_refuses_and_heals() {
     }
     log.close().await;
     drop(log);
-    let log = SqliteLog::open(&path, RETENTION).await.unwrap();
+    let log = SqliteLog::open(&path, RETENTION, &Supervisor::default()).await.unwrap();
     let page = log.read(&room, Range::After { offset: Offset::START, limit: 10_000 }).await.unwrap();
     assert!(page.events == acknowledged, "the file is sound");
 }

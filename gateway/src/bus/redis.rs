@@ -21,6 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{Bus, BusError, Sink, Sinks};
 use crate::config;
 use crate::metrics::Metrics;
+use crate::supervisor::Supervisor;
 
 /// Channels in one SUBSCRIBE. Thousands of rooms come back in a few round trips, and none of them blocks the
 /// connection for long.
@@ -62,7 +63,12 @@ impl RedisBus {
     ///
     /// # Errors
     /// Redis cannot be reached, or refuses the credentials.
-    pub async fn connect(url: &str, settings: &config::Redis, metrics: Arc<Metrics>) -> Result<Self, BusError> {
+    pub async fn connect(
+        url: &str,
+        settings: &config::Redis,
+        metrics: Arc<Metrics>,
+        supervisor: &Supervisor,
+    ) -> Result<Self, BusError> {
         let publisher = client(url, settings).map_err(|error| BusError::new("connect", error))?;
         let subscriber = client(url, settings).map_err(|error| BusError::new("connect", error))?;
         let reconnects = subscriber.reconnect_rx();
@@ -97,8 +103,8 @@ impl RedisBus {
             heard,
             timeout,
             requests,
-            _listener: AbortOnDropHandle::new(tokio::spawn(listener.run())),
-            _watch: AbortOnDropHandle::new(tokio::spawn(watch(watched, timeout))),
+            _listener: supervisor.run_owned("listener of the bus", listener.run()),
+            _watch: supervisor.run_owned("watch of the bus", watch(watched, timeout)),
         })
     }
 }

@@ -26,7 +26,7 @@ pub use limits::{
 };
 pub use membership::{Entrance, Joined, STANDING, Seat};
 pub use outlet::{CloseReason, Outlet, Undelivered};
-pub use peers::count_peers;
+pub use peers::Peers;
 use recovery::Recoveries;
 pub use recovery::{RecoveryError, Replay, Reseated, Unrecovered, Wanted, wanted};
 pub use roster::{Roster, RosterChange, Stage};
@@ -36,7 +36,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{self, Config};
@@ -45,6 +44,7 @@ use crate::log::{Dedupe, Log, LogError, Page, Range};
 use crate::metrics::Metrics;
 use crate::presence::Presence;
 use crate::sessions::{Lease, Record, Sessions, SessionsError};
+use crate::supervisor::Supervisor;
 
 /// The limits that the node itself watches over.
 #[derive(Clone, Debug)]
@@ -106,36 +106,34 @@ impl Node {
 
     /// Starts the node's own work: fan-out and shards, canary, keeping sessions, and listening no longer to rooms that nobody
     /// is in.
-    pub fn run(self: &Arc<Self>, name: &str, settings: &Config, stop: &CancellationToken) {
+    pub fn run(self: &Arc<Self>, name: &str, settings: &Config, supervisor: &Supervisor) {
         let room = RoomName::internal(&format!("canary:{name}"));
-        let spawn = |work: futures_util::future::BoxFuture<'static, ()>| {
-            self.tasks.spawn(stop.clone().run_until_cancelled_owned(work));
-        };
-        spawn(Box::pin(fanout::run(self.log.feed(), self.clone(), room.clone())));
-        self.run_shards(stop);
-        spawn(Box::pin(canary::run(self.clone(), room, settings.canary.interval)));
+        supervisor.run("fan-out", fanout::run(self.log.feed(), self.clone(), room.clone()));
+        self.run_shards(supervisor);
+        supervisor.run("canary", canary::run(self.clone(), room, settings.canary.interval));
         let (sweeper, keeper, listener, member) = (self.clone(), self.clone(), self.clone(), self.clone());
-        spawn(Box::pin(async move { sweeper.hub.sweep_forever().await }));
+        supervisor.run("sweep of rooms", async move { sweeper.hub.sweep_forever().await });
         let every = self.recovery.window / 4;
-        spawn(Box::pin(async move { keeper.renew_forever(every).await }));
-        spawn(Box::pin(async move { listener.heed_claims_forever().await }));
+        supervisor.run("renewal of sessions", async move { keeper.renew_forever(every).await });
+        supervisor.run("claims of sessions", async move { listener.heed_claims_forever().await });
         let every = settings.presence.lease / 3;
-        spawn(Box::pin(async move { member.beat_forever(every).await }));
+        supervisor.run("beat of presence", async move { member.beat_forever(every).await });
     }
 
     /// Runs the shards: one among the other tasks, several on threads of their own. The runtime keeps tasks that wake each
     /// other on one thread, which would deliver everything while the others sleep.
-    fn run_shards(&self, stop: &CancellationToken) {
+    fn run_shards(&self, supervisor: &Supervisor) {
         let shards = self.hub.shards();
         for (number, shard) in shards.iter().enumerate() {
-            let (shard, stop) = (shard.clone(), stop.clone());
-            let work = self.tasks.track_future(async move { _ = stop.run_until_cancelled(shard.run()).await });
+            let (shard, name) = (shard.clone(), format!("shard-{number}"));
+            let work = async move { shard.run().await };
             if shards.len() == 1 {
-                tokio::spawn(work);
+                supervisor.run(name, work);
                 continue;
             }
+            let work = supervisor.until_stop(name.clone(), work);
             let runtime = tokio::runtime::Handle::current();
-            let thread = std::thread::Builder::new().name(format!("shard-{number}"));
+            let thread = std::thread::Builder::new().name(name);
             thread.spawn(move || runtime.block_on(work)).expect("the system has no thread left");
         }
     }

@@ -13,6 +13,7 @@ use deadpool_redis::redis::{FromRedisValue, RedisError, Script, ScriptInvocation
 use tokio::time::{Instant, timeout_at};
 
 use crate::config;
+use crate::supervisor::Supervisor;
 use connections::Connections;
 
 type Pool = managed::Pool<Connections>;
@@ -23,6 +24,7 @@ pub struct Commands {
     pool: Pool,
     timeout: Duration,
     pipeline_interval: Duration,
+    supervisor: Supervisor,
 }
 
 /// Redis did not do it.
@@ -79,7 +81,14 @@ impl Commands {
             .recycle_timeout(Some(settings.timeout))
             .build()
             .expect("a runtime is given, which is all that building needs");
-        Ok(Self { pool, timeout: settings.timeout, pipeline_interval: settings.pipeline_interval })
+        let supervisor = Supervisor::default();
+        Ok(Self { pool, timeout: settings.timeout, pipeline_interval: settings.pipeline_interval, supervisor })
+    }
+
+    /// The same, with what works on behalf of all callers under a supervisor.
+    #[must_use]
+    pub fn watched_by(self, supervisor: &Supervisor) -> Self {
+        Self { supervisor: supervisor.clone(), ..self }
     }
 
     /// Runs a script; `prepare` gives it its keys and arguments.

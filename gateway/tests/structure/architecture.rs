@@ -12,18 +12,19 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("metrics", &["domain"]),
     ("auth", &["config", "domain", "metrics", "revocations"]),
-    ("redis", &["config"]),
+    ("redis", &["config", "supervisor"]),
     ("sqlite", &[]),
-    ("bus", &["config", "metrics"]),
+    ("supervisor", &[]),
+    ("bus", &["config", "metrics", "supervisor"]),
     ("calls", &["config", "domain", "metrics"]),
-    ("log", &["bus", "domain", "redis", "sqlite"]),
+    ("log", &["bus", "domain", "redis", "sqlite", "supervisor"]),
     ("presence", &["config", "domain", "metrics", "redis"]),
     ("sessions", &["bus", "domain", "redis", "sqlite"]),
     ("revocations", &["bus", "domain", "redis", "sqlite"]),
-    ("node", &["auth", "bus", "config", "domain", "log", "metrics", "presence", "sessions"]),
+    ("node", &["auth", "bus", "config", "domain", "log", "metrics", "presence", "sessions", "supervisor"]),
     ("routes", &["auth", "calls", "config", "domain", "log", "metrics", "node", "presence"]),
     ("control", &["bus", "domain", "node"]),
-    ("socket", &["auth", "config", "domain", "metrics", "node", "routes", "sessions"]),
+    ("socket", &["auth", "config", "domain", "metrics", "node", "routes", "sessions", "supervisor"]),
     ("operators", &["bus", "config", "domain", "metrics", "node"]),
     ("http", &["auth", "bus", "config", "control", "domain", "metrics", "node", "revocations"]),
     ("shutdown", &[]),
@@ -47,9 +48,11 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "routes",
             "sessions",
             "socket",
+            "supervisor",
         ],
     ),
-    ("main", &["app", "auth", "config", "domain", "routes", "shutdown", "telemetry"]),
+    ("process", &["app", "config", "shutdown", "telemetry"]),
+    ("main", &["auth", "config", "domain", "process", "routes"]),
 ];
 
 /// Types that only the composition root may name, with the folders that define them.
@@ -220,6 +223,45 @@ fn libraries_stay_in_their_place() {
         }
     }
     assert!(violations.is_empty(), "\n{}", violations.join("\n"));
+}
+
+/// Where tasks are begun that nobody supervises, how many there are, and why each of them ends by itself. What must go on
+/// as long as the node does belongs under the supervisor.
+const ENDING_TASKS: &[(&str, usize, &str)] = &[
+    ("src/auth/jwks.rs", 1, "a fetch has a timeout"),
+    ("src/node/attendance.rs", 2, "tells what is there; settles what is owed"),
+    ("src/node/membership.rs", 1, "a replay ends"),
+    ("src/node/mod.rs", 2, "releases a session; the threads of shards, supervised"),
+    ("src/node/typing.rs", 2, "until the typing is over; tells what ended"),
+    ("src/operators/mod.rs", 1, "hears of the stop by itself, supervised"),
+    ("src/operators/driver.rs", 1, "until the adapter or the bus lets go of the channel, with the listener"),
+    ("src/revocations/redis.rs", 1, "until it has subscribed"),
+    ("src/routes/lifecycle.rs", 2, "after a delay, once"),
+    ("src/sessions/redis.rs", 1, "until it has subscribed"),
+    ("src/socket/guest.rs", 1, "admits a client"),
+    ("src/socket/inlet.rs", 3, "a session's queue, its pause, its greeting"),
+    ("src/socket/listener.rs", 1, "until the connection ends"),
+    ("src/socket/welcome.rs", 1, "stores a session"),
+    ("src/supervisor.rs", 4, "the supervisor's own"),
+    ("engine/src/server.rs", 1, "until the connection ends"),
+];
+
+#[test]
+fn what_must_not_end_is_supervised() {
+    let mut violations = Vec::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for source in sources().into_iter().chain(sources_in("engine/src")) {
+        let code = source.code.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let is_test = source.path.ends_with("tests.rs") || source.path.ends_with("model.rs");
+        // `tokio::spawn(…)`, `tasks.spawn(…)`, `thread.spawn(…)`: whatever is spawned, and by whom.
+        let found = if is_test { 0 } else { code.matches("spawn(").count() + code.matches("run_until_cancelled").count() };
+        let path = source.path.strip_prefix(root).unwrap().to_str().unwrap();
+        let listed = ENDING_TASKS.iter().find(|(file, ..)| *file == path).map_or(0, |(_, count, _)| *count);
+        if found != listed {
+            violations.push(format!("{path} begins {found} tasks of its own, {listed} are known to end"));
+        }
+    }
+    assert!(violations.is_empty(), "run them under the supervisor, or say why they end:\n{}", violations.join("\n"));
 }
 
 #[test]

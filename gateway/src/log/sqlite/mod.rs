@@ -22,6 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::{Appended, Dedupe, FeedItem, Log, LogError, Page, Range, Retention};
 use crate::domain::{Event, Offset, Position, RoomName};
 use crate::sqlite::{Database, milliseconds, now_ms};
+use crate::supervisor::Supervisor;
 use history::History;
 use writer::{Append, Request, Writer};
 
@@ -60,7 +61,7 @@ impl SqliteLog {
     ///
     /// # Errors
     /// The file cannot be made, opened or read, another process has it, or it is something else.
-    pub async fn open(path: &Path, retention: Retention) -> Result<Self, LogError> {
+    pub async fn open(path: &Path, retention: Retention, supervisor: &Supervisor) -> Result<Self, LogError> {
         let database = Database::open(path, KIND, include_str!("schema.sql")).await;
         let database = Arc::new(database.map_err(|error| LogError::new("open", error))?);
         let mut connection = database.connect().await.map_err(|error| LogError::new("open", error))?;
@@ -78,7 +79,8 @@ impl SqliteLog {
             subscribed.clone(),
             feed.clone(),
         );
-        tokio::spawn(writer.run(incoming));
+        // It ends by itself, when it is told to or nobody can ask it any more.
+        supervisor.run_owned("writer of the log", writer.run(incoming)).detach();
         Ok(Self {
             retention,
             history,
