@@ -19,6 +19,7 @@ pub mod node;
 pub mod operators;
 pub mod presence;
 pub mod process;
+pub mod recurring;
 pub mod redis;
 pub mod revocations;
 pub mod routes;

@@ -83,7 +83,6 @@ enum Reply {
 
 impl Server {
     /// A server whose connections are run by `tasks` until `stop`, and the loops that its user has to run for as long.
-    #[must_use]
     pub fn new(
         handler: Arc<dyn Handler>,
         settings: Settings,

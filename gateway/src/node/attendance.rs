@@ -95,7 +95,7 @@ impl Node {
         self.forget_owed(session, place);
         let places = [Place { room: place.clone(), capacity }];
         let entered = self.attendance.presence.enter(&attendee(session, place), &places, Arrival::Newest).await;
-        match entered.map_err(|error| Self::without_presence(&error))?.first() {
+        match entered.map_err(|error| self.without_presence(&error))?.first() {
             Some(Entered::Full) => Err(Refusal::RoomFull { limit: capacity.unwrap_or_default() }),
             entered => Ok(entered == Some(&Entered::First)),
         }
@@ -111,7 +111,7 @@ impl Node {
     ) -> Result<(u32, bool), Refusal> {
         let who = attendee(session, &rooms.name(1));
         let entered = self.attendance.presence.enter_first(&who, rooms, capacity).await;
-        let (number, entered) = entered.map_err(|error| Self::without_presence(&error))?;
+        let (number, entered) = entered.map_err(|error| self.without_presence(&error))?;
         self.forget_owed(session, &rooms.name(number));
         Ok((number, entered == Entered::First))
     }
@@ -140,7 +140,7 @@ impl Node {
     async fn leave_places(&self, leaving: Leaving) -> Vec<Departed> {
         let left = self.attendance.presence.leave(&leaving.who, &leaving.places, leaving.linger).await;
         left.unwrap_or_else(|error| {
-            Self::note_presence_error(&error);
+            self.note_presence_error(&error);
             self.attendance.owed.lock().push(leaving);
             Vec::new()
         })
@@ -204,7 +204,7 @@ impl Node {
                     every
                 }
                 Err(error) => {
-                    Self::note_presence_error(&error);
+                    self.note_presence_error(&error);
                     every.min(SOON)
                 }
             };
@@ -226,7 +226,7 @@ impl Node {
         let enter = async |session: Weak<Session>| {
             let Some(session) = session.upgrade().filter(|session| !session.is_over()) else { return };
             if let Err(error) = self.enter_again(&session).await {
-                Self::note_presence_error(&error);
+                self.note_presence_error(&error);
                 self.attendance.unknown.lock().push(Arc::downgrade(&session));
             }
         };
@@ -287,7 +287,7 @@ impl Node {
         let mut seats = Reseated::default();
         for (who, places) in by_attendee(session, places, |place: &Place| &place.room) {
             let entered = self.attendance.presence.enter(&who, &places, Arrival::Newest).await;
-            let entered = entered.map_err(|error| RecoveryError::Unavailable(Self::without_presence(&error)))?;
+            let entered = entered.map_err(|error| RecoveryError::Unavailable(self.without_presence(&error)))?;
             for (Place { room, .. }, entered) in places.into_iter().zip(entered) {
                 match (entered, room.held_name()) {
                     (Entered::First, None) => seats.firsts.push(room),
@@ -329,7 +329,7 @@ impl Node {
     /// # Errors
     /// The store of presence cannot be reached.
     pub async fn count_members(&self, rooms: &[RoomName]) -> Result<Vec<u64>, Refusal> {
-        self.attendance.presence.count(rooms).await.map_err(|error| Self::without_presence(&error))
+        self.attendance.presence.count(rooms).await.map_err(|error| self.without_presence(&error))
     }
 
     /// Who is in a room: `limit` members at the most, those after a cursor.
@@ -337,16 +337,16 @@ impl Node {
     /// # Errors
     /// The store of presence cannot be reached.
     pub async fn list_members(&self, room: &RoomName, after: Option<&str>, limit: usize) -> Result<Page, Refusal> {
-        self.attendance.presence.list(room, after, limit).await.map_err(|error| Self::without_presence(&error))
+        self.attendance.presence.list(room, after, limit).await.map_err(|error| self.without_presence(&error))
     }
 
-    fn without_presence(error: &PresenceError) -> Refusal {
-        Self::note_presence_error(error);
+    fn without_presence(&self, error: &PresenceError) -> Refusal {
+        self.note_presence_error(error);
         Refusal::Unavailable
     }
 
     /// It is counted where it came from.
-    fn note_presence_error(error: &PresenceError) {
-        tracing::warn!(%error, "the store of presence failed");
+    fn note_presence_error(&self, error: &PresenceError) {
+        self.troubles.presence.note(|what| tracing::warn!(%error, "{what}"));
     }
 }

@@ -140,7 +140,8 @@ impl Node {
     ) -> Result<Joined, Refusal> {
         let Entrance { via, after, .. } = *entrance;
         if session.is_in(room) {
-            let boundary = self.hub.enter(session, room, via).await.map_err(|error| self.unavailable(&error))?;
+            let entered = self.hub.enter(session, room, via).await;
+            let boundary = entered.map_err(|error| self.unavailable_in(room, &error))?;
             // The answer to the join may have been lost: what it came to must not sound better the second time.
             let complete_from = session.complete_from(room).unwrap_or(boundary.offset);
             let recovered =
@@ -162,7 +163,8 @@ impl Node {
 
     /// Joins while the gate is held, and opens it unless there is an error.
     async fn join_from_now(&self, session: &Arc<Session>, room: &RoomName, via: &Arc<str>) -> Result<Joined, Refusal> {
-        let boundary = self.hub.enter(session, room, via).await.map_err(|error| self.unavailable(&error))?;
+        let entered = self.hub.enter(session, room, via).await;
+        let boundary = entered.map_err(|error| self.unavailable_in(room, &error))?;
         self.save_or_leave(session, room).await?;
         session.gate.release(&[], Offset::START).await;
         Ok(Joined { offset: boundary.offset, recovered: None, first: false })
@@ -178,7 +180,8 @@ impl Node {
         handed: Offset,
     ) -> Result<Joined, Refusal> {
         let via = entrance.via;
-        let boundary = self.hub.enter(session, room, via).await.map_err(|error| self.unavailable(&error))?;
+        let entered = self.hub.enter(session, room, via).await;
+        let boundary = entered.map_err(|error| self.unavailable_in(room, &error))?;
         let wanted = Wanted {
             room: room.clone(),
             after,

@@ -43,6 +43,7 @@ use crate::domain::{Event, Offset, Refusal, RoomName, UserId};
 use crate::log::{Dedupe, Log, LogError, Page, Range};
 use crate::metrics::Metrics;
 use crate::presence::Presence;
+use crate::recurring::Recurring;
 use crate::sessions::{Lease, Record, Sessions, SessionsError};
 use crate::supervisor::Supervisor;
 
@@ -65,8 +66,17 @@ pub struct Node {
     limits: Limits,
     recovery: config::Recovery,
     recoveries: Recoveries,
+    troubles: Troubles,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
+}
+
+/// What may fail as often as clients ask.
+#[derive(Debug)]
+struct Troubles {
+    log: Recurring,
+    sessions: Recurring,
+    presence: Recurring,
 }
 
 impl std::fmt::Debug for dyn Log {
@@ -101,7 +111,25 @@ impl Node {
         let hub = Hub::new(log.clone(), config.rooms.linger, shards, metrics.clone());
         let recovery = config.recovery.clone();
         let (roster, hearing, recoveries) = (Roster::default(), Hearing::default(), Recoveries::default());
-        Arc::new(Self { log, sessions, hub, attendance, roster, hearing, limits, recovery, recoveries, metrics, tasks })
+        let troubles = Troubles {
+            log: Recurring::new("the log failed"),
+            sessions: Recurring::new("the store of sessions failed"),
+            presence: Recurring::new("the store of presence failed"),
+        };
+        Arc::new(Self {
+            log,
+            sessions,
+            hub,
+            attendance,
+            roster,
+            hearing,
+            limits,
+            recovery,
+            recoveries,
+            troubles,
+            metrics,
+            tasks,
+        })
     }
 
     /// Starts the node's own work: fan-out and shards, canary, keeping sessions, and listening no longer to rooms that nobody
@@ -198,7 +226,8 @@ impl Node {
     /// twice.
     pub async fn publish(&self, room: &RoomName, event: &Event, dedupe: Option<&Dedupe>) -> Result<Offset, Refusal> {
         let started = Instant::now();
-        let appended = self.log.append(room, event, dedupe).await.map_err(|error| self.unavailable(&error))?;
+        let appended = self.log.append(room, event, dedupe).await;
+        let appended = appended.map_err(|error| self.unavailable_in(room, &error))?;
         self.metrics.log_append_duration.record(started.elapsed().as_secs_f64());
         Ok(appended.position.offset)
     }
@@ -208,7 +237,7 @@ impl Node {
     /// # Errors
     /// The other nodes cannot be reached.
     pub async fn signal(&self, room: &RoomName, event: &Event) -> Result<(), Refusal> {
-        self.log.signal(room, event).await.map_err(|error| self.unavailable(&error))
+        self.log.signal(room, event).await.map_err(|error| self.unavailable_in(room, &error))
     }
 
     /// Reads a part of the history of a room. `limit` is cut to the configured page.
@@ -221,7 +250,7 @@ impl Node {
             Range::After { offset, limit } => Range::After { offset, limit: limit.clamp(1, page) },
             Range::Newest { before, limit } => Range::Newest { before, limit: limit.clamp(1, page) },
         };
-        self.log.read(room, range).await.map_err(|error| self.unavailable(&error))
+        self.log.read(room, range).await.map_err(|error| self.unavailable_in(room, &error))
     }
 
     fn without_sessions(&self, error: &SessionsError) -> Refusal {
@@ -231,7 +260,7 @@ impl Node {
 
     fn note_sessions_error(&self, error: &SessionsError) {
         self.metrics.session_errors.with(error.operation).increment(1);
-        tracing::warn!(%error, "the store of sessions failed");
+        self.troubles.sessions.note(|what| tracing::warn!(%error, "{what}"));
     }
 
     /// What a client is told whose recovery could not be decided.
@@ -246,8 +275,14 @@ impl Node {
     /// The one place where a failing log becomes what clients read; it is logged here and only here.
     pub fn unavailable(&self, error: &LogError) -> Refusal {
         self.metrics.log_errors.with(error.operation).increment(1);
-        tracing::warn!(%error, "the log failed");
+        self.troubles.log.note(|what| tracing::warn!(%error, "{what}"));
         Refusal::Unavailable
+    }
+
+    /// The same for what was asked of one room, which then is in the line.
+    fn unavailable_in(&self, room: &RoomName, error: &LogError) -> Refusal {
+        tracing::Span::current().record("room", tracing::field::display(room));
+        self.unavailable(error)
     }
 }
 

@@ -32,6 +32,7 @@ use crate::config::{Config, Limits};
 use crate::domain::{Refusal, Worded};
 use crate::metrics::Metrics;
 use crate::node::{Node, RouteLimiter, Session};
+use crate::recurring::Recurring;
 use run::Run;
 
 /// An event as a client sent it.
@@ -127,6 +128,8 @@ pub struct Router {
     tokens: Arc<Tokens>,
     caller: Caller,
     bounds: Bounds,
+    /// Routes of lifecycle events that refused.
+    refusals: Recurring,
     metrics: Arc<Metrics>,
 }
 
@@ -143,7 +146,9 @@ impl Router {
     ) -> Self {
         let Limits { message_bytes, json_depth, arguments, .. } = config.limits;
         let current = ArcSwap::from_pointee(Current::new(table));
-        Self { current, node, tokens, caller, bounds: Bounds { message_bytes, json_depth, arguments }, metrics }
+        let bounds = Bounds { message_bytes, json_depth, arguments };
+        let refusals = Recurring::new("a route of a lifecycle event refused");
+        Self { current, node, tokens, caller, bounds, refusals, metrics }
     }
 
     /// The node behind the routes.

@@ -4,16 +4,15 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
-use serde_json::Value;
-use sqlx::{Connection, Executor};
+use serde_json::{Value, json};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
+use crate::connecting::lock;
 use crate::support::client::Client;
 use crate::support::redis::Redis;
 use crate::support::{PATIENCE, eventually};
@@ -79,12 +78,17 @@ impl Process {
         Self::start(command, settings)
     }
 
+    /// The next line of its log.
+    fn line(&self) -> Option<Value> {
+        let line = self.lines.recv_timeout(PATIENCE).ok()?;
+        // What the panic itself prints is no JSON.
+        Some(serde_json::from_str(&line).unwrap_or_default())
+    }
+
     /// Reads until a line with a message, and returns its fields.
     fn wait_for(&self, message: &str) -> Value {
         loop {
-            let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("it never said {message:?}"));
-            // What the panic itself prints is no JSON.
-            let line: Value = serde_json::from_str(&line).unwrap_or_default();
+            let line = self.line().unwrap_or_else(|| panic!("it never said {message:?}"));
             if line["fields"]["message"] == message {
                 return line["fields"].clone();
             }
@@ -122,15 +126,15 @@ async fn a_fan_out_that_panics_ends_the_node() {
     let text = "filled a gap of the feed from the log";
     let mut node = Process::panicking_at(text, &[("GATEWAY_REDIS_URL", &redis.url())]);
     node.wait_for("ready");
-    redis.command("CLIENT KILL TYPE pubsub").await;
+    // Again and again: the first time it may not have listened to anything yet.
+    let killing = tokio::spawn(async move {
+        loop {
+            redis.command("CLIENT KILL TYPE pubsub").await;
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        }
+    });
     node.ends_for("fan-out");
-}
-
-/// Keeps everybody from writing to a database, as long as it lives.
-pub(crate) async fn lock(path: &Path) -> sqlx::SqliteConnection {
-    let mut connection = sqlx::SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
-    connection.execute("BEGIN EXCLUSIVE").await.unwrap();
-    connection
+    killing.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,4 +173,43 @@ async fn a_node_whose_log_nobody_reads_any_more_goes_on() {
     .await;
     let ended = ended.unwrap();
     assert_eq!((ended.code(), ended.signal()), (Some(0), None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_publishes_are_a_line_and_a_count_and_say_whose_they_were() {
+    const TIMES: u64 = 100;
+    let mut redis = Redis::start().await;
+    let settings = [
+        ("GATEWAY_REDIS_URL", redis.url()),
+        ("GATEWAY_NODE_NAME", "node-7".to_owned()),
+        ("GATEWAY_TELEMETRY__FORMAT", "json".to_owned()),
+        ("GATEWAY_LIMITS__EVENTS_PER_SECOND", "0".to_owned()),
+        ("GATEWAY_LIMITS__REFUSALS_PER_SECOND", "0".to_owned()),
+    ];
+    let settings: Vec<_> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let node = Process::start(Command::new(env!("CARGO_BIN_EXE_gateway")), &settings);
+    let address = node.wait_for("ready")["address"].as_str().unwrap().parse().unwrap();
+    let mut client = Client::connect(address).await;
+    client.join("r").await;
+    redis.stop().await;
+    for _ in 0..TIMES {
+        let ack = client.ask("publish", json!({ "room": "r", "data": 1 })).await;
+        assert_eq!(ack["error"]["code"], "unavailable", "{ack}");
+    }
+    let mut firsts = Vec::new();
+    let counted = loop {
+        let line = node.line().expect("a count");
+        let message = line["fields"]["message"].as_str().unwrap_or_default().to_owned();
+        match message.as_str() {
+            "the log failed" => firsts.push(line),
+            "the log failed, again and again" => break line["fields"]["times"].as_u64().unwrap(),
+            _ => {}
+        }
+    };
+    let [first] = firsts.as_slice() else { panic!("one line for all of them: {firsts:#?}") };
+    assert!((1..TIMES).contains(&counted), "{counted}");
+    assert_eq!(first["node"], "node-7");
+    let span = &first["span"];
+    assert_eq!((&span["room"], &span["peer"]), (&json!("r"), &json!("127.0.0.1")), "{first}");
+    assert!(span["session"].is_string(), "{first}");
 }

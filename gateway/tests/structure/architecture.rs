@@ -15,16 +15,17 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("redis", &["config", "supervisor"]),
     ("sqlite", &[]),
     ("supervisor", &[]),
+    ("recurring", &[]),
     ("bus", &["config", "metrics", "supervisor"]),
-    ("calls", &["config", "domain", "metrics"]),
-    ("log", &["bus", "domain", "redis", "sqlite", "supervisor"]),
+    ("calls", &["config", "domain", "metrics", "recurring"]),
+    ("log", &["bus", "domain", "redis", "sqlite", "supervisor", "recurring"]),
     ("presence", &["config", "domain", "metrics", "redis"]),
     ("sessions", &["bus", "domain", "redis", "sqlite"]),
     ("revocations", &["bus", "domain", "redis", "sqlite"]),
-    ("node", &["auth", "bus", "config", "domain", "log", "metrics", "presence", "sessions", "supervisor"]),
-    ("routes", &["auth", "calls", "config", "domain", "log", "metrics", "node", "presence"]),
+    ("node", &["auth", "bus", "config", "domain", "log", "metrics", "presence", "sessions", "supervisor", "recurring"]),
+    ("routes", &["auth", "calls", "config", "domain", "log", "metrics", "node", "presence", "recurring"]),
     ("control", &["bus", "domain", "node"]),
-    ("socket", &["auth", "config", "domain", "metrics", "node", "routes", "sessions", "supervisor"]),
+    ("socket", &["auth", "config", "domain", "metrics", "node", "routes", "sessions", "supervisor", "recurring"]),
     ("operators", &["bus", "config", "domain", "metrics", "node"]),
     ("http", &["auth", "bus", "config", "control", "domain", "metrics", "node", "revocations"]),
     ("shutdown", &[]),
@@ -241,7 +242,8 @@ const ENDING_TASKS: &[(&str, usize, &str)] = &[
     ("src/socket/guest.rs", 1, "admits a client"),
     ("src/socket/inlet.rs", 3, "a session's queue, its pause, its greeting"),
     ("src/socket/listener.rs", 1, "until the connection ends"),
-    ("src/socket/welcome.rs", 1, "stores a session"),
+    ("src/socket/welcome.rs", 2, "stores a session, or fails to; waits for that"),
+    ("src/recurring.rs", 1, "until nothing has come up for a while"),
     ("src/supervisor.rs", 4, "the supervisor's own"),
     ("engine/src/server.rs", 1, "until the connection ends"),
 ];
@@ -254,7 +256,8 @@ fn what_must_not_end_is_supervised() {
         let code = source.code.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
         let is_test = source.path.ends_with("tests.rs") || source.path.ends_with("model.rs");
         // `tokio::spawn(…)`, `tasks.spawn(…)`, `thread.spawn(…)`: whatever is spawned, and by whom.
-        let found = if is_test { 0 } else { code.matches("spawn(").count() + code.matches("run_until_cancelled").count() };
+        let found =
+            if is_test { 0 } else { code.matches("spawn(").count() + code.matches("run_until_cancelled").count() };
         let path = source.path.strip_prefix(root).unwrap().to_str().unwrap();
         let listed = ENDING_TASKS.iter().find(|(file, ..)| *file == path).map_or(0, |(_, count, _)| *count);
         if found != listed {

@@ -21,6 +21,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Appended, Dedupe, FeedItem, Log, LogError, Page, Range, Retention};
 use crate::domain::{Event, Offset, Position, RoomName};
+use crate::recurring::Recurring;
 use crate::sqlite::{Database, milliseconds, now_ms};
 use crate::supervisor::Supervisor;
 use history::History;
@@ -45,6 +46,7 @@ pub struct SqliteLog {
     subscribed: Arc<Mutex<HashSet<RoomName>>>,
     feed: mpsc::Sender<FeedItem>,
     receiver: Mutex<Option<mpsc::Receiver<FeedItem>>>,
+    unreadable: Recurring,
 }
 
 impl std::fmt::Debug for SqliteLog {
@@ -90,6 +92,7 @@ impl SqliteLog {
             subscribed,
             feed,
             receiver: Mutex::new(Some(receiver)),
+            unreadable: Recurring::new("skipped a record that this version cannot read"),
         })
     }
 
@@ -135,7 +138,7 @@ impl SqliteLog {
             let event = Event::decode(&bytes);
             if event.is_none() {
                 // Of a newer version, most likely. One record must not make the whole room unreadable.
-                tracing::error!(%room, %offset, "skipped a record that this version cannot read");
+                self.unreadable.note(|what| tracing::error!(%room, %offset, "{what}"));
             }
             Some((offset, event?))
         };
