@@ -75,7 +75,6 @@ impl Supervisor {
     }
 
     /// Runs a task as long as its owner wants it: dropping the handle ends it.
-    #[must_use]
     pub fn run_owned(
         &self,
         name: impl Into<Box<str>>,
