@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::fanout::published;
 use super::hub::{Kind, Message};
+use super::reading::{PAGE, PAGE_BYTES};
 use super::{Node, Unrecovered};
 use crate::domain::{Event, Frame, Offset, Position, RoomName};
 use crate::log::{LogError, Range};
@@ -19,9 +20,6 @@ use crate::log::{LogError, Range};
 pub(super) const BUDGET: usize = 32 * 1024 * 1024;
 /// What an event takes beside its text.
 const OVERHEAD: usize = 256;
-/// Events of one room that are read at a time, and their bytes.
-const PAGE: usize = 100;
-const PAGE_BYTES: usize = 1024 * 1024;
 /// How long to wait before a gap is tried again that could not be filled because the log is away.
 const RETRY: Duration = Duration::from_millis(250);
 /// After how many tries a room that cannot be read is given up for lost, if others can: one damaged key must not

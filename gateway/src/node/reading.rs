@@ -14,8 +14,8 @@ use crate::domain::{Event, Frame, Offset, SessionId};
 use crate::log::{Log, Range};
 
 /// Events that are read at a time, and their bytes.
-const PAGE: usize = 100;
-const PAGE_BYTES: usize = 1024 * 1024;
+pub(super) const PAGE: usize = 100;
+pub(super) const PAGE_BYTES: usize = 1024 * 1024;
 
 /// How long those who come back wait for the nodes to find out whether the log lost its last writes, from the first one on,
 /// and how often it is looked. After that they are told that they may have missed something.

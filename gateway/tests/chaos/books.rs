@@ -234,7 +234,7 @@ impl Room {
             if ear.owed_after.is_none() || (ear.asked && !at_the_end) {
                 continue;
             }
-            if let (true, Some(after)) = (at_the_end, ear.gap_after.take()) {
+            if at_the_end && let Some(after) = ear.gap_after.take() {
                 ear.excused.push((after + 1, self.newest));
             }
             let through = if at_the_end { self.newest } else { self.closed.min(ear.last) };

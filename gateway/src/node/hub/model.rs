@@ -304,6 +304,22 @@ fn what_comes_after_a_broadcast_does_not_wait_for_its_end_and_never_overtakes_it
 }
 
 #[test]
+fn what_is_left_of_an_older_history_is_no_news_once_the_room_was_read_to_a_newer_one() {
+    let world = World::new(1, 4);
+    let (member, heard) = world.session(1);
+    world.join(&member, 0);
+    let older = Position { epoch: EPOCH, offset: world.publish(0, None) };
+    let newer = Position { epoch: Epoch(EPOCH.0 + 1), offset: Offset(older.offset.0 + 5) };
+    world.hub.catch_up(&room(0), newer);
+    let leftover = Position { epoch: EPOCH, offset: Offset(older.offset.0 + 2) };
+    world.send(0, Kind::Event(leftover), "leftover", None);
+    let next = Position { offset: Offset(newer.offset.0 + 1), ..newer };
+    world.send(0, Kind::Event(next), "next", None);
+    world.finish();
+    assert_eq!(*heard.0.lock(), [older.offset.to_string(), "next".to_owned()]);
+}
+
+#[test]
 fn after_a_join_or_a_leave_or_a_skip_nothing_of_before_is_on_its_way() {
     let world = Arc::new(World::new(1, 64));
     let stop = Arc::new(AtomicUsize::new(0));
