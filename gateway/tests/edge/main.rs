@@ -5,6 +5,7 @@ mod admin;
 mod as_published;
 mod attacks;
 mod attendance;
+mod behind;
 mod calls;
 mod inlet;
 mod limits;
