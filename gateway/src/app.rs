@@ -1,5 +1,7 @@
 //! The composition root: the only file that names backends. Builds a node from its configuration, runs it, stops it.
 
+mod start;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,29 +9,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::middleware::from_fn_with_state;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{OperatorToken, Revoked, Tokens};
+use crate::auth::{Revoked, Tokens};
 use crate::bus::{Bus, MemoryBus, MemoryHub, RedisBus};
 use crate::calls::Caller;
 use crate::config::{self, Config};
-use crate::control::Control;
-use crate::http::{AdminLimits, AdminState, AskOverHttp, Hosts, admin, only_by_name, serve_admin, web};
+use crate::http::{AdminLimits, AdminRoutes, Hosts, web};
 use crate::log::{Log, MemoryLog, RedisLog, Retention, SqliteLog};
 use crate::metrics::Metrics;
-use crate::node::{Listening, Node, count_peers};
-use crate::operators::Operators;
+use crate::node::Node;
 use crate::presence::{MeasuredPresence, MemoryPlaces, MemoryPresence, Presence, RedisPresence};
-use crate::redis::Commands;
+use crate::redis::{Commands, ConnectError, Primary};
 use crate::revocations::{MemoryRevocations, RedisRevocations, Revocations, SqliteRevocations};
 use crate::routes::{RouteTable, Router};
 use crate::sessions::{MemorySessions, RedisSessions, Sessions, SqliteSessions};
 use crate::socket::{SocketServer, serve};
 use crate::telemetry::{By, audit};
+
+use start::Start;
 
 /// Connections that may wait in the kernel to be accepted. Linux caps it at `net.core.somaxconn`, 4096 by default.
 const BACKLOG: u32 = 4096;
@@ -98,26 +98,71 @@ struct Files {
 }
 
 impl Gateway {
-    /// Starts a node: backends first, then control, then the listeners, then it is ready. `max_files` is
-    /// how many files the process may open.
+    /// Starts a node. It listens from the beginning, and is ready when Redis is there: if it is not, the node waits for it
+    /// beside its caller, unless it is `redis.required_at_start`. `max_files` is how many files the process may open.
     ///
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: Config, max_files: usize) -> Result<Self, StartError> {
-        let table = RouteTable::load(&config.profile, config.file.as_deref())
-            .map_err(|error| StartError::Configuration(error.to_string()))?;
-        Tokens::check(&config.auth).map_err(|error| StartError::Configuration(error.to_string()))?;
-        Self::build(config, table, max_files).await.map_err(StartError::Unavailable)
+        let table = RouteTable::load(&config.profile, config.file.as_deref()).map_err(misconfigured)?;
+        Tokens::check(&config.auth).map_err(misconfigured)?;
+        let metrics = Arc::new(Metrics::new());
+        let mut redis = None;
+        let mut away = None;
+        if !config.redis_url.is_empty() {
+            let url = config.redis_url.expose();
+            let primary = Primary::new(url, &config.redis, metrics.clone()).map_err(misconfigured)?;
+            let commands = Commands::over(primary.clone(), &config.redis);
+            match commands.probe().await {
+                Ok(()) => {}
+                Err(ConnectError::Refused(why)) => return Err(misconfigured(format!("redis_url: {why}"))),
+                Err(ConnectError::Away(why)) => away = Some(why),
+            }
+            redis = Some(Redis { primary, commands });
+        }
+        if let Some(why) = away.as_ref().filter(|_| config.redis.required_at_start) {
+            return Err(StartError::Unavailable(anyhow::anyhow!("redis_url: {why}")));
+        }
+        let (gateway, start) =
+            Self::build(config, table, max_files, redis, metrics).await.map_err(StartError::Unavailable)?;
+        match away {
+            None => {
+                let finished = start.finish().await;
+                finished.inspect_err(|_| gateway.stop.cancel()).map_err(StartError::Unavailable)?;
+            }
+            Some(why) => {
+                tracing::warn!(error = why, "Redis does not answer; the node listens and waits for it");
+                gateway.tasks.spawn(gateway.stop.clone().run_until_cancelled_owned(start.wait()));
+            }
+        }
+        Ok(gateway)
     }
 
-    async fn build(config: Config, table: RouteTable, max_files: usize) -> anyhow::Result<Self> {
+    /// Builds everything that does not need Redis to answer, and opens the listeners.
+    async fn build(
+        config: Config,
+        table: RouteTable,
+        max_files: usize,
+        redis: Option<Redis>,
+        metrics: Arc<Metrics>,
+    ) -> anyhow::Result<(Self, Start)> {
+        let clients = listen(config.listen).context("listen")?;
+        let admins = listen(config.admin_listen).context("admin_listen")?;
         let name = if config.node_name.is_empty() { random_name() } else { config.node_name.clone() };
-        let metrics = Arc::new(Metrics::new());
         metrics.connections_limit.set(u32::try_from(config.limits.connections).unwrap_or(u32::MAX));
         metrics.buffered_bytes_limit.set(config.limits.buffered_bytes as f64);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        // What has begun by then ends if the rest fails.
+        let unfinished = stop.clone().drop_guard();
+        let advertised = advertised(&config.admin, admins.local_addr()?);
+        let hosts = Hosts::new(&config.admin.hosts, &host_name(), &advertised);
+        let limits =
+            AdminLimits { connections: config.admin.connections, header_timeout: config.socket.header_timeout };
+        let admin = AdminRoutes::serve(admins, hosts, limits, metrics.clone(), &tasks, &stop)?;
 
-        let Backends { bus, log, sessions, presence, revocations, stores } = backends(&config, &name, &metrics).await?;
+        let commands = redis.as_ref().map(|redis| redis.commands.clone());
+        let backends = backends(&config, &name, &metrics, redis).await?;
+        let Backends { bus, log, sessions, presence, revocations, stores } = backends;
         let presence = Arc::new(MeasuredPresence::new(presence, metrics.clone()));
         let node = Node::new(log, sessions, presence, &config, metrics.clone(), tasks.clone());
         let revoked = Revoked::start(revocations, config.auth.revocations_kept, metrics.clone()).await;
@@ -127,68 +172,41 @@ impl Gateway {
         let router = Arc::new(router);
         let web = web(config.web.page);
         let server = SocketServer::start(&config, router.clone(), web, metrics.clone(), &tasks, &stop, max_files);
-        let (control, heard) = Control::start(bus.clone(), node.clone(), &name, &config.redis.prefix).await?;
-
-        let token = OperatorToken::new(config.admin.token.clone(), metrics.clone());
-        let operators = if token.is_empty() {
-            None
-        } else {
-            let (bus, node, metrics) = (bus.clone(), node.clone(), metrics.clone());
-            Some(Operators::start(&config, token.clone(), &name, &host_name(), bus, node, metrics).await?)
-        };
-        let clients = listen(config.listen).context("listen")?;
-        let admins = listen(config.admin_listen).context("admin_listen")?;
-        let ready = Arc::new(AtomicBool::new(false));
         let gateway = Self {
             address: clients.local_addr()?,
-            admin_address: admins.local_addr()?,
+            admin_address: admin.address(),
             metrics: metrics.clone(),
             server: server.clone(),
             router: router.clone(),
             routes: (config.profile.clone(), config.file.clone()),
-            ready: ready.clone(),
+            ready: Arc::new(AtomicBool::new(false)),
             stop: stop.clone(),
             tasks: tasks.clone(),
             stores,
             name,
         };
-
-        node.run(&gateway.name, &config, &stop);
-        if let Some(changes) = node.changes() {
-            tasks.spawn(stop.clone().run_until_cancelled_owned(router.clone().act_on_changes(changes)));
-        }
-        tasks.spawn(stop.clone().run_until_cancelled_owned(end_sessions(router.clone(), revoked.news())));
-        tasks.spawn(stop.clone().run_until_cancelled_owned(control.clone().serve(heard)));
-        let counting = count_peers(bus.clone(), config.redis.prefix.clone(), metrics.clone());
-        tasks.spawn(stop.clone().run_until_cancelled_owned(counting));
-        tasks.spawn(stop.clone().run_until_cancelled_owned(revoked.clone().keep_up()));
-        tasks.spawn(stop.clone().run_until_cancelled_owned(tokens.keep_fresh()));
+        tasks.spawn(serve(clients, server.clone(), max_files, stop.clone()));
         tasks.spawn(stop.clone().run_until_cancelled_owned(upkeep(server.clone(), metrics.clone())));
-        let advertised = advertised(&config.admin, gateway.admin_address);
-        let hosts = Hosts::new(&config.admin.hosts, &host_name(), &advertised);
-        if !config.canary.deaf_after.is_zero() && !config.redis_url.is_empty() {
-            let listening = Listening {
-                bus: bus.clone(),
-                roll: format!("{}:hearing", config.redis.prefix),
-                address: advertised,
-                ask: Arc::new(AskOverHttp),
-                deaf_after: config.canary.deaf_after,
-            };
-            tasks.spawn(stop.clone().run_until_cancelled_owned(node.clone().mind_hearing(listening)));
-        }
-        let state = AdminState { metrics: metrics.clone(), ready: ready.clone(), node, control, revoked, token };
-        let mut routes = admin(state);
-        if let Some(operators) = operators {
-            routes = operators.mount(routes);
-            tasks.spawn(operators.run(stop.clone()));
-        }
-        let routes = routes.layer(from_fn_with_state(hosts, only_by_name));
-        let limits =
-            AdminLimits { connections: config.admin.connections, header_timeout: config.socket.header_timeout };
-        tasks.spawn(serve_admin(admins, routes, limits, metrics, tasks.clone(), stop.clone()));
-        tasks.spawn(serve(clients, server, max_files, stop));
-        ready.store(true, Ordering::Release);
-        Ok(gateway)
+        let start = Start {
+            name: gateway.name.clone(),
+            address: gateway.address,
+            advertised,
+            ready: gateway.ready.clone(),
+            config,
+            commands,
+            bus,
+            node,
+            router,
+            revoked,
+            tokens,
+            server,
+            admin,
+            metrics,
+            stop,
+            tasks,
+        };
+        unfinished.disarm();
+        Ok((gateway, start))
     }
 
     /// Reads the route table again. Sessions stay; a table with a mistake changes nothing.
@@ -224,6 +242,16 @@ impl Gateway {
     }
 }
 
+fn misconfigured(error: impl std::fmt::Display) -> StartError {
+    StartError::Configuration(error.to_string())
+}
+
+/// A Redis that the node is configured for.
+struct Redis {
+    primary: Arc<Primary>,
+    commands: Commands,
+}
+
 struct Backends {
     bus: Arc<dyn Bus>,
     log: Arc<dyn Log>,
@@ -233,15 +261,19 @@ struct Backends {
     stores: Stores,
 }
 
-async fn backends(config: &Config, name: &str, metrics: &Arc<Metrics>) -> anyhow::Result<Backends> {
+async fn backends(
+    config: &Config,
+    name: &str,
+    metrics: &Arc<Metrics>,
+    redis: Option<Redis>,
+) -> anyhow::Result<Backends> {
     let retention = Retention {
         room_events: config.log.room_events,
         room_retention: config.log.room_retention,
         dedupe_window: config.log.dedupe_window,
     };
     let window = config.recovery.window;
-    let url = config.redis_url.expose();
-    if url.is_empty() {
+    let Some(Redis { primary, commands }) = redis else {
         metrics.bus_connected.set(1.0);
         let bus = Arc::new(MemoryBus::new(Arc::<MemoryHub>::default()));
         // Who was there is gone with the process, and so are they.
@@ -259,11 +291,9 @@ async fn backends(config: &Config, name: &str, metrics: &Arc<Metrics>) -> anyhow
         let revocations = Arc::new(revocations);
         let files = Files { log: log.clone(), sessions: sessions.clone(), revocations: revocations.clone() };
         return Ok(Backends { bus, log, sessions, presence, revocations, stores: Stores::Files(files) });
-    }
+    };
     let settings = &config.redis;
-    let commands = Commands::new(url, settings).context("redis_url")?;
-    let bus = RedisBus::connect(url, settings, metrics.clone()).await.context("redis_url")?;
-    let bus: Arc<dyn Bus> = Arc::new(bus);
+    let bus: Arc<dyn Bus> = Arc::new(RedisBus::start(primary, settings, metrics.clone()));
     let sessions = Arc::new(RedisSessions::new(commands.clone(), bus.clone(), &settings.prefix, window));
     let presence = Arc::new(RedisPresence::new(commands.clone(), &settings.prefix, name, &config.presence));
     let revocations = Arc::new(RedisRevocations::new(commands.clone(), bus.clone(), &settings.prefix));
@@ -293,17 +323,6 @@ fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
         socket.listen(BACKLOG)
     };
     open().with_context(|| format!("cannot listen on {address}"))
-}
-
-/// Ends sessions whose tokens are no longer good, for ever.
-async fn end_sessions(router: Arc<Router>, mut revoked: watch::Receiver<u64>) {
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
-    loop {
-        tokio::select! {
-            _ = tick.tick() => router.end_expired(),
-            Ok(()) = revoked.changed() => router.end_revoked(),
-        }
-    }
 }
 
 async fn upkeep(server: SocketServer, metrics: Arc<Metrics>) {

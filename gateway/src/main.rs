@@ -11,6 +11,7 @@ use gateway::app::{Gateway, StartError};
 use gateway::auth::{Grant, Rights, Tokens, mint};
 use gateway::config::{self, Config};
 use gateway::domain::UserId;
+use gateway::redis::Primary;
 use gateway::routes::RouteTable;
 use gateway::shutdown::{Signals, Wish};
 use gateway::telemetry;
@@ -135,16 +136,12 @@ async fn serve(config: Config) -> ExitCode {
     if let Some(exposure) = config.exposure() {
         tracing::warn!("{exposure}");
     }
-    let mode = if config.redis_url.is_empty() { "embedded" } else { "cluster" };
+    tracing::info!(max_files, "starting");
     let gateway = match Gateway::start(config, max_files).await {
         Ok(gateway) => gateway,
         Err(StartError::Configuration(message)) => return fail(BAD_CONFIGURATION, &message),
         Err(error @ StartError::Unavailable(_)) => return fail(UNAVAILABLE, &error.to_string()),
     };
-    tracing::info!(
-        node = gateway.name, mode, address = %gateway.address, admin = %gateway.admin_address, max_files,
-        version = env!("CARGO_PKG_VERSION"), revision = env!("REVISION"), "ready"
-    );
     let mut reload = false;
     let signal = loop {
         let wish = if std::mem::take(&mut reload) { Wish::Reload } else { signals.next().await };
@@ -182,6 +179,9 @@ fn check(config: &Config) -> ExitCode {
         Err(error) => return fail(BAD_CONFIGURATION, &error.to_string()),
     };
     if let Err(error) = Tokens::check(&config.auth) {
+        return fail(BAD_CONFIGURATION, &error.to_string());
+    }
+    if let Err(error) = Primary::check(config) {
         return fail(BAD_CONFIGURATION, &error.to_string());
     }
     let text = match toml::to_string(config) {

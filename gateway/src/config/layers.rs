@@ -48,6 +48,7 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
         refused(&key, &origins, error.inner().to_string().lines().next().unwrap_or_default())
     })?;
     config.validate().map_err(|(key, why)| refused(key, &origins, &why))?;
+    config.tag_prefix();
     config.file = file.map(Path::to_owned);
     Ok(config)
 }
@@ -237,6 +238,11 @@ mod tests {
                 "socket.origins[1]: \"b.example\" is not an origin: write",
             ),
             (from_env(&[("GATEWAY_SOCKET__PROXY_PROTOCOL", "true")]), "socket.proxy_protocol: needs trusted_proxies"),
+            (from_env(&[("GATEWAY_REDIS_URL", "redis:6379")]), "redis_url: must begin with redis://"),
+            (
+                from_env(&[("GATEWAY_REDIS_URL", "redis://h"), ("GATEWAY_REDIS__TLS_CA", "ca.pem")]),
+                "redis.tls_ca: needs a redis_url with TLS",
+            ),
             (from_file("[limits]\nconnections = \"x\"\n"), "limits.connections: "),
             (from_file("limits = 3\n"), "limits: must be a section"),
             (from_file("[limits]\nfoo = 1\n"), "limits.foo: no such key"),
@@ -253,6 +259,21 @@ mod tests {
         );
         let line = from_file("listen = \n").unwrap_err().to_string();
         assert!(line.contains(":1: "), "{line:?}");
+    }
+
+    #[test]
+    fn the_prefix_is_a_hash_tag_in_a_redis_cluster() {
+        let cases = [
+            ("redis://h", "gateway", "gateway"),
+            ("redis-cluster://h", "gateway", "{gateway}"),
+            ("rediss-cluster://h", "a:{b}:c", "a:{b}:c"),
+            ("redis-cluster://h", "a{b", "{a_b}"),
+            ("redis-cluster://h", "a{}{b}", "{a___b_}"),
+        ];
+        for (url, prefix, expected) in cases {
+            let config = from_env(&[("GATEWAY_REDIS_URL", url), ("GATEWAY_REDIS__PREFIX", prefix)]).unwrap();
+            assert_eq!(config.redis.prefix, expected, "{url} {prefix}");
+        }
     }
 
     #[test]

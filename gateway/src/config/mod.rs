@@ -4,12 +4,14 @@ mod exposure;
 mod layers;
 mod origin;
 mod rates;
+mod redis_url;
 mod secret;
 
 pub use exposure::MAX_ATTACHMENTS;
 pub use layers::{ConfigError, load};
 pub use origin::Origin;
 pub use rates::Rate;
+pub use redis_url::{Host, Login, Place, RedisUrl};
 pub use secret::{HiddenUrl, Secret, shown_url};
 
 use std::net::SocketAddr;
@@ -207,6 +209,10 @@ pub struct Calls {
 #[expect(missing_docs, reason = "see Config")]
 pub struct Redis {
     pub prefix: String,
+    pub required_at_start: bool,
+    pub tls_ca: PathBuf,
+    pub tls_certificate: PathBuf,
+    pub tls_key: PathBuf,
     pub pool_size: usize,
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
@@ -345,6 +351,7 @@ impl Config {
         if self.redis.prefix.is_empty() {
             return Err(("redis.prefix", "must not be empty".into()));
         }
+        self.validate_redis_url()?;
         if self.redis.pipeline_interval > self.redis.timeout / 2 {
             return Err((
                 "redis.pipeline_interval",

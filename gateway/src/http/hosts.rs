@@ -55,7 +55,7 @@ fn host_of(authority: &str) -> &str {
 }
 
 /// Refuses requests for other hosts. Whoever names none is no browser.
-pub async fn only_by_name(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
+pub(super) async fn only_by_name(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
     let is_mine = {
         let headers = request.headers().get_all(HOST).iter().map(|value| value.to_str().unwrap_or_default());
         let mut named = headers.chain(request.uri().authority().map(http::uri::Authority::as_str));

@@ -6,11 +6,13 @@ mod client_script;
 mod hosts;
 mod listener;
 mod revocations;
+mod routes;
 mod serving;
 mod web;
 
 pub use admin::{AdminState, admin};
 pub use ask::AskOverHttp;
-pub use hosts::{Hosts, only_by_name};
-pub use serving::{AdminLimits, serve_admin};
+pub use hosts::Hosts;
+pub use routes::AdminRoutes;
+pub use serving::AdminLimits;
 pub use web::web;

@@ -38,7 +38,7 @@ pub struct AdminLimits {
 }
 
 /// Serves operators until told to stop. What is being answered then is answered.
-pub async fn serve_admin(
+pub(super) async fn serve_admin(
     listener: TcpListener,
     routes: Router,
     limits: AdminLimits,

@@ -113,15 +113,15 @@ impl RedisLog {
     #[must_use]
     pub fn new(commands: Commands, bus: Arc<dyn Bus>, prefix: &str, retention: Retention, feed_buffer: usize) -> Self {
         let (feed, receiver) = mpsc::channel(feed_buffer);
-        let append = Script::new(concat!(include_str!("history.lua"), include_str!("append.lua")));
+        let append = commands.script(concat!(include_str!("history.lua"), include_str!("append.lua")));
         Self {
             append: Pipeline::new(&commands, append),
+            read: commands.script(concat!(include_str!("history.lua"), include_str!("read.lua"))),
+            mark: commands.script(concat!(include_str!("history.lua"), include_str!("mark.lua"))),
             commands,
             bus,
             prefix: prefix.to_owned(),
             retention,
-            read: Script::new(concat!(include_str!("history.lua"), include_str!("read.lua"))),
-            mark: Script::new(concat!(include_str!("history.lua"), include_str!("mark.lua"))),
             writer: format!("{:016x}", rand::random::<u64>()),
             witness: Arc::default(),
             feed,
@@ -150,7 +150,7 @@ impl RedisLog {
 
     /// Says that this node writes no more: nobody need wait for it to vouch.
     pub async fn close(&self) {
-        let leave = Script::new("return redis.call('ZREM', KEYS[1], ARGV[1])");
+        let leave = self.commands.script("return redis.call('ZREM', KEYS[1], ARGV[1])");
         let left = self.commands.run::<i64>(&leave, |script| _ = script.key(self.key("writers")).arg(&self.writer));
         if let Err(error) = left.await {
             tracing::debug!(%error, "the log could not be told that this node ends");

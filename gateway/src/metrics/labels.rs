@@ -4,8 +4,17 @@
 pub const TRANSPORTS: [&str; 2] = ["websocket", "polling"];
 
 /// What came of a handshake.
-pub const HANDSHAKE_RESULTS: [&str; 8] =
-    ["ok", "rate_limited", "busy", "capacity", "draining", "bad_request", "too_many_connections", "forbidden_origin"];
+pub const HANDSHAKE_RESULTS: [&str; 9] = [
+    "ok",
+    "rate_limited",
+    "busy",
+    "capacity",
+    "draining",
+    "unavailable",
+    "bad_request",
+    "too_many_connections",
+    "forbidden_origin",
+];
 
 /// What was wrong with a request.
 pub const BAD_REQUESTS: [&str; 3] = ["handshake", "request", "http"];
@@ -107,6 +116,12 @@ pub const JWKS_RESULTS: [&str; 3] = ["ok", "unreachable", "unusable"];
 
 /// What the store of revocations was asked.
 pub const REVOCATION_OPERATIONS: [&str; 2] = ["add", "load"];
+
+/// Why what answered as Redis was not, or not yet, the primary.
+pub const REDIS_DOUBTS: [&str; 6] = ["readonly", "replica", "masterdown", "loading", "moved", "run_id"];
+
+/// Which settings of Redis are not safe; `unknown`: the gateway may not read them.
+pub const REDIS_RISKS: [&str; 3] = ["eviction", "persistence", "unknown"];
 
 /// The version of the program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -190,6 +190,10 @@ metrics! {
     /// Rounds in which gaps of the feed were filled: one for each, and more where what was missed is more than is held in
     /// memory at a time.
     feed_gap_rounds: Counter = "gateway_feed_gap_rounds_total";
+    /// How often all connections to Redis were given up because what answered was not, or not yet, the primary, by reason.
+    redis_distrusted: Family<Counter> = "gateway_redis_distrusted_total" ["reason": REDIS_DOUBTS];
+    /// 1 while a setting of Redis puts what the gateway keeps there at risk, or cannot be read; else 0.
+    redis_unsafe: Family<Gauge> = "gateway_redis_unsafe" ["setting": REDIS_RISKS];
     /// 1 while the bus between nodes is connected, else 0.
     bus_connected: Gauge = "gateway_bus_connected";
     /// How often the bus had to connect again.

@@ -1,18 +1,32 @@
-//! Redis for commands: the pool, and scripts that run on it. Shared by the Redis backends of the ports.
+//! Redis for commands: where the primary is, the pool, and scripts that run on it. Shared by the Redis backends of the
+//! ports.
 
 mod connections;
+mod doubt;
+mod error;
+mod locate;
 mod pipeline;
+mod primary;
+mod safety;
+mod tls;
 
+pub use doubt::Doubt;
+pub use error::{CommandError, ConnectError, SettingsError};
 pub use pipeline::Pipeline;
+pub use primary::{Address, Greeting, Primary};
+pub use safety::watch_settings;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool::managed::{self, Object, PoolError, QueueMode};
+use deadpool::managed::{self, Object, QueueMode};
 use deadpool_redis::Runtime;
-use deadpool_redis::redis::{FromRedisValue, RedisError, Script, ScriptInvocation};
+use deadpool_redis::redis::{Cmd, FromRedisValue, RedisResult, Script, ScriptInvocation};
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config;
+use crate::metrics::Metrics;
 use connections::Connections;
 
 type Pool = managed::Pool<Connections>;
@@ -21,40 +35,9 @@ type Pool = managed::Pool<Connections>;
 #[derive(Clone, Debug)]
 pub struct Commands {
     pool: Pool,
+    primary: Arc<Primary>,
     timeout: Duration,
     pipeline_interval: Duration,
-}
-
-/// Redis did not do it.
-#[derive(Debug, thiserror::Error)]
-pub enum CommandError {
-    /// The pool had no connection.
-    #[error("no connection to Redis: {0}")]
-    Pool(#[from] PoolError<RedisError>),
-    /// No connection could be made.
-    #[error("no connection to Redis: {0}")]
-    Connect(#[source] RedisError),
-    /// Redis or the connection failed; whether the command took effect is unknown.
-    #[error("Redis: {0}")]
-    Redis(#[from] RedisError),
-    /// There was no answer in time; whether the command took effect is unknown.
-    #[error("Redis did not answer within {0:?}")]
-    Timeout(Duration),
-    /// The node stops.
-    #[error("the node has stopped")]
-    Stopped,
-}
-
-impl CommandError {
-    /// Whether the command may have taken effect although there was no answer.
-    #[must_use]
-    pub fn leaves_doubt(&self) -> bool {
-        match self {
-            Self::Pool(_) | Self::Connect(_) => false,
-            Self::Redis(error) => error.is_io_error() || error.is_timeout() || error.is_connection_dropped(),
-            Self::Timeout(_) | Self::Stopped => true,
-        }
-    }
 }
 
 impl Commands {
@@ -64,12 +47,21 @@ impl Commands {
         self.timeout
     }
 
-    /// A pool that connects when it is first used.
+    /// Commands to a Redis to which nothing else of the process connects.
     ///
     /// # Errors
     /// The URL is not one of Redis.
-    pub fn new(url: &str, settings: &config::Redis) -> Result<Self, CommandError> {
-        let pool = Pool::builder(Connections::new(url, settings.timeout)?)
+    pub fn new(url: &str, settings: &config::Redis) -> Result<Self, SettingsError> {
+        Ok(Self::over(Primary::new(url, settings, Arc::<Metrics>::default())?, settings))
+    }
+
+    /// A pool that connects when it is first used.
+    ///
+    /// # Panics
+    /// Never: a pool with a runtime can be built.
+    #[must_use]
+    pub fn over(primary: Arc<Primary>, settings: &config::Redis) -> Self {
+        let pool = Pool::builder(Connections::new(primary.clone()))
             // The connection that was used last is the one that need not be asked whether it still works.
             .queue_mode(QueueMode::Lifo)
             .max_size(settings.pool_size)
@@ -79,7 +71,35 @@ impl Commands {
             .recycle_timeout(Some(settings.timeout))
             .build()
             .expect("a runtime is given, which is all that building needs");
-        Ok(Self { pool, timeout: settings.timeout, pipeline_interval: settings.pipeline_interval })
+        Self { pool, primary, timeout: settings.timeout, pipeline_interval: settings.pipeline_interval }
+    }
+
+    /// A script. What it publishes, with `redis.call('PUBLISH', …)`, stays in the shard of its channel where there are
+    /// shards.
+    #[must_use]
+    pub fn script(&self, text: &str) -> Script {
+        if self.primary.is_sharded() {
+            Script::new(&text.replace("redis.call('PUBLISH'", "redis.call('SPUBLISH'"))
+        } else {
+            Script::new(text)
+        }
+    }
+
+    /// Makes one connection, to find out whether that works.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn probe(&self) -> Result<(), ConnectError> {
+        let probe = async { managed::Manager::create(self.pool.manager()).await.map(drop) };
+        let late = |_| ConnectError::Away(format!("Redis did not answer within {:?}", self.timeout));
+        let probed = tokio::time::timeout(self.timeout, probe).await.map_err(late).flatten();
+        match probed {
+            // A Redis without TLS waits for the end of what it takes for a command.
+            Err(ConnectError::Away(_)) if self.primary.tls().is_some() => {
+                self.primary.speaks_plainly().await.map_or(probed, Err)
+            }
+            probed => probed,
+        }
     }
 
     /// Runs a script; `prepare` gives it its keys and arguments.
@@ -107,7 +127,8 @@ impl Commands {
         self.invoke(script, prepare, true).await
     }
 
-    /// How many connections were lost so far. It grows before anything comes from a connection that replaces one of them.
+    /// How many connections were lost or left so far. It grows before anything comes from a connection that replaces one
+    /// of them.
     #[must_use]
     pub fn losses(&self) -> u64 {
         self.pool.manager().losses()
@@ -119,18 +140,41 @@ impl Commands {
         prepare: impl FnOnce(&mut ScriptInvocation<'_>),
         knowing_process: bool,
     ) -> Result<T, CommandError> {
-        // One limit for finding a connection that works and for the answer: after an outage many are dead, and each is
-        // found out only by trying it.
         let deadline = Instant::now() + self.timeout;
-        let too_late = |_| CommandError::Timeout(self.timeout);
-        let mut known = timeout_at(deadline, self.pool.get()).await.map_err(too_late)??;
+        let mut known = self.connection(deadline).await?;
         let mut invocation = script.prepare_invoke();
         prepare(&mut invocation);
         if knowing_process {
             invocation.arg(&*known.process);
         }
         let answer = timeout_at(deadline, invocation.invoke_async(&mut known.connection)).await;
-        let answer = answer.map_err(too_late).and_then(|answer| Ok(answer?));
+        self.settle(known, answer)
+    }
+
+    /// Runs one command.
+    async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, CommandError> {
+        let deadline = Instant::now() + self.timeout;
+        let mut known = self.connection(deadline).await?;
+        let answer = timeout_at(deadline, command.query_async(&mut known.connection)).await;
+        self.settle(known, answer)
+    }
+
+    /// A connection that works. One limit is for finding it and for the answer: after an outage many are dead, and each is
+    /// found out only by trying it.
+    async fn connection(&self, deadline: Instant) -> Result<Object<Connections>, CommandError> {
+        Ok(timeout_at(deadline, self.pool.get()).await.map_err(|_| CommandError::Timeout(self.timeout))??)
+    }
+
+    /// Takes a connection back with what came of using it.
+    fn settle<T>(
+        &self,
+        known: Object<Connections>,
+        answer: Result<RedisResult<T>, Elapsed>,
+    ) -> Result<T, CommandError> {
+        let answer = answer.map_err(|_| CommandError::Timeout(self.timeout)).and_then(|answer| Ok(answer?));
+        if let Err(CommandError::Redis(error)) = &answer {
+            self.pool.manager().judge(&known, error);
+        }
         if answer.as_ref().is_err_and(CommandError::leaves_doubt) {
             // It would go back to the pool, and be used again without being asked.
             drop(Object::take(known));

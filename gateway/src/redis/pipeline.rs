@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::connections::Known;
-use super::{CommandError, Commands, Pool};
+use super::{CommandError, Commands, ConnectError, Pool};
 
 /// Calls that may wait for the connection. When they are that many, the next ones wait for room, each within its time.
 const WAITING: usize = 4096;
@@ -161,7 +161,10 @@ impl Writer {
         let answers: RedisResult<Vec<RedisResult<Value>>> =
             commands.ignore_errors().query_async(&mut known.connection).await;
         match answers {
-            Ok(answers) => answers.into_iter().map(|answer| answer.map_err(CommandError::from)).collect(),
+            Ok(answers) => {
+                answers.iter().filter_map(|answer| answer.as_ref().err()).for_each(|error| self.judge(error));
+                answers.into_iter().map(|answer| answer.map_err(CommandError::from)).collect()
+            }
             Err(error) => {
                 self.give_up();
                 (0..count).map(|_| Err(CommandError::from(error.clone()))).collect()
@@ -170,13 +173,19 @@ impl Writer {
     }
 
     /// The connection, or a new one if this one is known to be lost.
-    async fn connection(&mut self) -> RedisResult<&mut Known> {
+    async fn connection(&mut self) -> Result<&mut Known, ConnectError> {
         let connections = self.pool.manager();
         let known = match self.connection.take() {
             Some(known) if connections.trusts(&known) => known,
             _ => connections.create().await?,
         };
         Ok(self.connection.insert(known))
+    }
+
+    fn judge(&self, error: &RedisError) {
+        if let Some(known) = &self.connection {
+            self.pool.manager().judge(known, error);
+        }
     }
 
     /// Leaves a connection whose answers did not come: they would be taken for those of later commands.
@@ -186,8 +195,8 @@ impl Writer {
     }
 }
 
-fn gone() -> RedisError {
-    std::io::Error::from(std::io::ErrorKind::NotConnected).into()
+fn gone() -> ConnectError {
+    ConnectError::Away("the connection was lost".into())
 }
 
 fn is_unknown(answer: &Answer) -> bool {

@@ -46,12 +46,12 @@ impl RedisRevocations {
     #[must_use]
     pub fn new(commands: Commands, bus: Arc<dyn Bus>, prefix: &str) -> Self {
         Self {
-            commands,
             bus,
             name: format!("{prefix}:revocations"),
-            add: Script::new(include_str!("add.lua")),
-            page: Script::new(include_str!("page.lua")),
+            add: commands.script(include_str!("add.lua")),
+            page: commands.script(include_str!("page.lua")),
             taken: AtomicBool::new(false),
+            commands,
         }
     }
 }

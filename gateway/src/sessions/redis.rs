@@ -55,16 +55,16 @@ impl RedisSessions {
     #[must_use]
     pub fn new(commands: Commands, bus: Arc<dyn Bus>, prefix: &str, window: Duration) -> Self {
         Self {
-            commands,
             bus,
             prefix: prefix.to_owned(),
             window,
-            save: Script::new(include_str!("save.lua")),
-            claim: Script::new(include_str!("claim.lua")),
-            release: Script::new(include_str!("release.lua")),
-            renew: Script::new(include_str!("renew.lua")),
-            forget: Script::new(include_str!("forget.lua")),
+            save: commands.script(include_str!("save.lua")),
+            claim: commands.script(include_str!("claim.lua")),
+            release: commands.script(include_str!("release.lua")),
+            renew: commands.script(include_str!("renew.lua")),
+            forget: commands.script(include_str!("forget.lua")),
             taken: AtomicBool::new(false),
+            commands,
         }
     }
 

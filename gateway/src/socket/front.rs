@@ -117,6 +117,9 @@ impl Edge {
         if self.draining.load(Ordering::Acquire) {
             return Err(Refusal::Draining);
         }
+        if self.starting.load(Ordering::Acquire) {
+            return Err(Refusal::Unavailable);
+        }
         let place = Place::take(&self.connections).ok_or(Refusal::Capacity)?;
         let allowed = self.addresses.check(client);
         self.count_decision("address_handshakes", allowed.is_ok());

@@ -17,7 +17,7 @@ mod welcome;
 pub use listener::serve;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::{Server, Settings};
 use tokio_util::sync::CancellationToken;
@@ -43,6 +43,8 @@ pub struct Edge {
     limiters: Limiters,
     origins: Origins,
     draining: AtomicBool,
+    /// Whether nobody is let in yet.
+    starting: AtomicBool,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
 }
@@ -61,7 +63,8 @@ pub struct SocketServer {
 }
 
 impl SocketServer {
-    /// A server over a router; `web` answers what is not Socket.IO. It works until `stop`. The process may open `max_files`
+    /// A server over a router; `web` answers what is not Socket.IO. It works until `stop`, and lets nobody in before
+    /// [`Self::admit`]. The process may open `max_files`
     /// files.
     #[must_use]
     pub fn start(
@@ -83,6 +86,7 @@ impl SocketServer {
             limiters: Limiters::new(&config.limits, metrics.clone()),
             origins: Origins::new(&config.socket.origins),
             draining: AtomicBool::new(false),
+            starting: AtomicBool::new(true),
             metrics,
             tasks: tasks.clone(),
             settings: config.clone(),
@@ -90,6 +94,11 @@ impl SocketServer {
         let front = Arc::new(Front::new(edge.clone(), web));
         let engine = Server::start(front, settings(config, max_files), tasks, stop);
         Self { edge, engine }
+    }
+
+    /// Lets clients in from now on. Until then their handshakes are refused, and they try again.
+    pub fn admit(&self) {
+        self.edge.starting.store(false, Ordering::Release);
     }
 
     /// How many sessions are connected to this node.

@@ -2,11 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod embedded;
+mod endpoints;
+mod failover;
 mod given_up;
 mod nodes;
 mod operators;
 mod order;
 mod recovery;
+mod starting;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -16,11 +19,15 @@ use support::redis::Redis;
 
 /// Nodes of one deployment, called `node-0` and so on.
 async fn cluster(redis: &Redis, size: usize, changes: &[(&str, &str)]) -> Vec<Gateway> {
-    let url = redis.url();
+    cluster_at(&redis.url(), size, changes).await
+}
+
+/// The same at any URL.
+async fn cluster_at(url: &str, size: usize, changes: &[(&str, &str)]) -> Vec<Gateway> {
     let mut nodes = Vec::new();
     for number in 0..size {
         let name = format!("node-{number}");
-        let own = [("GATEWAY_REDIS_URL", url.as_str()), ("GATEWAY_NODE_NAME", name.as_str())];
+        let own = [("GATEWAY_REDIS_URL", url), ("GATEWAY_NODE_NAME", name.as_str())];
         let changes: Vec<_> = own.iter().chain(changes).copied().collect();
         nodes.push(support::node(&changes).await);
     }

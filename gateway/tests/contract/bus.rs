@@ -175,6 +175,39 @@ async fn a_burst_larger_than_the_buffer_is_a_gap_and_not_a_hole() {
     assert!(heard == 20_000 || dropped, "what was dropped is counted");
 }
 
+/// All of a burst that the buffer has room for is heard, whoever runs when.
+async fn a_burst_that_fits_is_heard_whole() {
+    const EVENTS: usize = 60_000;
+    let redis = Redis::start().await;
+    let (bus, metrics) = redis_bus(&redis, 65_536).await;
+    let (sink, mut messages) = mpsc::channel(65_536);
+    bus.subscribe("gateway:room:burst", sink).await.unwrap();
+    let event = format!("E{:016x}{:016}:{}", 7, 7, "x".repeat(60));
+    let script =
+        format!("EVAL \"for i=1,{EVENTS} do redis.call('PUBLISH','gateway:room:burst',i..':{event}') end return 1\" 0");
+    assert!(redis.command(&script).await.starts_with(":1"));
+    // Nobody takes anything until all has come.
+    bus.publish("gateway:room:burst", text("end")).await.unwrap();
+    let dropped =
+        || metrics.render().lines().any(|line| line.starts_with("gateway_bus_dropped_total ") && !line.ends_with(" 0"));
+    support::eventually("all has come", || async { messages.len() > EVENTS || dropped() }).await;
+    for number in 1..=EVENTS {
+        let BusMessage::Message { payload, .. } = next(&mut messages).await else { panic!("a gap before {number}") };
+        assert!(payload.starts_with(format!("{number}:").as_bytes()), "{payload:?} instead of {number}");
+    }
+    assert_eq!(next(&mut messages).await, message("gateway:room:burst", "end"));
+}
+
+#[tokio::test]
+async fn a_burst_that_fits_is_heard_whole_on_one_thread() {
+    a_burst_that_fits_is_heard_whole().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_that_fits_is_heard_whole_on_two_threads() {
+    a_burst_that_fits_is_heard_whole().await;
+}
+
 #[tokio::test]
 async fn a_redis_that_is_not_there_is_an_error_and_not_a_wait() {
     let settings = support::config(&[("GATEWAY_REDIS__TIMEOUT", "300ms")]).redis;

@@ -12,9 +12,9 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("metrics", &["domain"]),
     ("auth", &["config", "domain", "metrics", "revocations"]),
-    ("redis", &["config"]),
+    ("redis", &["config", "metrics"]),
     ("sqlite", &[]),
-    ("bus", &["config", "metrics"]),
+    ("bus", &["config", "metrics", "redis"]),
     ("calls", &["config", "domain", "metrics"]),
     ("log", &["bus", "domain", "redis", "sqlite"]),
     ("presence", &["config", "domain", "metrics", "redis"]),
@@ -50,7 +50,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("main", &["app", "auth", "config", "domain", "routes", "shutdown", "telemetry"]),
+    ("main", &["app", "auth", "config", "domain", "redis", "routes", "shutdown", "telemetry"]),
 ];
 
 /// Types that only the composition root may name, with the folders that define them.

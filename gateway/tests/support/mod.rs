@@ -14,6 +14,7 @@ pub mod process;
 pub mod proxy;
 pub mod redis;
 pub mod tokens;
+pub mod topology;
 
 use std::future::Future;
 use std::time::Duration;

@@ -17,6 +17,8 @@ pub struct Proxy {
 }
 
 struct State {
+    /// Where new connections go.
+    target: Mutex<String>,
     /// Connections of an older generation are frozen: open and silent, as behind a firewall that forgot them.
     generation: watch::Sender<u64>,
     /// New connections are frozen from the beginning.
@@ -40,10 +42,10 @@ pub enum Cut {
 
 impl Proxy {
     pub async fn before(redis: &Redis) -> Self {
-        let target = redis.url().trim_start_matches("redis://").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = State {
+            target: Mutex::new(address(redis)),
             generation: watch::Sender::new(0),
             shut: AtomicBool::new(false),
             cut: Mutex::new(None),
@@ -54,7 +56,8 @@ impl Proxy {
         let shared = state.clone();
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
-                let Ok(far) = TcpStream::connect(&target).await else { continue };
+                let target = shared.target.lock().clone();
+                let Ok(far) = TcpStream::connect(target).await else { continue };
                 tokio::spawn(shared.clone().carry(near, far));
             }
         });
@@ -63,6 +66,11 @@ impl Proxy {
 
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Has new connections go to another server. Those that are open stay where they are.
+    pub fn point_to(&self, redis: &Redis) {
+        *self.state.target.lock() = address(redis);
     }
 
     /// Freezes what is connected. New connections work.
@@ -100,6 +108,10 @@ impl Proxy {
     pub fn script_reads(&self) -> usize {
         self.state.script_reads.load(Ordering::SeqCst)
     }
+}
+
+fn address(redis: &Redis) -> String {
+    redis.url().trim_start_matches("redis://").to_owned()
 }
 
 impl State {

@@ -11,16 +11,23 @@ use tokio::net::TcpStream;
 pub struct Redis {
     port: u16,
     folder: tempfile::TempDir,
+    arguments: Vec<String>,
     server: Option<Child>,
 }
 
 impl Redis {
     /// A server that keeps what it acknowledged in an append-only file, so that it survives a restart.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with more arguments, which win.
+    pub async fn start_with(arguments: &[&str]) -> Self {
         // Another process may take a port between choosing and using it: then the server ends, and another is tried.
         for _ in 0..10 {
-            let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-            let mut redis = Self { port, folder: tempfile::tempdir().unwrap(), server: None };
+            let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
+            let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+            let mut redis = Self { port, folder, arguments, server: None };
             if redis.run().await {
                 return redis;
             }
@@ -30,6 +37,10 @@ impl Redis {
 
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Ends the server; its file stays.
@@ -92,6 +103,7 @@ impl Redis {
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
             .args(["--appendfsync", "no", "--dir"])
             .arg(self.data())
+            .args(&self.arguments)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -100,7 +112,8 @@ impl Redis {
             if server.try_wait().unwrap().is_some() {
                 return false;
             }
-            if self.command("PING").await.starts_with("+PONG") {
+            let answer = self.command("PING").await;
+            if answer.starts_with("+PONG") || answer.starts_with("-NOAUTH") {
                 self.server = Some(server);
                 return true;
             }
@@ -113,6 +126,11 @@ impl Redis {
             server.wait().unwrap();
         }
     }
+}
+
+/// A port that nobody has at this moment.
+pub fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
 fn copy_files(from: &Path, to: &Path) {

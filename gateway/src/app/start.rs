@@ -1,0 +1,148 @@
+//! What of a start is left to do when Redis is there: joining the other nodes, and opening.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::host_name;
+use crate::auth::{OperatorToken, Revoked, Tokens};
+use crate::bus::Bus;
+use crate::config::Config;
+use crate::control::Control;
+use crate::http::{AdminRoutes, AdminState, AskOverHttp, admin};
+use crate::metrics::Metrics;
+use crate::node::{Listening, Node, count_peers};
+use crate::operators::Operators;
+use crate::redis::{Commands, watch_settings};
+use crate::routes::Router;
+use crate::socket::SocketServer;
+
+/// How long to wait before Redis is looked for again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// What of a start is left to do when Redis is there.
+pub(super) struct Start {
+    pub(super) name: String,
+    pub(super) address: SocketAddr,
+    /// Where other nodes reach the admin listener.
+    pub(super) advertised: String,
+    pub(super) ready: Arc<AtomicBool>,
+    pub(super) config: Config,
+    pub(super) commands: Option<Commands>,
+    pub(super) bus: Arc<dyn Bus>,
+    pub(super) node: Arc<Node>,
+    pub(super) router: Arc<Router>,
+    pub(super) revoked: Arc<Revoked>,
+    pub(super) tokens: Arc<Tokens>,
+    pub(super) server: SocketServer,
+    pub(super) admin: AdminRoutes,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) stop: CancellationToken,
+    pub(super) tasks: TaskTracker,
+}
+
+impl Start {
+    /// Waits for Redis, for ever, and finishes the start.
+    pub(super) async fn wait(self) {
+        let mut told = String::new();
+        loop {
+            tokio::time::sleep(AGAIN).await;
+            let connected = match &self.commands {
+                Some(commands) => commands.probe().await.map_err(anyhow::Error::from),
+                None => Ok(()),
+            };
+            let finished = match connected {
+                Ok(()) => self.finish().await,
+                Err(error) => Err(error),
+            };
+            match finished {
+                Ok(()) => return,
+                // It says so again when it is something else.
+                Err(error) if error.to_string() != told => {
+                    tracing::warn!(%error, "still waiting for Redis");
+                    told = error.to_string();
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Joins the other nodes, begins to work, and lets clients in. If it fails, nothing has begun.
+    pub(super) async fn finish(&self) -> anyhow::Result<()> {
+        let Self { config, bus, node, router, revoked, metrics, stop, .. } = self;
+        let (control, heard) = Control::start(bus.clone(), node.clone(), &self.name, &config.redis.prefix).await?;
+        let token = OperatorToken::new(config.admin.token.clone(), metrics.clone());
+        let operators = if token.is_empty() {
+            None
+        } else {
+            let (bus, node, metrics) = (bus.clone(), node.clone(), metrics.clone());
+            Some(Operators::start(config, token.clone(), &self.name, &host_name(), bus, node, metrics).await?)
+        };
+
+        node.run(&self.name, config, stop);
+        if let Some(changes) = node.changes() {
+            self.spawn(router.clone().act_on_changes(changes));
+        }
+        self.spawn(end_sessions(router.clone(), revoked.news()));
+        self.spawn(control.clone().serve(heard));
+        self.spawn(count_peers(bus.clone(), config.redis.prefix.clone(), metrics.clone()));
+        self.spawn(revoked.clone().keep_up());
+        self.spawn(self.tokens.clone().keep_fresh());
+        if let Some(commands) = &self.commands {
+            self.spawn(watch_settings(commands.clone(), metrics.clone()));
+        }
+        if !config.canary.deaf_after.is_zero() && !config.redis_url.is_empty() {
+            let listening = Listening {
+                bus: bus.clone(),
+                roll: format!("{}:hearing", config.redis.prefix),
+                address: self.advertised.clone(),
+                ask: Arc::new(AskOverHttp),
+                deaf_after: config.canary.deaf_after,
+            };
+            self.spawn(node.clone().mind_hearing(listening));
+        }
+        let state = AdminState {
+            metrics: metrics.clone(),
+            ready: self.ready.clone(),
+            node: node.clone(),
+            control,
+            revoked: revoked.clone(),
+            token,
+        };
+        let mut routes = admin(state);
+        if let Some(operators) = operators {
+            routes = operators.mount(routes);
+            self.tasks.spawn(operators.run(stop.clone()));
+        }
+        self.admin.replace(routes);
+        self.server.admit();
+        self.ready.store(true, Ordering::Release);
+        let mode = if config.redis_url.is_empty() { "embedded" } else { "cluster" };
+        tracing::info!(
+            node = self.name, mode, address = %self.address, admin = %self.admin.address(),
+            version = env!("CARGO_PKG_VERSION"), revision = env!("REVISION"), "ready"
+        );
+        Ok(())
+    }
+
+    /// Runs a task until the node stops.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(task));
+    }
+}
+
+/// Ends sessions whose tokens are no longer good, for ever.
+async fn end_sessions(router: Arc<Router>, mut revoked: watch::Receiver<u64>) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            _ = tick.tick() => router.end_expired(),
+            Ok(()) = revoked.changed() => router.end_revoked(),
+        }
+    }
+}
