@@ -230,6 +230,8 @@ pub struct Canary {
     pub interval: Duration,
     #[serde(with = "humantime_serde")]
     pub deaf_after: Duration,
+    #[serde(with = "humantime_serde")]
+    pub drain_after: Duration,
 }
 
 /// `[drain]`
@@ -238,6 +240,8 @@ pub struct Canary {
 #[expect(missing_docs, reason = "see Config")]
 pub struct Drain {
     pub connections_per_second: u32,
+    #[serde(with = "humantime_serde")]
+    pub announce: Duration,
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
 }
@@ -341,6 +345,12 @@ impl Config {
         let deaf_after = self.canary.deaf_after;
         if !deaf_after.is_zero() && deaf_after < self.canary.interval * 3 {
             return Err(("canary.deaf_after", "must be 0s, or at least three times canary.interval".into()));
+        }
+        if !self.canary.drain_after.is_zero() && deaf_after.is_zero() {
+            return Err(("canary.drain_after", "needs canary.deaf_after, or a node is never deaf".into()));
+        }
+        if self.drain.announce > self.drain.timeout / 2 {
+            return Err(("drain.announce", "must be at most half of drain.timeout, in which it is spent".into()));
         }
         if self.presence.lease < Duration::from_millis(100) {
             return Err(("presence.lease", "must be at least 100ms: a node beats three times in it".into()));

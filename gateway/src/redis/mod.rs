@@ -27,6 +27,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config;
 use crate::metrics::Metrics;
+use crate::supervisor::Supervisor;
 use connections::Connections;
 
 type Pool = managed::Pool<Connections>;
@@ -38,6 +39,7 @@ pub struct Commands {
     primary: Arc<Primary>,
     timeout: Duration,
     pipeline_interval: Duration,
+    supervisor: Supervisor,
 }
 
 impl Commands {
@@ -71,7 +73,19 @@ impl Commands {
             .recycle_timeout(Some(settings.timeout))
             .build()
             .expect("a runtime is given, which is all that building needs");
-        Self { pool, primary, timeout: settings.timeout, pipeline_interval: settings.pipeline_interval }
+        Self {
+            pool,
+            primary,
+            timeout: settings.timeout,
+            pipeline_interval: settings.pipeline_interval,
+            supervisor: Supervisor::default(),
+        }
+    }
+
+    /// The same, with what works on behalf of all callers under a supervisor.
+    #[must_use]
+    pub fn watched_by(self, supervisor: &Supervisor) -> Self {
+        Self { supervisor: supervisor.clone(), ..self }
     }
 
     /// A script. What it publishes, with `redis.call('PUBLISH', …)`, stays in the shard of its channel where there are

@@ -1,6 +1,8 @@
 //! What outlives a connection, a node and an outage: several nodes, sessions that come back, a log that is there again.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+mod connecting;
+mod drain;
 mod embedded;
 mod endpoints;
 mod failover;
@@ -10,6 +12,7 @@ mod operators;
 mod order;
 mod recovery;
 mod starting;
+mod supervised;
 #[path = "../support/mod.rs"]
 mod support;
 
