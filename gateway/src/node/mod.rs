@@ -15,6 +15,7 @@ mod peers;
 mod reading;
 mod recovery;
 mod roster;
+mod seating;
 mod session;
 mod stay;
 mod turns;

@@ -24,7 +24,8 @@ const ANNOUNCEMENTS: usize = 4096;
 /// The sessions of a deployment that may come back.
 ///
 /// **One holder.** A session is held by one connection at a time. [`Sessions::claim`] makes the caller the holder;
-/// whoever held it before no longer can save, release or renew it, and is told through [`Sessions::superseded`].
+/// whoever held it before no longer can save, release or renew it, and is told through [`Sessions::superseded`]. Each claim
+/// begins a term, whose number is above those of all that were saved or claimed before.
 ///
 /// **Ends.** What [`Sessions::forget`] has forgotten nobody gets back, not even its holder: as long as the holder could
 /// have kept it, nothing can be saved in its place. A claim that was answered before is no exception.
@@ -38,7 +39,8 @@ pub trait Sessions: Send + Sync + 'static {
     async fn save(&self, lease: Lease, record: &Record) -> Result<bool, SessionsError>;
 
     /// Takes a session of a namespace over. Nothing if there is none there, it is another user's, or this version cannot
-    /// read it: which of them is not told, and then nothing changes.
+    /// read it: which of them is not told, and then nothing changes. The record is as it was saved, but for the new
+    /// holder's term.
     async fn claim(
         &self,
         lease: Lease,
@@ -106,6 +108,8 @@ pub struct Record {
     pub user: Option<UserId>,
     /// Counts what this holder has saved. A save may arrive late, and must not undo a later one.
     pub version: u32,
+    /// Which of the session's holders this one is, counted from 0.
+    pub term: u32,
     /// Where it is a member.
     pub rooms: Vec<RoomRecord>,
     /// The namespace that it is in.
@@ -141,7 +145,7 @@ pub struct RoomRecord {
 
 impl Record {
     /// The first byte of the encoded form; a node that meets another one treats the session as forgotten.
-    const FORMAT: u8 = 3;
+    const FORMAT: u8 = 4;
 
     /// Who it is: whose token it came with, or who it says it is.
     #[must_use]

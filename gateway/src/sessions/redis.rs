@@ -2,8 +2,7 @@
 //!
 //! The key `{prefix}:session:{hash of pid}` has the fields `h`, the holder in 16 hexadecimal digits or nothing once it was
 //! released, or `-` once it was ended; `u`, whose it is; `r`, the record; `v`, its version; `w`, who it is; `s`, its id; `n`, its
-//! namespace. By
-//! these two it is found: `{prefix}:sessions:user:{who}` is a sorted set of the hashes of pids by when they may be forgotten, in ms, and
+//! namespace; `t`, the term. By who and id it is found: `{prefix}:sessions:user:{who}` is a sorted set of the hashes of pids by when they may be forgotten, in ms, and
 //! `{prefix}:sessions:id:{id}` is the hash of its pid. The channel `{prefix}:superseded` carries `{hash of pid}:{holder}`.
 
 use std::sync::Arc;
@@ -101,7 +100,8 @@ impl Sessions for RedisSessions {
                 .arg(lease.pid.to_string())
                 .arg(owner(record.who()))
                 .arg(record.session.to_string())
-                .arg(&record.namespace);
+                .arg(&record.namespace)
+                .arg(record.term);
         });
         let saved: u8 = answer.await.map_err(|error| SessionsError::new("save", error))?;
         Ok(saved == 1)
@@ -118,8 +118,8 @@ impl Sessions for RedisSessions {
             script.arg(holder(lease)).arg(owner(user)).arg(self.time_held()).arg(Record::FORMAT);
             script.arg(self.channel()).arg(lease.pid.to_string()).arg(self.found()).arg(namespace);
         });
-        let record: Option<Bytes> = answer.await.map_err(|error| SessionsError::new("claim", error))?;
-        Ok(record.and_then(|bytes| Record::decode(&bytes)))
+        let claimed: Option<(Bytes, u32)> = answer.await.map_err(|error| SessionsError::new("claim", error))?;
+        Ok(claimed.and_then(|(bytes, term)| Some(Record { term, ..Record::decode(&bytes)? })))
     }
 
     async fn release(&self, lease: Lease, keep: bool) -> Result<(), SessionsError> {

@@ -113,13 +113,15 @@ impl SqliteSessions {
                 .fetch_optional(&mut *connection)
                 .await?;
         let found = found.and_then(|(before, bytes)| Some((before, Record::decode(&bytes)?)));
-        let Some((before, record)) = found.filter(|(_, record)| record.namespace == namespace) else {
+        let Some((before, mut record)) = found.filter(|(_, record)| record.namespace == namespace) else {
             return Ok(None);
         };
-        sqlx::query("UPDATE sessions SET holder = ?2, until = ?3 WHERE pid = ?1")
+        record.term += 1;
+        sqlx::query("UPDATE sessions SET holder = ?2, until = ?3, record = ?4 WHERE pid = ?1")
             .bind(lease.pid.to_string())
             .bind(holder(lease))
             .bind(self.held_until(now))
+            .bind(record.encode())
             .execute(&mut *connection)
             .await?;
         // Nobody, once it was released.
