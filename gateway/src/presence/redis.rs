@@ -1,5 +1,6 @@
 //! Presence in Redis: `places.lua` says which keys there are, one script per operation changes them.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
-    Arrival, Attendee, Beat, Beating, Cause, Departed, Entered, Entry, Member, Numbered, Page, Place, Presence,
+    Arrival, Attendee, Beat, Beating, Cause, Departed, Entered, Entry, Held, Member, Numbered, Page, Place, Presence,
     PresenceError,
 };
 use crate::config;
@@ -17,6 +18,8 @@ use crate::redis::{CommandError, Commands, milliseconds};
 
 /// Places, or entries of the dead, in one script: it holds up everybody else while it runs.
 const BATCH: usize = 200;
+/// Entries that are read in one script, at about: reading is cheaper.
+const READ: usize = 500;
 /// How often an operation may find that its node was forgotten, and begin anew, before it gives up.
 const TRIES: usize = 3;
 
@@ -31,6 +34,8 @@ pub struct RedisPresence {
     identity: Mutex<Identity>,
     /// What the next beat tells.
     found: Mutex<Beat>,
+    /// How many connections had been lost by the last beat.
+    losses: Mutex<u64>,
     enter: Script,
     enter_first: Script,
     leave: Script,
@@ -38,6 +43,7 @@ pub struct RedisPresence {
     list: Script,
     beat: Script,
     settle: Script,
+    held: Script,
 }
 
 /// Who this node is in Redis. What is forgotten comes back under another number, so that the entries it no longer cares
@@ -68,6 +74,8 @@ enum Failure {
 
 /// What scripts tell of a departure: place, session, member, user, cause, sequence number.
 type Told = (String, String, String, String, String, u64);
+/// What scripts tell of an entry: session, holder, moment, place.
+type Read = (String, String, String, String);
 
 impl std::fmt::Debug for RedisPresence {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -86,6 +94,7 @@ impl RedisPresence {
     #[must_use]
     pub fn new(commands: Commands, prefix: &str, name: &str, settings: &config::Presence) -> Self {
         Self {
+            losses: Mutex::new(commands.losses()),
             commands,
             base: format!("{prefix}:presence:"),
             name: name.to_owned(),
@@ -100,6 +109,7 @@ impl RedisPresence {
             list: script!("list.lua"),
             beat: script!("beat.lua"),
             settle: script!("settle.lua"),
+            held: script!("held.lua"),
         }
     }
 
@@ -186,6 +196,26 @@ impl RedisPresence {
         self.found.lock().departed.extend(departed);
         Ok(done == 1)
     }
+
+    /// Reads what this node has entered; nothing if that takes too long.
+    async fn review(&self, end: Instant) -> Result<Option<Vec<Held>>, Failure> {
+        let me = self.identity.lock().clone();
+        let (mut cursor, mut entries) = ("0".to_owned(), HashSet::new());
+        loop {
+            let page = self.run(&self.held, |script| _ = script.arg(&me.node).arg(&cursor).arg(READ));
+            let (next, read): (String, Vec<Read>) = page.await?;
+            for entry in read {
+                entries.insert(held(entry)?);
+            }
+            if next == "0" {
+                return Ok(Some(entries.into_iter().collect()));
+            }
+            if Instant::now() >= end {
+                return Ok(None);
+            }
+            cursor = next;
+        }
+    }
 }
 
 #[async_trait]
@@ -232,7 +262,8 @@ impl Presence for RedisPresence {
         let mut departed = Vec::new();
         for batch in places.chunks(BATCH) {
             let answer = self.run(&self.leave, |script| {
-                script.arg(who.session.to_string()).arg(holder(who)).arg(at_least_a_millisecond(linger));
+                script.arg(who.session.to_string()).arg(holder(who)).arg(moment(who));
+                script.arg(at_least_a_millisecond(linger));
                 for place in batch {
                     script.arg(place.as_str());
                 }
@@ -294,25 +325,32 @@ impl Presence for RedisPresence {
             // What does not fit in here is for the next beat, before which the lease is renewed.
             let end = Instant::now() + self.lease / 3;
             while !self.settle(wish.most).await? && Instant::now() < end {}
-            Ok::<_, Failure>(())
+            if wish.review { self.review(end).await } else { Ok(None) }
         };
-        beat.await.map_err(|error| PresenceError::new("beat", error))?;
+        let held = beat.await.map_err(|error| PresenceError::new("beat", error))?;
+        let losses = self.commands.losses();
+        let in_doubt = std::mem::replace(&mut *self.losses.lock(), losses) != losses;
         let mut found = self.found.lock();
         // What an operation before had to leave here may be more than is wanted now.
         let taken = wish.most.min(found.departed.len());
         let rest = found.departed.split_off(taken);
-        Ok(std::mem::replace(&mut *found, Beat { departed: rest, ..Beat::default() }))
+        let beat = std::mem::replace(&mut *found, Beat { departed: rest, ..Beat::default() });
+        Ok(Beat { held, in_doubt, ..beat })
     }
 }
 
 fn identify<'a, 'b>(script: &'a mut ScriptInvocation<'b>, who: &Attendee) -> &'a mut ScriptInvocation<'b> {
     // No user id is empty.
     let user = who.user.as_ref().map_or("", UserId::as_str);
-    script.arg(who.session.to_string()).arg(holder(who)).arg(&who.member).arg(user)
+    script.arg(who.session.to_string()).arg(holder(who)).arg(moment(who)).arg(&who.member).arg(user)
 }
 
 fn holder(who: &Attendee) -> String {
     format!("{:016x}", who.holder)
+}
+
+fn moment(who: &Attendee) -> String {
+    format!("{:08x}{:08x}", who.term, who.step)
 }
 
 /// 0 stands for none at all.
@@ -329,6 +367,20 @@ fn entry((code, sequence): (u8, u64)) -> Result<Entry, Failure> {
         _ => return Err(Failure::Nonsense),
     };
     Ok(Entry { entered, sequence })
+}
+
+fn held((session, holder, moment, place): Read) -> Result<Held, Failure> {
+    let read = || {
+        let (term, step) = moment.split_at_checked(8)?;
+        Some(Held {
+            session: SessionId::parse(&session)?,
+            holder: u64::from_str_radix(&holder, 16).ok()?,
+            term: u32::from_str_radix(term, 16).ok()?,
+            step: u32::from_str_radix(step, 16).ok()?,
+            place: RoomName::trusted(&place),
+        })
+    };
+    read().ok_or(Failure::Nonsense)
 }
 
 fn departure((place, session, member, user, cause, sequence): Told) -> Result<Departed, Failure> {
