@@ -53,8 +53,15 @@ impl Node {
         let room = if is_heard { attendance.changes.try_reserve_many(most).ok() } else { None };
         let most = if is_heard && room.is_none() { 0 } else { most };
         let anew = attendance.is_overdrawn.load(Ordering::Acquire);
-        let pause = match attendance.presence.beat(Beating { most, anew }).await {
+        let review = self.is_review_due();
+        let pause = match attendance.presence.beat(Beating { most, anew, review }).await {
             Ok(beat) => {
+                if let Some(held) = beat.held {
+                    self.review(held).await;
+                }
+                if beat.in_doubt {
+                    attendance.review.lock().doubt();
+                }
                 if anew {
                     attendance.is_overdrawn.store(false, Ordering::Release);
                     self.metrics.presence_restarts.increment(1);
@@ -63,6 +70,7 @@ impl Node {
                     self.roster.all().iter().for_each(|session| attendance.note_unknown(session));
                 }
                 let pause = match (beat.departed.len() < most, most) {
+                    (true, _) if beat.in_doubt => every.min(SOON),
                     (true, _) => every,
                     // There is no room: those who act on changes are slower than this.
                     (false, 0) => every.min(SOON),
