@@ -16,10 +16,8 @@ use crate::config;
 use crate::domain::{RoomName, SessionId, UserId};
 use crate::redis::{CommandError, Commands, milliseconds};
 
-/// Places, or entries of the dead, in one script: it holds up everybody else while it runs.
+/// Places, or entries of a node, in one script: it holds up everybody else while it runs.
 const BATCH: usize = 200;
-/// Entries that are read in one script, at about: reading is cheaper.
-const READ: usize = 500;
 /// How often an operation may find that its node was forgotten, and begin anew, before it gives up.
 const TRIES: usize = 3;
 
@@ -202,7 +200,7 @@ impl RedisPresence {
         let me = self.identity.lock().clone();
         let (mut cursor, mut entries) = ("0".to_owned(), HashSet::new());
         loop {
-            let page = self.run(&self.held, |script| _ = script.arg(&me.node).arg(&cursor).arg(READ));
+            let page = self.run(&self.held, |script| _ = script.arg(&me.node).arg(&cursor).arg(BATCH));
             let (next, read): (String, Vec<Read>) = page.await?;
             for entry in read {
                 entries.insert(held(entry)?);
@@ -325,7 +323,7 @@ impl Presence for RedisPresence {
             // What does not fit in here is for the next beat, before which the lease is renewed.
             let end = Instant::now() + self.lease / 3;
             while !self.settle(wish.most).await? && Instant::now() < end {}
-            if wish.review { self.review(end).await } else { Ok(None) }
+            if wish.review { self.review(Instant::now() + self.lease / 6).await } else { Ok(None) }
         };
         let held = beat.await.map_err(|error| PresenceError::new("beat", error))?;
         let losses = self.commands.losses();

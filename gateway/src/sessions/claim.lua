@@ -1,6 +1,7 @@
 -- Takes a session over and tells whoever held it, in one step.
 -- KEYS: 1 the session. ARGV: 1 new holder, 2 who claims, 3 how long it is kept in ms, 4 the first byte of a record that
--- the node can read, 5 channel, 6 hash of the pid, 7 what the keys begin with by which it is found, 8 namespace
+-- the node can read, 5 channel, 6 hash of the pid, 7 what the keys begin with by which it is found, 8 namespace, 9 how
+-- far apart terms are
 -- Returns the record and the new holder's term, or nothing if there is none, it is somebody else's or of another namespace, or
 -- of another format.
 local entry = redis.call('HMGET', KEYS[1], 'h', 'u', 'r', 'w', 's', 'n')
@@ -22,4 +23,4 @@ end
 if holder ~= '' and holder ~= ARGV[1] then
   redis.call('PUBLISH', ARGV[5], ARGV[6] .. ':' .. holder)
 end
-return { record, redis.call('HINCRBY', KEYS[1], 't', 1) }
+return { record, redis.call('HINCRBY', KEYS[1], 't', ARGV[9]) }

@@ -25,7 +25,7 @@ const ANNOUNCEMENTS: usize = 4096;
 ///
 /// **One holder.** A session is held by one connection at a time. [`Sessions::claim`] makes the caller the holder;
 /// whoever held it before no longer can save, release or renew it, and is told through [`Sessions::superseded`]. Each claim
-/// begins a term, whose number is above those of all that were saved or claimed before.
+/// begins a term, whose number is [`Record::TERMS`] above that of the last one.
 ///
 /// **Ends.** What [`Sessions::forget`] has forgotten nobody gets back, not even its holder: as long as the holder could
 /// have kept it, nothing can be saved in its place. A claim that was answered before is no exception.
@@ -108,7 +108,7 @@ pub struct Record {
     pub user: Option<UserId>,
     /// Counts what this holder has saved. A save may arrive late, and must not undo a later one.
     pub version: u32,
-    /// Which of the session's holders this one is, counted from 0.
+    /// Which of the session's holders this one is: of two, the later one has the higher number.
     pub term: u32,
     /// Where it is a member.
     pub rooms: Vec<RoomRecord>,
@@ -144,6 +144,10 @@ pub struct RoomRecord {
 }
 
 impl Record {
+    /// How far apart the terms of two claims are. Whoever claims a session has two: of the session as it was, and behind it
+    /// that of a new one with the same id, which comes before all that claim the old one later.
+    pub const TERMS: u32 = 2;
+
     /// The first byte of the encoded form; a node that meets another one treats the session as forgotten.
     const FORMAT: u8 = 4;
 

@@ -116,7 +116,7 @@ impl SqliteSessions {
         let Some((before, mut record)) = found.filter(|(_, record)| record.namespace == namespace) else {
             return Ok(None);
         };
-        record.term += 1;
+        record.term += Record::TERMS;
         sqlx::query("UPDATE sessions SET holder = ?2, until = ?3, record = ?4 WHERE pid = ?1")
             .bind(lease.pid.to_string())
             .bind(holder(lease))

@@ -354,3 +354,26 @@ async fn what_the_store_has_lost_is_entered_again_and_told() {
     assert_eq!((departed.len(), world.count().await), (1, 1));
     assert!(!other.is_over() && changes.try_recv().is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_another_has_taken_over_is_not_entered_before_that_has_left() {
+    let world = World::new();
+    let id = SessionId::random();
+    let old = world.arrive(id, 0);
+    assert!(world.join(&old).await.unwrap().first.is_some());
+    let new = world.arrive(id, 1);
+    assert!(world.join(&new).await.unwrap().first.is_none());
+    for _ in 0..3 {
+        world.wait().await;
+        assert_eq!(world.count().await, 1);
+        assert!(world.mended(0, 0), "nothing is lost: it is another's");
+    }
+    let (departed, _) = world.node.leave(&new, &room()).await;
+    assert_eq!((departed.len(), world.count().await), (1, 0));
+    // Its connection is still there, and nobody else has the place.
+    world.wait().await;
+    assert!(world.mended(1, 0));
+    assert_eq!(world.count().await, 1);
+    let (departed, _) = world.node.leave(&old, &room()).await;
+    assert_eq!((departed.len(), world.count().await), (1, 0));
+}

@@ -1,13 +1,13 @@
 //! The beat: keeps what this node's sessions are counted in, and learns who has gone.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use super::{CHANGES, CONCURRENCY, Change, by_attendee};
+use super::{CHANGES, CONCURRENCY, Change, Unknown, by_attendee};
 use crate::domain::RoomName;
 use crate::node::{Node, Session};
 use crate::presence::{Arrival, Beating, Entered, Place, PresenceError};
@@ -56,9 +56,6 @@ impl Node {
         let review = self.is_review_due();
         let pause = match attendance.presence.beat(Beating { most, anew, review }).await {
             Ok(beat) => {
-                if let Some(held) = beat.held {
-                    self.review(held).await;
-                }
                 if beat.in_doubt {
                     attendance.review.lock().doubt();
                 }
@@ -80,6 +77,11 @@ impl Node {
                 for (permit, departure) in room.into_iter().flatten().zip(departures) {
                     permit.send(Change::Departed(departure));
                 }
+                match beat.held {
+                    Some(held) => self.review(held).await,
+                    None if review => attendance.review.lock().give_up(Instant::now()),
+                    None => {}
+                }
                 pause
             }
             Err(error) => {
@@ -99,13 +101,13 @@ impl Node {
         metrics.lifecycle_waiting.set((CHANGES - attendance.changes.capacity()) as f64);
     }
 
-    async fn make_known(&self, sessions: Vec<Weak<Session>>) {
-        let enter = async |session: Weak<Session>| {
+    async fn make_known(&self, sessions: Vec<Unknown>) {
+        let enter = async |Unknown { session, lost }: Unknown| {
             let Some(session) = session.upgrade().filter(|session| !session.is_over()) else { return };
-            let known = self.enter_again(&session).await;
+            let known = self.enter_again(&session, &lost).await;
             // What it is just taking is to be known too.
             if known.is_err() || session.is_taking_seats() {
-                self.attendance.note_unknown(&session);
+                self.attendance.note_lost(&session, if known.is_err() { lost } else { Vec::new() });
             }
             known.unwrap_or_else(|error| self.note_presence_error(&error));
         };
@@ -113,8 +115,8 @@ impl Node {
         futures_util::stream::iter(enter).buffer_unordered(CONCURRENCY).collect::<()>().await;
     }
 
-    /// Enters what the store does not know or has forgotten.
-    async fn enter_again(&self, session: &Arc<Session>) -> Result<(), PresenceError> {
+    /// Enters what the store does not know or has forgotten; some of it is known to be `lost`.
+    async fn enter_again(&self, session: &Arc<Session>, lost: &[RoomName]) -> Result<(), PresenceError> {
         for (who, places) in by_attendee(session, session.seats(), |place| place) {
             for places in places.chunks(BATCH) {
                 // Everybody had a seat, so nobody is turned away now.
@@ -130,6 +132,11 @@ impl Node {
                 let seats = session.seats();
                 let mut left = Vec::new();
                 for (Place { room: place, .. }, entry) in again.into_iter().zip(entered) {
+                    match entry.entered {
+                        Entered::Elsewhere => session.note_elsewhere(),
+                        _ if lost.contains(&place) => self.metrics.presence_mended.with("entered").increment(1),
+                        _ => {}
+                    }
                     if !seats.contains(&place) {
                         left.push(place);
                     } else if entry.entered == Entered::First
