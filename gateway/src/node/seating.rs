@@ -1,6 +1,6 @@
 //! Seating: how a session's claims to its seats are ordered, and whether it is just taking one.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::Session;
 
@@ -13,6 +13,8 @@ pub(super) struct Seating {
     steps: AtomicU32,
     /// How many seats it is just taking: of these the store may know more than the session, or less.
     taking: AtomicU32,
+    /// Whether the store has it somewhere for a later holder.
+    elsewhere: AtomicBool,
 }
 
 /// A session that is just taking a seat, of which nobody knows yet.
@@ -49,5 +51,18 @@ impl Session {
 
     pub(super) fn is_taking_seats(&self) -> bool {
         self.seating.taking.load(Ordering::Acquire) > 0
+    }
+
+    /// Notes that the store has it somewhere for another holder: it is known to be missing.
+    pub(super) fn note_elsewhere(&self) {
+        self.seating.elsewhere.store(true, Ordering::Release);
+    }
+
+    /// Whether that was noted. It may have changed since if it `may_be_over`: then that is to be found out anew.
+    pub(super) fn is_elsewhere(&self, may_be_over: bool) -> bool {
+        if may_be_over {
+            self.seating.elsewhere.store(false, Ordering::Release);
+        }
+        self.seating.elsewhere.load(Ordering::Acquire)
     }
 }

@@ -88,7 +88,7 @@ pub struct Beating {
     /// Whether the node begins anew, as one that the store does not know: [`Beat::forgotten`] is the answer, and what it does
     /// not enter again ends with its old lease.
     pub anew: bool,
-    /// Whether it tells what the node has entered ([`Beat::held`]): as many answers as a node has thousands of entries.
+    /// Whether it tells what the node has entered ([`Beat::held`]): as many round trips as it has hundreds of entries.
     pub review: bool,
 }
 

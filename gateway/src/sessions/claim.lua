@@ -1,7 +1,7 @@
 -- Takes a session over and tells whoever held it, in one step.
 -- KEYS: 1 the session. ARGV: 1 new holder, 2 who claims, 3 how long it is kept in ms, 4 channel, 5 hash of the pid,
 -- 6 what the keys begin with by which it is found, 7 namespace, 8 and 9 between which the first byte of a record is that the
--- node can read
+-- node can read, 10 how far apart terms are
 -- Returns the record and the new holder's term, or nothing if there is none, it is somebody else's or of another namespace, or
 -- of another format.
 local entry = redis.call('HMGET', KEYS[1], 'h', 'u', 'r', 'w', 's', 'n')
@@ -27,4 +27,4 @@ end
 if holder ~= '' and holder ~= ARGV[1] then
   redis.call('PUBLISH', ARGV[4], ARGV[5] .. ':' .. holder)
 end
-return { record, redis.call('HINCRBY', KEYS[1], 't', 1) }
+return { record, redis.call('HINCRBY', KEYS[1], 't', ARGV[10]) }

@@ -92,7 +92,7 @@ impl Sessions for MemorySessions {
             self.announcements.tell(Lease { holder, ..lease });
         }
         Ok(entry.record.as_mut().map(|record| {
-            record.term += 1;
+            record.term += Record::TERMS;
             record.clone()
         }))
     }

@@ -26,7 +26,7 @@ const ANNOUNCEMENTS: usize = 4096;
 ///
 /// **One holder.** A session is held by one connection at a time. [`Sessions::claim`] makes the caller the holder;
 /// whoever held it before no longer can save, release or renew it, and is told through [`Sessions::superseded`]. Each claim
-/// begins a term, whose number is above those of all that were saved or claimed before.
+/// begins a term, whose number is [`Record::TERMS`] above that of the last one.
 ///
 /// **Ends.** What [`Sessions::forget`] has forgotten nobody gets back, not even its holder: as long as the holder could
 /// have kept it, nothing can be saved in its place. A claim that was answered before is no exception.
@@ -122,7 +122,8 @@ pub struct Record {
     /// A client that has heard that has everything of all these rooms up to here. They may be silent for longer than the
     /// log keeps anything; then nothing else says so.
     pub complete_to: Offset,
-    /// Which of the session's holders this one is, counted from 0. Not in [`Format::Unordered`].
+    /// Which of the session's holders this one is: of two, the later one has the higher number. Not in
+    /// [`Format::Unordered`].
     #[serde(default)]
     pub term: u32,
 }
@@ -146,6 +147,10 @@ pub struct RoomRecord {
 }
 
 impl Record {
+    /// How far apart the terms of two claims are. Whoever claims a session has two: of the session as it was, and behind it
+    /// that of a new one with the same id, which comes before all that claim the old one later.
+    pub const TERMS: u32 = 2;
+
     /// Who it is: whose token it came with, or who it says it is.
     #[must_use]
     pub fn who(&self) -> Option<&UserId> {

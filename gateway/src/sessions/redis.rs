@@ -120,7 +120,7 @@ impl Sessions for RedisSessions {
             script.key(self.key(lease.pid));
             script.arg(holder(lease)).arg(owner(user)).arg(self.time_held());
             script.arg(self.channel()).arg(lease.pid.to_string()).arg(self.found()).arg(namespace);
-            script.arg(Format::OLDEST.number()).arg(Format::NEWEST.number());
+            script.arg(Format::OLDEST.number()).arg(Format::NEWEST.number()).arg(Record::TERMS);
         });
         let claimed: Option<(Bytes, u32)> = answer.await.map_err(|error| SessionsError::new("claim", error))?;
         Ok(claimed.and_then(|(bytes, term)| Some(Record { term, ..Record::decode(&bytes)? })))

@@ -172,14 +172,18 @@ impl SqliteSessions {
         namespace: &str,
         user: Option<&UserId>,
     ) -> Result<Option<Record>, sqlx::Error> {
-        if self.find(lease.pid, namespace, user).await?.is_none() {
-            return Ok(None);
-        }
+        let Some((_, stored)) = self.find(lease.pid, namespace, user).await? else { return Ok(None) };
         // From here on whoever held it saves nothing that this one does not read.
-        let mut claim = Claim { holder: lease.holder, until: self.held_until(now_ms()), term: 0 };
-        let before = self.claimed.lock().insert(lease.pid, claim);
+        let (claim, before) = {
+            let mut claimed = self.claimed.lock();
+            let before = claimed.get(&lease.pid).copied();
+            let term = before.map_or(0, |before| before.term).max(stored.term) + Record::TERMS;
+            let claim = Claim { holder: lease.holder, until: self.held_until(now_ms()), term };
+            claimed.insert(lease.pid, claim);
+            (claim, before)
+        };
         let found = self.find(lease.pid, namespace, user).await;
-        let Ok(Some((written, mut record))) = found else {
+        let Ok(Some((written, record))) = found else {
             // Forgotten meanwhile, or not to be read: then it is whose it was.
             let mut claimed = self.claimed.lock();
             if claimed.get(&lease.pid) == Some(&claim) {
@@ -190,17 +194,18 @@ impl SqliteSessions {
             }
             return found.map(|_| None);
         };
-        record.term = before.map_or(0, |before| before.term).max(record.term) + 1;
+        // What was saved meanwhile has an earlier term, unless this claim is not the last one any more.
+        let mut term = claim.term;
         if let Some(mine) = self.claimed.lock().get_mut(&lease.pid).filter(|now| **now == claim) {
-            claim.term = record.term;
-            *mine = claim;
+            term = term.max(record.term + Record::TERMS);
+            mine.term = term;
         }
         // Nobody, once it was released.
         let before = before.map(|before| before.holder).or_else(|| u64::from_str_radix(&written, 16).ok());
         if let Some(before) = before.filter(|before| *before != lease.holder) {
             self.announcements.tell(Lease { holder: before, ..lease });
         }
-        Ok(Some(record))
+        Ok(Some(Record { term, ..record }))
     }
 
     /// There is no index for it: operators do it now and then, and it is read past, not held.

@@ -158,7 +158,8 @@ impl Edge {
             }
             Err(RecoveryError::Unrecovered(why)) => {
                 node.depart(&session, false);
-                // It keeps its id: whatever it published before and sends again is still the same author's.
+                // It keeps its id: whatever it published before and sends again is still the same author's. If its client
+                // does not learn of it, it may come back to the old one, which then comes after this.
                 self.fresh(reception, record.session, record.term + 1, Some(why)).await
             }
             Err(error) => {

@@ -58,7 +58,7 @@ async fn held(sessions: &dyn Sessions) -> (Lease, Record) {
 
 /// A record as whoever claims the session gets it.
 fn claimed(record: Record) -> Record {
-    Record { term: record.term + 1, ..record }
+    Record { term: record.term + Record::TERMS, ..record }
 }
 
 fn rival(lease: Lease) -> Lease {
@@ -94,15 +94,15 @@ async fn a_session_comes_back_as_it_was_saved_last(one: &dyn Sessions, two: &dyn
 async fn each_claim_begins_a_later_term(one: &dyn Sessions, two: &dyn Sessions) {
     let (lease, mine) = (Lease::new(Pid::random()), Record { term: 7, ..record(user("alice")) });
     assert!(one.save(lease, &mine).await.unwrap());
-    assert_eq!(claims(two, rival(lease)).await.unwrap().term, 8);
+    assert_eq!(claims(two, rival(lease)).await.unwrap().term, 9);
     let second = rival(lease);
-    assert_eq!(claims(one, second).await.unwrap().term, 9, "also if nothing was saved in between");
-    assert!(one.save(second, &Record { term: 9, ..mine.clone() }).await.unwrap());
+    assert_eq!(claims(one, second).await.unwrap().term, 11, "also if nothing was saved in between");
+    assert!(one.save(second, &Record { term: 11, ..mine.clone() }).await.unwrap());
     one.release(second, true).await.unwrap();
-    assert_eq!(claims(two, second).await.unwrap().term, 10, "also of one that nobody held");
+    assert_eq!(claims(two, second).await.unwrap().term, 13, "also of one that nobody held");
     two.release(second, false).await.unwrap();
-    assert!(two.save(second, &Record { term: 10, ..mine }).await.unwrap(), "what was forgotten is made good");
-    assert_eq!(claims(one, rival(lease)).await.unwrap().term, 11);
+    assert!(two.save(second, &Record { term: 13, ..mine }).await.unwrap(), "what was forgotten is made good");
+    assert_eq!(claims(one, rival(lease)).await.unwrap().term, 15);
 }
 
 async fn only_the_holder_can_do_anything(one: &dyn Sessions, two: &dyn Sessions) {
@@ -273,7 +273,7 @@ async fn of_a_thousand_claims_one_holds_in_the_end(
     .await;
     let mut terms: Vec<_> = records.iter().flatten().map(|record| record.term).collect();
     terms.sort_unstable();
-    assert!(terms.into_iter().eq(1..=1_000), "each has a term of its own");
+    assert!(terms.into_iter().eq((1..=1_000).map(|claim| claim * Record::TERMS)), "each has a term of its own");
     assert!(records.into_iter().flatten().all(|record| Record { term: 0, ..record } == mine));
     leases.push(lease);
     let lost: HashSet<_> = one.renew(&leases).await.unwrap().into_iter().collect();
@@ -412,10 +412,10 @@ async fn a_session_goes_on_at_nodes_that_write_an_older_format() {
     assert!(stored.contains("\r\n\u{3}"), "the format comes first: {stored:?}");
     let (second, third) = (rival(lease), rival(lease));
     let claimed = newer.claim(second, "/", user("alice").as_ref()).await.unwrap();
-    assert_eq!(claimed, Some(Record { term: 4, ..first.clone() }));
-    assert!(newer.save(second, &Record { term: 4, ..first.clone() }).await.unwrap());
+    assert_eq!(claimed, Some(Record { term: 5, ..first.clone() }));
+    assert!(newer.save(second, &Record { term: 5, ..first.clone() }).await.unwrap());
     let claimed = older.claim(third, "/", user("alice").as_ref()).await.unwrap();
-    assert_eq!(claimed, Some(Record { term: 5, ..first }), "terms count on");
+    assert_eq!(claimed, Some(Record { term: 7, ..first }), "terms count on");
 }
 
 #[tokio::test]

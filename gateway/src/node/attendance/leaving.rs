@@ -120,8 +120,7 @@ impl Node {
 
     async fn settle_debt(&self, mut leaving: Leaving) {
         let session = leaving.session.clone();
-        let is_taking = || session.upgrade().is_some_and(|session| session.is_taking_seats());
-        if leaving.numbered.is_some() && is_taking() {
+        if leaving.numbered.is_some() && session.upgrade().is_some_and(|session| session.is_taking_seats()) {
             // It may be taking this very seat, and that its member comes with it would be told to nobody.
             return self.attendance.owe(leaving);
         }

@@ -55,11 +55,18 @@ pub(super) struct Attendance {
     /// Whether more were owed than are kept.
     is_overdrawn: AtomicBool,
     /// Sessions of this node of which the store does not know everywhere where they are, by the holder of their lease.
-    unknown: Mutex<HashMap<u64, Weak<Session>>>,
+    unknown: Mutex<HashMap<u64, Unknown>>,
     /// Held while the store is told of all this.
     settling: Arc<tokio::sync::Mutex<()>>,
     /// Whether the store has what this node has.
     review: Mutex<Review>,
+}
+
+/// A session that the store does not know everywhere where it is.
+struct Unknown {
+    session: Weak<Session>,
+    /// Where the store had it, or should have.
+    lost: Vec<RoomName>,
 }
 
 impl std::fmt::Debug for Attendance {
@@ -92,7 +99,13 @@ impl Attendance {
     }
 
     fn note_unknown(&self, session: &Arc<Session>) {
-        self.unknown.lock().insert(session.lease.holder, Arc::downgrade(session));
+        self.note_lost(session, Vec::new());
+    }
+
+    fn note_lost(&self, session: &Arc<Session>, mut places: Vec<RoomName>) {
+        let mut unknown = self.unknown.lock();
+        let new = || Unknown { session: Arc::downgrade(session), lost: Vec::new() };
+        unknown.entry(session.lease.holder).or_insert_with(new).lost.append(&mut places);
     }
 
     /// A session is over, and is nowhere that the store should know of.

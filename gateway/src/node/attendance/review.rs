@@ -56,10 +56,17 @@ impl Review {
         is_wanted && self.last.is_none_or(|last| now >= last + self.apart)
     }
 
-    /// Begins one; returns what the last one found.
-    fn begin(&mut self, now: Instant) -> HashSet<Suspect> {
+    /// There was no time for one: it would take as much of the store's the next time.
+    pub(super) fn give_up(&mut self, now: Instant) {
+        (self.last, self.beats, self.due) = (Some(now), 0, 0);
+        tracing::warn!("what this node has in the store of presence is too much to be looked at within a beat");
+    }
+
+    /// Begins one; returns what the last one found, and whether this one has no reason.
+    fn begin(&mut self, now: Instant) -> (HashSet<Suspect>, bool) {
+        let is_seldom = self.due == 0 && self.suspects.is_empty();
         (self.last, self.beats, self.due) = (Some(now), 0, self.due.saturating_sub(1));
-        std::mem::take(&mut self.suspects)
+        (std::mem::take(&mut self.suspects), is_seldom)
     }
 }
 
@@ -73,14 +80,14 @@ impl Node {
 
     /// Compares what the store has with where sessions are. What was different the last time too is mended with this beat.
     pub(super) async fn review(&self, held: Vec<Held>) {
-        let before = self.attendance.review.lock().begin(Instant::now());
+        let (before, is_seldom) = self.attendance.review.lock().begin(Instant::now());
         let mut of_holders: HashMap<u64, Vec<Held>> = HashMap::new();
         for held in held {
             // Those of a large node are many.
             consume_budget().await;
             of_holders.entry(held.holder).or_default().push(held);
         }
-        let (mut found, mut entered) = (HashSet::new(), 0);
+        let (mut found, mut differs) = (HashSet::new(), false);
         for session in self.roster.all() {
             consume_budget().await;
             let holder = session.lease.holder;
@@ -90,19 +97,31 @@ impl Node {
             }
             let seats: HashSet<_> = session.seats().into_iter().collect();
             let known: HashSet<_> = held.iter().map(|held| &held.place).collect();
-            let missing = seats.iter().filter(|seat| !known.contains(seat));
-            let missing: Vec<_> = missing.map(|seat| Suspect::Missing(holder, seat.clone())).collect();
-            let (stays, new): (Vec<_>, Vec<_>) = missing.into_iter().partition(|suspect| before.contains(suspect));
-            if !stays.is_empty() {
-                entered += stays.len();
-                self.attendance.note_unknown(&session);
+            // Whoever is still beginning must not be stored yet, by which it is asked whether it is superseded.
+            let may_miss = !session.is_elsewhere(is_seldom) && session.is_begun();
+            let mut places = Vec::new();
+            for seat in seats.iter().filter(|seat| may_miss && !known.contains(seat)) {
+                let suspect = Suspect::Missing(holder, seat.clone());
+                if before.contains(&suspect) {
+                    places.push(seat.clone());
+                } else {
+                    found.insert(suspect);
+                }
             }
-            found.extend(new);
+            if !places.is_empty() {
+                differs = true;
+                self.attendance.note_lost(&session, places);
+            }
             found.extend(held.into_iter().filter(|held| !seats.contains(&held.place)).map(Suspect::LeftOver));
         }
         found.extend(of_holders.into_values().flatten().map(Suspect::LeftOver));
         let left_over: Vec<_> = found.extract_if(|suspect| before.contains(suspect)).collect();
-        let taken_out = left_over.len();
+        if !left_over.is_empty() {
+            let entries = left_over.len();
+            tracing::warn!(entries, "the store of presence has entries without a session: they are taken out");
+            self.metrics.presence_mended.with("taken_out").increment(entries as u64);
+            differs = true;
+        }
         for suspect in left_over {
             if let Suspect::LeftOver(held) = suspect {
                 self.attendance.owe(Leaving::of_entry(held));
@@ -110,10 +129,7 @@ impl Node {
         }
         let mut review = self.attendance.review.lock();
         review.suspects = found;
-        if entered + taken_out > 0 {
-            tracing::warn!(entered, taken_out, "the store of presence did not have what this node has: mended");
-            self.metrics.presence_mended.with("entered").increment(entered as u64);
-            self.metrics.presence_mended.with("taken_out").increment(taken_out as u64);
+        if differs {
             review.doubt();
         }
     }

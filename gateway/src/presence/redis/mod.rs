@@ -18,7 +18,7 @@ use crate::domain::{RoomName, SessionId, UserId};
 use crate::formats::{Format, Formats};
 use crate::redis::{CommandError, Commands, milliseconds};
 
-/// Places, or entries of the dead, in one script: it holds up everybody else while it runs.
+/// Places, or entries of a node, in one script: it holds up everybody else while it runs.
 const BATCH: usize = 200;
 /// How often an operation may find that its node was forgotten, and begin anew, before it gives up.
 const TRIES: usize = 3;
@@ -312,7 +312,7 @@ impl Presence for RedisPresence {
             let end = Instant::now() + self.lease / 3;
             self.lay_out(end).await?;
             while !self.settle(wish.most).await? && Instant::now() < end {}
-            if wish.review { self.review(end).await } else { Ok(None) }
+            if wish.review { self.review(Instant::now() + self.lease / 6).await } else { Ok(None) }
         };
         let held = beat.await.map_err(|error| PresenceError::new("beat", error))?;
         let losses = self.commands.losses();

@@ -4,13 +4,10 @@ use std::collections::HashSet;
 
 use tokio::time::Instant;
 
-use super::{Failure, RedisPresence};
+use super::{BATCH, Failure, RedisPresence};
 use crate::domain::{RoomName, SessionId};
 use crate::formats::Format;
 use crate::presence::{Attendee, Held};
-
-/// Entries that are read in one script, at about: it holds up everybody else while it runs.
-const READ: usize = 500;
 
 /// What scripts tell of an entry: session, holder, moment, place.
 type Read = (String, String, String, String);
@@ -43,7 +40,7 @@ impl RedisPresence {
     async fn lay_out_of(&self, node: &str, end: Instant) -> Result<bool, Failure> {
         let mut cursor = "0".to_owned();
         loop {
-            cursor = self.run(&self.lay_out, |script| _ = script.arg(node).arg(&cursor).arg(READ)).await?;
+            cursor = self.run(&self.lay_out, |script| _ = script.arg(node).arg(&cursor).arg(BATCH)).await?;
             if cursor == "0" || Instant::now() >= end {
                 return Ok(cursor == "0");
             }
@@ -55,7 +52,7 @@ impl RedisPresence {
         let me = self.identity.lock().clone();
         let (mut cursor, mut entries) = ("0".to_owned(), HashSet::new());
         loop {
-            let page = self.run(&self.held, |script| _ = script.arg(&me.node).arg(&cursor).arg(READ));
+            let page = self.run(&self.held, |script| _ = script.arg(&me.node).arg(&cursor).arg(BATCH));
             let (next, read): (String, Vec<Read>) = page.await?;
             for entry in read {
                 entries.insert(held(entry)?);
