@@ -18,7 +18,7 @@ use gateway::presence::{
     Arrival, Attendee, Beat, Beating, Departed, Entry, MemoryPlaces, MemoryPresence, Numbered, Page, Place, Presence,
     PresenceError,
 };
-use gateway::sessions::{Lease, MemorySessions};
+use gateway::sessions::{Lease, MemorySessions, Sessions};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -126,6 +126,7 @@ impl Outlet for Nobody {
 struct World {
     node: Arc<Node>,
     store: Arc<Away>,
+    sessions: Arc<MemorySessions>,
     metrics: Arc<Metrics>,
     limiters: Limiters,
     config: gateway::config::Config,
@@ -145,9 +146,9 @@ impl World {
         let store = Arc::new(Away { presence, is_away, is_late, kept });
         let sessions = Arc::new(MemorySessions::new(config.recovery.window));
         let log = Arc::new(MemoryLog::new(retention));
-        let node = Node::new(log, sessions, store.clone(), &config, metrics.clone(), TaskTracker::new());
+        let node = Node::new(log, sessions.clone(), store.clone(), &config, metrics.clone(), TaskTracker::new());
         node.run("node", &config, &CancellationToken::new());
-        Self { node, store, limiters: Limiters::new(&config.limits, metrics.clone()), metrics, config }
+        Self { node, store, sessions, limiters: Limiters::new(&config.limits, metrics.clone()), metrics, config }
     }
 
     /// A new session in the room.
@@ -333,16 +334,35 @@ async fn an_entering_that_is_done_late_takes_nothing_from_who_has_the_session_si
     assert_eq!((departed.len(), world.count().await), (1, 0));
 }
 
+/// Has the store lose a session.
+async fn lose(world: &World, session: &Session) {
+    let holder = session.lease.holder;
+    let (member, user) = (session.author(), None);
+    let who = Attendee { session: session.id, holder, term: 0, step: u32::MAX, member, user };
+    assert_eq!(world.store.presence.leave(&who, &[room()], Duration::ZERO).await.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_superseded_is_not_entered_where_its_successor_has_left() {
+    let world = World::new();
+    let (session, _other) = (world.session().await, world.session().await);
+    // Another node has it, and this one did not hear of that. Its client left there.
+    let next = Lease::new(session.lease.pid);
+    assert!(world.sessions.claim(next, "/", None).await.unwrap().is_some());
+    lose(&world, &session).await;
+    world.wait().await;
+    assert_eq!(world.count().await, 1);
+    assert!(world.mended(0, 0));
+    assert!(session.is_in(&room()), "as far as it knows");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_the_store_has_lost_is_entered_again_and_told() {
     let world = World::new();
     let mut changes = world.node.changes().unwrap();
     let (session, other) = (world.session().await, world.session().await);
     world.wait().await;
-    let holder = session.lease.holder;
-    let (member, user) = (session.author(), None);
-    let who = Attendee { session: session.id, holder, term: 0, step: u32::MAX, member, user };
-    assert_eq!(world.store.presence.leave(&who, &[room()], Duration::ZERO).await.unwrap().len(), 1);
+    lose(&world, &session).await;
     assert_eq!(world.count().await, 1);
     world.wait().await;
     assert_eq!(world.count().await, 2);

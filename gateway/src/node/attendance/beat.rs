@@ -103,20 +103,32 @@ impl Node {
 
     async fn make_known(&self, sessions: Vec<Unknown>) {
         let enter = async |Unknown { session, lost }: Unknown| {
-            let Some(session) = session.upgrade().filter(|session| !session.is_over()) else { return };
+            let Some(session) = session.upgrade().filter(|session| !session.is_over()) else { return 0 };
+            // Who was superseded unheard is not to come again where its successor has left. What the store of sessions lost
+            // as well is stored again by and by, and found missing until then.
+            let holds = async || self.sessions.renew(&[session.lease]).await.is_ok_and(|lost| lost.is_empty());
+            if !lost.is_empty() && !holds().await {
+                return 0;
+            }
             let known = self.enter_again(&session, &lost).await;
             // What it is just taking is to be known too.
             if known.is_err() || session.is_taking_seats() {
                 self.attendance.note_lost(&session, if known.is_err() { lost } else { Vec::new() });
             }
-            known.unwrap_or_else(|error| self.note_presence_error(&error));
+            known.inspect_err(|error| self.note_presence_error(error)).unwrap_or_default()
         };
         let enter: Vec<_> = sessions.into_iter().map(enter).collect();
-        futures_util::stream::iter(enter).buffer_unordered(CONCURRENCY).collect::<()>().await;
+        let entered = futures_util::stream::iter(enter).buffer_unordered(CONCURRENCY);
+        let entered = entered.fold(0, async |sum, entered| sum + entered).await;
+        if entered > 0 {
+            tracing::warn!(entered, "sessions were entered again where the store of presence had lost them");
+            self.metrics.presence_mended.with("entered").increment(entered);
+        }
     }
 
-    /// Enters what the store does not know or has forgotten; some of it is known to be `lost`.
-    async fn enter_again(&self, session: &Arc<Session>, lost: &[RoomName]) -> Result<(), PresenceError> {
+    /// Enters what the store does not know or has forgotten; returns in how many of the places that it had `lost`.
+    async fn enter_again(&self, session: &Arc<Session>, lost: &[RoomName]) -> Result<u64, PresenceError> {
+        let mut mended = 0;
         for (who, places) in by_attendee(session, session.seats(), |place| place) {
             for places in places.chunks(BATCH) {
                 // Everybody had a seat, so nobody is turned away now.
@@ -134,8 +146,7 @@ impl Node {
                 for (Place { room: place, .. }, entry) in again.into_iter().zip(entered) {
                     match entry.entered {
                         Entered::Elsewhere => session.note_elsewhere(),
-                        _ if lost.contains(&place) => self.metrics.presence_mended.with("entered").increment(1),
-                        _ => {}
+                        _ => mended += u64::from(lost.contains(&place)),
                     }
                     if !seats.contains(&place) {
                         left.push(place);
@@ -152,6 +163,6 @@ impl Node {
                 }
             }
         }
-        Ok(())
+        Ok(mended)
     }
 }

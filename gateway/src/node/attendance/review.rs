@@ -87,7 +87,7 @@ impl Node {
             consume_budget().await;
             of_holders.entry(held.holder).or_default().push(held);
         }
-        let (mut found, mut lost) = (HashSet::new(), 0);
+        let (mut found, mut differs) = (HashSet::new(), false);
         for session in self.roster.all() {
             consume_budget().await;
             let holder = session.lease.holder;
@@ -108,15 +108,19 @@ impl Node {
                 }
             }
             if !places.is_empty() {
-                lost += places.len();
+                differs = true;
                 self.attendance.note_lost(&session, places);
             }
             found.extend(held.into_iter().filter(|held| !seats.contains(&held.place)).map(Suspect::LeftOver));
         }
         found.extend(of_holders.into_values().flatten().map(Suspect::LeftOver));
         let left_over: Vec<_> = found.extract_if(|suspect| before.contains(suspect)).collect();
-        let taken_out = left_over.len();
-        self.metrics.presence_mended.with("taken_out").increment(taken_out as u64);
+        if !left_over.is_empty() {
+            let entries = left_over.len();
+            tracing::warn!(entries, "the store of presence has entries without a session: they are taken out");
+            self.metrics.presence_mended.with("taken_out").increment(entries as u64);
+            differs = true;
+        }
         for suspect in left_over {
             if let Suspect::LeftOver(held) = suspect {
                 self.attendance.owe(Leaving::of_entry(held));
@@ -124,8 +128,7 @@ impl Node {
         }
         let mut review = self.attendance.review.lock();
         review.suspects = found;
-        if lost + taken_out > 0 {
-            tracing::warn!(lost, left_over = taken_out, "the store of presence does not have what this node has");
+        if differs {
             review.doubt();
         }
     }
