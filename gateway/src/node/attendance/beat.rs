@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{CHANGES, CONCURRENCY, Change, Unknown, by_attendee};
 use crate::domain::RoomName;
-use crate::node::{CloseReason, Node, Session};
+use crate::node::{Node, Session};
 use crate::presence::{Arrival, Beating, Entered, Place, PresenceError};
 
 /// How soon a beat that failed is tried again, at the latest.
@@ -104,8 +104,10 @@ impl Node {
     async fn make_known(&self, sessions: Vec<Unknown>) {
         let enter = async |Unknown { session, lost }: Unknown| {
             let Some(session) = session.upgrade().filter(|session| !session.is_over()) else { return 0 };
-            // Who was superseded unheard is not to come again where its successor has left.
-            if !lost.is_empty() && !self.still_holds(&session).await {
+            // Who was superseded unheard is not to come again where its successor has left. What the store of sessions lost
+            // as well is stored again by and by, and found missing until then.
+            let holds = async || self.sessions.renew(&[session.lease]).await.is_ok_and(|lost| lost.is_empty());
+            if !lost.is_empty() && !holds().await {
                 return 0;
             }
             let known = self.enter_again(&session, &lost).await;
@@ -122,15 +124,6 @@ impl Node {
             tracing::warn!(entered, "sessions were entered again where the store of presence had lost them");
             self.metrics.presence_mended.with("entered").increment(entered);
         }
-    }
-
-    /// Whether a session is this connection's still. If another has claimed it, the connection ends.
-    async fn still_holds(&self, session: &Session) -> bool {
-        let saved = self.save(session).await;
-        if saved == Ok(false) {
-            session.close(CloseReason::Replaced);
-        }
-        saved == Ok(true)
     }
 
     /// Enters what the store does not know or has forgotten; returns in how many of the places that it had `lost`.
