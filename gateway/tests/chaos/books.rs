@@ -280,12 +280,13 @@ impl Room {
     }
 
     /// Compares the server's history, oldest first, with what is remembered.
-    pub(crate) fn compare(&mut self, history: &[(u64, Stamp)]) {
-        let known = |offset: &u64| self.events.first_key_value().is_some_and(|(oldest, _)| offset >= oldest);
+    pub(crate) fn compare(&mut self, history: &[(u64, Stamp)], torn: u64) {
+        let known =
+            |offset: &u64| *offset > torn && self.events.first_key_value().is_some_and(|(oldest, _)| offset >= oldest);
         let history: Vec<_> = history.iter().filter(|(offset, _)| known(offset)).copied().collect();
         let oldest = history.first().map_or(u64::MAX, |(offset, _)| *offset);
         let expected: Vec<_> = self.events.range(oldest..).map(|(offset, stamp)| (*offset, *stamp)).collect();
-        if history != expected || history.is_empty() != self.events.is_empty() {
+        if history != expected || history.is_empty() != self.events.range(torn + 1..).next().is_none() {
             let first = history.iter().zip(&expected).find(|(has, should)| has != should);
             let (has, should) = (history.len(), expected.len());
             let note = format!("history has {has} events since {oldest}, members had {should}; first other: {first:?}");

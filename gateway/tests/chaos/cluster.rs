@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, Semaphore};
@@ -40,6 +40,8 @@ pub(crate) struct Cluster {
     troubles: Semaphore,
     /// What is being done to Redis.
     harm: Harm,
+    /// When Redis last lost writes, in microseconds since 1970, as offsets count.
+    torn: AtomicU64,
 }
 
 /// Counts what is being done to something.
@@ -96,7 +98,13 @@ impl Cluster {
             node.start(&mut *node.process.lock().await).await;
             nodes.push(node);
         }
-        Self { nodes, redis: Mutex::new(redis), troubles: Semaphore::new(NODES - 1), harm: Harm::default() }
+        Self {
+            nodes,
+            redis: Mutex::new(redis),
+            troubles: Semaphore::new(NODES - 1),
+            harm: Harm::default(),
+            torn: AtomicU64::new(0),
+        }
     }
 
     /// Where a node can be reached; nothing while it is down.
@@ -107,6 +115,11 @@ impl Cluster {
     /// Whether nothing is being done to a node, nor to Redis.
     pub(crate) fn is_quiet(&self, node: usize) -> bool {
         self.harm.is_done() && self.nodes[node].harm.is_done()
+    }
+
+    /// The offset below which the log may lack what members have heard.
+    pub(crate) fn torn(&self) -> u64 {
+        self.torn.load(Ordering::Acquire)
     }
 
     /// Does a deed and undoes it; returns when the cluster has got over it, with what should not have happened.
@@ -156,6 +169,8 @@ impl Cluster {
                 let _harming = self.harm.begin();
                 redis.stop(false).await;
                 redis.lose(bytes);
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                self.torn.store(now.as_micros() as u64, Ordering::Release);
                 sleep(down).await;
                 redis.start_again().await;
                 Ok(())

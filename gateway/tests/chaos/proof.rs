@@ -36,7 +36,7 @@ fn whoever_hears_everything_once_in_order_is_left_alone() {
     room.settle(false);
     hears(&mut room, &[2, 3, 4]);
     assert!(room.is_level());
-    room.compare(&[(11, stamp(0)), (13, stamp(1)), (15, stamp(2)), (17, stamp(3)), (19, stamp(4))]);
+    room.compare(&[(11, stamp(0)), (13, stamp(1)), (15, stamp(2)), (17, stamp(3)), (19, stamp(4))], 0);
     room.settle(true);
     assert_eq!((room.audited, room.announced), (5, 0));
     assert_eq!(verdict(room), []);
@@ -180,11 +180,21 @@ fn offsets_must_grow_and_stand_for_one_event() {
 }
 
 #[test]
+fn a_history_may_lack_what_redis_lost_and_nothing_later() {
+    for (torn, found) in [(13, vec![]), (10, vec![Wrong::Contradiction])] {
+        let mut room = room();
+        hears(&mut room, &[0, 1, 2, 3, 4]);
+        room.compare(&[(11, stamp(0)), (15, stamp(2)), (17, stamp(3)), (19, stamp(4))], torn);
+        assert_eq!(verdict(room), found, "{torn}");
+    }
+}
+
+#[test]
 fn a_history_that_lacks_or_invents_an_event_is_found() {
     for history in [&[(15, stamp(2)), (19, stamp(4))][..], &[(17, stamp(3)), (18, stamp(8)), (19, stamp(4))], &[]] {
         let mut room = room();
         hears(&mut room, &[0, 1, 2, 3, 4]);
-        room.compare(history);
+        room.compare(history, 0);
         assert_eq!(verdict(room), [Wrong::Contradiction], "{history:?}");
     }
 }
