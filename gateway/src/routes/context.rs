@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::table::{Emission, Namespace, Target};
+use super::reader::{Emission, Target};
 use super::template::{AuthFields, Scope};
 use super::{Router, check_emitted, json};
 use crate::auth::Identity;
@@ -18,7 +18,6 @@ const GROWTH: usize = 2;
 /// An event on its way.
 pub(super) struct Run<'a> {
     pub(super) router: &'a Arc<Router>,
-    pub(super) namespace: &'a Namespace,
     /// Whose event it is; nobody's if the session was gone when it happened.
     pub(super) session: Option<&'a Arc<Session>>,
     pub(super) scope: Scope<'a>,
@@ -29,24 +28,19 @@ pub(super) struct Run<'a> {
 
 /// What templates of an event's routes can read.
 pub(super) fn scope<'a>(
-    namespace: &'a Namespace,
+    namespace: &'a str,
     event: &'a str,
     args: &'a [&'a RawValue],
     identity: &'a Identity,
     session: &'a str,
     auth: &'a AuthFields,
 ) -> Scope<'a> {
-    Scope::new(&namespace.name, event, args, identity, session, auth, now_ms())
+    Scope::new(namespace, event, args, identity, session, auth, now_ms())
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(
-        router: &'a Arc<Router>,
-        namespace: &'a Namespace,
-        session: Option<&'a Arc<Session>>,
-        scope: Scope<'a>,
-    ) -> Self {
-        Self { router, namespace, session, scope, sequence: None, attachments: Vec::new() }
+    pub(super) fn new(router: &'a Arc<Router>, session: Option<&'a Arc<Session>>, scope: Scope<'a>) -> Self {
+        Self { router, session, scope, sequence: None, attachments: Vec::new() }
     }
 
     /// The event that receivers hear.

@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::context::{Run, scope};
-use super::table::{Lifecycle, Namespace, Route};
+use super::names::Lifecycle;
+use super::table::{Namespace, Route};
 use super::template::AuthFields;
 use super::{NotDone, Router};
 use crate::auth::Identity;
@@ -116,8 +117,8 @@ impl Router {
         routes: &[Arc<Route>],
     ) -> Known {
         let (identity, id) = (session.identity(), session.id.to_string());
-        let scope = scope(namespace, what.name(), &[], &identity, &id, &session.auth);
-        let mut run = Run::new(self, namespace, Some(session), scope);
+        let scope = scope(&namespace.name, what.name(), &[], &identity, &id, &session.auth);
+        let mut run = Run::new(self, Some(session), scope);
         (run.scope.room, run.scope.number, run.sequence) = (known.room, known.number, known.sequence);
         for route in routes {
             if let Err(refused) = run.happened(route).await {
@@ -194,7 +195,7 @@ impl Router {
     async fn run_without(self: &Arc<Self>, namespace: &Namespace, what: Lifecycle, departed: &Departed, route: &Route) {
         let identity = Identity { user: departed.user.clone(), ..Identity::default() };
         let (auth, id) = (AuthFields::new(), departed.session.to_string());
-        let mut run = Run::new(self, namespace, None, scope(namespace, what.name(), &[], &identity, &id, &auth));
+        let mut run = Run::new(self, None, scope(&namespace.name, what.name(), &[], &identity, &id, &auth));
         run.sequence = Some(departed.sequence);
         run.scope.room = Some(departed.place.clone()).filter(|room| room.shown().is_some());
         if let Err(refused) = run.happened(route).await {

@@ -6,17 +6,19 @@ pub mod json;
 mod later;
 mod lifecycle;
 mod names;
+mod reader;
 mod run;
 mod table;
 mod template;
 mod tokens;
 
-pub use names::check_emitted;
-pub use table::{
-    Action, Allow, Broadcast, Call, Claim, Direct, Emission, Facts, History, Identify, Join, Leave, Lifecycle, Log,
-    LogLevel, Namespace, Needs, Presence, Publish, Rate, Refused, Route, RouteError, RouteTable, Schema, Signal,
-    Target, Typing,
+pub use actions::{
+    Action, Broadcast, Call, Claim, Direct, History, Identify, Join, Leave, Log, LogLevel, Presence, Publish, Signal,
+    Typing,
 };
+pub use names::{Lifecycle, check_emitted};
+pub use reader::{Emission, RouteError, Target};
+pub use table::{Allow, Facts, Namespace, Needs, Rate, Refused, Route, RouteTable, Schema};
 pub use template::{Args, AuthFields, Json, Scope, Template};
 
 use std::borrow::Cow;
@@ -220,9 +222,9 @@ impl Router {
         };
         let identity = session.identity();
         let id = session.id.to_string();
-        let scope = context::scope(namespace, &name, &args, &identity, &id, &session.auth);
+        let scope = context::scope(&namespace.name, &name, &args, &identity, &id, &session.auth);
         let event = run::Client { size, received, limiter: &current.limiter, attachments };
-        Run::new(self, namespace, Some(session), scope).events(routes, event).await
+        Run::new(self, Some(session), scope).events(routes, event).await
     }
 
     fn unknown(&self) -> NotDone {

@@ -6,9 +6,11 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
+use super::actions::{Access, Action};
 use super::context::Run;
-use super::table::{Action, Allow, Route, Target};
-use super::{Answer, NotDone, actions};
+use super::reader::Target;
+use super::table::{Allow, Route};
+use super::{Answer, NotDone};
 use crate::domain::{Frame, Refusal, RoomName};
 use crate::node::{CloseReason, RouteLimiter, Verdict, now_ms};
 
@@ -92,29 +94,15 @@ impl Run<'_> {
     }
 
     async fn act(&mut self, route: &Route) -> Result<Option<Answer>, Refusal> {
-        let numbered = matches!(&route.action, Action::Join(join) if join.auto);
-        if let Some(room) = route.action.room().filter(|_| !numbered) {
+        let aim = route.action.aim().filter(|(_, access)| *access != Access::Enter { numbered: true });
+        if let Some((room, _)) = aim {
             let room = room.text(&self.scope)?;
-            let room = RoomName::parse_in(&self.namespace.name, &room)?;
+            let room = RoomName::parse_in(self.scope.namespace, &room)?;
             self.scope.room = Some(room);
         }
         self.admit(route)?;
         self.count(route).await?;
-        match &route.action {
-            Action::Join(join) => actions::join(self, route, join).await.map(Some),
-            Action::Leave(_) => actions::leave(self).await.map(|()| None),
-            Action::Publish(publish) => actions::publish(self, publish).await.map(Some),
-            Action::Signal(signal) => actions::signal(self, signal).await.map(|()| None),
-            Action::Direct(direct) => actions::direct(self, direct).await,
-            Action::Broadcast(broadcast) => actions::broadcast(self, broadcast).await,
-            Action::History(history) => actions::history(self, history).await.map(Some),
-            Action::Presence(presence) => actions::presence(self, presence).await.map(Some),
-            Action::Claim(claim) => actions::claim(self, route, claim).await.map(|()| None),
-            Action::Typing(typing) => actions::typing(self, typing).await.map(|()| None),
-            Action::Call(call) => actions::call(self, call).await.map(Some),
-            Action::Log(log) => actions::log(self, log).map(|()| None),
-            Action::Identify(identify) => actions::identify(self, identify).await.map(|()| None),
-        }
+        route.action.run(self, &route.event).await
     }
 
     fn admit(&self, route: &Route) -> Result<(), Refusal> {
@@ -128,11 +116,10 @@ impl Run<'_> {
             return Ok(());
         };
         let identity = self.scope.identity;
-        let may = match &route.action {
-            Action::Join(_) | Action::History(_) | Action::Presence(_) => identity.may_join(room),
-            Action::Publish(_) | Action::Typing(_) => identity.may_publish(room),
-            Action::Signal(signal) => signal.room.is_none() || identity.may_publish(room),
-            _ => true,
+        let may = match route.action.aim().map(|(_, access)| access) {
+            Some(Access::Enter { .. } | Access::Read) => identity.may_join(room),
+            Some(Access::Speak) => identity.may_publish(room),
+            Some(Access::Leave) | None => true,
         };
         if may { Ok(()) } else { Err(Refusal::NotAllowed) }
     }
@@ -141,7 +128,7 @@ impl Run<'_> {
     async fn count(&mut self, route: &Route) -> Result<(), Refusal> {
         let node = &self.router.node;
         if route.needs.connections {
-            let everybody = RoomName::everybody(&self.namespace.name);
+            let everybody = RoomName::everybody(self.scope.namespace);
             self.scope.connections = node.count_members(&[everybody]).await?.first().copied();
         }
         if let Some(room) = self.scope.room.clone().filter(|_| route.needs.members) {

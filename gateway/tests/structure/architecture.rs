@@ -124,9 +124,13 @@ const ONE_WAY: &[(&str, &str)] = &[
     ("src/node/wanted.rs", "recovery"),
     ("src/node/gate/", "recovery"),
     ("src/routes/context.rs", "run"),
+    ("src/routes/context.rs", "table"),
     ("src/routes/actions/", "run"),
-    ("src/routes/table/actions.rs", "compile"),
-    ("src/routes/table/reader.rs", "compile"),
+    ("src/routes/actions/", "table"),
+    ("src/routes/reader/", "actions"),
+    ("src/routes/reader/", "table"),
+    ("src/routes/template/", "reader"),
+    ("src/routes/table/", "run"),
 ];
 
 struct Source {

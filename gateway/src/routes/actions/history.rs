@@ -1,18 +1,83 @@
-//! `history` and `presence`: reading what a room's log holds, and who is in it.
+//! `history`: reading what a room's log holds.
+
+use std::fmt::{self, Formatter};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{number, offset};
+use super::kind::{Access, Kind};
+use super::values::{number, offset};
 use crate::config::MAX_ATTACHMENTS;
-use crate::domain::{Event, Offset, Refusal, UserId};
+use crate::domain::{Event, Offset, Refusal};
 use crate::log::Range;
 use crate::routes::context::Run;
-use crate::routes::table::{History, Presence};
+use crate::routes::reader::Reader;
+use crate::routes::template::Template;
 use crate::routes::{Answer, json};
 
 const EITHER: &str = "history reads after an offset or before one, not both";
+
+/// Read what a room's log holds.
+#[derive(Debug)]
+pub struct History {
+    /// Which.
+    pub room: Template,
+    /// An offset to read from.
+    pub since: Template,
+    /// An offset to read up to.
+    pub before: Template,
+    /// How many events.
+    pub limit: Template,
+}
+
+impl Kind for History {
+    const NAME: &'static str = "history";
+
+    fn compile(reader: &mut Reader<'_>) -> Option<Self> {
+        let context = reader.context();
+        let room = reader.room();
+        let since = reader.keys.template_or("since", "{arg.after?}", &context);
+        let before = reader.keys.template_or("before", "{arg.before?}", &context);
+        let limit = reader.keys.template_or("limit", "{arg.limit?}", &context);
+        Some(Self { room: room?, since: since?, before: before?, limit: limit? })
+    }
+
+    fn room(&self) -> Option<(&Template, Access)> {
+        Some((&self.room, Access::Read))
+    }
+
+    fn templates(&self) -> impl Iterator<Item = &Template> {
+        [&self.since, &self.before, &self.limit].into_iter()
+    }
+
+    fn show(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, " since {} before {} limit {}", self.since, self.before, self.limit)
+    }
+
+    async fn run(&self, run: &mut Run<'_>, _: &Arc<str>) -> Result<Option<Answer>, Refusal> {
+        let (after, before) = (offset(&self.since, &run.scope)?, offset(&self.before, &run.scope)?);
+        let limit = number(&self.limit, &run.scope)?.unwrap_or(usize::MAX);
+        let range = match (after, before) {
+            (Some(_), Some(_)) => return Err(Refusal::bad_request(EITHER)),
+            (Some(offset), None) => Range::After { offset, limit },
+            (None, before) => Range::Newest { before, limit },
+        };
+        let bytes = run.router.bounds.message_bytes;
+        let page = run.router.node.history(&run.room()?, range, bytes).await?;
+        let (events, cut) = fitting(page.events, bytes, matches!(range, Range::Newest { .. }));
+        // What is read for somebody is traffic of theirs, as what they send: a small request must not cost much for nothing.
+        if let Some(session) = run.session {
+            session.allowance.charge(events.iter().map(|(_, event)| event.size()).sum())?;
+        }
+        let mut attachments = Vec::new();
+        let events = events.into_iter().filter_map(|(offset, event)| entry(offset, event, &mut attachments)).collect();
+        let mut answer = Answer::new(&Entries { ok: true, events, more: page.more || cut });
+        answer.attachments = attachments;
+        Ok(Some(answer))
+    }
+}
 
 #[derive(Serialize)]
 struct Entries {
@@ -27,28 +92,6 @@ struct Entry {
     offset: Offset,
     event: String,
     args: Box<RawValue>,
-}
-
-pub(in crate::routes) async fn history(run: &Run<'_>, history: &History) -> Result<Answer, Refusal> {
-    let (after, before) = (offset(&history.since, &run.scope)?, offset(&history.before, &run.scope)?);
-    let limit = number(&history.limit, &run.scope)?.unwrap_or(usize::MAX);
-    let range = match (after, before) {
-        (Some(_), Some(_)) => return Err(Refusal::bad_request(EITHER)),
-        (Some(offset), None) => Range::After { offset, limit },
-        (None, before) => Range::Newest { before, limit },
-    };
-    let bytes = run.router.bounds.message_bytes;
-    let page = run.router.node.history(&run.room()?, range, bytes).await?;
-    let (events, cut) = fitting(page.events, bytes, matches!(range, Range::Newest { .. }));
-    // What is read for somebody is traffic of theirs, as what they send: a small request must not cost much for nothing.
-    if let Some(session) = run.session {
-        session.allowance.charge(events.iter().map(|(_, event)| event.size()).sum())?;
-    }
-    let mut attachments = Vec::new();
-    let events = events.into_iter().filter_map(|(offset, event)| entry(offset, event, &mut attachments)).collect();
-    let mut answer = Answer::new(&Entries { ok: true, events, more: page.more || cut });
-    answer.attachments = attachments;
-    Ok(answer)
 }
 
 /// As many events as fit, at least one, from the end that reading began at; and whether any did not.
@@ -82,39 +125,6 @@ fn entry(offset: Offset, event: Event, attachments: &mut Vec<Bytes>) -> Option<E
     let args = RawValue::from_string(args).ok()?;
     attachments.extend(event.attachments);
     Some(Entry { offset, event: event.name, args })
-}
-
-#[derive(Serialize)]
-struct Members {
-    ok: bool,
-    /// How many members the room has, not only those listed.
-    count: u64,
-    members: Vec<Listed>,
-    /// Where the next page begins, if there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Listed {
-    /// The same for all sessions of a user; an anonymous session is its own member.
-    member: String,
-    user: Option<UserId>,
-    /// Milliseconds since 1970.
-    since: u64,
-}
-
-pub(in crate::routes) async fn presence(run: &Run<'_>, presence: &Presence) -> Result<Answer, Refusal> {
-    let after = presence.after.optional(&run.scope)?;
-    let limit = number(&presence.limit, &run.scope)?.unwrap_or(usize::MAX);
-    let after = after.as_deref().filter(|after| !after.is_empty());
-    let page = run.router.node.list_members(&run.room()?, after, limit).await?;
-    let listed = page.members.into_iter().map(|member| Listed {
-        member: member.member,
-        user: member.user,
-        since: member.since_ms,
-    });
-    Ok(Answer::new(&Members { ok: true, count: page.count, members: listed.collect(), next: page.next }))
 }
 
 #[cfg(test)]

@@ -1,13 +1,16 @@
-//! From a `[[route]]` table to a route: what all routes have. What the actions have is in `actions`.
+//! From a `[[route]]` table to a route: what all routes have. What an action has is in its file.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::keys::Keys;
-use super::reader::{Reader, Subject};
-use super::{Allow, Lifecycle, Rate, Route, Schema, actions, reads};
-use crate::routes::names;
+use super::{Allow, Needs, Rate, Refused, Route, Schema, reads};
+use crate::domain::Refusal;
+use crate::routes::actions::{Access, Action, After, Word};
+use crate::routes::names::{self, Lifecycle};
+use crate::routes::reader::{Keys, Reader, Subject, default_args};
 use crate::routes::template::{Context, Template};
+
+const REFUSED: &str = "args = [{ code = \"{refusal.code}\", message = \"{refusal.message}\" }]";
 
 /// How many bytes a namespace's name may have.
 const MAX_NAMESPACE_BYTES: usize = 128;
@@ -59,12 +62,16 @@ pub(super) fn route(mut reader: Reader<'_>, schema: impl FnOnce(&mut Keys<'_>) -
     let schema = schema(&mut reader.keys);
     let allow = reader.allow();
     reader.check_lifecycle(allow.as_deref());
-    let action = actions::compile(&mut reader)?;
+    let word = reader.action()?;
+    let action = (word.compile)(&mut reader);
+    let refused = reader.refused(word.has_name);
+    reader.keys.finish(&format!("a route with the action {}", word.name));
+    let action = action?;
     let allow = match allow {
         None => reader.default_allow(&action),
         Some(allow) => {
-            let joins_by_it = matches!(action.action, super::Action::Join(_)) || action.room().is_none();
-            if allow.contains(&Allow::Member) && joins_by_it {
+            let comes_by_it = matches!(action.aim(), None | Some((_, Access::Enter { .. })));
+            if allow.contains(&Allow::Member) && comes_by_it {
                 let name = action.name();
                 reader
                     .keys
@@ -84,27 +91,57 @@ pub(super) fn route(mut reader: Reader<'_>, schema: impl FnOnce(&mut Keys<'_>) -
         rate,
         max_bytes: max_bytes.and_then(|bytes| usize::try_from(bytes).ok()),
         schema,
-        action: action.action,
-        refused: action.refused,
-        needs: super::Needs::default(),
+        action,
+        refused,
+        needs: Needs::default(),
     };
     route.needs = reads::needs(&route);
     Some(route)
 }
 
 impl Reader<'_> {
+    /// The kind of its action, if it is one that has a meaning here.
+    fn action(&mut self) -> Option<&'static Word> {
+        let Some(name) = self.keys.text("action") else {
+            if !self.keys.has("action") {
+                self.keys.error("action", format!("is missing; there are: {}", Action::NAMES.join(", ")));
+            }
+            return None;
+        };
+        let Some(word) = Action::find(name) else {
+            let known = Action::NAMES.join(", ");
+            self.keys.error("action", format!("{name:?} is not an action; there are: {known}"));
+            return None;
+        };
+        if let Some(lifecycle) = self.subject.lifecycle.filter(|lifecycle| !word.on.contains(lifecycle)) {
+            let (happened, known) = (lifecycle.name(), Action::on(lifecycle).collect::<Vec<_>>().join(", "));
+            self.keys.error("action", format!("{name:?} has no meaning for {happened}; there it can be: {known}"));
+            return None;
+        }
+        Some(word)
+    }
+
+    /// What the client hears instead of a refusal; `has_name` if there may be a name to tell.
+    fn refused(&mut self, has_name: bool) -> Option<Refused> {
+        let mut keys = self.keys.table("refused")?;
+        let context = Context { refusal: true, name: has_name, ..self.context() };
+        let emission = Self::emission(&mut keys, &context, None, || default_args(REFUSED, &context));
+        let codes = keys.words("codes", &Refusal::CODES.map(|code| (code, code)));
+        keys.finish("refused");
+        Some(Refused { codes: codes.unwrap_or_default(), emission: emission? })
+    }
+
     fn after(&mut self) -> Duration {
+        let means = self.keys.peek("action").and_then(Action::find).map_or(After::Delay, |word| word.after);
         if self.subject.lifecycle.is_some() {
-            if self.keys.has("after") && ["join", "leave"].iter().any(|action| self.keys.is("action", action)) {
-                // It would come in between what the client itself joins and leaves.
+            if self.keys.has("after") && means == After::Never {
                 self.keys.without_effect("after", "joining and leaving cannot wait");
                 self.keys.know("after");
                 return Duration::ZERO;
             }
             return self.keys.duration("after", Duration::from_millis(1), MAX_AFTER).unwrap_or_default();
         }
-        // To `presence` the word means something else.
-        if self.keys.has("after") && !self.keys.is("action", "presence") {
+        if self.keys.has("after") && means != After::Own {
             let why = "only routes of $connect, $join, $leave and $disconnect can wait";
             self.keys.without_effect("after", why);
             self.keys.know("after");
@@ -153,14 +190,11 @@ impl Reader<'_> {
     }
 
     /// Members where there is a room that the client chose or the route names; whoever did what came before otherwise.
-    fn default_allow(&self, compiled: &actions::Compiled) -> Vec<Allow> {
-        let speaks = matches!(compiled.name(), "publish" | "signal" | "history" | "presence" | "typing");
-        let is_own_room = compiled.room().is_some_and(|room| room.to_string() != "{room}");
-        if self.subject.lifecycle.is_none() && speaks && is_own_room {
-            vec![Allow::Member]
-        } else {
-            vec![Allow::Anyone]
-        }
+    fn default_allow(&self, action: &Action) -> Vec<Allow> {
+        let is_for_members = action.aim().is_some_and(|(room, access)| {
+            matches!(access, Access::Read | Access::Speak) && room.to_string() != "{room}"
+        });
+        if self.subject.lifecycle.is_none() && is_for_members { vec![Allow::Member] } else { vec![Allow::Anyone] }
     }
 
     /// Notes keys that mean nothing here.

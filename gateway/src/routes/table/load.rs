@@ -9,11 +9,10 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 use super::compile;
-use super::error::{Errors, Source};
-use super::keys::Keys;
-use super::reader::{Before, Reader};
-use super::{Action, Route, RouteError, RouteTable, Schema};
+use super::{Route, RouteTable, Schema};
 use crate::domain::Refusal;
+use crate::routes::actions::Access;
+use crate::routes::reader::{Before, Errors, Keys, Reader, RouteError, Source};
 use crate::routes::template::Environment;
 
 /// Profiles that come with the gateway.
@@ -220,8 +219,9 @@ impl Loader<'_> {
         let schemas = &mut self.schemas;
         let route = compile::route(reader, |keys| schema(keys, folder, schemas));
         if let Some(route) = route {
-            group.before.room |= matches!(route.action, Action::Join(_) | Action::Leave(_));
-            group.before.number |= matches!(&route.action, Action::Join(join) if join.auto);
+            let access = route.action.aim().map(|(_, access)| access);
+            group.before.room |= matches!(access, Some(Access::Enter { .. } | Access::Leave));
+            group.before.number |= access == Some(Access::Enter { numbered: true });
             group.routes.push(route);
         }
     }

@@ -1,23 +1,13 @@
 //! The route table: compiled from a profile and the configuration's files, never changed after.
 
-mod action;
-mod actions;
 mod compile;
-mod error;
-mod keys;
 mod load;
-mod reader;
 mod reads;
 mod route;
 mod schema;
 mod show;
 
-pub use action::{
-    Action, Broadcast, Call, Claim, Direct, History, Identify, Join, Leave, Log, LogLevel, Presence, Publish, Signal,
-    Target, Typing,
-};
-pub use error::RouteError;
-pub use route::{Allow, Emission, Lifecycle, Needs, Rate, Refused, Route};
+pub use route::{Allow, Needs, Rate, Refused, Route};
 pub use schema::Schema;
 
 use std::collections::{BTreeMap, HashMap};
@@ -26,7 +16,10 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
+use super::actions::{Action, Join};
 use super::json;
+use super::names::Lifecycle;
+use super::reader::RouteError;
 use super::template::AuthFields;
 use crate::auth::Identity;
 use crate::domain::RoomName;
@@ -189,7 +182,7 @@ impl Namespace {
     fn new(name: Arc<str>, mut groups: Vec<(Arc<str>, Vec<Route>)>) -> Self {
         let tracked = groups.iter().any(|(event, routes)| {
             let lifecycle = [Lifecycle::Join, Lifecycle::Leave].iter().any(|lifecycle| lifecycle.name() == &**event);
-            lifecycle || routes.iter().any(|route| route.needs.members || matches!(route.action, Action::Presence(_)))
+            lifecycle || routes.iter().any(|route| route.needs.members || route.action.asks_members())
         });
         for route in groups.iter_mut().flat_map(|(_, routes)| routes) {
             if let Action::Join(join) = &mut route.action {

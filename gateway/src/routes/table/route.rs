@@ -5,10 +5,12 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Action, Schema};
+use super::Schema;
 use crate::auth::Identity;
 use crate::domain::Refusal;
-use crate::routes::template::{Args, Template};
+use crate::routes::actions::Action;
+use crate::routes::reader::Emission;
+use crate::routes::template::Template;
 
 /// One entry of the table.
 #[derive(Debug)]
@@ -105,15 +107,6 @@ pub struct Rate {
     pub burst: NonZeroU32,
 }
 
-/// An event to be heard: its name and its arguments.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Emission {
-    /// The name. It has to pass [`crate::routes::check_emitted`] if it is not [`Template::fixed`].
-    pub emit: Template,
-    /// The arguments.
-    pub args: Args,
-}
-
 /// What a client hears instead of the usual refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
@@ -138,45 +131,4 @@ pub struct Needs {
     pub members: bool,
     /// Sessions in the namespace.
     pub connections: bool,
-}
-
-/// What happens to a session or a room without any client having said so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Lifecycle {
-    /// A session came.
-    Connect,
-    /// A user, or an anonymous session, is in a room with its first session.
-    Join,
-    /// A user, or an anonymous session, left a room with its last session.
-    Leave,
-    /// A session is gone for good.
-    Disconnect,
-}
-
-impl Lifecycle {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Connect, Self::Join, Self::Leave, Self::Disconnect];
-
-    /// The word in configuration.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Connect => "$connect",
-            Self::Join => "$join",
-            Self::Leave => "$leave",
-            Self::Disconnect => "$disconnect",
-        }
-    }
-
-    /// Whether the session may be gone when its routes run, and another node may run them.
-    #[must_use]
-    pub fn outlives_session(self) -> bool {
-        matches!(self, Self::Leave | Self::Disconnect)
-    }
-
-    /// Whether it happens in a room.
-    #[must_use]
-    pub fn has_room(self) -> bool {
-        matches!(self, Self::Join | Self::Leave)
-    }
 }

@@ -3,7 +3,7 @@
 use super::placeholder::{Fallback, Placeholder, Source};
 use super::scope::Step;
 use super::{Piece, Template};
-use crate::routes::table::Lifecycle;
+use crate::routes::names::Lifecycle;
 
 /// How many steps a path may have.
 const MAX_STEPS: usize = 16;

@@ -1,11 +1,27 @@
 //! What a route is read from, and what all of its parts are read with.
 
+mod emission;
+mod error;
+mod keys;
+
+pub use emission::{Emission, Target};
+pub use error::RouteError;
+
+pub(super) use error::{Errors, Source};
+pub(super) use keys::Keys;
+
 use std::sync::Arc;
 
-use super::keys::Keys;
-use super::{Emission, Lifecycle};
-use crate::routes::names;
-use crate::routes::template::{Args, Context, Environment};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::names::{self, Lifecycle};
+use super::template::{Args, Context, Environment, Template};
+
+/// The room that the client names.
+const ROOM: &str = "{arg.room}";
+const ALL: (&str, Target) = ("all", Target::All);
+const OTHERS: (&str, Target) = ("others", Target::Others);
 
 /// What the routes before one for the same event leave for it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,4 +84,35 @@ impl<'a> Reader<'a> {
         }
         Some(Emission { emit, args: args? })
     }
+    /// The room of the route.
+    pub(super) fn room(&mut self) -> Option<Template> {
+        self.room_in(&self.context())
+    }
+
+    pub(super) fn room_in(&mut self, context: &Context<'_>) -> Option<Template> {
+        // Where a lifecycle event is about a room it is the one that is meant.
+        let has_room = self.subject.lifecycle.is_some_and(Lifecycle::has_room);
+        self.keys.template_or("room", if has_room { "{room}" } else { ROOM }, context)
+    }
+
+    /// Who hears it.
+    pub(super) fn target(&mut self) -> Target {
+        let gone = self.subject.lifecycle.is_some_and(Lifecycle::outlives_session);
+        let words: &[_] = if gone { &[ALL] } else { &[ALL, OTHERS] };
+        self.keys.word("to", words).unwrap_or_default()
+    }
+}
+
+/// Arguments that the gateway itself says, from a line of TOML.
+pub(super) fn default_args(text: &str, context: &Context<'_>) -> Args {
+    with_default(text, |value| {
+        let items: Vec<_> = value.get_ref().as_array().into_iter().flatten().collect();
+        Args::compile(&items, context).expect("the defaults fit where they are used")
+    })
+}
+
+/// Hands over the one value of a line of TOML.
+pub(super) fn with_default<T>(text: &str, take: impl FnOnce(&Spanned<DeValue<'_>>) -> T) -> T {
+    let table = DeTable::parse(text).expect("the defaults are TOML");
+    take(table.get_ref().values().next().expect("the defaults have one key"))
 }

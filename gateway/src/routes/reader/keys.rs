@@ -9,7 +9,7 @@ use super::error::{Errors, Source};
 use crate::routes::template::{Args, Context, Json, JsonError, Template, literal};
 
 /// A table that is being read. Getters return nothing if the key is not there, or is there and was noted as wrong.
-pub(super) struct Keys<'a> {
+pub(in crate::routes) struct Keys<'a> {
     source: &'a Source,
     errors: &'a Errors,
     table: &'a DeTable<'a>,
@@ -22,27 +22,27 @@ pub(super) struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    pub(super) fn new(source: &'a Source, errors: &'a Errors, table: &'a DeTable<'a>, at: usize) -> Self {
+    pub(in crate::routes) fn new(source: &'a Source, errors: &'a Errors, table: &'a DeTable<'a>, at: usize) -> Self {
         Self { source, errors, table, at, prefix: String::new(), known: Vec::new() }
     }
 
     /// `file:line` of the table: of its first key, as a header of a table has none of its own.
-    pub(super) fn place(&self) -> String {
+    pub(in crate::routes) fn place(&self) -> String {
         self.source.place(self.at)
     }
 
     /// Notes a mistake at a key, or at the table if it does not have the key.
-    pub(super) fn error(&self, key: &str, why: impl AsRef<str>) {
+    pub(in crate::routes) fn error(&self, key: &str, why: impl AsRef<str>) {
         let at = self.table.get(key).map_or(self.at, |value| value.span().start);
         self.error_at(at, key, why);
     }
 
-    pub(super) fn error_at(&self, at: usize, key: &str, why: impl AsRef<str>) {
+    pub(in crate::routes) fn error_at(&self, at: usize, key: &str, why: impl AsRef<str>) {
         self.errors.add(format!("{}: {}{key}: {}", self.source.place(at), self.prefix, why.as_ref()));
     }
 
     /// Notes every key that was not asked for. `what` is the thing whose keys these are.
-    pub(super) fn finish(&self, what: &str) {
+    pub(in crate::routes) fn finish(&self, what: &str) {
         for (key, _) in self.table {
             if !self.known.contains(&key.get_ref().as_ref()) {
                 let known = self.known.join(", ");
@@ -51,28 +51,29 @@ impl<'a> Keys<'a> {
         }
     }
 
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(in crate::routes) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
-    pub(super) fn is(&self, key: &str, text: &str) -> bool {
-        self.table.get(key).is_some_and(|value| value.get_ref().as_str() == Some(text))
+    /// A text, without saying that the key exists.
+    pub(in crate::routes) fn peek(&self, key: &str) -> Option<&'a str> {
+        self.table.get(key)?.get_ref().as_str()
     }
 
     /// Says that a key exists without reading it.
-    pub(super) fn know(&mut self, key: &'static str) {
+    pub(in crate::routes) fn know(&mut self, key: &'static str) {
         if !self.known.contains(&key) {
             self.known.push(key);
         }
     }
 
-    pub(super) fn value(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
+    pub(in crate::routes) fn value(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.know(key);
         self.table.get(key)
     }
 
     /// A key that is known but has no effect where it stands.
-    pub(super) fn without_effect(&self, key: &'static str, why: &str) {
+    pub(in crate::routes) fn without_effect(&self, key: &'static str, why: &str) {
         if self.table.contains_key(key) {
             self.error(key, format!("has no effect: {why}"));
         }
@@ -83,17 +84,17 @@ impl<'a> Keys<'a> {
         None
     }
 
-    pub(super) fn text(&mut self, key: &'static str) -> Option<&'a str> {
+    pub(in crate::routes) fn text(&mut self, key: &'static str) -> Option<&'a str> {
         let value = self.value(key)?.get_ref();
         value.as_str().or_else(|| self.wrong(key, value, "a text"))
     }
 
-    pub(super) fn boolean(&mut self, key: &'static str) -> Option<bool> {
+    pub(in crate::routes) fn boolean(&mut self, key: &'static str) -> Option<bool> {
         let value = self.value(key)?.get_ref();
         value.as_bool().or_else(|| self.wrong(key, value, "true or false"))
     }
 
-    pub(super) fn number(&mut self, key: &'static str, most: u64) -> Option<u64> {
+    pub(in crate::routes) fn number(&mut self, key: &'static str, most: u64) -> Option<u64> {
         let value = self.value(key)?.get_ref();
         let Some(number) = value.as_integer() else {
             return self.wrong(key, value, "a whole number");
@@ -105,7 +106,12 @@ impl<'a> Keys<'a> {
         })
     }
 
-    pub(super) fn duration(&mut self, key: &'static str, least: Duration, most: Duration) -> Option<Duration> {
+    pub(in crate::routes) fn duration(
+        &mut self,
+        key: &'static str,
+        least: Duration,
+        most: Duration,
+    ) -> Option<Duration> {
         let text = self.text(key)?;
         let duration = humantime::parse_duration(text).ok();
         duration.filter(|duration| (least..=most).contains(duration)).or_else(|| {
@@ -115,13 +121,13 @@ impl<'a> Keys<'a> {
         })
     }
 
-    pub(super) fn word<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
+    pub(in crate::routes) fn word<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
         let text = self.text(key)?;
         self.one_of(key, text, words)
     }
 
     /// A list of words.
-    pub(super) fn words<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<Vec<T>> {
+    pub(in crate::routes) fn words<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<Vec<T>> {
         let items = self.array(key)?;
         let one = |item: &Spanned<DeValue<'_>>| {
             let text = item.get_ref().as_str().or_else(|| self.wrong(key, item.get_ref(), "a text"))?;
@@ -139,12 +145,12 @@ impl<'a> Keys<'a> {
         })
     }
 
-    pub(super) fn array(&mut self, key: &'static str) -> Option<Vec<&'a Spanned<DeValue<'a>>>> {
+    pub(in crate::routes) fn array(&mut self, key: &'static str) -> Option<Vec<&'a Spanned<DeValue<'a>>>> {
         let value = self.value(key)?.get_ref();
         value.as_array().map(|items| items.iter().collect()).or_else(|| self.wrong(key, value, "a list"))
     }
 
-    pub(super) fn table(&mut self, key: &'static str) -> Option<Keys<'a>> {
+    pub(in crate::routes) fn table(&mut self, key: &'static str) -> Option<Keys<'a>> {
         let value = self.value(key)?;
         let Some(table) = value.get_ref().as_table() else {
             return self.wrong(key, value.get_ref(), "a table, like { … }");
@@ -155,17 +161,22 @@ impl<'a> Keys<'a> {
     }
 
     /// All entries of a table of texts.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (&'a str, &'a Spanned<DeValue<'a>>)> + use<'a> {
+    pub(in crate::routes) fn entries(&self) -> impl Iterator<Item = (&'a str, &'a Spanned<DeValue<'a>>)> + use<'a> {
         self.table.iter().map(|(key, value)| (key.get_ref().as_ref(), value))
     }
 
-    pub(super) fn template(&mut self, key: &'static str, context: &Context<'_>) -> Option<Template> {
+    pub(in crate::routes) fn template(&mut self, key: &'static str, context: &Context<'_>) -> Option<Template> {
         let text = self.text(key)?;
         self.parse(key, text, context)
     }
 
     /// A template that has to be there.
-    pub(super) fn required(&mut self, key: &'static str, what: &str, context: &Context<'_>) -> Option<Template> {
+    pub(in crate::routes) fn required(
+        &mut self,
+        key: &'static str,
+        what: &str,
+        context: &Context<'_>,
+    ) -> Option<Template> {
         if !self.table.contains_key(key) {
             self.error(key, format!("is missing; {what}"));
         }
@@ -173,7 +184,12 @@ impl<'a> Keys<'a> {
     }
 
     /// A template with a default, which may not fit where the route stands.
-    pub(super) fn template_or(&mut self, key: &'static str, default: &str, context: &Context<'_>) -> Option<Template> {
+    pub(in crate::routes) fn template_or(
+        &mut self,
+        key: &'static str,
+        default: &str,
+        context: &Context<'_>,
+    ) -> Option<Template> {
         if self.table.contains_key(key) {
             return self.template(key, context);
         }
@@ -188,25 +204,30 @@ impl<'a> Keys<'a> {
     }
 
     /// A template in a table of them.
-    pub(super) fn parse_at(&self, key: &str, value: &Spanned<DeValue<'_>>, context: &Context<'_>) -> Option<Template> {
+    pub(in crate::routes) fn parse_at(
+        &self,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+        context: &Context<'_>,
+    ) -> Option<Template> {
         match value.get_ref().as_str() {
             Some(text) => self.parse(key, text, context),
             None => self.wrong(key, value.get_ref(), "a text"),
         }
     }
 
-    pub(super) fn args(&mut self, key: &'static str, context: &Context<'_>) -> Option<Args> {
+    pub(in crate::routes) fn args(&mut self, key: &'static str, context: &Context<'_>) -> Option<Args> {
         let items = self.array(key)?;
         self.json_result(key, Args::compile(&items, context))
     }
 
-    pub(super) fn json(&mut self, key: &'static str, context: &Context<'_>) -> Option<Json> {
+    pub(in crate::routes) fn json(&mut self, key: &'static str, context: &Context<'_>) -> Option<Json> {
         let value = self.value(key)?;
         self.json_result(key, Json::compile(value, context))
     }
 
     /// A table as JSON, its texts as they are.
-    pub(super) fn literal(&mut self, key: &'static str) -> Option<serde_json::Value> {
+    pub(in crate::routes) fn literal(&mut self, key: &'static str) -> Option<serde_json::Value> {
         let value = self.value(key)?;
         self.json_result(key, literal(value))
     }

@@ -12,13 +12,13 @@ pub struct RouteError(String);
 
 /// The mistakes found so far.
 #[derive(Debug, Default)]
-pub(super) struct Errors {
+pub(in crate::routes) struct Errors {
     listed: RefCell<Vec<String>>,
     count: Cell<usize>,
 }
 
 impl Errors {
-    pub(super) fn add(&self, line: String) {
+    pub(in crate::routes) fn add(&self, line: String) {
         self.count.set(self.count.get() + 1);
         let mut listed = self.listed.borrow_mut();
         if listed.len() < MAX_LISTED {
@@ -26,7 +26,7 @@ impl Errors {
         }
     }
 
-    pub(super) fn finish(self) -> Result<(), RouteError> {
+    pub(in crate::routes) fn finish(self) -> Result<(), RouteError> {
         let (mut lines, count) = (self.listed.into_inner(), self.count.into_inner());
         if count > lines.len() {
             lines.push(format!("and {} more", count - lines.len()));
@@ -37,21 +37,21 @@ impl Errors {
 
 /// The text of a file, and where its lines begin.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(in crate::routes) struct Source {
     /// What people know it by.
-    pub(super) name: String,
-    pub(super) text: String,
+    pub(in crate::routes) name: String,
+    pub(in crate::routes) text: String,
     breaks: Vec<usize>,
 }
 
 impl Source {
-    pub(super) fn new(name: String, text: String) -> Self {
+    pub(in crate::routes) fn new(name: String, text: String) -> Self {
         let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect();
         Self { name, text, breaks }
     }
 
     /// `name:line` of a byte.
-    pub(super) fn place(&self, at: usize) -> String {
+    pub(in crate::routes) fn place(&self, at: usize) -> String {
         format!("{}:{}", self.name, self.breaks.partition_point(|end| *end < at) + 1)
     }
 }
