@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -24,10 +26,11 @@ pub(crate) struct Audit {
 }
 
 impl Audit {
-    pub(crate) fn new(rooms: usize, clients: usize) -> Self {
+    /// `torn` is up to where Redis has lost writes.
+    pub(crate) fn new(rooms: usize, clients: usize, torn: &Arc<AtomicU64>) -> Self {
         Self {
             started: Instant::now(),
-            rooms: (0..rooms).map(|_| Room::default()).collect(),
+            rooms: (0..rooms).map(|_| Room::of(torn)).collect(),
             trails: (0..clients).map(|_| Trail::default()).collect(),
             counts: BTreeMap::new(),
             described: BTreeMap::new(),

@@ -5,6 +5,8 @@
 //! offsets only grow. Up to there a member's hearing can be compared and then forgotten, so the books stay small.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Events that a room remembers although everybody has had them: what the server's history is compared with.
 const KEPT: usize = 2_000;
@@ -45,6 +47,8 @@ pub(crate) struct Finding {
 
 #[derive(Debug, Default)]
 pub(crate) struct Room {
+    /// Up to here the log may lack what members have heard: Redis has lost writes.
+    torn: Arc<AtomicU64>,
     events: BTreeMap<u64, Stamp>,
     places: HashMap<Stamp, u64>,
     /// Of the events that are forgotten, each publisher's highest number.
@@ -97,6 +101,11 @@ impl Ear {
 }
 
 impl Room {
+    /// The books of a room of which the log may lack what comes up to `torn`.
+    pub(crate) fn of(torn: &Arc<AtomicU64>) -> Self {
+        Self { torn: torn.clone(), ..Self::default() }
+    }
+
     fn find(&mut self, wrong: Wrong, client: Option<u32>, note: String) {
         *self.counts.entry(wrong).or_default() += 1;
         self.findings.push(Finding { wrong, client, note });
@@ -127,8 +136,15 @@ impl Room {
             }
             None => {}
         }
-        if let Some(first) = self.places.get(&stamp) {
-            self.find(Wrong::Doubled, None, format!("{stamp:?} was appended at {first} and at {offset}"));
+        let torn = self.torn.load(Ordering::Acquire);
+        if let Some(first) = self.places.get_mut(&stamp) {
+            if *first <= torn && torn < offset {
+                // Nobody knows any more that it was appended, so its author's next try appends it.
+                *first = offset;
+            } else {
+                let note = format!("{stamp:?} was appended at {first} and at {offset}");
+                self.find(Wrong::Doubled, None, note);
+            }
         } else if self.forgotten.get(&stamp.publisher).is_some_and(|number| *number >= stamp.number) {
             self.find(Wrong::Doubled, None, format!("{stamp:?} was appended again at {offset}"));
         } else {
@@ -280,7 +296,8 @@ impl Room {
     }
 
     /// Compares the server's history, oldest first, with what is remembered.
-    pub(crate) fn compare(&mut self, history: &[(u64, Stamp)], torn: u64) {
+    pub(crate) fn compare(&mut self, history: &[(u64, Stamp)]) {
+        let torn = self.torn.load(Ordering::Acquire);
         let known =
             |offset: &u64| *offset > torn && self.events.first_key_value().is_some_and(|(oldest, _)| offset >= oldest);
         let history: Vec<_> = history.iter().filter(|(offset, _)| known(offset)).copied().collect();

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -41,7 +42,7 @@ pub(crate) struct Cluster {
     /// What is being done to Redis.
     harm: Harm,
     /// When Redis last lost writes, in microseconds since 1970, as offsets count.
-    torn: AtomicU64,
+    torn: Arc<AtomicU64>,
 }
 
 /// Counts what is being done to something.
@@ -103,7 +104,7 @@ impl Cluster {
             redis: Mutex::new(redis),
             troubles: Semaphore::new(NODES - 1),
             harm: Harm::default(),
-            torn: AtomicU64::new(0),
+            torn: Arc::default(),
         }
     }
 
@@ -118,8 +119,8 @@ impl Cluster {
     }
 
     /// The offset below which the log may lack what members have heard.
-    pub(crate) fn torn(&self) -> u64 {
-        self.torn.load(Ordering::Acquire)
+    pub(crate) fn torn(&self) -> &Arc<AtomicU64> {
+        &self.torn
     }
 
     /// Does a deed and undoes it; returns when the cluster has got over it, with what should not have happened.

@@ -28,7 +28,7 @@ pub(crate) async fn compare(run: &Run, token: &dyn Fn(u32) -> String) {
         let member = &mut members[room % NODES];
         member.join(&room_name(room)).await;
         match read(member, room).await {
-            Ok(history) => run.audit.lock().rooms[room].compare(&history, run.cluster.torn()),
+            Ok(history) => run.audit.lock().rooms[room].compare(&history),
             Err(answer) => {
                 let note = format!("history cannot be read: {answer}");
                 run.audit.lock().find(Wrong::Contradiction, 0, Some(room), note);

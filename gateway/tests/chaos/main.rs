@@ -56,7 +56,7 @@ async fn every_event_reaches_every_member_once_and_in_order_whatever_fails() {
     let folder = tempfile::tempdir().unwrap();
     let cluster = Cluster::start(folder.path(), &settings).await;
     let run = Arc::new(Run {
-        audit: Mutex::new(Audit::new(settings.rooms, settings.clients as usize)),
+        audit: Mutex::new(Audit::new(settings.rooms, settings.clients as usize, cluster.torn())),
         phase: watch::Sender::new(Phase::Quiet),
         calm: (0..settings.clients).map(|_| AtomicBool::default()).collect(),
         markers: AtomicUsize::default(),

@@ -1,5 +1,8 @@
 //! The auditor under audit: records with one thing wrong each, in which it must find exactly that.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
 use super::books::{Room, Stamp, Wrong};
 
 fn stamp(number: u32) -> Stamp {
@@ -8,7 +11,12 @@ fn stamp(number: u32) -> Stamp {
 
 /// A room with a member who joined at offset 10, and five events at 11, 13, 15, 17 and 19.
 fn room() -> Room {
-    let mut room = Room::default();
+    torn_room(0)
+}
+
+/// The same, of which Redis has lost what came up to an offset.
+fn torn_room(torn: u64) -> Room {
+    let mut room = Room::of(&Arc::new(AtomicU64::new(torn)));
     room.joined(1, 10);
     for number in 0..5 {
         room.sent(stamp(number));
@@ -36,7 +44,7 @@ fn whoever_hears_everything_once_in_order_is_left_alone() {
     room.settle(false);
     hears(&mut room, &[2, 3, 4]);
     assert!(room.is_level());
-    room.compare(&[(11, stamp(0)), (13, stamp(1)), (15, stamp(2)), (17, stamp(3)), (19, stamp(4))], 0);
+    room.compare(&[(11, stamp(0)), (13, stamp(1)), (15, stamp(2)), (17, stamp(3)), (19, stamp(4))]);
     room.settle(true);
     assert_eq!((room.audited, room.announced), (5, 0));
     assert_eq!(verdict(room), []);
@@ -182,10 +190,22 @@ fn offsets_must_grow_and_stand_for_one_event() {
 #[test]
 fn a_history_may_lack_what_redis_lost_and_nothing_later() {
     for (torn, found) in [(13, vec![]), (10, vec![Wrong::Contradiction])] {
-        let mut room = room();
+        let mut room = torn_room(torn);
         hears(&mut room, &[0, 1, 2, 3, 4]);
-        room.compare(&[(11, stamp(0)), (15, stamp(2)), (17, stamp(3)), (19, stamp(4))], torn);
+        room.compare(&[(11, stamp(0)), (15, stamp(2)), (17, stamp(3)), (19, stamp(4))]);
         assert_eq!(verdict(room), found, "{torn}");
+    }
+}
+
+#[test]
+fn what_redis_lost_may_be_appended_again_and_nothing_else() {
+    for (torn, found) in [(13, vec![]), (12, vec![Wrong::Doubled]), (20, vec![Wrong::Doubled])] {
+        let mut room = torn_room(torn);
+        hears(&mut room, &[0, 1, 2, 3, 4]);
+        room.settle(false);
+        room.heard(1, stamp(1), 20);
+        room.settle(false);
+        assert_eq!(room.findings.iter().map(|finding| finding.wrong).collect::<Vec<_>>(), found, "{torn}");
     }
 }
 
@@ -194,7 +214,7 @@ fn a_history_that_lacks_or_invents_an_event_is_found() {
     for history in [&[(15, stamp(2)), (19, stamp(4))][..], &[(17, stamp(3)), (18, stamp(8)), (19, stamp(4))], &[]] {
         let mut room = room();
         hears(&mut room, &[0, 1, 2, 3, 4]);
-        room.compare(history, 0);
+        room.compare(history);
         assert_eq!(verdict(room), [Wrong::Contradiction], "{history:?}");
     }
 }

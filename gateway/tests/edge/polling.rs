@@ -77,10 +77,11 @@ async fn a_drained_node_closes_transports_and_never_says_disconnect() {
     let fetched = tokio::spawn(async move {
         loop {
             let (status, body) = polling.fetch().await;
-            if status != 200 {
-                return status;
+            assert!(status == 200 && !body.contains("41"), "{status} {body}");
+            // The packet that closes a transport. After it the node may be gone at once.
+            if body.split('\u{1e}').any(|packet| packet == "1") {
+                return;
             }
-            assert!(!body.contains("41"), "{body}");
         }
     });
     let (address, metrics) = (node.address, node.metrics.clone());
@@ -91,7 +92,7 @@ async fn a_drained_node_closes_transports_and_never_says_disconnect() {
             assert!(!text.starts_with("41"), "a DISCONNECT would keep the client away");
         }
     }
-    assert_eq!(fetched.await.unwrap(), 400);
+    fetched.await.unwrap();
     assert_eq!(stopping.await.unwrap(), 0, "nobody had to be cut off");
     assert!(started.elapsed() < Duration::from_secs(5));
     let text = metrics.render();
