@@ -94,7 +94,7 @@ impl Start {
         self.spawn(revoked.clone().keep_up());
         self.spawn(self.tokens.clone().keep_fresh());
         if let Some(commands) = &self.commands {
-            self.spawn(watch_settings(commands.clone(), metrics.clone()));
+            self.spawn(watch_settings(commands.clone(), config.log.max_bytes > 0, metrics.clone()));
         }
         if !config.canary.deaf_after.is_zero() && !config.redis_url.is_empty() {
             let listening = Listening {

@@ -93,6 +93,14 @@ pub struct Limits {
     pub address_events_burst: u32,
     pub address_bytes_per_second: u32,
     pub address_bytes_burst: u32,
+    pub user_kept_bytes_per_second: u32,
+    pub user_kept_bytes_burst: u32,
+    pub user_new_rooms_per_second: u32,
+    pub user_new_rooms_burst: u32,
+    pub address_kept_bytes_per_second: u32,
+    pub address_kept_bytes_burst: u32,
+    pub address_new_rooms_per_second: u32,
+    pub address_new_rooms_burst: u32,
     pub packets_per_second: u32,
     pub packets_burst: u32,
     pub packet_bytes_per_second: u32,
@@ -155,7 +163,10 @@ pub struct Socket {
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "see Config")]
 pub struct Log {
+    pub max_bytes: u64,
+    pub max_percent: u8,
     pub room_events: usize,
+    pub room_bytes: usize,
     #[serde(with = "humantime_serde")]
     pub room_retention: Duration,
     #[serde(with = "humantime_serde")]
@@ -332,6 +343,7 @@ impl Config {
             }
         }
         self.limits.validate_rates()?;
+        self.log.validate()?;
         if self.socket.proxy_protocol && self.trusted_proxies.is_empty() {
             return Err(("socket.proxy_protocol", "needs trusted_proxies: nobody else may say who connects".into()));
         }

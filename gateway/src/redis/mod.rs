@@ -5,6 +5,7 @@ mod connections;
 mod doubt;
 mod error;
 mod locate;
+mod memory;
 mod pipeline;
 mod primary;
 mod safety;
@@ -12,6 +13,7 @@ mod tls;
 
 pub use doubt::Doubt;
 pub use error::{CommandError, ConnectError, SettingsError};
+pub use memory::Memory;
 pub use pipeline::Pipeline;
 pub use primary::{Address, Greeting, Primary};
 pub use safety::watch_settings;
