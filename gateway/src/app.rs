@@ -20,13 +20,14 @@ use crate::config::{self, Config};
 use crate::http::{AdminLimits, AdminRoutes, Hosts, web};
 use crate::log::{Budget, Log, MemoryLog, RedisLog, Retention, SqliteLog};
 use crate::metrics::Metrics;
-use crate::node::Node;
+use crate::node::{Node, Peers};
 use crate::presence::{MeasuredPresence, MemoryPlaces, MemoryPresence, Presence, RedisPresence};
 use crate::redis::{Commands, ConnectError, Primary};
 use crate::revocations::{MemoryRevocations, RedisRevocations, Revocations, SqliteRevocations};
 use crate::routes::{RouteTable, Router};
 use crate::sessions::{MemorySessions, RedisSessions, Sessions, SqliteSessions};
 use crate::socket::{SocketServer, serve};
+use crate::supervisor::Supervisor;
 use crate::telemetry::{By, audit};
 
 use start::Start;
@@ -63,8 +64,8 @@ pub struct Gateway {
     /// The profile and the file that routes are read from.
     routes: (String, Option<PathBuf>),
     ready: Arc<AtomicBool>,
-    stop: CancellationToken,
-    tasks: TaskTracker,
+    peers: Arc<Peers>,
+    supervisor: Supervisor,
     stores: Stores,
 }
 
@@ -128,11 +129,14 @@ impl Gateway {
         match away {
             None => {
                 let finished = start.finish().await;
-                finished.inspect_err(|_| gateway.stop.cancel()).map_err(StartError::Unavailable)?;
+                finished.inspect_err(|_| gateway.supervisor.stop().cancel()).map_err(StartError::Unavailable)?;
             }
             Some(why) => {
                 tracing::warn!(error = why, "Redis does not answer; the node listens and waits for it");
-                gateway.tasks.spawn(gateway.stop.clone().run_until_cancelled_owned(start.wait()));
+                gateway.supervisor.run("wait for Redis", async move {
+                    start.wait().await;
+                    std::future::pending().await
+                });
             }
         }
         Ok(gateway)
@@ -148,20 +152,21 @@ impl Gateway {
     ) -> anyhow::Result<(Self, Start)> {
         let clients = listen(config.listen).context("listen")?;
         let admins = listen(config.admin_listen).context("admin_listen")?;
-        let name = if config.node_name.is_empty() { random_name() } else { config.node_name.clone() };
+        let name = node_name(&config);
         metrics.connections_limit.set(u32::try_from(config.limits.connections).unwrap_or(u32::MAX));
         metrics.buffered_bytes_limit.set(config.limits.buffered_bytes as f64);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        // What has begun by then ends if the rest fails.
+        let supervisor = Supervisor::new(&tasks, &stop);
+        // What has begun by then ends if the rest fails, and then nothing of it has failed.
         let unfinished = stop.clone().drop_guard();
         let advertised = advertised(&config.admin, admins.local_addr()?);
         let hosts = Hosts::new(&config.admin.hosts, &host_name(), &advertised);
         let limits =
             AdminLimits { connections: config.admin.connections, header_timeout: config.socket.header_timeout };
-        let admin = AdminRoutes::serve(admins, hosts, limits, metrics.clone(), &tasks, &stop)?;
+        let admin = AdminRoutes::serve(admins, hosts, limits, metrics.clone(), &supervisor)?;
 
         let commands = redis.as_ref().map(|redis| redis.commands.clone());
-        let backends = backends(&config, &name, &metrics, redis).await?;
+        let backends = backends(&config, &name, &metrics, redis, &supervisor).await?;
         let Backends { bus, log, budget, sessions, presence, revocations, stores } = backends;
         let presence = Arc::new(MeasuredPresence::new(presence, metrics.clone()));
         let node = Node::new(log, sessions, presence, &config, metrics.clone(), tasks.clone());
@@ -171,7 +176,8 @@ impl Gateway {
         let router = Router::new(table, node.clone(), tokens.clone(), caller, &config, metrics.clone());
         let router = Arc::new(router);
         let web = web(config.web.page);
-        let server = SocketServer::start(&config, router.clone(), web, metrics.clone(), &tasks, &stop, max_files);
+        let server = SocketServer::start(&config, router.clone(), web, metrics.clone(), &supervisor, max_files);
+        let peers = Arc::new(Peers::new(bus.clone(), &config.redis.prefix, metrics.clone()));
         let gateway = Self {
             address: clients.local_addr()?,
             admin_address: admin.address(),
@@ -180,13 +186,13 @@ impl Gateway {
             router: router.clone(),
             routes: (config.profile.clone(), config.file.clone()),
             ready: Arc::new(AtomicBool::new(false)),
-            stop: stop.clone(),
-            tasks: tasks.clone(),
+            peers: peers.clone(),
+            supervisor: supervisor.clone(),
             stores,
             name,
         };
-        tasks.spawn(serve(clients, server.clone(), max_files, stop.clone()));
-        tasks.spawn(stop.clone().run_until_cancelled_owned(upkeep(server.clone(), budget, metrics.clone())));
+        supervisor.run_on("listener", serve(clients, server.clone(), max_files, stop));
+        supervisor.run("upkeep", upkeep(server.clone(), budget, metrics.clone()));
         let start = Start {
             name: gateway.name.clone(),
             address: gateway.address,
@@ -195,6 +201,7 @@ impl Gateway {
             config,
             commands,
             bus,
+            peers,
             node,
             router,
             revoked,
@@ -202,8 +209,7 @@ impl Gateway {
             server,
             admin,
             metrics,
-            stop,
-            tasks,
+            supervisor,
         };
         unfinished.disarm();
         Ok((gateway, start))
@@ -228,15 +234,21 @@ impl Gateway {
         self.server.sessions()
     }
 
+    /// What its own tasks run under, and says if one of them has failed.
+    #[must_use]
+    pub fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
+    }
+
     /// Drains the node and stops it. Returns how many connections had to be cut off.
     pub async fn stop(self) -> usize {
         self.ready.store(false, Ordering::Release);
-        self.server.stop_admitting();
-        let left = self.server.drain().await;
-        self.stop.cancel();
-        self.tasks.close();
+        let left = self.server.drain(&self.peers).await;
+        self.supervisor.stop().cancel();
+        let tasks = self.supervisor.tasks();
+        tasks.close();
         // What still runs are connections that did not end in time; they end with the process.
-        tokio::time::timeout(FAREWELL, self.tasks.wait()).await.ok();
+        tokio::time::timeout(FAREWELL, tasks.wait()).await.ok();
         self.stores.close().await;
         left
     }
@@ -267,6 +279,7 @@ async fn backends(
     name: &str,
     metrics: &Arc<Metrics>,
     redis: Option<Redis>,
+    supervisor: &Supervisor,
 ) -> anyhow::Result<Backends> {
     let retention = retention(&config.log);
     let window = config.recovery.window;
@@ -282,7 +295,8 @@ async fn backends(
             let budget = log.budget();
             return Ok(Backends { bus, log, budget, sessions, presence, revocations, stores: Stores::Memory });
         }
-        let log = Arc::new(SqliteLog::open(&folder.join("log.sqlite"), retention).await.context("data_dir")?);
+        let log = SqliteLog::open(&folder.join("log.sqlite"), retention, supervisor).await.context("data_dir")?;
+        let log = Arc::new(log);
         let sessions = SqliteSessions::open(&folder.join("sessions.sqlite"), window).await.context("data_dir")?;
         let sessions = Arc::new(sessions);
         let revocations = SqliteRevocations::open(&folder.join("revocations.sqlite")).await.context("data_dir")?;
@@ -292,7 +306,8 @@ async fn backends(
         return Ok(Backends { bus, log, budget, sessions, presence, revocations, stores: Stores::Files(files) });
     };
     let settings = &config.redis;
-    let bus: Arc<dyn Bus> = Arc::new(RedisBus::start(primary, settings, metrics.clone()));
+    let bus: Arc<dyn Bus> = Arc::new(RedisBus::start(primary, settings, metrics.clone(), supervisor));
+    let commands = commands.watched_by(supervisor);
     let sessions = Arc::new(RedisSessions::new(commands.clone(), bus.clone(), &settings.prefix, window));
     let presence = Arc::new(RedisPresence::new(commands.clone(), &settings.prefix, name, &config.presence));
     let revocations = Arc::new(RedisRevocations::new(commands.clone(), bus.clone(), &settings.prefix));
@@ -353,8 +368,14 @@ async fn upkeep(server: SocketServer, budget: Arc<Budget>, metrics: Arc<Metrics>
     }
 }
 
-fn random_name() -> String {
-    format!("{}-{:06x}", host_name(), rand::random::<u32>() & 0x00ff_ffff)
+/// What a node is called: as configured, or by its host and chance.
+#[must_use]
+pub fn node_name(config: &Config) -> String {
+    if config.node_name.is_empty() {
+        format!("{}-{:06x}", host_name(), rand::random::<u32>() & 0x00ff_ffff)
+    } else {
+        config.node_name.clone()
+    }
 }
 
 fn host_name() -> String {

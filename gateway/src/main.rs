@@ -7,23 +7,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use gateway::app::{Gateway, StartError};
 use gateway::auth::{Grant, Rights, Tokens, mint};
 use gateway::config::{self, Config};
 use gateway::domain::UserId;
+use gateway::process::{self, BAD_CONFIGURATION, INTERNAL, OK, UNAVAILABLE};
 use gateway::redis::Primary;
 use gateway::routes::RouteTable;
-use gateway::shutdown::{Signals, Wish};
-use gateway::telemetry;
-
-/// Drained, or done.
-const OK: u8 = 0;
-/// The configuration cannot be used (`EX_USAGE`).
-const BAD_CONFIGURATION: u8 = 64;
-/// A service that is needed is not there (`EX_UNAVAILABLE`).
-const UNAVAILABLE: u8 = 69;
-/// Something of the gateway's own went wrong (`EX_SOFTWARE`).
-const INTERNAL: u8 = 70;
 
 /// A realtime gateway for Socket.IO clients.
 #[derive(Parser)]
@@ -82,7 +71,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(BAD_CONFIGURATION, &error.to_string()),
     };
     match arguments.command.unwrap_or(Command::Serve) {
-        Command::Serve => run(config),
+        Command::Serve => process::run(config).into(),
         Command::Check => check(&config),
         Command::Token { user, roles, ttl, join, publish, id } => {
             let Some(user) = UserId::parse(&user) else {
@@ -97,80 +86,7 @@ fn main() -> ExitCode {
 }
 
 fn fail(code: u8, message: &str) -> ExitCode {
-    eprintln!("gateway: {message}");
-    code.into()
-}
-
-fn run(config: Config) -> ExitCode {
-    if let Err(error) = telemetry::start(&config.telemetry) {
-        return fail(BAD_CONFIGURATION, &error);
-    }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(INTERNAL, &format!("cannot start the runtime: {error}")),
-    };
-    let code = runtime.block_on(serve(config));
-    // Connections that would not end must not hold up the exit.
-    runtime.shutdown_timeout(Duration::from_millis(100));
-    code
-}
-
-async fn serve(config: Config) -> ExitCode {
-    // Containers commonly start with a soft limit of 1024 files and a far higher hard one.
-    let max_files = match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(limit) => usize::try_from(limit).unwrap_or(usize::MAX),
-        Err(error) => return fail(INTERNAL, &format!("cannot read the limit of open files: {error}")),
-    };
-    let limit = config.limits.connections;
-    if limit == 0 || limit >= max_files {
-        tracing::warn!(
-            max_files,
-            connections = limit,
-            "the limit of open files ends connections before limits.connections does"
-        );
-    }
-    let mut signals = match Signals::new() {
-        Ok(signals) => signals,
-        Err(error) => return fail(INTERNAL, &format!("cannot wait for signals: {error}")),
-    };
-    if let Some(exposure) = config.exposure() {
-        tracing::warn!("{exposure}");
-    }
-    tracing::info!(max_files, "starting");
-    let gateway = match Gateway::start(config, max_files).await {
-        Ok(gateway) => gateway,
-        Err(StartError::Configuration(message)) => return fail(BAD_CONFIGURATION, &message),
-        Err(error @ StartError::Unavailable(_)) => return fail(UNAVAILABLE, &error.to_string()),
-    };
-    let mut reload = false;
-    let signal = loop {
-        let wish = if std::mem::take(&mut reload) { Wish::Reload } else { signals.next().await };
-        if let Wish::Stop(signal) = wish {
-            break signal;
-        }
-        let mut reloading = std::pin::pin!(gateway.reload());
-        let reloaded = loop {
-            tokio::select! {
-                reloaded = &mut reloading => break Ok(reloaded),
-                wish = signals.next() => match wish {
-                    Wish::Stop(signal) => break Err(signal),
-                    // The file may have changed after it was read.
-                    Wish::Reload => reload = true,
-                },
-            }
-        };
-        match reloaded {
-            Ok(Ok(())) => tracing::info!("routes reloaded"),
-            Ok(Err(error)) => error.to_string().lines().for_each(|line| tracing::error!("routes not reloaded: {line}")),
-            Err(signal) => break signal,
-        }
-    };
-    tracing::info!(signal, "stopping");
-    tokio::select! {
-        left = gateway.stop() => tracing::info!(cut_off = left, "stopped"),
-        _ = signals.stop() => tracing::warn!("stopped at once: asked a second time"),
-    }
-    OK.into()
+    process::fail(code, message).into()
 }
 
 fn check(config: &Config) -> ExitCode {

@@ -1,11 +1,14 @@
 //! A log in a file on a disk without room: in a process of its own, because the limit is the process's.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use gateway::domain::{Event, Offset, RoomName};
+use gateway::domain::{Event, Offset, Pid, RoomName, SessionId};
 use gateway::log::{FeedItem, Log, Range, Retention, SqliteLog, Terms};
+use gateway::sessions::{Lease, Record, Sessions, SqliteSessions};
+use gateway::supervisor::Supervisor;
 use rlimit::Resource;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -27,7 +30,7 @@ async fn a_full_disk_refuses_and_heals() {
         except: None,
         at_ms: 1,
     };
-    let log = SqliteLog::open(&path, RETENTION).await.unwrap();
+    let log = SqliteLog::open(&path, RETENTION, &Supervisor::default()).await.unwrap();
     let mut feed = log.feed();
     log.subscribe(&room).await.unwrap();
     let (_, most) = Resource::FSIZE.get().unwrap();
@@ -65,7 +68,29 @@ async fn a_full_disk_refuses_and_heals() {
     }
     log.close().await;
     drop(log);
-    let log = SqliteLog::open(&path, RETENTION).await.unwrap();
+    let log = SqliteLog::open(&path, RETENTION, &Supervisor::default()).await.unwrap();
     let page = log.read(&room, Range::After { offset: Offset::START, limit: 10_000 }, usize::MAX).await.unwrap();
     assert!(page.events == acknowledged, "the file is sound");
+    sessions_are_claimed_on_a_full_disk(folder.path(), most).await;
+}
+
+/// In the same test: the limit is the process's.
+async fn sessions_are_claimed_on_a_full_disk(folder: &Path, most: u64) {
+    let sessions = SqliteSessions::open(&folder.join("sessions.sqlite"), Duration::from_secs(60)).await.unwrap();
+    let (session, namespace) = (SessionId::random(), "/".to_owned());
+    let (rooms, names) = (Vec::new(), Vec::new());
+    let (handed, complete_to, user, identified) = (Offset::START, Offset::START, None, None);
+    let record = Record { session, user, version: 1, rooms, namespace, names, identified, handed, complete_to };
+    let lease = Lease::new(Pid::random());
+    assert!(sessions.save(lease, &record).await.unwrap());
+    Resource::FSIZE.set(1, most).unwrap();
+    let error = sessions.save(lease, &record).await.unwrap_err().to_string();
+    assert!(error.contains("sessions.sqlite") && error.contains("disk"), "{error}");
+    let rival = Lease::new(lease.pid);
+    let claim = tokio::time::timeout(Duration::from_secs(1), sessions.claim(rival, "/", None));
+    assert_eq!(claim.await.expect("it waits for no write").unwrap(), Some(record.clone()));
+    Resource::FSIZE.set(most, most).unwrap();
+    assert!(!sessions.save(lease, &record).await.unwrap(), "it is the other one's, although nobody could write it");
+    assert!(sessions.save(rival, &record).await.unwrap());
+    sessions.close().await;
 }

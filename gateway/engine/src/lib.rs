@@ -35,5 +35,5 @@ pub use handler::{Admission, Answer, End, Gone, Guest, Handler, Misuse, Session,
 pub use inbound::Event;
 pub use outbox::{SendError, Waiting};
 pub use packet::Packet;
-pub use server::Server;
+pub use server::{Loop, Server};
 pub use settings::Settings;

@@ -1,6 +1,7 @@
 //! The server: takes TCP streams, reads requests from them, and finds out whose they are.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -35,6 +36,21 @@ impl std::fmt::Debug for Server {
     }
 }
 
+/// Work of a server that never ends by itself. Without it no connection is pinged and no end is told.
+#[must_use]
+pub struct Loop {
+    /// What it is called.
+    pub name: &'static str,
+    /// The work.
+    pub work: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl std::fmt::Debug for Loop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loop").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 /// What the connections of a server share.
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
@@ -66,9 +82,13 @@ enum Reply {
 }
 
 impl Server {
-    /// A server whose own work is done by `tasks` until `stop`.
-    #[must_use]
-    pub fn start(handler: Arc<dyn Handler>, settings: Settings, tasks: &TaskTracker, stop: &CancellationToken) -> Self {
+    /// A server whose connections are run by `tasks` until `stop`, and the loops that its user has to run for as long.
+    pub fn new(
+        handler: Arc<dyn Handler>,
+        settings: Settings,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> (Self, [Loop; 3]) {
         let shared = Arc::new(Shared {
             handler,
             clock: Clock::new(),
@@ -80,10 +100,12 @@ impl Server {
             stop: stop.clone(),
             settings,
         });
-        tasks.spawn(stop.clone().run_until_cancelled_owned(keeper::tell_ends(shared.clone())));
-        tasks.spawn(stop.clone().run_until_cancelled_owned(keeper::watch(shared.clone())));
-        tasks.spawn(stop.clone().run_until_cancelled_owned(keeper::write_delayed(shared.clone())));
-        Self(shared)
+        let loops = [
+            Loop { name: "ends of connections", work: Box::pin(keeper::tell_ends(shared.clone())) },
+            Loop { name: "heartbeats", work: Box::pin(keeper::watch(shared.clone())) },
+            Loop { name: "delayed writes", work: Box::pin(keeper::write_delayed(shared.clone())) },
+        ];
+        (Self(shared), loops)
     }
 
     /// How many connections are open.

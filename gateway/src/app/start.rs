@@ -6,8 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::host_name;
 use crate::auth::{OperatorToken, Revoked, Tokens};
@@ -16,11 +14,12 @@ use crate::config::Config;
 use crate::control::Control;
 use crate::http::{AdminRoutes, AdminState, AskOverHttp, admin};
 use crate::metrics::Metrics;
-use crate::node::{Listening, Node, count_peers};
+use crate::node::{Listening, Node, Peers};
 use crate::operators::Operators;
 use crate::redis::{Commands, watch_settings};
 use crate::routes::Router;
 use crate::socket::SocketServer;
+use crate::supervisor::Supervisor;
 
 /// How long to wait before Redis is looked for again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -35,6 +34,7 @@ pub(super) struct Start {
     pub(super) config: Config,
     pub(super) commands: Option<Commands>,
     pub(super) bus: Arc<dyn Bus>,
+    pub(super) peers: Arc<Peers>,
     pub(super) node: Arc<Node>,
     pub(super) router: Arc<Router>,
     pub(super) revoked: Arc<Revoked>,
@@ -42,8 +42,7 @@ pub(super) struct Start {
     pub(super) server: SocketServer,
     pub(super) admin: AdminRoutes,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) stop: CancellationToken,
-    pub(super) tasks: TaskTracker,
+    pub(super) supervisor: Supervisor,
 }
 
 impl Start {
@@ -74,7 +73,7 @@ impl Start {
 
     /// Joins the other nodes, begins to work, and lets clients in. If it fails, nothing has begun.
     pub(super) async fn finish(&self) -> anyhow::Result<()> {
-        let Self { config, bus, node, router, revoked, metrics, stop, .. } = self;
+        let Self { config, bus, node, router, revoked, metrics, supervisor, .. } = self;
         let (control, heard) = Control::start(bus.clone(), node.clone(), &self.name, &config.redis.prefix).await?;
         let token = OperatorToken::new(config.admin.token.clone(), metrics.clone());
         let operators = if token.is_empty() {
@@ -84,27 +83,32 @@ impl Start {
             Some(Operators::start(config, token.clone(), &self.name, &host_name(), bus, node, metrics).await?)
         };
 
-        node.run(&self.name, config, stop);
+        node.run(&self.name, config, supervisor);
         if let Some(changes) = node.changes() {
-            self.spawn(router.clone().act_on_changes(changes));
+            supervisor.run("changes of places", router.clone().act_on_changes(changes));
         }
-        self.spawn(end_sessions(router.clone(), revoked.news()));
-        self.spawn(control.clone().serve(heard));
-        self.spawn(count_peers(bus.clone(), config.redis.prefix.clone(), metrics.clone()));
-        self.spawn(revoked.clone().keep_up());
-        self.spawn(self.tokens.clone().keep_fresh());
+        supervisor.run("ends of tokens", end_sessions(router.clone(), revoked.news()));
+        supervisor.run("session controls", control.clone().serve(heard));
+        supervisor.run("count of nodes", self.peers.clone().count());
+        supervisor.run("revocations", revoked.clone().keep_up());
+        supervisor.run("keys of tokens", self.tokens.clone().keep_fresh());
         if let Some(commands) = &self.commands {
-            self.spawn(watch_settings(commands.clone(), config.log.max_bytes > 0, metrics.clone()));
+            supervisor
+                .run("settings of Redis", watch_settings(commands.clone(), config.log.max_bytes > 0, metrics.clone()));
         }
-        if !config.canary.deaf_after.is_zero() && !config.redis_url.is_empty() {
+        if !config.canary.deaf_after.is_zero() {
             let listening = Listening {
+                is_alone: config.redis_url.is_empty(),
                 bus: bus.clone(),
                 roll: format!("{}:hearing", config.redis.prefix),
                 address: self.advertised.clone(),
                 ask: Arc::new(AskOverHttp),
                 deaf_after: config.canary.deaf_after,
+                drain_after: config.canary.drain_after,
+                supervisor: supervisor.clone(),
             };
-            self.spawn(node.clone().mind_hearing(listening));
+            supervisor.run("hand-over of a deaf node", self.server.clone().hand_over_when_deaf());
+            supervisor.run("hearing", node.clone().mind_hearing(listening));
         }
         let state = AdminState {
             metrics: metrics.clone(),
@@ -117,22 +121,17 @@ impl Start {
         let mut routes = admin(state);
         if let Some(operators) = operators {
             routes = operators.mount(routes);
-            self.tasks.spawn(operators.run(stop.clone()));
+            supervisor.run_on("operators", operators.run(supervisor.stop().clone()));
         }
         self.admin.replace(routes);
         self.server.admit();
         self.ready.store(true, Ordering::Release);
         let mode = if config.redis_url.is_empty() { "embedded" } else { "cluster" };
         tracing::info!(
-            node = self.name, mode, address = %self.address, admin = %self.admin.address(),
+            mode, address = %self.address, admin = %self.admin.address(),
             version = env!("CARGO_PKG_VERSION"), revision = env!("REVISION"), "ready"
         );
         Ok(())
-    }
-
-    /// Runs a task until the node stops.
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(task));
     }
 }
 

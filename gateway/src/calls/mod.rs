@@ -32,6 +32,7 @@ use crate::calls::endpoint::shown;
 use crate::config::Calls;
 use crate::domain::Refusal;
 use crate::metrics::Metrics;
+use crate::recurring::Recurring;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const USER_AGENT: &str = concat!("gateway/", env!("CARGO_PKG_VERSION"));
@@ -50,6 +51,7 @@ pub struct Caller {
     metrics: Arc<Metrics>,
     /// One entry for each URL of the route tables that this node has had.
     back_ends: Mutex<HashMap<String, Arc<BackEnd>>>,
+    failures: Recurring,
 }
 
 /// What is known about one back end, whichever routes ask it.
@@ -84,7 +86,13 @@ impl Caller {
                 builder().tls_certs_only([]).build()?
             }
         };
-        Ok(Self { client, settings: settings.clone(), metrics, back_ends: Mutex::default() })
+        Ok(Self {
+            client,
+            settings: settings.clone(),
+            metrics,
+            back_ends: Mutex::default(),
+            failures: Recurring::new("a call failed"),
+        })
     }
 
     /// Posts `body`, which must be JSON, and returns what the back end answers: its JSON, or `null` if it has nothing
@@ -127,7 +135,7 @@ impl Caller {
             }
             Err(Some(failure)) => {
                 pending.result = result(&failure.kind);
-                Err(refusal(failure, &ask))
+                Err(refusal(failure, &ask, &self.failures))
             }
         }
     }
@@ -226,7 +234,7 @@ fn result(kind: &Kind) -> &'static str {
 }
 
 /// What the client reads, and what the operator does.
-fn refusal(failure: Failure, ask: &Ask<'_>) -> Refusal {
+fn refusal(failure: Failure, ask: &Ask<'_>, failures: &Recurring) -> Refusal {
     let (back_end, reason, request) = (shown(&ask.endpoint.url), failure.reason, &ask.id);
     match failure.kind {
         Kind::Rejected(words) => {
@@ -239,7 +247,9 @@ fn refusal(failure: Failure, ask: &Ask<'_>) -> Refusal {
             failure.retry_after.map_or(Refusal::Unavailable, later)
         }
         Kind::TimedOut | Kind::Failed | Kind::Moved => {
-            tracing::warn!(back_end, reason, ?request, "a call failed");
+            // Whoever looks for one request finds it at this level, however many fail.
+            tracing::debug!(back_end, reason, ?request, "a call failed");
+            failures.note(|what| tracing::warn!(back_end, reason, ?request, "{what}"));
             Refusal::Unavailable
         }
     }

@@ -241,6 +241,8 @@ pub struct Canary {
     pub interval: Duration,
     #[serde(with = "humantime_serde")]
     pub deaf_after: Duration,
+    #[serde(with = "humantime_serde")]
+    pub drain_after: Duration,
 }
 
 /// `[drain]`
@@ -249,6 +251,8 @@ pub struct Canary {
 #[expect(missing_docs, reason = "see Config")]
 pub struct Drain {
     pub connections_per_second: u32,
+    #[serde(with = "humantime_serde")]
+    pub announce: Duration,
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
 }
@@ -354,6 +358,12 @@ impl Config {
         if !deaf_after.is_zero() && deaf_after < self.canary.interval * 3 {
             return Err(("canary.deaf_after", "must be 0s, or at least three times canary.interval".into()));
         }
+        if !self.canary.drain_after.is_zero() && deaf_after.is_zero() {
+            return Err(("canary.drain_after", "needs canary.deaf_after, or a node is never deaf".into()));
+        }
+        if self.drain.announce > self.drain.timeout / 2 {
+            return Err(("drain.announce", "must be at most half of drain.timeout, in which it is spent".into()));
+        }
         if self.presence.lease < Duration::from_millis(100) {
             return Err(("presence.lease", "must be at least 100ms: a node beats three times in it".into()));
         }
@@ -369,28 +379,6 @@ impl Config {
                 "redis.pipeline_interval",
                 "must be at most half of redis.timeout, in which it is spent".into(),
             ));
-        }
-        Ok(())
-    }
-}
-
-impl Auth {
-    /// Whether keys themselves can be used is seen when they are read, in `auth`.
-    fn validate(&self) -> Result<(), (&'static str, String)> {
-        let url = &self.jwks_url;
-        if !url.is_empty() && !["http://", "https://"].iter().any(|scheme| url.expose().starts_with(scheme)) {
-            return Err(("auth.jwks_url", "must begin with https:// or http://".into()));
-        }
-        if self.public_keys.iter().any(|key| key.trim().is_empty()) {
-            return Err(("auth.public_keys", "must not have an empty entry".into()));
-        }
-        if self.secret.is_empty() && self.public_keys.is_empty() && url.is_empty() {
-            // Somebody meant tokens to be checked, and nobody's would be.
-            let why = "needs auth.secret, auth.public_keys or auth.jwks_url, or no token is looked at";
-            let unchecked = [("auth.issuer", self.issuer.is_empty()), ("auth.audience", self.audience.is_empty())];
-            if let Some((key, _)) = unchecked.iter().find(|(_, is_empty)| !is_empty) {
-                return Err((key, why.into()));
-            }
         }
         Ok(())
     }

@@ -60,7 +60,7 @@ pub fn admin(state: AdminState) -> Router {
 
 async fn ready(State(state): State<AdminState>) -> Response {
     if state.node.hearing().deaf() {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready: this node does not hear what others do\n").into_response()
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready: this node hears nothing\n").into_response()
     } else if state.ready.load(Ordering::Acquire) {
         "ready\n".into_response()
     } else {

@@ -12,13 +12,12 @@ use axum::http::header::CONTENT_TYPE;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tower::{ServiceExt, service_fn};
 
 use super::hosts::{Hosts, only_by_name};
 use super::serving::{AdminLimits, serve_admin};
 use crate::metrics::Metrics;
+use crate::supervisor::Supervisor;
 
 /// A served admin listener, whose routes can be replaced.
 #[derive(Clone, Debug)]
@@ -38,8 +37,7 @@ impl AdminRoutes {
         hosts: Hosts,
         limits: AdminLimits,
         metrics: Arc<Metrics>,
-        tasks: &TaskTracker,
-        stop: &CancellationToken,
+        supervisor: &Supervisor,
     ) -> io::Result<Self> {
         let text = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
         let shown = metrics.clone();
@@ -54,7 +52,8 @@ impl AdminRoutes {
             router.oneshot(request)
         });
         let service = Router::new().fallback_service(service).layer(from_fn_with_state(hosts, only_by_name));
-        tasks.spawn(serve_admin(listener, service, limits, metrics, tasks.clone(), stop.clone()));
+        let (tasks, stop) = (supervisor.tasks().clone(), supervisor.stop().clone());
+        supervisor.run_on("admin listener", serve_admin(listener, service, limits, metrics, tasks, stop));
         Ok(routes)
     }
 

@@ -76,20 +76,10 @@ impl Budget {
         let reserve = limit / 16;
         let was_full = decide(&self.is_full, limit > 0 && used >= limit, limit == 0 || used < limit - limit / 32);
         let was_spent = decide(&self.is_spent, limit > 0 && used >= limit + reserve, limit == 0 || used < limit);
-        let (is_full, is_spent) = (!self.admits(false), !self.admits(true));
-        if is_full && !was_full {
-            tracing::error!(used, limit, "the log is full: what clients publish is refused until there is room");
-        }
-        if is_spent && !was_spent {
-            tracing::error!(
-                used,
-                limit,
-                reserve,
-                "the log's reserve is used up, too: nothing is kept until there is room"
-            );
-        }
-        if was_full && !is_full {
-            tracing::info!(used, limit, "the log has room again");
+        if (was_full, was_spent) != (!self.admits(false), !self.admits(true)) {
+            // Whoever is refused is told of by the node.
+            let (said, happened) = (self.admits(false), self.admits(true));
+            tracing::info!(used, limit, said, happened, "what the log admits has changed");
         }
     }
 
@@ -101,10 +91,8 @@ impl Budget {
 
     /// Notes that the store itself has refused: it need not be asked again before it was measured.
     pub(super) fn refused_by_store(&self) {
-        let was_full = self.is_full.swap(true, Ordering::Relaxed);
-        if !self.is_spent.swap(true, Ordering::Relaxed) && !was_full {
-            tracing::error!("what keeps the log refuses to keep more: it is full");
-        }
+        self.is_full.store(true, Ordering::Relaxed);
+        self.is_spent.store(true, Ordering::Relaxed);
     }
 
     /// Notes that an event of this size was written.

@@ -102,7 +102,7 @@ impl RedisLog {
         let append = commands.script(concat!(include_str!("history.lua"), include_str!("append.lua")));
         let budget = Arc::new(Budget::new(&retention));
         Self {
-            _watch: AbortOnDropHandle::new(tokio::spawn(watch(commands.clone(), budget.clone()))),
+            _watch: commands.supervised("measure of the log", watch(commands.clone(), budget.clone())),
             budget,
             append: Pipeline::new(&commands, append),
             read: commands.script(concat!(include_str!("history.lua"), include_str!("read.lua"))),

@@ -230,13 +230,15 @@ metrics! {
     ];
     /// Other nodes that say that they hear the bus, as this node last learned.
     hearing_peers: Gauge = "gateway_hearing_peers";
-    /// 1 while this node hears nothing although others do, which makes it not ready; else 0.
+    /// 1 while this node hears nothing although others do, or there are no others; which makes it not ready. Else 0.
     deaf: Gauge = "gateway_deaf";
+    /// How often this node handed its clients over because it had been deaf for too long.
+    deaf_drains: Counter = "gateway_deaf_drains_total";
     /// Rooms with members on this node.
     rooms: Gauge = "gateway_rooms";
     /// Rooms whose log this node listens to.
     subscriptions: Gauge = "gateway_subscriptions";
-    /// Nodes that hear the bus, this one included.
+    /// Nodes that hear the bus and do not drain, this one included.
     cluster_nodes: Gauge = "gateway_cluster_nodes";
     /// Connections to the admin listener.
     admin_connections: Gauge = "gateway_admin_connections";

@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Node;
 use crate::bus::Bus;
+use crate::supervisor::Supervisor;
 
 /// Asks another node whether it hears. The way must not lead through what this node may be deaf on.
 #[async_trait]
@@ -22,6 +24,8 @@ pub trait Ask: Send + Sync + 'static {
 pub struct Hearing {
     silent: AtomicBool,
     deaf: AtomicBool,
+    /// Whether it has been deaf for so long that its clients are better off elsewhere.
+    given_up: watch::Sender<bool>,
 }
 
 impl Hearing {
@@ -31,15 +35,30 @@ impl Hearing {
         !self.silent.load(Ordering::Acquire)
     }
 
-    /// Whether the node hears nothing while others do.
+    /// Whether the node hears nothing while others do, or nothing at all if it is alone.
     #[must_use]
     pub fn deaf(&self) -> bool {
         self.deaf.load(Ordering::Acquire)
+    }
+
+    /// Whether it has been deaf for `canary.drain_after`: then it lets nobody in, and its clients are handed over.
+    #[must_use]
+    pub fn is_given_up(&self) -> bool {
+        *self.given_up.borrow()
+    }
+
+    /// Tells when that changes.
+    #[must_use]
+    pub fn given_up(&self) -> watch::Receiver<bool> {
+        self.given_up.subscribe()
     }
 }
 
 /// How a node finds out whether others hear.
 pub struct Listening {
+    /// Whether there are no others, as in embedded mode. Then its silence alone makes it deaf: what it sends itself goes
+    /// no way that somebody else could have cut.
+    pub is_alone: bool,
     /// The bus, on which nodes attest that they hear.
     pub bus: Arc<dyn Bus>,
     /// Where they do.
@@ -50,6 +69,10 @@ pub struct Listening {
     pub ask: Arc<dyn Ask>,
     /// After which silence a node counts as deaf.
     pub deaf_after: Duration,
+    /// How long it may be deaf until its clients are handed over; 0 for as long as it likes.
+    pub drain_after: Duration,
+    /// Who is told that a node cannot go on that is deaf for so long, and alone.
+    pub supervisor: Supervisor,
 }
 
 impl std::fmt::Debug for Listening {
@@ -61,8 +84,8 @@ impl std::fmt::Debug for Listening {
 impl Node {
     /// Compares what this node hears with what others hear, for ever.
     pub async fn mind_hearing(self: Arc<Self>, listening: Listening) {
-        let Listening { bus, roll, address, ask, deaf_after } = listening;
-        let mut others = Vec::new();
+        let Listening { is_alone, bus, roll, address, ask, deaf_after, drain_after, supervisor } = listening;
+        let (mut others, mut deaf_since) = (Vec::new(), None);
         let mut tick = interval((deaf_after / 4).min(Duration::from_secs(1)));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -79,13 +102,29 @@ impl Node {
                 Err(_) if hears => false,
                 Err(_) => any_hears(&*ask, &others).await,
             };
-            let deaf = !hears && others_hear;
+            let deaf = !hears && (others_hear || is_alone);
             if deaf != self.hearing.deaf.swap(deaf, Ordering::AcqRel) {
                 self.metrics.deaf.set(f64::from(u8::from(deaf)));
                 if deaf {
-                    tracing::error!("this node hears nothing while others do: it is not ready");
+                    tracing::error!(?deaf_after, "this node hears nothing of its own: it is not ready");
                 } else {
-                    tracing::info!("this node hears like the others");
+                    tracing::info!("this node hears again");
+                }
+            }
+            let since = deaf.then(|| *deaf_since.get_or_insert_with(Instant::now));
+            deaf_since = since;
+            let is_too_long = since.is_some_and(|since| !drain_after.is_zero() && since.elapsed() >= drain_after);
+            let changed = self
+                .hearing
+                .given_up
+                .send_if_modified(|given_up| std::mem::replace(given_up, is_too_long) != is_too_long);
+            if changed && is_too_long {
+                if is_alone {
+                    // There is nobody to hand clients over to; a new process may hear.
+                    supervisor
+                        .give_up("hearing", format!("the node was deaf for {drain_after:?}, and there is no other"));
+                } else {
+                    tracing::error!(?drain_after, "this node is deaf for too long: its clients are handed over");
                 }
             }
         }

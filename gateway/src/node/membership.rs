@@ -139,7 +139,8 @@ impl Node {
     ) -> Result<Joined, Refusal> {
         let Entrance { via, after, .. } = *entrance;
         if session.is_in(room) {
-            let boundary = self.hub.enter(session, room, via).await.map_err(|error| self.unavailable(&error))?;
+            let entered = self.hub.enter(session, room, via).await;
+            let boundary = entered.map_err(|error| self.unavailable_in(room, &error))?;
             // The answer to the join may have been lost: what it came to must not sound better the second time.
             let complete_from = session.complete_from(room).unwrap_or(boundary.offset);
             let recovered =
@@ -160,7 +161,8 @@ impl Node {
         via: &Arc<str>,
         hold: Hold,
     ) -> Result<Joined, Refusal> {
-        let boundary = self.hub.enter(session, room, via).await.map_err(|error| self.unavailable(&error))?;
+        let entered = self.hub.enter(session, room, via).await;
+        let boundary = entered.map_err(|error| self.unavailable_in(room, &error))?;
         self.save_or_leave(session, room).await?;
         hold.release().await;
         Ok(Joined { offset: boundary.offset, recovered: None, first: None })
@@ -176,7 +178,8 @@ impl Node {
         hold: Hold,
     ) -> Result<Joined, Refusal> {
         let (via, handed) = (entrance.via, hold.handed());
-        let boundary = self.hub.enter(session, room, via).await.map_err(|error| self.unavailable(&error))?;
+        let entered = self.hub.enter(session, room, via).await;
+        let boundary = entered.map_err(|error| self.unavailable_in(room, &error))?;
         let wanted = Wanted {
             room: room.clone(),
             after,

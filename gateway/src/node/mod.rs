@@ -33,7 +33,7 @@ pub use limits::{
 pub use membership::{Entrance, Joined, STANDING, Seat};
 pub use order::Turn;
 pub use outlet::{CloseReason, Outlet, Undelivered, Waiting};
-pub use peers::count_peers;
+pub use peers::Peers;
 use reading::Doubt;
 pub use recovery::{Replay, Reseated};
 pub use roster::{Roster, RosterChange, Stage};
@@ -45,7 +45,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{self, Config};
@@ -53,7 +52,9 @@ use crate::domain::{Event, Offset, Refusal, RoomName, UserId};
 use crate::log::{AppendError, Dedupe, ENTRY_BYTES, Log, LogError, Page, ROOM_BYTES, Range, Terms};
 use crate::metrics::Metrics;
 use crate::presence::Presence;
+use crate::recurring::Recurring;
 use crate::sessions::{Lease, Record, Sessions, SessionsError, Whose};
+use crate::supervisor::Supervisor;
 
 /// The limits that the node itself watches over.
 #[derive(Clone, Debug)]
@@ -76,8 +77,18 @@ pub struct Node {
     recovery: config::Recovery,
     turns: Turns,
     doubt: Doubt,
+    troubles: Troubles,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
+}
+
+/// What may fail as often as clients ask.
+#[derive(Debug)]
+struct Troubles {
+    log: Recurring,
+    full: Recurring,
+    sessions: Recurring,
+    presence: Recurring,
 }
 
 impl std::fmt::Debug for dyn Log {
@@ -116,6 +127,12 @@ impl Node {
         let recovery = config.recovery.clone();
         let (roster, hearing, turns) = (Roster::default(), Hearing::default(), Turns::new(metrics.clone()));
         let doubt = Doubt::default();
+        let troubles = Troubles {
+            log: Recurring::new("the log failed"),
+            full: Recurring::new("the log is full, and publishes are refused"),
+            sessions: Recurring::new("the store of sessions failed"),
+            presence: Recurring::new("the store of presence failed"),
+        };
         Arc::new(Self {
             log,
             sessions,
@@ -127,6 +144,7 @@ impl Node {
             recovery,
             turns,
             doubt,
+            troubles,
             metrics,
             tasks,
         })
@@ -134,36 +152,34 @@ impl Node {
 
     /// Starts the node's own work: fan-out and shards, canary, keeping sessions, and listening no longer to rooms that nobody
     /// is in.
-    pub fn run(self: &Arc<Self>, name: &str, settings: &Config, stop: &CancellationToken) {
+    pub fn run(self: &Arc<Self>, name: &str, settings: &Config, supervisor: &Supervisor) {
         let room = RoomName::internal(&format!("canary:{name}"));
-        let spawn = |work: futures_util::future::BoxFuture<'static, ()>| {
-            self.tasks.spawn(stop.clone().run_until_cancelled_owned(work));
-        };
-        spawn(Box::pin(fanout::run(self.log.feed(), self.clone(), room.clone())));
-        self.run_shards(stop);
-        spawn(Box::pin(canary::run(self.clone(), room, settings.canary.interval)));
+        supervisor.run("fan-out", fanout::run(self.log.feed(), self.clone(), room.clone()));
+        self.run_shards(supervisor);
+        supervisor.run("canary", canary::run(self.clone(), room, settings.canary.interval));
         let (sweeper, keeper, listener, member) = (self.clone(), self.clone(), self.clone(), self.clone());
-        spawn(Box::pin(async move { sweeper.hub.sweep_forever().await }));
+        supervisor.run("sweep of rooms", async move { sweeper.hub.sweep_forever().await });
         let every = self.recovery.window / 4;
-        spawn(Box::pin(async move { keeper.renew_forever(every).await }));
-        spawn(Box::pin(async move { listener.heed_claims_forever().await }));
+        supervisor.run("renewal of sessions", async move { keeper.renew_forever(every).await });
+        supervisor.run("claims of sessions", async move { listener.heed_claims_forever().await });
         let every = settings.presence.lease / 3;
-        spawn(Box::pin(async move { member.beat_forever(every).await }));
+        supervisor.run("beat of presence", async move { member.beat_forever(every).await });
     }
 
     /// Runs the shards: one among the other tasks, several on threads of their own. The runtime keeps tasks that wake each
     /// other on one thread, which would deliver everything while the others sleep.
-    fn run_shards(&self, stop: &CancellationToken) {
+    fn run_shards(&self, supervisor: &Supervisor) {
         let shards = self.hub.shards();
         for (number, shard) in shards.iter().enumerate() {
-            let (shard, stop) = (shard.clone(), stop.clone());
-            let work = self.tasks.track_future(async move { _ = stop.run_until_cancelled(shard.run()).await });
+            let (shard, name) = (shard.clone(), format!("shard-{number}"));
+            let work = async move { shard.run().await };
             if shards.len() == 1 {
-                tokio::spawn(work);
+                supervisor.run(name, work);
                 continue;
             }
+            let work = supervisor.until_stop(name.clone(), work);
             let runtime = tokio::runtime::Handle::current();
-            let thread = std::thread::Builder::new().name(format!("shard-{number}"));
+            let thread = std::thread::Builder::new().name(name);
             thread.spawn(move || runtime.block_on(work)).expect("the system has no thread left");
         }
     }
@@ -259,9 +275,11 @@ impl Node {
             }
         }
         let appended = appended.map_err(|error| match error {
-            // The log has told operators; telling them for each would be a flood of its own.
-            AppendError::Full | AppendError::NewRoom => Refusal::LogFull,
-            AppendError::Failed(error) => self.unavailable(&error),
+            AppendError::Full | AppendError::NewRoom => {
+                self.troubles.full.note(|what| tracing::error!("{what}"));
+                Refusal::LogFull
+            }
+            AppendError::Failed(error) => self.unavailable_in(room, &error),
         })?;
         self.metrics.log_append_duration.record(started.elapsed().as_secs_f64());
         Ok(appended.position.offset)
@@ -272,7 +290,7 @@ impl Node {
     /// # Errors
     /// The other nodes cannot be reached.
     pub async fn signal(&self, room: &RoomName, event: &Event) -> Result<(), Refusal> {
-        self.log.signal(room, event).await.map_err(|error| self.unavailable(&error))
+        self.log.signal(room, event).await.map_err(|error| self.unavailable_in(room, &error))
     }
 
     /// Reads a part of the history of a room. `limit` is cut to the configured page.
@@ -285,7 +303,7 @@ impl Node {
             Range::After { offset, limit } => Range::After { offset, limit: limit.clamp(1, page) },
             Range::Newest { before, limit } => Range::Newest { before, limit: limit.clamp(1, page) },
         };
-        self.log.read(room, range, bytes).await.map_err(|error| self.unavailable(&error))
+        self.log.read(room, range, bytes).await.map_err(|error| self.unavailable_in(room, &error))
     }
 
     fn without_sessions(&self, error: &SessionsError) -> Refusal {
@@ -295,7 +313,7 @@ impl Node {
 
     fn note_sessions_error(&self, error: &SessionsError) {
         self.metrics.session_errors.with(error.operation).increment(1);
-        tracing::warn!(%error, "the store of sessions failed");
+        self.troubles.sessions.note(|what| tracing::warn!(%error, "{what}"));
     }
 
     /// What a client is told whose recovery could not be decided.
@@ -310,8 +328,14 @@ impl Node {
     /// The one place where a failing log becomes what clients read; it is logged here and only here.
     pub fn unavailable(&self, error: &LogError) -> Refusal {
         self.metrics.log_errors.with(error.operation).increment(1);
-        tracing::warn!(%error, "the log failed");
+        self.troubles.log.note(|what| tracing::warn!(%error, "{what}"));
         Refusal::Unavailable
+    }
+
+    /// The same for what was asked of one room, which then is in the line.
+    fn unavailable_in(&self, room: &RoomName, error: &LogError) -> Refusal {
+        tracing::Span::current().record("room", tracing::field::display(room));
+        self.unavailable(error)
     }
 }
 

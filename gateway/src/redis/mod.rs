@@ -26,9 +26,11 @@ use deadpool_redis::Runtime;
 use deadpool_redis::redis::{Cmd, FromRedisValue, RedisResult, Script, ScriptInvocation};
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::config;
 use crate::metrics::Metrics;
+use crate::supervisor::Supervisor;
 use connections::Connections;
 
 type Pool = managed::Pool<Connections>;
@@ -40,6 +42,7 @@ pub struct Commands {
     primary: Arc<Primary>,
     timeout: Duration,
     pipeline_interval: Duration,
+    supervisor: Supervisor,
 }
 
 impl Commands {
@@ -73,7 +76,25 @@ impl Commands {
             .recycle_timeout(Some(settings.timeout))
             .build()
             .expect("a runtime is given, which is all that building needs");
-        Self { pool, primary, timeout: settings.timeout, pipeline_interval: settings.pipeline_interval }
+        Self {
+            pool,
+            primary,
+            timeout: settings.timeout,
+            pipeline_interval: settings.pipeline_interval,
+            supervisor: Supervisor::default(),
+        }
+    }
+
+    /// The same, with what works on behalf of all callers under a supervisor.
+    #[must_use]
+    pub fn watched_by(self, supervisor: &Supervisor) -> Self {
+        Self { supervisor: supervisor.clone(), ..self }
+    }
+
+    /// Runs a task of a store over these commands, as long as its owner wants it; it must not end by itself.
+    #[must_use]
+    pub fn supervised(&self, name: &str, work: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
+        self.supervisor.run_owned(name, work)
     }
 
     /// A script. What it publishes, with `redis.call('PUBLISH', …)`, stays in the shard of its channel where there are

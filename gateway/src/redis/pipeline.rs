@@ -45,7 +45,7 @@ impl Pipeline {
         let hash = script.get_hash().to_owned();
         let (pool, interval) = (commands.pool.clone(), commands.pipeline_interval);
         let writer = Writer { pool, script, interval, connection: None };
-        let writer = AbortOnDropHandle::new(tokio::spawn(writer.run(incoming)));
+        let writer = commands.supervisor.run_owned("pipeline to Redis", writer.run(incoming));
         Self { calls, hash, timeout: commands.timeout, _writer: writer }
     }
 

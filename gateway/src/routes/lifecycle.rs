@@ -221,6 +221,8 @@ impl Router {
     /// Nobody asked for it, so operators are told too.
     fn note(&self, route: &Route, refused: &NotDone) {
         self.metrics.refusals.with(refused.refusal.code()).increment(1);
-        tracing::info!(route = &*route.place, event = &*route.event, refusal = %refused.refusal, "a route of a lifecycle event refused");
+        let (place, event, refusal) = (&*route.place, &*route.event, &refused.refusal);
+        tracing::debug!(route = place, event, %refusal, "a route of a lifecycle event refused");
+        self.refusals.note(|what| tracing::info!(route = place, event, %refusal, "{what}"));
     }
 }

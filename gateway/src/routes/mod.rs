@@ -34,6 +34,7 @@ use crate::config::{Config, Limits};
 use crate::domain::{Refusal, Worded};
 use crate::metrics::Metrics;
 use crate::node::{Node, RouteLimiter, Session};
+use crate::recurring::Recurring;
 use context::Run;
 use later::Later;
 
@@ -131,6 +132,8 @@ pub struct Router {
     caller: Caller,
     bounds: Bounds,
     later: Later,
+    /// Routes of lifecycle events that refused.
+    refusals: Recurring,
     metrics: Arc<Metrics>,
 }
 
@@ -148,7 +151,8 @@ impl Router {
         let Limits { message_bytes, json_depth, arguments, .. } = config.limits;
         let current = ArcSwap::from_pointee(Current::new(table));
         let (bounds, later) = (Bounds { message_bytes, json_depth, arguments }, Later::new(metrics.clone()));
-        Self { current, node, tokens, caller, bounds, later, metrics }
+        let refusals = Recurring::new("a route of a lifecycle event refused");
+        Self { current, node, tokens, caller, bounds, later, refusals, metrics }
     }
 
     /// The node behind the routes.

@@ -1,6 +1,6 @@
 //! The sessions of one node in a file: they come back after the process was ended, too.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,20 +13,27 @@ use tokio::time::Instant;
 
 use super::announcements::Announcements;
 use super::{Lease, Record, Sessions, SessionsError, Whose, holder, owner, time_held};
-use crate::domain::UserId;
+use crate::domain::{PidHash, UserId};
 use crate::sqlite::{Database, milliseconds, now_ms};
 
 /// What tells the file from others: `ses`, and the version of its tables.
 const KIND: i32 = 0x7365_7301;
 /// Sessions in one renewal: a statement holds up everybody else while it runs.
 const BATCH: usize = 500;
+/// Connections for reading: each is a thread.
+const READERS: u32 = 2;
 
 /// Sessions in a database file.
 #[derive(Debug)]
 pub struct SqliteSessions {
     window: Duration,
-    /// One connection: each operation is one statement after another, none between them.
+    /// One connection: each operation is one statement after another.
     connection: SqlitePool,
+    /// Claiming only reads: who comes back must not wait for a disk that is slow, full or locked.
+    readers: SqlitePool,
+    /// Who claimed a session, and until when that holds, where the file does not know of it yet; whatever is written next
+    /// begins with that.
+    claimed: Mutex<HashMap<PidHash, (u64, i64)>>,
     database: Database,
     swept: Mutex<Instant>,
     announcements: Announcements,
@@ -44,6 +51,8 @@ impl SqliteSessions {
         Ok(Self {
             window,
             connection: database.writer(),
+            readers: database.readers(READERS),
+            claimed: Mutex::default(),
             database,
             swept: Mutex::new(Instant::now()),
             announcements: Announcements::default(),
@@ -53,6 +62,9 @@ impl SqliteSessions {
     /// Lets go of the file. What is asked of the sessions after that fails. Without it, nothing is lost but by a power
     /// cut.
     pub async fn close(&self) {
+        // What cannot be written is claimed anew by whoever comes back.
+        self.settle_all().await.ok();
+        self.readers.close().await;
         self.connection.close().await;
         self.database.unlock();
     }
@@ -74,12 +86,47 @@ impl SqliteSessions {
             }
             *swept = Instant::now();
         }
+        // Of those whose holders could not even say that they let go.
+        self.settle_all().await?;
         sqlx::query("DELETE FROM sessions WHERE until <= ?1").bind(now).execute(&self.connection).await?;
         Ok(())
     }
 
+    /// Writes who has claimed sessions. Who holds one in the file afterwards does so by the order of claims.
+    async fn settle(&self, pids: impl IntoIterator<Item = PidHash> + Send) -> Result<(), sqlx::Error> {
+        let holders: Vec<_> = {
+            let claimed = self.claimed.lock();
+            pids.into_iter().filter_map(|pid| Some((pid, *claimed.get(&pid)?))).collect()
+        };
+        for (pid, (number, until)) in holders {
+            // Not where it was ended for good meanwhile.
+            sqlx::query("UPDATE sessions SET holder = ?2, until = ?3 WHERE pid = ?1 AND holder <> '-'")
+                .bind(pid.to_string())
+                .bind(holder(Lease { pid, holder: number }))
+                .bind(until)
+                .execute(&self.connection)
+                .await?;
+            let mut claimed = self.claimed.lock();
+            if claimed.get(&pid) == Some(&(number, until)) {
+                claimed.remove(&pid);
+            }
+        }
+        Ok(())
+    }
+
+    async fn settle_all(&self) -> Result<(), sqlx::Error> {
+        let pids: Vec<_> = self.claimed.lock().keys().copied().collect();
+        self.settle(pids).await
+    }
+
+    /// Whether somebody else has claimed a session since this was last settled.
+    fn is_claimed_from(&self, lease: Lease) -> bool {
+        self.claimed.lock().get(&lease.pid).is_some_and(|(holder, _)| *holder != lease.holder)
+    }
+
     async fn try_save(&self, lease: Lease, record: &Record) -> Result<bool, sqlx::Error> {
         let now = now_ms();
+        self.settle([lease.pid]).await?;
         self.sweep(now).await?;
         let saved = sqlx::query(
             "INSERT INTO sessions (pid, holder, owner, record, until) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -94,7 +141,8 @@ impl SqliteSessions {
         .bind(now)
         .execute(&self.connection)
         .await?;
-        Ok(saved.rows_affected() == 1)
+        // Claimed while it was saved: the new holder may have read what was there before, and saves its own.
+        Ok(saved.rows_affected() == 1 && !self.is_claimed_from(lease))
     }
 
     async fn try_claim(
@@ -103,29 +151,27 @@ impl SqliteSessions {
         namespace: &str,
         user: Option<&UserId>,
     ) -> Result<Option<Record>, sqlx::Error> {
-        let now = now_ms();
-        let mut connection = self.connection.acquire().await?;
-        let found: Option<(String, Vec<u8>)> =
-            sqlx::query_as("SELECT holder, record FROM sessions WHERE pid = ?1 AND owner = ?2 AND until > ?3")
-                .bind(lease.pid.to_string())
-                .bind(owner(user))
-                .bind(now)
-                .fetch_optional(&mut *connection)
-                .await?;
-        let found = found.and_then(|(before, bytes)| Some((before, Record::decode(&bytes)?)));
-        let Some((before, record)) = found.filter(|(_, record)| record.namespace == namespace) else {
+        if self.find(lease.pid, namespace, user).await?.is_none() {
             return Ok(None);
+        }
+        // From here on whoever held it saves nothing that this one does not read.
+        let claim = (lease.holder, self.held_until(now_ms()));
+        let before = self.claimed.lock().insert(lease.pid, claim);
+        let found = self.find(lease.pid, namespace, user).await;
+        let Ok(Some((written, record))) = found else {
+            // Forgotten meanwhile, or not to be read: then it is whose it was.
+            let mut claimed = self.claimed.lock();
+            if claimed.get(&lease.pid) == Some(&claim) {
+                match before {
+                    Some(before) => _ = claimed.insert(lease.pid, before),
+                    None => _ = claimed.remove(&lease.pid),
+                }
+            }
+            return found.map(|_| None);
         };
-        sqlx::query("UPDATE sessions SET holder = ?2, until = ?3 WHERE pid = ?1")
-            .bind(lease.pid.to_string())
-            .bind(holder(lease))
-            .bind(self.held_until(now))
-            .execute(&mut *connection)
-            .await?;
         // Nobody, once it was released.
-        if let Ok(before) = u64::from_str_radix(&before, 16)
-            && before != lease.holder
-        {
+        let before = before.map(|(holder, _)| holder).or_else(|| u64::from_str_radix(&written, 16).ok());
+        if let Some(before) = before.filter(|before| *before != lease.holder) {
             self.announcements.tell(Lease { holder: before, ..lease });
         }
         Ok(Some(record))
@@ -152,11 +198,32 @@ impl SqliteSessions {
             .bind(self.held_until(now))
             .execute(&mut *connection)
             .await?;
+        // Who has claimed one and not written it yet has lost it.
+        self.claimed.lock().retain(|pid, _| !pids.contains(&pid.to_string()));
         Ok(pids.len())
+    }
+
+    /// A session as the file has it, with its holder.
+    async fn find(
+        &self,
+        pid: PidHash,
+        namespace: &str,
+        user: Option<&UserId>,
+    ) -> Result<Option<(String, Record)>, sqlx::Error> {
+        let found: Option<(String, Vec<u8>)> =
+            sqlx::query_as("SELECT holder, record FROM sessions WHERE pid = ?1 AND owner = ?2 AND until > ?3")
+                .bind(pid.to_string())
+                .bind(owner(user))
+                .bind(now_ms())
+                .fetch_optional(&self.readers)
+                .await?;
+        let found = found.and_then(|(holder, bytes)| Some((holder, Record::decode(&bytes)?)));
+        Ok(found.filter(|(_, record)| record.namespace == namespace))
     }
 
     async fn try_renew(&self, leases: &[Lease]) -> Result<Vec<Lease>, sqlx::Error> {
         let now = now_ms();
+        self.settle(leases.iter().map(|lease| lease.pid)).await?;
         self.sweep(now).await?;
         let mut lost = Vec::new();
         for batch in leases.chunks(BATCH) {
@@ -193,7 +260,9 @@ impl Sessions for SqliteSessions {
     }
 
     async fn release(&self, lease: Lease, keep: bool) -> Result<(), SessionsError> {
-        let until = now_ms().saturating_add(milliseconds(self.window));
+        let now = now_ms();
+        self.settle([lease.pid]).await.map_err(|error| self.error("release", error))?;
+        let until = now.saturating_add(milliseconds(self.window));
         let released = if keep {
             sqlx::query("UPDATE sessions SET holder = '', until = ?3 WHERE pid = ?1 AND holder = ?2 AND until > ?4")
                 .bind(lease.pid.to_string())

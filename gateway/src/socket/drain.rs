@@ -1,16 +1,19 @@
-//! Drain: hands the clients of a stopping node over to the others, in random order and at a pace.
+//! Drain: hands the clients of a node over to the others, in random order and at a pace; at once where there are none.
 
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rand::seq::SliceRandom;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::SocketServer;
-use crate::node::CloseReason;
+use crate::node::{CloseReason, Peers};
 
 /// How often leftovers are looked at.
 const POLL: Duration = Duration::from_millis(50);
+/// How often a node that leaves looks whether others are still there.
+const RECOUNT: Duration = Duration::from_millis(250);
 
 impl SocketServer {
     /// Lets nobody in any more. Sessions that exist go on.
@@ -19,17 +22,56 @@ impl SocketServer {
         self.edge.metrics.draining.set(1.0);
     }
 
-    /// Closes every connection softly, so that official clients come back elsewhere by themselves. Takes as long as
-    /// the configured pace needs, but not longer than `drain.timeout`: then it goes faster, and whoever is left at
-    /// the end is cut off. Returns how many were.
-    pub async fn drain(&self) -> usize {
+    /// Closes every connection softly, so that official clients come back by themselves. Readiness must have gone
+    /// before: clients are still let in for `drain.announce`, so that balancers can learn of it.
+    ///
+    /// Then it takes as long as the configured pace needs, but not longer than `drain.timeout`: then it goes faster, and
+    /// whoever is left at the end is cut off. Returns how many were. Where no other node is, or none any more, nobody
+    /// waits: clients can only come back when this one has ended and its successor is there.
+    pub async fn drain(&self, peers: &Peers) -> usize {
         let settings = &self.edge.settings.drain;
         let deadline = Instant::now() + settings.timeout;
+        let mut alone = pin!(async {
+            if !peers.are_none().await {
+                peers.leave().await;
+                while !peers.are_none().await {
+                    sleep(RECOUNT).await;
+                }
+            }
+        });
+        let is_alone = tokio::select! {
+            biased;
+            () = &mut alone => true,
+            () = sleep(settings.announce) => false,
+        };
+        self.stop_admitting();
+        if !is_alone {
+            tokio::select! {
+                () = self.hand_over(deadline.saturating_duration_since(Instant::now())) => {}
+                () = alone => {}
+            }
+        }
         let roster = self.edge.router.node().roster();
-        let mut sessions = roster.all();
+        if !roster.is_empty() && (is_alone || peers.are_none().await) {
+            tracing::info!(sessions = roster.len(), "no other node is there: all clients are told at once");
+        }
+        while !roster.is_empty() && Instant::now() < deadline {
+            // Handshakes that were let in before may have become sessions since.
+            for session in roster.all() {
+                session.close(CloseReason::Draining);
+            }
+            sleep(POLL).await;
+        }
+        self.sessions()
+    }
+
+    /// Asks the sessions of this moment to go, one after the other, within `time`.
+    async fn hand_over(&self, time: Duration) {
+        let settings = &self.edge.settings.drain;
+        let mut sessions = self.edge.router.node().roster().all();
         // Not by age: neighbours in time are neighbours behind the same network or release.
         sessions.shuffle(&mut rand::rng());
-        let pace = pace(sessions.len(), settings.connections_per_second, settings.timeout);
+        let pace = pace(sessions.len(), settings.connections_per_second, time);
         tracing::info!(sessions = sessions.len(), per_second = pace, "handing clients over");
         let start = Instant::now();
         for (place, session) in sessions.into_iter().enumerate() {
@@ -38,14 +80,34 @@ impl SocketServer {
             sleep_until(start + Duration::from_secs_f64(slots / pace as f64)).await;
             session.close(CloseReason::Draining);
         }
-        while self.sessions() > 0 && Instant::now() < deadline {
-            // Handshakes that were let in before may have become sessions since.
-            for session in roster.all() {
-                session.close(CloseReason::Draining);
+    }
+
+    /// Hands the clients over whenever the node has been deaf for too long, for ever. Until it hears again nobody is let
+    /// in: see [`crate::node::Hearing::is_given_up`].
+    pub async fn hand_over_when_deaf(self) {
+        let mut given_up = self.edge.router.node().hearing().given_up();
+        loop {
+            if given_up.wait_for(|given_up| *given_up).await.is_err() {
+                // The node is the sender's owner, and this one's too.
+                return std::future::pending().await;
             }
-            tokio::time::sleep(POLL).await;
+            self.edge.metrics.deaf_drains.increment(1);
+            tokio::select! {
+                // It stays with those that it still has if it hears again: they are no worse off here.
+                _ = given_up.wait_for(|given_up| !given_up) => {}
+                () = self.hand_over_all() => {}
+            }
         }
-        self.sessions()
+    }
+
+    /// Hands over all clients, and those that come in spite of it.
+    async fn hand_over_all(&self) {
+        loop {
+            if self.sessions() > 0 {
+                self.hand_over(self.edge.settings.drain.timeout).await;
+            }
+            sleep(RECOUNT).await;
+        }
     }
 }
 

@@ -114,7 +114,7 @@ fn bearer(headers: &HeaderMap) -> Option<Box<str>> {
 impl Edge {
     /// Transient trouble is refused here and not later: the official client tries a failed handshake again.
     fn let_in(&self, client: std::net::IpAddr) -> Result<Places, Refusal> {
-        if self.draining.load(Ordering::Acquire) {
+        if self.draining.load(Ordering::Acquire) || self.router.node().hearing().is_given_up() {
             return Err(Refusal::Draining);
         }
         if self.starting.load(Ordering::Acquire) {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use engine::{Admission, Connection, End, Transport};
 use parking_lot::Mutex;
+use tracing::Instrument;
 
 use super::Edge;
 use crate::node::{self, Party, Place, Throughput};
@@ -75,7 +76,8 @@ impl engine::Guest for Guest {
 
     fn connect(self: Arc<Self>, admission: Admission) {
         let edge = self.edge.clone();
-        edge.tasks.clone().spawn(async move { edge.admit(&self, admission).await });
+        let span = tracing::error_span!("connect", peer = %self.client, room = tracing::field::Empty);
+        edge.tasks.clone().spawn(async move { edge.admit(&self, admission).await }.instrument(span));
     }
 
     fn upgraded(&self) {

@@ -12,6 +12,7 @@ use engine::{Connection, End, Event, Packet, SendError};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use super::Edge;
 use super::welcome::Welcome;
@@ -139,15 +140,16 @@ impl Mailbox {
         }
         if !queue.worked_on {
             queue.worked_on = true;
-            self.tasks.spawn(self.clone().work());
+            let span = self.span();
+            self.tasks.spawn(self.clone().work().instrument(span));
         }
         Verdict::Allow
     }
 
     /// Greets the client, hands over what it missed, and from then on handles its events.
     pub(super) fn open(self: &Arc<Self>, welcome: Welcome) {
-        let mailbox = self.clone();
-        self.tasks.spawn(async move {
+        let (mailbox, span) = (self.clone(), self.span());
+        let begin = async move {
             mailbox.session.say(&welcome.hello).await;
             let begun = {
                 let _busy = mailbox.session.busy.lock().await;
@@ -156,7 +158,15 @@ impl Mailbox {
             if begun {
                 mailbox.work().await;
             }
-        });
+        };
+        self.tasks.spawn(begin.instrument(span));
+    }
+
+    /// Who is in the lines that are logged while its events are handled; whoever knows the room adds it. At the highest
+    /// level, so that whatever is logged has it. Made for each burst: an idle session needs none.
+    fn span(&self) -> tracing::Span {
+        let (session, peer) = (&self.session.id, self.session.address);
+        tracing::error_span!("session", %session, %peer, room = tracing::field::Empty)
     }
 
     /// Handles what waits, then ends; the next event begins anew.

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::proxy_header::{self, HeaderError};
 use super::{Edge, SocketServer};
+use crate::recurring::Recurring;
 
 /// File descriptors that are left for everything but the connections of clients and operators.
 const RESERVED_FILES: usize = 256;
@@ -19,6 +20,7 @@ pub async fn serve(listener: TcpListener, server: SocketServer, max_files: usize
     // Half is theirs however much the rest would like: a node without clients is none.
     let reserved = (RESERVED_FILES + server.edge.settings.admin.connections).min(max_files / 2);
     let places = Arc::new(Semaphore::new((max_files - reserved).clamp(1, Semaphore::MAX_PERMITS)));
+    let trouble = Recurring::new("could not accept a connection");
     loop {
         // Without a free place connections wait in the kernel's queue instead of failing halfway.
         let place = tokio::select! {
@@ -34,7 +36,7 @@ pub async fn serve(listener: TcpListener, server: SocketServer, max_files: usize
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of files or memory, or the client was gone already. The former need a moment.
-                tracing::warn!(%error, "could not accept a connection");
+                trouble.note(|what| tracing::warn!(%error, "{what}"));
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                 continue;
             }

@@ -19,8 +19,7 @@ pub use listener::serve;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use engine::{Server, Settings};
-use tokio_util::sync::CancellationToken;
+use engine::{Loop, Server, Settings};
 use tokio_util::task::TaskTracker;
 
 use self::front::Front;
@@ -29,6 +28,7 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::node::{AddressLimiter, FailureLimiter, HandshakeLimiter, Limiters, Places, StrangerLimiter};
 use crate::routes::Router;
+use crate::supervisor::Supervisor;
 
 /// What the parts of this folder share.
 pub struct Edge {
@@ -63,17 +63,15 @@ pub struct SocketServer {
 }
 
 impl SocketServer {
-    /// A server over a router; `web` answers what is not Socket.IO. It works until `stop`, and lets nobody in before
-    /// [`Self::admit`]. The process may open `max_files`
-    /// files.
+    /// A server over a router; `web` answers what is not Socket.IO. Its own work is done under `supervisor`, and it lets
+    /// nobody in before [`Self::admit`]. The process may open `max_files` files.
     #[must_use]
     pub fn start(
         config: &Config,
         router: Arc<Router>,
         web: axum::Router,
         metrics: Arc<Metrics>,
-        tasks: &TaskTracker,
-        stop: &CancellationToken,
+        supervisor: &Supervisor,
         max_files: usize,
     ) -> Self {
         let edge = Arc::new(Edge {
@@ -88,11 +86,15 @@ impl SocketServer {
             draining: AtomicBool::new(false),
             starting: AtomicBool::new(true),
             metrics,
-            tasks: tasks.clone(),
+            tasks: supervisor.tasks().clone(),
             settings: config.clone(),
         });
         let front = Arc::new(Front::new(edge.clone(), web));
-        let engine = Server::start(front, settings(config, max_files), tasks, stop);
+        let (tasks, stop) = (supervisor.tasks(), supervisor.stop());
+        let (engine, loops) = Server::new(front, settings(config, max_files), tasks, stop);
+        for Loop { name, work } in loops {
+            supervisor.run(name, work);
+        }
         Self { edge, engine }
     }
 

@@ -4,18 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::Edge;
 use super::auth::{Auth, Wish};
 use crate::auth::Identity;
 use crate::domain::{Frame, Mark, Offset, Pid, Refusal, RoomName, SessionId, UserId};
-use crate::node::{Hold, RecoveryError, Replay, STANDING, Seat, Session, Unrecovered, Wanted, wanted};
+use crate::node::{CloseReason, Hold, RecoveryError, Replay, STANDING, Seat, Session, Unrecovered, Wanted, wanted};
 use crate::routes::{AuthFields, Namespace};
 use crate::sessions::{Lease, Record};
 
-/// How long a new session waits for being stored. What takes longer goes on beside it.
-const STORING: Duration = Duration::from_secs(1);
+/// How long a session waits for being stored before its client is answered. What takes longer goes on beside it: nobody
+/// is kept out by a store that is slow to write.
+const STORING: Duration = Duration::from_millis(100);
 
 /// The first event of every connection.
 const EVENT: &str = "gateway:session";
@@ -147,18 +148,12 @@ impl Edge {
             Err(why) => Err(why.into()),
         };
         match recovered {
-            Ok(back) => match node.save(&session).await {
-                Ok(true) => Ok(recovered_as(reception, session, pid, back, None)),
-                Ok(false) => {
-                    // Who has it now has its seats too.
-                    node.depart(&session, true);
-                    self.fresh(reception, SessionId::random(), Some(Unrecovered::Replaced)).await
-                }
-                Err(refusal) => {
-                    node.depart(&session, true);
-                    Err(refusal)
-                }
-            },
+            Ok(back) if self.store(&session).await => Ok(recovered_as(reception, session, pid, back, None)),
+            Ok(_) => {
+                // Who has it now has its seats too.
+                node.depart(&session, true);
+                self.fresh(reception, SessionId::random(), Some(Unrecovered::Replaced)).await
+            }
             Err(RecoveryError::Unrecovered(why)) => {
                 node.depart(&session, false);
                 // It keeps its id: whatever it published before and sends again is still the same author's.
@@ -192,7 +187,7 @@ impl Edge {
                 let standing = reception.standing(session.identity().user.as_ref());
                 let rooms: Vec<_> = standing.into_iter().map(|(room, _)| room).collect();
                 node.settle(&session, &rooms).await.inspect_err(|_| node.depart(&session, false))?;
-                node.save(&session).await.inspect_err(|_| node.depart(&session, false))?;
+                self.store(&session).await;
                 Ok(recovered_as(reception, session, pid, back, Some("0")))
             }
             Err(error) => {
@@ -203,6 +198,24 @@ impl Edge {
                 }
             }
         }
+    }
+
+    /// Stores a session that begins, and waits for it a moment. False if another connection has taken it over; who learns
+    /// so later ends this one. What cannot be stored now will be with its next join, or a little later: until then what
+    /// the store had of it before is what it would come back to.
+    async fn store(&self, session: &Arc<Session>) -> bool {
+        let (node, saved) = (self.router.node().clone(), session.clone());
+        let mut saving = self.tasks.spawn(async move { node.save(&saved).await });
+        let Ok(saved) = timeout(STORING, &mut saving).await else {
+            let session = session.clone();
+            self.tasks.spawn(async move {
+                if matches!(saving.await, Ok(Ok(false))) && !session.is_over() {
+                    session.close(CloseReason::Replaced);
+                }
+            });
+            return true;
+        };
+        !matches!(saved, Ok(Ok(false)))
     }
 
     /// A session in no room but those that everybody is in. If it cannot be stored now, it will be with its first join
@@ -221,10 +234,7 @@ impl Edge {
         let standing = reception.standing(session.identity().user.as_ref());
         let rooms: Vec<_> = standing.into_iter().map(|(room, _)| room).collect();
         node.settle(&session, &rooms).await.inspect_err(|_| node.depart(&session, false))?;
-        let (saving, saver) = (session.clone(), node.clone());
-        let saving = self.tasks.spawn(async move { saver.save(&saving).await });
-        // It is not kept out by a store that is slow.
-        _ = tokio::time::timeout(STORING, saving).await;
+        self.store(&session).await;
         let pid = reception.pid(pid);
         let hello = Hello {
             recovered: false,

@@ -5,7 +5,7 @@ import { after, afterEach, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { assertIncreasing, client, closeClients, connect, faithfulMember, MODES, ok } from './clients.mjs';
-import { eventually, startCluster } from './harness.mjs';
+import { eventually, startCluster, startNode } from './harness.mjs';
 
 const CLIENTS = 60;
 const ROOM = 'the room';
@@ -159,4 +159,34 @@ test('all nodes are replaced, one after the other', { timeout: 180_000 }, async 
   assert.ok(moves.every((count) => count <= cluster.nodes.length), `somebody was moved ${Math.max(...moves)} times`);
   assert.ok(all / CLIENTS < 2, `clients were moved ${all / CLIENTS} times`);
   t.diagnostic(`${all} moves of ${CLIENTS} clients, ${recovered} recovered, ${said.length} events`);
+});
+
+test('a lone node that is told to stop has its clients back as soon as one that was killed', { timeout: 120_000 }, async (t) => {
+  const lone = await startNode({ GATEWAY_LIMITS__HANDSHAKES_PER_SECOND_PER_ADDRESS: '0' });
+  t.after(() => lone.stop());
+  const [node] = lone.nodes;
+  const sockets = [];
+  for (let index = 0; index < 300; index++) {
+    sockets.push(await connect(node.url, { transports: ['websocket'], forceNew: true }));
+  }
+  /** Ends the node by a signal, has it started again, and returns how long its clients were away, in ms. */
+  const away = async (signal) => {
+    let [first, last] = [Infinity, 0];
+    const back = sockets.map(async (socket) => {
+      await new Promise((resolve) => socket.once('disconnect', resolve));
+      first = Math.min(first, performance.now());
+      await new Promise((resolve) => socket.once('connect', resolve));
+      last = Math.max(last, performance.now());
+    });
+    lone.signal(node, signal);
+    await lone.ended(node.name);
+    await lone.startAgain(node.name);
+    await Promise.all(back);
+    return last - first;
+  };
+  const killed = await away('SIGKILL');
+  const stopped = await away('SIGTERM');
+  t.diagnostic(`away for ${Math.round(killed)} ms after SIGKILL, ${Math.round(stopped)} ms after SIGTERM`);
+  // One more attempt of somebody makes a second and a half; 503s at a pace made several.
+  assert.ok(stopped < killed + 2_000, `${stopped} ms after SIGTERM, ${killed} ms after SIGKILL`);
 });

@@ -5,11 +5,23 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
+use gateway::bus::{MemoryBus, MemoryHub};
+use gateway::log::{MemoryLog, Retention};
+use gateway::metrics::Metrics;
+use gateway::node::{Ask, Listening, Node};
+use gateway::presence::{MemoryPlaces, MemoryPresence};
+use gateway::sessions::MemorySessions;
+use gateway::supervisor::Supervisor;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
+use tokio_util::task::TaskTracker;
 
+use crate::support;
 use crate::support::client::Client;
 
 /// A node in a process of its own.
@@ -117,4 +129,44 @@ async fn what_was_acknowledged_survives_being_killed_fifty_times() {
         session = Some((client.pid.clone(), client.offset.clone()));
     }
     assert!(acknowledged.len() > 1000, "{} were acknowledged", acknowledged.len());
+}
+
+/// There is nobody to ask.
+struct Nobody;
+
+#[async_trait]
+impl Ask for Nobody {
+    async fn hears(&self, _: &str) -> bool {
+        false
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_alone_knows_that_it_is_deaf_and_gives_up_if_it_is_to() {
+    let config = support::config(&[]);
+    let retention = Retention::of_events(config.log.room_events, config.log.room_retention, config.log.dedupe_window);
+    let (log, metrics) = (Arc::new(MemoryLog::new(retention)), Arc::new(Metrics::new()));
+    let sessions = Arc::new(MemorySessions::new(config.recovery.window));
+    let presence = Arc::new(MemoryPresence::new(Arc::<MemoryPlaces>::default(), "n", &config.presence));
+    let node = Node::new(log, sessions, presence, &config, metrics.clone(), TaskTracker::new());
+    let supervisor = Supervisor::default();
+    // Its fan-out does not run, so that it hears nothing.
+    tokio::spawn(node.clone().mind_hearing(Listening {
+        is_alone: true,
+        bus: Arc::new(MemoryBus::new(Arc::<MemoryHub>::default())),
+        roll: "hearing".into(),
+        address: "127.0.0.1:1".into(),
+        ask: Arc::new(Nobody),
+        deaf_after: Duration::from_secs(15),
+        drain_after: Duration::from_secs(60),
+        supervisor: supervisor.clone(),
+    }));
+    tokio::time::sleep(Duration::from_secs(14)).await;
+    assert!(!node.hearing().deaf());
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(node.hearing().deaf());
+    assert!(metrics.render().contains("gateway_deaf 1\n"));
+    assert!(!node.hearing().is_given_up());
+    let failure = tokio::time::timeout(Duration::from_secs(70), supervisor.failed()).await.unwrap();
+    assert_eq!(&*failure.task, "hearing");
 }

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod budget;
+mod connecting;
+mod drain;
 mod embedded;
 mod endpoints;
 mod failover;
@@ -11,6 +13,7 @@ mod operators;
 mod order;
 mod recovery;
 mod starting;
+mod supervised;
 #[path = "../support/mod.rs"]
 mod support;
 

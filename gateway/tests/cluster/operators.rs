@@ -9,6 +9,7 @@ use gateway::auth::{Grant, mint};
 use gateway::bus::{Bus, RedisBus};
 use gateway::domain::UserId;
 use gateway::metrics::Metrics;
+use gateway::supervisor::Supervisor;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -205,7 +206,9 @@ async fn a_node_that_does_not_answer_is_missing_and_nothing_fails() {
     let nodes = cluster(&redis, 2, &SECRETS).await;
     let mut alice = Client::try_connect(nodes[1].address, token("alice")).await.unwrap();
     // One that hears the questions, as far as Redis knows, and does nothing.
-    let stuck = RedisBus::connect(&redis.url(), &config(&[]).redis, Arc::new(Metrics::new())).await.unwrap();
+    let stuck = RedisBus::connect(&redis.url(), &config(&[]).redis, Arc::new(Metrics::new()), &Supervisor::default())
+        .await
+        .unwrap();
     let (sink, mut heard) = mpsc::channel(10);
     stuck.subscribe("gateway:control", sink).await.unwrap();
     let seen = json!({ "user": "alice", "sockets": 1, "nodes": { "node-1": 1 }, "missing": 1 });

@@ -11,6 +11,7 @@ use gateway::log::{
 };
 use gateway::metrics::Metrics;
 use gateway::redis::Commands;
+use gateway::supervisor::Supervisor;
 
 use crate::support::redis::Redis;
 use crate::support::{self, eventually};
@@ -151,9 +152,10 @@ async fn memory() {
 #[tokio::test]
 async fn sqlite() {
     let folder = tempfile::tempdir().unwrap();
-    let log = SqliteLog::open(&folder.path().join("full.sqlite"), retention(KEPT)).await.unwrap();
+    let log =
+        SqliteLog::open(&folder.path().join("full.sqlite"), retention(KEPT), &Supervisor::default()).await.unwrap();
     a_full_log_refuses_and_takes_again_what_fits(&log, &log.budget()).await;
-    let log = SqliteLog::open(&folder.path().join("rooms.sqlite"), OF_ROOMS).await.unwrap();
+    let log = SqliteLog::open(&folder.path().join("rooms.sqlite"), OF_ROOMS, &Supervisor::default()).await.unwrap();
     a_room_has_about_as_many_bytes_as_it_may_and_says_that_older_events_went(&log, ROOM_BYTES).await;
     a_new_room_begins_only_where_it_may(&log).await;
 }
@@ -162,7 +164,7 @@ async fn sqlite() {
 async fn the_disk_of_a_file_and_the_machines_memory_are_limits() {
     let share = Retention { max_percent: 50, ..RETENTION };
     let folder = tempfile::tempdir().unwrap();
-    let log = SqliteLog::open(&folder.path().join("log.sqlite"), share).await.unwrap();
+    let log = SqliteLog::open(&folder.path().join("log.sqlite"), share, &Supervisor::default()).await.unwrap();
     append(&log, "r", 10, Terms::default()).await.unwrap();
     let budget = log.budget();
     eventually("the disk was measured", || async { budget.limit() > 1_000_000 && budget.used() > 0 }).await;
@@ -174,7 +176,8 @@ async fn the_disk_of_a_file_and_the_machines_memory_are_limits() {
 
 async fn redis_log(url: &str, redis: &Redis, prefix: &str, retention: Retention) -> RedisLog {
     let settings = support::config(&[]).redis;
-    let bus = RedisBus::connect(&redis.url(), &settings, Arc::new(Metrics::new())).await.unwrap();
+    let bus =
+        RedisBus::connect(&redis.url(), &settings, Arc::new(Metrics::new()), &Supervisor::default()).await.unwrap();
     let commands = Commands::new(url, &settings).unwrap();
     RedisLog::new(commands, Arc::new(bus), prefix, retention, settings.feed_buffer)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gateway::bus::{Bus, BusMessage, MemoryBus, MemoryHub, RedisBus};
 use gateway::metrics::Metrics;
+use gateway::supervisor::Supervisor;
 use tokio::sync::mpsc;
 
 use crate::support;
@@ -107,7 +108,10 @@ async fn redis_bus(redis: &Redis, feed_buffer: usize) -> (Arc<RedisBus>, Arc<Met
     let mut settings = support::config(&[]).redis;
     settings.feed_buffer = feed_buffer;
     let metrics = Arc::new(Metrics::new());
-    (Arc::new(RedisBus::connect(&redis.url(), &settings, metrics.clone()).await.unwrap()), metrics)
+    (
+        Arc::new(RedisBus::connect(&redis.url(), &settings, metrics.clone(), &Supervisor::default()).await.unwrap()),
+        metrics,
+    )
 }
 
 #[tokio::test]
@@ -212,7 +216,8 @@ async fn a_burst_that_fits_is_heard_whole_on_two_threads() {
 async fn a_redis_that_is_not_there_is_an_error_and_not_a_wait() {
     let settings = support::config(&[("GATEWAY_REDIS__TIMEOUT", "300ms")]).redis;
     let started = tokio::time::Instant::now();
-    let failed = RedisBus::connect("redis://127.0.0.1:1", &settings, Arc::new(Metrics::new())).await;
+    let failed =
+        RedisBus::connect("redis://127.0.0.1:1", &settings, Arc::new(Metrics::new()), &Supervisor::default()).await;
     assert!(failed.is_err());
     assert!(started.elapsed() < Duration::from_secs(5));
 }
@@ -223,7 +228,7 @@ async fn half_open_connections_are_noticed_and_replaced() {
     let proxy = Proxy::before(&redis).await;
     let settings = support::config(&[("GATEWAY_REDIS__TIMEOUT", "500ms")]).redis;
     let metrics = Arc::new(Metrics::new());
-    let bus = RedisBus::connect(&proxy.url(), &settings, metrics).await.unwrap();
+    let bus = RedisBus::connect(&proxy.url(), &settings, metrics, &Supervisor::default()).await.unwrap();
     let (sink, mut messages) = mpsc::channel(1_000);
     bus.subscribe("a", sink).await.unwrap();
     for round in 0..2 {
@@ -241,7 +246,8 @@ async fn messages_are_delivered_while_a_subscription_is_under_way() {
     let redis = Redis::start().await;
     let proxy = Proxy::before(&redis).await;
     let settings = support::config(&[("GATEWAY_REDIS__TIMEOUT", "60s")]).redis;
-    let slow = RedisBus::connect(&proxy.url(), &settings, Arc::new(Metrics::new())).await.unwrap();
+    let slow =
+        RedisBus::connect(&proxy.url(), &settings, Arc::new(Metrics::new()), &Supervisor::default()).await.unwrap();
     let (other, _) = redis_bus(&redis, 65_536).await;
     let (sink, mut messages) = mpsc::channel(1_000);
     slow.subscribe("talk", sink.clone()).await.unwrap();
@@ -273,7 +279,8 @@ async fn a_subscription_that_a_lost_connection_took_along_is_settled_before_the_
     let redis = Redis::start().await;
     let proxy = Proxy::before(&redis).await;
     let settings = support::config(&[("GATEWAY_REDIS__TIMEOUT", "500ms")]).redis;
-    let bus = RedisBus::connect(&proxy.url(), &settings, Arc::new(Metrics::new())).await.unwrap();
+    let bus =
+        RedisBus::connect(&proxy.url(), &settings, Arc::new(Metrics::new()), &Supervisor::default()).await.unwrap();
     let (sink, mut messages) = mpsc::channel(1_000);
     bus.subscribe("a", sink.clone()).await.unwrap();
     for round in 0..3 {

@@ -14,6 +14,7 @@ use gateway::log::{
 };
 use gateway::metrics::Metrics;
 use gateway::redis::Commands;
+use gateway::supervisor::Supervisor;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, SqliteConnection};
 
@@ -295,7 +296,8 @@ async fn the_whole_contract(log: Arc<dyn Log>) {
 
 async fn redis_log(redis: &Redis, prefix: &str) -> RedisLog {
     let settings = support::config(&[]).redis;
-    let bus = RedisBus::connect(&redis.url(), &settings, Arc::new(Metrics::new())).await.unwrap();
+    let bus =
+        RedisBus::connect(&redis.url(), &settings, Arc::new(Metrics::new()), &Supervisor::default()).await.unwrap();
     let commands = Commands::new(&redis.url(), &settings).unwrap();
     RedisLog::new(commands, Arc::new(bus), prefix, RETENTION, settings.feed_buffer)
 }
@@ -382,14 +384,14 @@ async fn a_lost_epoch_alone_does_not_stop_the_log() {
 const LONG: Retention = Retention::of_events(200, Duration::from_secs(3_600), Duration::from_secs(600));
 
 async fn sqlite_log(folder: &Path) -> SqliteLog {
-    SqliteLog::open(&folder.join("data/log.sqlite"), RETENTION).await.unwrap()
+    SqliteLog::open(&folder.join("data/log.sqlite"), RETENTION, &Supervisor::default()).await.unwrap()
 }
 
 /// Opens a file that a log may be about to leave.
 async fn open_again(path: &Path) -> SqliteLog {
     let deadline = tokio::time::Instant::now() + support::PATIENCE;
     loop {
-        match SqliteLog::open(path, LONG).await {
+        match SqliteLog::open(path, LONG, &Supervisor::default()).await {
             Ok(log) => return log,
             Err(error) => assert!(tokio::time::Instant::now() < deadline, "{error}"),
         }
@@ -410,7 +412,7 @@ async fn run(connection: &mut SqliteConnection, sql: &'static str) {
 async fn a_log_in_a_file_goes_on_where_it_was_however_it_ended() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log.sqlite");
-    let mut log = SqliteLog::open(&path, LONG).await.unwrap();
+    let mut log = SqliteLog::open(&path, LONG, &Supervisor::default()).await.unwrap();
     let key = Dedupe("u:alice:1".into());
     let first = log.append(&room("r"), &event("0"), Terms::once(&key)).await.unwrap();
     let mut expected = vec!["0".to_owned()];
@@ -441,12 +443,12 @@ async fn a_log_in_a_file_goes_on_where_it_was_however_it_ended() {
 async fn a_power_cut_begins_a_history_above_what_may_be_lost() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log.sqlite");
-    let log = SqliteLog::open(&path, LONG).await.unwrap();
+    let log = SqliteLog::open(&path, LONG, &Supervisor::default()).await.unwrap();
     let last = append(&log, "r", "kept").await;
     let before = newest(&log, "r", None, 0).await;
     log.close().await;
     run(&mut beside(&path).await, "UPDATE log SET boot = 'an earlier start of the machine'").await;
-    let log = SqliteLog::open(&path, LONG).await.unwrap();
+    let log = SqliteLog::open(&path, LONG, &Supervisor::default()).await.unwrap();
     let page = newest(&log, "r", None, 10).await;
     assert_eq!(texts(&page), ["kept"]);
     assert_ne!(page.head.epoch, before.head.epoch);
@@ -459,7 +461,7 @@ async fn a_power_cut_begins_a_history_above_what_may_be_lost() {
 async fn an_append_that_fails_is_told_leaves_nothing_and_the_next_works() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log.sqlite");
-    let log = SqliteLog::open(&path, LONG).await.unwrap();
+    let log = SqliteLog::open(&path, LONG, &Supervisor::default()).await.unwrap();
     let mut feed = log.feed();
     log.subscribe(&room("r")).await.unwrap();
     let mut last = append(&log, "r", "0").await;
@@ -494,7 +496,7 @@ async fn an_append_that_fails_is_told_leaves_nothing_and_the_next_works() {
 async fn what_was_committed_and_never_announced_is_a_gap() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log.sqlite");
-    let log = SqliteLog::open(&path, LONG).await.unwrap();
+    let log = SqliteLog::open(&path, LONG, &Supervisor::default()).await.unwrap();
     let mut feed = log.feed();
     log.subscribe(&room("r")).await.unwrap();
     let last = append(&log, "r", "0").await;
@@ -513,7 +515,7 @@ async fn what_was_committed_and_never_announced_is_a_gap() {
 async fn a_clock_that_is_set_back_makes_no_promises() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log.sqlite");
-    let log = SqliteLog::open(&path, LONG).await.unwrap();
+    let log = SqliteLog::open(&path, LONG, &Supervisor::default()).await.unwrap();
     append(&log, "r", "0").await;
     log.close().await;
     // What was written is a day ahead of the clock.
@@ -560,9 +562,9 @@ async fn a_file_that_cannot_be_used_is_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let refused = |name: &'static str| {
         let path = folder.path().join(name);
-        async move { SqliteLog::open(&path, LONG).await.unwrap_err().to_string() }
+        async move { SqliteLog::open(&path, LONG, &Supervisor::default()).await.unwrap_err().to_string() }
     };
-    let log = SqliteLog::open(&folder.path().join("used.sqlite"), LONG).await.unwrap();
+    let log = SqliteLog::open(&folder.path().join("used.sqlite"), LONG, &Supervisor::default()).await.unwrap();
     assert!(refused("used.sqlite").await.contains("used.sqlite is in use by another process"));
     append(&log, "r", "still works").await;
 
@@ -591,7 +593,7 @@ async fn beside_new(path: &Path) -> SqliteConnection {
 async fn damage_that_shows_later_is_told_and_is_not_the_end_of_the_process() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log.sqlite");
-    let log = SqliteLog::open(&path, LONG).await.unwrap();
+    let log = SqliteLog::open(&path, LONG, &Supervisor::default()).await.unwrap();
     for number in 0..200 {
         append(&log, "r", &format!("{number} {}", "x".repeat(1_000))).await;
     }
@@ -602,7 +604,7 @@ async fn damage_that_shows_later_is_told_and_is_not_the_end_of_the_process() {
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[65_536..].fill(0xa5);
     std::fs::write(&path, bytes).unwrap();
-    let log = SqliteLog::open(&path, LONG).await.unwrap();
+    let log = SqliteLog::open(&path, LONG, &Supervisor::default()).await.unwrap();
     let error =
         log.read(&room("r"), Range::After { offset: Offset::START, limit: 1_000 }, usize::MAX).await.unwrap_err();
     assert!(error.to_string().contains("damaged"), "{error}");
@@ -625,7 +627,8 @@ async fn an_append_whose_answer_got_lost_is_settled_and_not_guessed() {
     let redis = Redis::start().await;
     let proxy = Proxy::before(&redis).await;
     let settings = support::config(&[]).redis;
-    let bus = RedisBus::connect(&redis.url(), &settings, Arc::new(Metrics::new())).await.unwrap();
+    let bus =
+        RedisBus::connect(&redis.url(), &settings, Arc::new(Metrics::new()), &Supervisor::default()).await.unwrap();
     let commands = Commands::new(&proxy.url(), &settings).unwrap();
     let log = RedisLog::new(commands, Arc::new(bus), "doubt", RETENTION, settings.feed_buffer);
     append(&log, "r", "0").await;
@@ -649,7 +652,8 @@ async fn log_behind(proxy: &Proxy, redis: &Redis, prefix: &str) -> RedisLog {
 
 async fn log_with(proxy: &Proxy, redis: &Redis, prefix: &str, changes: &[(&str, &str)]) -> RedisLog {
     let settings = support::config(changes).redis;
-    let bus = RedisBus::connect(&redis.url(), &settings, Arc::new(Metrics::new())).await.unwrap();
+    let bus =
+        RedisBus::connect(&redis.url(), &settings, Arc::new(Metrics::new()), &Supervisor::default()).await.unwrap();
     let commands = Commands::new(&proxy.url(), &settings).unwrap();
     RedisLog::new(commands, Arc::new(bus), prefix, RETENTION, settings.feed_buffer)
 }

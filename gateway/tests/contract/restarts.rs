@@ -10,6 +10,7 @@ use gateway::domain::{Event, Offset, RoomName};
 use gateway::log::{FeedItem, Log, Page, Range, RedisLog, Retention, Terms};
 use gateway::metrics::Metrics;
 use gateway::redis::Commands;
+use gateway::supervisor::Supervisor;
 use tokio::time::Instant;
 
 use crate::support;
@@ -23,7 +24,8 @@ fn room(name: &str) -> RoomName {
 
 async fn node(redis: &Redis) -> RedisLog {
     let settings = support::config(&[]).redis;
-    let bus = RedisBus::connect(&redis.url(), &settings, Arc::new(Metrics::new())).await.unwrap();
+    let bus =
+        RedisBus::connect(&redis.url(), &settings, Arc::new(Metrics::new()), &Supervisor::default()).await.unwrap();
     let commands = Commands::new(&redis.url(), &settings).unwrap();
     RedisLog::new(commands, Arc::new(bus), "restarts", RETENTION, settings.feed_buffer)
 }

@@ -14,6 +14,7 @@ use gateway::redis::Commands;
 use gateway::revocations::{
     Change, MemoryRevocations, RedisRevocations, Revocation, Revocations, SqliteRevocations, Subject,
 };
+use gateway::supervisor::Supervisor;
 
 use crate::support;
 use crate::support::redis::Redis;
@@ -192,7 +193,8 @@ async fn who_listens_too_slowly_is_told_of_a_gap() {
 
 async fn redis_revocations(redis: &Redis, prefix: &str) -> (RedisRevocations, Arc<RedisBus>) {
     let settings = support::config(&[]).redis;
-    let bus = RedisBus::connect(&redis.url(), &settings, Arc::new(Metrics::new())).await.unwrap();
+    let bus =
+        RedisBus::connect(&redis.url(), &settings, Arc::new(Metrics::new()), &Supervisor::default()).await.unwrap();
     let (bus, commands) = (Arc::new(bus), Commands::new(&redis.url(), &settings).unwrap());
     (RedisRevocations::new(commands, bus.clone(), prefix), bus)
 }

@@ -15,6 +15,7 @@ use gateway::redis::Commands;
 use gateway::sessions::{
     Lease, MemorySessions, Record, RedisSessions, RoomRecord, Sessions, SessionsError, SqliteSessions, Whose,
 };
+use gateway::supervisor::Supervisor;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use tokio::time::{Instant, sleep};
@@ -365,7 +366,8 @@ async fn a_record_of_another_format_in_a_file_is_no_session_and_stays() {
 async fn redis_sessions(redis: &Redis, prefix: &str) -> (RedisSessions, Arc<RedisBus>) {
     // A thousand at once take their time in a small pool.
     let settings = support::config(&[("GATEWAY_REDIS__TIMEOUT", "20s")]).redis;
-    let bus = RedisBus::connect(&redis.url(), &settings, Arc::new(Metrics::new())).await.unwrap();
+    let bus =
+        RedisBus::connect(&redis.url(), &settings, Arc::new(Metrics::new()), &Supervisor::default()).await.unwrap();
     let (bus, commands) = (Arc::new(bus), Commands::new(&redis.url(), &settings).unwrap());
     (RedisSessions::new(commands, bus.clone(), prefix, WINDOW), bus)
 }

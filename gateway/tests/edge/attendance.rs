@@ -17,7 +17,8 @@ use gateway::presence::{
     PresenceError,
 };
 use gateway::sessions::{Lease, MemorySessions};
-use tokio_util::sync::CancellationToken;
+use gateway::supervisor::Supervisor;
+
 use tokio_util::task::TaskTracker;
 
 use crate::support;
@@ -109,7 +110,7 @@ impl World {
         let sessions = Arc::new(MemorySessions::new(config.recovery.window));
         let log = Arc::new(MemoryLog::new(retention));
         let node = Node::new(log, sessions, store.clone(), &config, metrics.clone(), TaskTracker::new());
-        node.run("node", &config, &CancellationToken::new());
+        node.run("node", &config, &Supervisor::default());
         Self { node, store, limiters: Limiters::new(&config.limits, metrics.clone()), metrics, config }
     }
 

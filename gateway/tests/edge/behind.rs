@@ -12,8 +12,9 @@ use gateway::node::{
 };
 use gateway::presence::{MemoryPlaces, MemoryPresence};
 use gateway::sessions::{Lease, MemorySessions};
+use gateway::supervisor::Supervisor;
 use parking_lot::Mutex;
-use tokio_util::sync::CancellationToken;
+
 use tokio_util::task::TaskTracker;
 
 use crate::support::{self, eventually};
@@ -100,7 +101,7 @@ async fn who_is_told_of_a_gap_is_not_handed_again_what_it_has() {
     let (stranger, hears_from_here) = world.session();
     let from_nowhere = world.node.join(&stranger, &room(), &entrance(Some(Offset(u64::MAX)))).await.unwrap();
     assert_eq!(from_nowhere.recovered, Some(Err(Unrecovered::Offset)), "what it says cannot be");
-    world.node.run("node", &world.config, &CancellationToken::new());
+    world.node.run("node", &world.config, &Supervisor::default());
     let names = |heard: &Heard| {
         heard.0.lock().iter().filter(|text| !text.contains("gateway:")).cloned().collect::<Vec<_>>().concat()
     };

@@ -130,7 +130,7 @@ fn check_shows_nothing_that_opens_a_door() {
     table(&file, "hooks.example");
     let check = |more: &[(&str, &str)]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
-        let url = format!("redis://somebody:{PASSWORD}@redis.example:6379/0?key={QUERY}");
+        let url = format!("redis-sentinel://somebody:{PASSWORD}@redis.example/m?sentinelPassword={QUERY}");
         let jwks = format!("https://somebody:{PASSWORD}@id.example/keys.json?key={QUERY}#{QUERY}");
         command.env_clear().args(["check", "--config"]).arg(&file);
         command.envs([("GATEWAY_REDIS_URL", url.as_str()), ("GATEWAY_AUTH__JWKS_URL", &jwks)]);
@@ -151,7 +151,13 @@ fn check_shows_nothing_that_opens_a_door() {
     }
     // Mistakes are told without what is wrong about them.
     let url = format!("somebody:{PASSWORD}@host/?{QUERY}");
-    for (name, value) in [("GATEWAY_AUTH__JWKS_URL", url.as_str()), ("GATEWAY_AUTH__JWKS_URL", "http://")] {
+    let redis = format!("redis://somebody:{PASSWORD}@host?key={QUERY}");
+    for (name, value) in [
+        ("GATEWAY_AUTH__JWKS_URL", url.as_str()),
+        ("GATEWAY_AUTH__JWKS_URL", "http://"),
+        ("GATEWAY_REDIS_URL", &redis),
+        ("GATEWAY_REDIS_URL", &url),
+    ] {
         let (works, shown) = check(&[(name, value)]);
         assert!(!works, "{shown}");
         hides(&shown);

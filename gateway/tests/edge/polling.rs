@@ -66,7 +66,7 @@ async fn a_client_that_does_not_fetch_its_queue_is_closed_when_it_is_full() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drained_node_closes_transports_and_never_says_disconnect() {
-    let node = node(&[("GATEWAY_DRAIN__CONNECTIONS_PER_SECOND", "100"), ("GATEWAY_DRAIN__TIMEOUT", "10s")]).await;
+    let node = node(&[("GATEWAY_DRAIN__TIMEOUT", "10s")]).await;
     let mut clients = Vec::new();
     for _ in 0..30 {
         let mut client = Client::connect(node.address).await;
@@ -93,7 +93,6 @@ async fn a_drained_node_closes_transports_and_never_says_disconnect() {
     }
     assert_eq!(fetched.await.unwrap(), 400);
     assert_eq!(stopping.await.unwrap(), 0, "nobody had to be cut off");
-    assert!(started.elapsed() >= Duration::from_millis(200), "at a pace");
     assert!(started.elapsed() < Duration::from_secs(5));
     let text = metrics.render();
     assert!(text.contains("gateway_draining 1"));

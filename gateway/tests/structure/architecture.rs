@@ -12,20 +12,25 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("metrics", &["domain"]),
     ("auth", &["config", "domain", "metrics", "revocations"]),
-    ("redis", &["config", "metrics"]),
+    ("supervisor", &[]),
+    ("recurring", &[]),
+    ("redis", &["config", "metrics", "supervisor"]),
     ("sqlite", &[]),
-    ("bus", &["config", "metrics", "redis"]),
-    ("calls", &["config", "domain", "metrics"]),
-    ("log", &["bus", "domain", "redis", "sqlite"]),
+    ("bus", &["config", "metrics", "redis", "supervisor"]),
+    ("calls", &["config", "domain", "metrics", "recurring"]),
+    ("log", &["bus", "domain", "recurring", "redis", "sqlite", "supervisor"]),
     ("presence", &["config", "domain", "metrics", "redis"]),
     ("sessions", &["bus", "domain", "redis", "sqlite"]),
     ("revocations", &["bus", "domain", "redis", "sqlite"]),
-    ("node", &["auth", "bus", "config", "domain", "log", "metrics", "presence", "sessions"]),
-    ("routes", &["auth", "calls", "config", "domain", "log", "metrics", "node", "presence"]),
+    ("node", &["auth", "bus", "config", "domain", "log", "metrics", "presence", "recurring", "sessions", "supervisor"]),
+    ("routes", &["auth", "calls", "config", "domain", "log", "metrics", "node", "presence", "recurring"]),
     ("control", &["bus", "domain", "node", "sessions"]),
-    ("socket", &["auth", "config", "domain", "metrics", "node", "routes", "sessions"]),
+    ("socket", &["auth", "config", "domain", "metrics", "node", "recurring", "routes", "sessions", "supervisor"]),
     ("operators", &["auth", "bus", "config", "domain", "metrics", "node"]),
-    ("http", &["auth", "bus", "config", "control", "domain", "metrics", "node", "revocations", "telemetry"]),
+    (
+        "http",
+        &["auth", "bus", "config", "control", "domain", "metrics", "node", "revocations", "supervisor", "telemetry"],
+    ),
     ("shutdown", &[]),
     ("telemetry", &["config"]),
     (
@@ -47,10 +52,12 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "routes",
             "sessions",
             "socket",
+            "supervisor",
             "telemetry",
         ],
     ),
-    ("main", &["app", "auth", "config", "domain", "redis", "routes", "shutdown", "telemetry"]),
+    ("process", &["app", "config", "shutdown", "telemetry"]),
+    ("main", &["auth", "config", "domain", "process", "redis", "routes"]),
 ];
 
 /// Types that only the composition root may name, with the folders that define them.
@@ -246,6 +253,52 @@ fn libraries_stay_in_their_place() {
         }
     }
     assert!(violations.is_empty(), "\n{}", violations.join("\n"));
+}
+
+/// Where tasks are begun that nobody supervises, how many there are, and why each of them ends by itself. What must go on
+/// as long as the node does belongs under the supervisor.
+const ENDING_TASKS: &[(&str, usize, &str)] = &[
+    ("src/auth/jwks.rs", 1, "a fetch has a timeout"),
+    ("src/bus/redis/link.rs", 1, "watches a connection, and its end is the connection's"),
+    ("src/bus/redis/listener.rs", 1, "what one connection is asked, until it is over"),
+    ("src/http/serving.rs", 1, "until the connection ends"),
+    ("src/node/attendance/beat.rs", 1, "settles what is owed, once"),
+    ("src/node/gate/hold.rs", 1, "hands over what waits"),
+    ("src/node/membership.rs", 1, "a replay ends"),
+    ("src/node/mod.rs", 2, "releases a session; the threads of shards, supervised"),
+    ("src/node/typing.rs", 2, "until the typing is over; tells what ended"),
+    ("src/operators/mod.rs", 1, "hears of the stop by itself, supervised"),
+    ("src/operators/driver.rs", 1, "until the adapter or the bus lets go of the channel, with the listener"),
+    ("src/revocations/redis.rs", 1, "until it has subscribed"),
+    ("src/routes/later.rs", 1, "after a delay, once"),
+    ("src/sessions/redis.rs", 1, "until it has subscribed"),
+    ("src/socket/guest.rs", 1, "admits a client"),
+    ("src/socket/inlet.rs", 3, "a session's queue, its pause, its greeting"),
+    ("src/socket/listener.rs", 1, "until the connection ends"),
+    ("src/socket/welcome.rs", 2, "stores a session, or fails to; waits for that"),
+    ("src/recurring.rs", 1, "until nothing has come up for a while"),
+    ("src/supervisor.rs", 4, "the supervisor's own"),
+    ("engine/src/server.rs", 1, "until the connection ends"),
+];
+
+#[test]
+fn what_must_not_end_is_supervised() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let gone = ENDING_TASKS.iter().filter(|(file, ..)| !root.join(file).exists());
+    let mut violations: Vec<_> = gone.map(|(file, ..)| format!("{file} is not there")).collect();
+    for source in sources().into_iter().chain(sources_in("engine/src")) {
+        let code = source.code.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let is_test = source.path.ends_with("tests.rs") || source.path.ends_with("model.rs");
+        // `tokio::spawn(…)`, `tasks.spawn(…)`, `thread.spawn(…)`: whatever is spawned, and by whom.
+        let found =
+            if is_test { 0 } else { code.matches("spawn(").count() + code.matches("run_until_cancelled").count() };
+        let path = source.path.strip_prefix(root).unwrap().to_str().unwrap();
+        let listed = ENDING_TASKS.iter().find(|(file, ..)| *file == path).map_or(0, |(_, count, _)| *count);
+        if found != listed {
+            violations.push(format!("{path} begins {found} tasks of its own, {listed} are known to end"));
+        }
+    }
+    assert!(violations.is_empty(), "run them under the supervisor, or say why they end:\n{}", violations.join("\n"));
 }
 
 #[test]

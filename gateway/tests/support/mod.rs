@@ -43,7 +43,9 @@ pub fn config(changes: &[(&str, &str)]) -> Config {
 }
 
 /// Lets everything through: for tests that are about something else.
-pub const NO_LIMITS: [(&str, &str); 11] = [
+pub const NO_LIMITS: [(&str, &str); 12] = [
+    // Nothing looks at readiness here before it sends somebody.
+    ("GATEWAY_DRAIN__ANNOUNCE", "0s"),
     ("GATEWAY_LIMITS__EVENTS_PER_SECOND", "0"),
     ("GATEWAY_LIMITS__BYTES_PER_SECOND", "0"),
     ("GATEWAY_LIMITS__USER_EVENTS_PER_SECOND", "0"),

@@ -15,8 +15,8 @@ use gateway::presence::{MemoryPlaces, MemoryPresence};
 use gateway::revocations::MemoryRevocations;
 use gateway::routes::{Inbound, RouteTable, Router};
 use gateway::sessions::{Lease, MemorySessions};
+use gateway::supervisor::Supervisor;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Hears everything and counts it.
@@ -57,7 +57,7 @@ impl Bench {
         let sessions = Arc::new(MemorySessions::new(config.recovery.window));
         let presence = Arc::new(MemoryPresence::new(Arc::<MemoryPlaces>::default(), "bench", &config.presence));
         let node = Node::new(log, sessions, presence, &config, metrics.clone(), tasks.clone());
-        node.run("bench", &config, &CancellationToken::new());
+        node.run("bench", &config, &Supervisor::default());
         let kept = config.auth.revocations_kept;
         let revoked = Revoked::start(Arc::new(MemoryRevocations::default()), kept, metrics.clone()).await;
         let tokens = Tokens::start(&config.auth, revoked, metrics.clone()).await.unwrap();

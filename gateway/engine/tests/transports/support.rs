@@ -172,7 +172,10 @@ impl World {
         let (seen, stop, tasks) = (Arc::<Seen>::default(), CancellationToken::new(), TaskTracker::new());
         let mut settings = settings();
         change(&mut settings);
-        let server = Server::start(Arc::new(Echo(seen.clone())), settings, &tasks, &stop);
+        let (server, loops) = Server::new(Arc::new(Echo(seen.clone())), settings, &tasks, &stop);
+        for engine::Loop { work, .. } in loops {
+            tokio::spawn(stop.clone().run_until_cancelled_owned(work));
+        }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (accepting, stopped) = (server.clone(), stop.clone());

@@ -25,6 +25,7 @@ use super::{Bus, BusError, Sink};
 use crate::config;
 use crate::metrics::Metrics;
 use crate::redis::{Doubt, Primary};
+use crate::supervisor::Supervisor;
 
 /// Requests that may wait for the listener.
 const REQUESTS: usize = 4096;
@@ -72,9 +73,14 @@ impl RedisBus {
     ///
     /// # Errors
     /// Redis cannot be reached, or refuses the credentials.
-    pub async fn connect(url: &str, settings: &config::Redis, metrics: Arc<Metrics>) -> Result<Self, BusError> {
+    pub async fn connect(
+        url: &str,
+        settings: &config::Redis,
+        metrics: Arc<Metrics>,
+        supervisor: &Supervisor,
+    ) -> Result<Self, BusError> {
         let primary = Primary::new(url, settings, metrics.clone()).map_err(|error| BusError::new("connect", error))?;
-        let bus = Self::start(primary, settings, metrics);
+        let bus = Self::start(primary, settings, metrics, supervisor);
         bus.connected().await?;
         Ok(bus)
     }
@@ -82,7 +88,12 @@ impl RedisBus {
     /// Begins to connect both connections. Until they are, and whenever they are lost, what is asked of the bus waits for
     /// the time of a command.
     #[must_use]
-    pub fn start(primary: Arc<Primary>, settings: &config::Redis, metrics: Arc<Metrics>) -> Self {
+    pub fn start(
+        primary: Arc<Primary>,
+        settings: &config::Redis,
+        metrics: Arc<Metrics>,
+        supervisor: &Supervisor,
+    ) -> Self {
         let timeout = settings.timeout;
         let (requests, incoming) = mpsc::channel(REQUESTS);
         let (heard, replace, trouble) = (Arc::new(Mutex::new(Instant::now())), Arc::default(), Trouble::default());
@@ -111,8 +122,8 @@ impl RedisBus {
             replace,
             timeout,
             requests,
-            _listener: AbortOnDropHandle::new(tokio::spawn(listener.run())),
-            _publisher: AbortOnDropHandle::new(tokio::spawn(speak(opener, voices, trouble.clone()))),
+            _listener: supervisor.run_owned("listener of the bus", listener.run()),
+            _publisher: supervisor.run_owned("publisher of the bus", speak(opener, voices, trouble.clone())),
             trouble,
         }
     }

@@ -23,7 +23,9 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{AppendError, Appended, Budget, FeedItem, Log, LogError, Page, Range, Retention, Terms};
 use crate::domain::{Event, Offset, Position, RoomName};
+use crate::recurring::Recurring;
 use crate::sqlite::{Database, milliseconds, now_ms};
+use crate::supervisor::Supervisor;
 use history::History;
 use writer::{Append, Hearers, Request, Writer};
 
@@ -49,6 +51,7 @@ pub struct SqliteLog {
     marked: Arc<AtomicU64>,
     feed: mpsc::Sender<FeedItem>,
     receiver: Mutex<Option<mpsc::Receiver<FeedItem>>>,
+    unreadable: Recurring,
 }
 
 impl std::fmt::Debug for SqliteLog {
@@ -65,7 +68,7 @@ impl SqliteLog {
     ///
     /// # Errors
     /// The file cannot be made, opened or read, another process has it, or it is something else.
-    pub async fn open(path: &Path, retention: Retention) -> Result<Self, LogError> {
+    pub async fn open(path: &Path, retention: Retention, supervisor: &Supervisor) -> Result<Self, LogError> {
         let database = Database::open(path, KIND, include_str!("schema.sql")).await;
         let database = Arc::new(database.map_err(|error| LogError::new("open", error))?);
         let mut connection = database.connect().await.map_err(|error| LogError::new("open", error))?;
@@ -85,7 +88,8 @@ impl SqliteLog {
             budget.clone(),
             Hearers { subscribed: subscribed.clone(), marked: marked.clone(), feed: feed.clone() },
         );
-        tokio::spawn(writer.run(incoming));
+        // It ends by itself, when it is told to or nobody can ask it any more.
+        supervisor.run_owned("writer of the log", writer.run(incoming)).detach();
         Ok(Self {
             retention,
             budget,
@@ -97,6 +101,7 @@ impl SqliteLog {
             marked,
             feed,
             receiver: Mutex::new(Some(receiver)),
+            unreadable: Recurring::new("skipped a record that this version cannot read"),
         })
     }
 
@@ -153,7 +158,7 @@ impl SqliteLog {
             let event = Event::decode(&bytes);
             if event.is_none() {
                 // Of a newer version, most likely. One record must not make the whole room unreadable.
-                tracing::error!(%room, %offset, "skipped a record that this version cannot read");
+                self.unreadable.note(|what| tracing::error!(%room, %offset, "{what}"));
             }
             Some((offset, event?))
         };

@@ -75,7 +75,7 @@ impl Node {
                 pause
             }
             Err(error) => {
-                Self::note_presence_error(&error);
+                self.note_presence_error(&error);
                 every.min(SOON)
             }
         };
@@ -99,7 +99,7 @@ impl Node {
             if known.is_err() || session.is_taking_seats() {
                 self.attendance.note_unknown(&session);
             }
-            known.unwrap_or_else(|error| Self::note_presence_error(&error));
+            known.unwrap_or_else(|error| self.note_presence_error(&error));
         };
         let enter: Vec<_> = sessions.into_iter().map(enter).collect();
         futures_util::stream::iter(enter).buffer_unordered(CONCURRENCY).collect::<()>().await;

@@ -106,7 +106,7 @@ impl Node {
     async fn leave_places(&self, leaving: Leaving) -> Vec<Departed> {
         let left = self.attendance.presence.leave(&leaving.who, &leaving.places, leaving.linger).await;
         left.unwrap_or_else(|error| {
-            Self::note_presence_error(&error);
+            self.note_presence_error(&error);
             self.attendance.owe(leaving);
             Vec::new()
         })
@@ -128,7 +128,7 @@ impl Node {
         let entered = match self.find_numbered(&mut leaving).await {
             Ok(entered) => entered,
             Err(error) => {
-                Self::note_presence_error(&error);
+                self.note_presence_error(&error);
                 return self.attendance.owe(leaving);
             }
         };

@@ -132,7 +132,7 @@ impl Node {
         let entered = entered.map_err(|error| {
             let places = vec![place.clone()];
             self.attendance.owe(Leaving { places, ..Leaving::of_doubt(session, who.clone()) });
-            Self::without_presence(&error)
+            self.without_presence(&error)
         })?;
         match entered.first() {
             Some(entry) if entry.entered == Entered::Full => {
@@ -158,7 +158,7 @@ impl Node {
         let (number, entry) = entered.map_err(|error| {
             let numbered = Some((rooms.clone(), capacity));
             self.attendance.owe(Leaving { numbered, ..Leaving::of_doubt(session, who.clone()) });
-            Self::without_presence(&error)
+            self.without_presence(&error)
         })?;
         let room = rooms.name(number);
         self.forget_owed(session, &room);
@@ -219,7 +219,7 @@ impl Node {
         let (mut seats, mut taken) = (Reseated::default(), Vec::new());
         for (who, places) in by_attendee(session, places, |place: &Place| &place.room) {
             let entered = self.attendance.presence.enter(&who, &places, Arrival::Newest).await;
-            let entered = entered.map_err(|error| RecoveryError::Unavailable(Self::without_presence(&error)))?;
+            let entered = entered.map_err(|error| RecoveryError::Unavailable(self.without_presence(&error)))?;
             for (Place { room, .. }, entry) in places.into_iter().zip(entered) {
                 match entry.entered {
                     Entered::First if !room.is_look() => {
@@ -269,7 +269,7 @@ impl Node {
         places.iter().for_each(|place| self.forget_owed(session, &place.room));
         let Some(first) = places.first() else { return Ok(()) };
         let entered = self.attendance.presence.enter(&attendee(session, &first.room), &places, Arrival::Newest).await;
-        let entered = entered.map_err(|error| Self::without_presence(&error))?;
+        let entered = entered.map_err(|error| self.without_presence(&error))?;
         let is_full = entered.iter().any(|entry| entry.entered == Entered::Full);
         if is_full { Err(Refusal::Taken) } else { Ok(()) }
     }
@@ -288,7 +288,7 @@ impl Node {
     /// # Errors
     /// The store of presence cannot be reached.
     pub async fn count_members(&self, rooms: &[RoomName]) -> Result<Vec<u64>, Refusal> {
-        self.attendance.presence.count(rooms).await.map_err(|error| Self::without_presence(&error))
+        self.attendance.presence.count(rooms).await.map_err(|error| self.without_presence(&error))
     }
 
     /// Who is in a room: `limit` members at the most, those after a cursor.
@@ -296,16 +296,16 @@ impl Node {
     /// # Errors
     /// The store of presence cannot be reached.
     pub async fn list_members(&self, room: &RoomName, after: Option<&str>, limit: usize) -> Result<Page, Refusal> {
-        self.attendance.presence.list(room, after, limit).await.map_err(|error| Self::without_presence(&error))
+        self.attendance.presence.list(room, after, limit).await.map_err(|error| self.without_presence(&error))
     }
 
-    fn without_presence(error: &PresenceError) -> Refusal {
-        Self::note_presence_error(error);
+    fn without_presence(&self, error: &PresenceError) -> Refusal {
+        self.note_presence_error(error);
         Refusal::Unavailable
     }
 
     /// It is counted where it came from.
-    fn note_presence_error(error: &PresenceError) {
-        tracing::warn!(%error, "the store of presence failed");
+    fn note_presence_error(&self, error: &PresenceError) {
+        self.troubles.presence.note(|what| tracing::warn!(%error, "{what}"));
     }
 }
