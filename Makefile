@@ -6,7 +6,7 @@ WEB := gateway/web
 # The official client for browsers, which the gateway embeds.
 CLIENT_SCRIPT := $(WEB)/node_modules/.package-lock.json
 
-.PHONY: help run cluster test tools build test-rust test-clients test-go test-python test-load test-deploy chaos check fmt audit bench \
+.PHONY: help run cluster test tools build test-rust test-clients test-go test-python test-load test-deploy test-upgrade chaos check fmt audit bench \
 	bench-flood bench-presence bench-flaky
 
 help: ## this list
@@ -56,6 +56,16 @@ chaos: SEED =
 chaos: ## the auditor at length, e.g. make chaos SECONDS=3600 CLIENTS=500 ROOMS=50 SEED=7
 	CHAOS_SECONDS=$(SECONDS) CHAOS_CLIENTS=$(CLIENTS) CHAOS_ROOMS=$(ROOMS) CHAOS_SEED=$(SEED) \
 		cargo test --release --locked --package gateway --test chaos -- --nocapture whatever_fails
+
+# The version before this one: nodes of both serve side by side while a deployment is upgraded.
+PREVIOUS = 6edd153
+test-upgrade: SECONDS = 60
+test-upgrade: ## the auditor over nodes of this version and of the one before, which replace each other
+	rm -rf .tools/previous/src && mkdir -p .tools/previous/src
+	git archive $(PREVIOUS) | tar -x -C .tools/previous/src
+	cd .tools/previous/src && CARGO_TARGET_DIR=../target cargo build --locked --package gateway
+	CHAOS_PREVIOUS=$(CURDIR)/.tools/previous/target/debug/gateway CHAOS_SECONDS=$(SECONDS) CHAOS_FAULT_EVERY=6 \
+		cargo test --locked --workspace --test chaos -- --nocapture whatever_fails
 
 check: ## formatting, lints, documentation, dependencies: as strict as it gets
 	cargo fmt --all --check

@@ -17,6 +17,7 @@ use crate::auth::{Revoked, Tokens};
 use crate::bus::{Bus, MemoryBus, MemoryHub, RedisBus};
 use crate::calls::Caller;
 use crate::config::{self, Config};
+use crate::formats::{Format, Formats};
 use crate::http::{AdminLimits, AdminRoutes, Hosts, web};
 use crate::log::{Budget, Log, MemoryLog, RedisLog, Retention, SqliteLog};
 use crate::metrics::Metrics;
@@ -165,8 +166,10 @@ impl Gateway {
             AdminLimits { connections: config.admin.connections, header_timeout: config.socket.header_timeout };
         let admin = AdminRoutes::serve(admins, hosts, limits, metrics.clone(), &supervisor)?;
 
+        // Who is there shows later; in embedded mode nobody is.
+        let formats = Formats::new(if redis.is_some() { Format::OLDEST } else { Format::NEWEST });
         let commands = redis.as_ref().map(|redis| redis.commands.clone());
-        let backends = backends(&config, &name, &metrics, redis, &supervisor).await?;
+        let backends = backends(&config, &name, &metrics, redis, &formats, &supervisor).await?;
         let Backends { bus, log, budget, sessions, presence, revocations, stores } = backends;
         let presence = Arc::new(MeasuredPresence::new(presence, metrics.clone()));
         let node = Node::new(log, sessions, presence, &config, metrics.clone(), tasks.clone());
@@ -177,7 +180,7 @@ impl Gateway {
         let router = Arc::new(router);
         let web = web(config.web.page);
         let server = SocketServer::start(&config, router.clone(), web, metrics.clone(), &supervisor, max_files);
-        let peers = Arc::new(Peers::new(bus.clone(), &config.redis.prefix, metrics.clone()));
+        let peers = Arc::new(Peers::new(bus.clone(), &config.redis.prefix, formats.clone(), metrics.clone()));
         let gateway = Self {
             address: clients.local_addr()?,
             admin_address: admin.address(),
@@ -202,6 +205,7 @@ impl Gateway {
             commands,
             bus,
             peers,
+            formats,
             node,
             router,
             revoked,
@@ -279,6 +283,7 @@ async fn backends(
     name: &str,
     metrics: &Arc<Metrics>,
     redis: Option<Redis>,
+    formats: &Formats,
     supervisor: &Supervisor,
 ) -> anyhow::Result<Backends> {
     let retention = retention(&config.log);
@@ -308,8 +313,10 @@ async fn backends(
     let settings = &config.redis;
     let bus: Arc<dyn Bus> = Arc::new(RedisBus::start(primary, settings, metrics.clone(), supervisor));
     let commands = commands.watched_by(supervisor);
-    let sessions = Arc::new(RedisSessions::new(commands.clone(), bus.clone(), &settings.prefix, window));
-    let presence = Arc::new(RedisPresence::new(commands.clone(), &settings.prefix, name, &config.presence));
+    let sessions =
+        Arc::new(RedisSessions::new(commands.clone(), bus.clone(), &settings.prefix, window, formats.clone()));
+    let presence =
+        Arc::new(RedisPresence::new(commands.clone(), &settings.prefix, name, &config.presence, formats.clone()));
     let revocations = Arc::new(RedisRevocations::new(commands.clone(), bus.clone(), &settings.prefix));
     let log = Arc::new(RedisLog::new(commands, bus.clone(), &settings.prefix, retention, settings.feed_buffer));
     let (stores, budget) = (Stores::Redis(log.clone()), log.budget());

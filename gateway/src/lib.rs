@@ -12,6 +12,7 @@ pub mod calls;
 pub mod config;
 pub mod control;
 pub mod domain;
+pub mod formats;
 pub mod http;
 pub mod log;
 pub mod metrics;

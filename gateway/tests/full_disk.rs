@@ -79,8 +79,8 @@ async fn sessions_are_claimed_on_a_full_disk(folder: &Path, most: u64) {
     let sessions = SqliteSessions::open(&folder.join("sessions.sqlite"), Duration::from_secs(60)).await.unwrap();
     let (session, namespace) = (SessionId::random(), "/".to_owned());
     let (rooms, names) = (Vec::new(), Vec::new());
-    let (handed, complete_to, user, identified) = (Offset::START, Offset::START, None, None);
-    let record = Record { session, user, version: 1, rooms, namespace, names, identified, handed, complete_to };
+    let (handed, complete_to, user, identified, term) = (Offset::START, Offset::START, None, None, 0);
+    let record = Record { session, user, version: 1, rooms, namespace, names, identified, handed, complete_to, term };
     let lease = Lease::new(Pid::random());
     assert!(sessions.save(lease, &record).await.unwrap());
     Resource::FSIZE.set(1, most).unwrap();

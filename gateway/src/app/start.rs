@@ -12,6 +12,7 @@ use crate::auth::{OperatorToken, Revoked, Tokens};
 use crate::bus::Bus;
 use crate::config::Config;
 use crate::control::Control;
+use crate::formats::Formats;
 use crate::http::{AdminRoutes, AdminState, AskOverHttp, admin};
 use crate::metrics::Metrics;
 use crate::node::{Listening, Node, Peers};
@@ -35,6 +36,7 @@ pub(super) struct Start {
     pub(super) commands: Option<Commands>,
     pub(super) bus: Arc<dyn Bus>,
     pub(super) peers: Arc<Peers>,
+    pub(super) formats: Formats,
     pub(super) node: Arc<Node>,
     pub(super) router: Arc<Router>,
     pub(super) revoked: Arc<Revoked>,
@@ -90,6 +92,7 @@ impl Start {
         supervisor.run("ends of tokens", end_sessions(router.clone(), revoked.news()));
         supervisor.run("session controls", control.clone().serve(heard));
         supervisor.run("count of nodes", self.peers.clone().count());
+        supervisor.run("formats", node.clone().heed_formats_forever(self.formats.clone()));
         supervisor.run("revocations", revoked.clone().keep_up());
         supervisor.run("keys of tokens", self.tokens.clone().keep_fresh());
         if let Some(commands) = &self.commands {

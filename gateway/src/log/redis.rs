@@ -357,14 +357,18 @@ impl Log for RedisLog {
             let item = match message {
                 BusMessage::Gap => Some(FeedItem::Gap),
                 BusMessage::Message { channel, payload } => {
-                    item(channel.strip_prefix(&prefix).unwrap_or_default(), &payload)
+                    let room = channel.strip_prefix(&prefix).unwrap_or_default();
+                    item(room, &payload).or_else(|| {
+                        tracing::error!(room, "the feed has a message that this version cannot read");
+                        // It has a place in the log. What is read there shows who misses it.
+                        payload.starts_with(b"E").then_some(FeedItem::Gap)
+                    })
                 }
             };
             match &item {
                 Some(FeedItem::Event { position, .. }) => witness.lock().saw(position.offset, commands.losses()),
                 Some(FeedItem::Gap) => witness.lock().lost(),
-                Some(_) => {}
-                None => tracing::error!("skipped a message of the feed that this version cannot read"),
+                Some(_) | None => {}
             }
             futures_util::future::ready(item)
         };

@@ -170,6 +170,9 @@ metrics! {
     presence_pending: Family<Gauge> = "gateway_presence_pending" ["kind": ["leavings", "sessions"]];
     /// How often this node entered its sessions anew because more leavings had failed than are kept.
     presence_restarts: Counter = "gateway_presence_restarts_total";
+    /// Sessions in places that the store had lost and that this node `entered` again, and those that it had kept for nobody and
+    /// that this node had `taken_out`.
+    presence_mended: Family<Counter> = "gateway_presence_mended_total" ["what": ["entered", "taken_out"]];
     /// Lifecycle events that wait to be acted on, as of the last beat. When there is no room, departures wait in the store.
     lifecycle_waiting: Gauge = "gateway_lifecycle_waiting";
     /// Lifecycle routes with a delay that are to run later.
@@ -238,6 +241,8 @@ metrics! {
     rooms: Gauge = "gateway_rooms";
     /// Rooms whose log this node listens to.
     subscriptions: Gauge = "gateway_subscriptions";
+    /// The number of the format in which this node writes what others read: the newest that all nodes read.
+    format: Gauge = "gateway_format";
     /// Nodes that hear the bus and do not drain, this one included.
     cluster_nodes: Gauge = "gateway_cluster_nodes";
     /// Connections to the admin listener.

@@ -15,6 +15,7 @@ mod peers;
 mod reading;
 mod recovery;
 mod roster;
+mod seating;
 mod session;
 mod stay;
 mod turns;
@@ -120,7 +121,7 @@ impl Node {
             history_page: config.limits.history_page,
             room_retention: config.log.room_retention,
         };
-        let attendance = Attendance::new(presence, config.presence.linger);
+        let attendance = Attendance::new(presence, config.presence.linger, config.redis.timeout);
         // As many as threads that could deliver at the same time.
         let shards = tokio::runtime::Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
         let hub = Hub::new(log.clone(), config.rooms.linger, shards, metrics.clone());

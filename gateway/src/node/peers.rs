@@ -1,4 +1,4 @@
-//! Peers: how many nodes the cluster has, counted by who listens on a channel that every node listens on, until it drains.
+//! Peers: how many nodes the cluster has, counted by who listens on channels that every node listens on, and what they read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,76 +7,121 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::bus::Bus;
+use crate::bus::{Bus, BusError, BusMessage, Sink};
+use crate::formats::{Format, Formats};
 use crate::metrics::Metrics;
 
 const INTERVAL: Duration = Duration::from_secs(2);
 /// How long a node that is about to leave waits to be told who stays.
 const ANSWER: Duration = Duration::from_millis(500);
+/// How often in a row all nodes must be seen to read a newer format before it is written: a node that just connects to
+/// Redis again is not counted for a moment.
+const SURE: u32 = 3;
 
-/// The nodes that clients may come to, this one among them until it leaves.
+/// The nodes of a deployment, this one among them, and those of them that clients may come to.
 pub struct Peers {
     bus: Arc<dyn Bus>,
+    /// What the names of all channels begin with.
     channel: String,
+    formats: Formats,
     metrics: Arc<Metrics>,
-    /// How many there were when the bus told last.
-    known: AtomicUsize,
+    /// How many others clients could come to when the bus told last.
+    others: AtomicUsize,
     leaving: AtomicBool,
+    /// Nothing is ever sent on these channels: being subscribed is the message.
+    sink: Sink,
+    _silent: mpsc::Receiver<BusMessage>,
 }
 
 impl std::fmt::Debug for Peers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Peers").field("known", &self.known).finish_non_exhaustive()
+        f.debug_struct("Peers").field("others", &self.others).finish_non_exhaustive()
     }
 }
 
 impl Peers {
-    /// The nodes of the deployment whose channels begin with `prefix`.
+    /// The nodes of the deployment whose channels begin with `prefix`. What all of them read is written to `formats`.
     #[must_use]
-    pub fn new(bus: Arc<dyn Bus>, prefix: &str, metrics: Arc<Metrics>) -> Self {
+    pub fn new(bus: Arc<dyn Bus>, prefix: &str, formats: Formats, metrics: Arc<Metrics>) -> Self {
         let channel = format!("{prefix}:nodes");
-        Self { bus, channel, metrics, known: AtomicUsize::new(0), leaving: AtomicBool::new(false) }
+        metrics.format.set(formats.written().number());
+        let (sink, silent) = mpsc::channel(1);
+        let (others, leaving) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Self { bus, channel, formats, metrics, others, leaving, sink, _silent: silent }
+    }
+
+    /// Where nodes listen that read a format.
+    fn readers(&self, format: Format) -> String {
+        format!("{}:{}", self.channel, format.number())
+    }
+
+    /// Where nodes listen that clients cannot come to any more.
+    fn leavers(&self) -> String {
+        format!("{}:leaving", self.channel)
     }
 
     /// Counts them for ever. A node that lost Redis counts nobody, not even itself.
     pub async fn count(self: Arc<Self>) {
-        // Nothing is ever sent on it; being subscribed is the message.
-        let (sink, _messages) = mpsc::channel(1);
         let mut tick = interval(INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut listening = false;
+        let (mut listening, mut agreed) = (false, 0);
         loop {
             tick.tick().await;
-            if !self.leaving.load(Ordering::Acquire) {
-                listening = listening || self.bus.subscribe(&self.channel, sink.clone()).await.is_ok();
-                if self.leaving.load(Ordering::Acquire) {
-                    // It began to leave meanwhile, and might have come back by this.
-                    self.bus.unsubscribe(&self.channel).await;
+            listening = listening || self.listen().await.is_ok();
+            let nodes = self.ask().await;
+            self.metrics.cluster_nodes.set(u32::try_from(nodes.unwrap_or(0)).unwrap_or(u32::MAX));
+            if let Ok(format) = self.newest_of_all().await {
+                agreed = if format > self.formats.written() { agreed + 1 } else { 0 };
+                if format < self.formats.written() || agreed >= SURE {
+                    tracing::info!(
+                        format = format.number(),
+                        "what is written for other nodes is what all of them read"
+                    );
+                    self.formats.write(format);
+                    self.metrics.format.set(format.number());
                 }
             }
-            let nodes = self.ask().await.unwrap_or(0);
-            self.metrics.cluster_nodes.set(u32::try_from(nodes).unwrap_or(u32::MAX));
         }
     }
 
-    async fn ask(&self) -> Option<usize> {
-        let nodes = self.bus.subscribers(&self.channel).await.ok()?;
-        self.known.store(nodes, Ordering::Release);
-        Some(nodes)
+    async fn listen(&self) -> Result<(), BusError> {
+        // What it reads first: it must not be taken for a node that does not.
+        for format in Format::ALL {
+            self.bus.subscribe(&self.readers(format), self.sink.clone()).await?;
+        }
+        self.bus.subscribe(&self.channel, self.sink.clone()).await
     }
 
-    /// Counts this node no longer: clients cannot come to it.
+    /// The newest format that all nodes read, those that leave too. Those of a version before formats do not say so.
+    async fn newest_of_all(&self) -> Result<Format, BusError> {
+        let nodes = self.bus.subscribers(&self.channel).await?;
+        for format in Format::ALL.into_iter().rev() {
+            if nodes > 0 && self.bus.subscribers(&self.readers(format)).await? >= nodes {
+                return Ok(format);
+            }
+        }
+        Ok(Format::OLDEST)
+    }
+
+    /// How many nodes clients may come to.
+    async fn ask(&self) -> Result<usize, BusError> {
+        let leaving = self.bus.subscribers(&self.leavers()).await?;
+        let nodes = self.bus.subscribers(&self.channel).await?.saturating_sub(leaving);
+        let this = usize::from(!self.leaving.load(Ordering::Acquire));
+        self.others.store(nodes.saturating_sub(this), Ordering::Release);
+        Ok(nodes)
+    }
+
+    /// Counts this node no longer among those that clients may come to.
     pub async fn leave(&self) {
         self.leaving.store(true, Ordering::Release);
-        self.bus.unsubscribe(&self.channel).await;
+        // Where it cannot be said, others see it when this node has ended.
+        self.bus.subscribe(&self.leavers(), self.sink.clone()).await.ok();
     }
 
     /// Whether there is no other node to which clients could go. If the bus cannot be asked, what it said last counts.
     pub async fn are_none(&self) -> bool {
-        let nodes = match timeout(ANSWER, self.ask()).await {
-            Ok(Some(nodes)) => nodes,
-            Ok(None) | Err(_) => self.known.load(Ordering::Acquire),
-        };
-        nodes <= usize::from(!self.leaving.load(Ordering::Acquire))
+        timeout(ANSWER, self.ask()).await.ok();
+        self.others.load(Ordering::Acquire) == 0
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{CloseReason, Node, Session};
 use crate::domain::{PidHash, SessionId, UserId};
+use crate::formats::Formats;
 use crate::sessions::Lease;
 
 /// Changes that wait for whoever wants to know of them; older ones are lost, and their number is told.
@@ -174,6 +175,23 @@ impl Node {
         loop {
             tick.tick().await;
             self.renew(&self.roster.all()).await;
+        }
+    }
+
+    /// Stores all sessions anew whenever an older format is to be written, for ever: nodes that read no newer one could not
+    /// let them come back.
+    pub async fn heed_formats_forever(self: Arc<Self>, formats: Formats) {
+        let mut changes = formats.changes();
+        let mut before = *changes.borrow_and_update();
+        // The sender is `formats`' own.
+        while changes.changed().await.is_ok() {
+            let now = *changes.borrow_and_update();
+            if now < before {
+                let sessions = self.roster.all();
+                sessions.iter().for_each(|session| session.mark_unsaved());
+                self.renew(&sessions).await;
+            }
+            before = now;
         }
     }
 

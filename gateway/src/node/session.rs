@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use super::gate::{Gate, Patience, Reached};
 use super::hub::Cursors;
 use super::outlet::{CloseReason, Outlet};
+use super::seating::Seating;
 use super::stay::{Left, Membership, Stay};
 use super::typing::Typing;
 use super::{Account, Allowance};
@@ -72,8 +73,8 @@ pub struct Session {
     saved_to: AtomicU64,
     /// Nothing up to here is for it in rooms that it joins from now on: it was handed newer events, from the log.
     floor: AtomicU64,
-    /// How many seats it is just taking: what is to be given up there must wait.
-    taking: AtomicU32,
+    /// Where it is in the order of what presence is asked for it.
+    pub(super) seating: Seating,
     /// Whether its client was told that it ends.
     ending: AtomicBool,
     /// Why this node ends its connection, if it does.
@@ -82,16 +83,6 @@ pub struct Session {
     pub busy: tokio::sync::Mutex<()>,
     /// Held while the record is stored, so that an older one never comes after a newer one.
     pub(super) saving: tokio::sync::Mutex<()>,
-}
-
-/// A session that is just taking a seat, of which nobody knows yet.
-#[must_use = "the seat is taken when this is dropped"]
-pub(super) struct Taking<'a>(&'a Session);
-
-impl Drop for Taking<'_> {
-    fn drop(&mut self) {
-        self.0.taking.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 impl fmt::Debug for Session {
@@ -131,7 +122,7 @@ impl Session {
             saves: AtomicU32::new(0),
             saved_to: AtomicU64::new(0),
             floor: AtomicU64::new(0),
-            taking: AtomicU32::new(0),
+            seating: Seating::default(),
             ending: AtomicBool::new(false),
             closing: Mutex::default(),
             busy: tokio::sync::Mutex::default(),
@@ -200,16 +191,6 @@ impl Session {
     /// The same after what waits already, without waiting; if the client cannot take it, it is closed.
     pub fn notify(&self, frame: Frame) {
         self.gate.notify(&RoomName::everybody(&self.namespace), &Arc::new(frame));
-    }
-
-    /// Notes that it takes a seat, as long as what this returns is there.
-    pub(super) fn take_seat(&self) -> Taking<'_> {
-        self.taking.fetch_add(1, Ordering::AcqRel);
-        Taking(self)
-    }
-
-    pub(super) fn is_taking_seats(&self) -> bool {
-        self.taking.load(Ordering::Acquire) > 0
     }
 
     /// Where it is counted: rooms and names.
@@ -371,8 +352,8 @@ impl Session {
         let namespace = self.namespace.to_string();
         let Reached { handed, complete_to } = self.gate.reached(handed_to);
         self.saved_to.store(complete_to.0, Ordering::Release);
-        let (session, user) = (self.id, self.owner.clone());
-        Some(Record { session, user, version, rooms, namespace, identified, names, handed, complete_to })
+        let (session, user, term) = (self.id, self.owner.clone(), self.term());
+        Some(Record { session, user, version, term, rooms, namespace, identified, names, handed, complete_to })
     }
 
     /// Notes that what is stored is not what the session is.

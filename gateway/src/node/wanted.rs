@@ -127,6 +127,7 @@ mod tests {
         };
         let (user, names, identified) = (None, Vec::new(), None);
         Record {
+            term: 0,
             session: SessionId::random(),
             user,
             version: 1,

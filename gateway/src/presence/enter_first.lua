@@ -1,15 +1,15 @@
 -- Enters a session into the first of numbered places that is not full, or where this has seated its member.
--- ARGV: 2 node, 3 session, 4 holder, 5 member, 6 user or nothing, 7 and 8 what stands before and after the number,
--- 9 capacity, at least 1, 10 '1' to yield to another holder
+-- ARGV: 2 node, 3 session, 4 holder, 5 moment or nothing, 6 member, 7 user or nothing, 8 and 9 what stands before and after the
+-- number, 10 capacity, at least 1, 11 '1' to yield to another holder
 -- Returns the number, what came of it and its sequence number, or nothing if the node is not known.
 if not is_alive(ARGV[2]) then
   return false
 end
 local who = {
-  instance = string.sub(ARGV[2], 1, 16), session = ARGV[3], holder = ARGV[4], member = ARGV[5], user = ARGV[6],
-  yields = ARGV[10] == '1',
+  instance = string.sub(ARGV[2], 1, 16), session = ARGV[3], holder = ARGV[4], moment = ARGV[5], member = ARGV[6],
+  user = ARGV[7], yields = ARGV[11] == '1',
 }
-local before, after, capacity = ARGV[7], ARGV[8], tonumber(ARGV[9])
+local before, after, capacity = ARGV[8], ARGV[9], tonumber(ARGV[10])
 -- No name contains the character 0, so two series never have one key.
 local name = before .. '\0' .. after
 local series, open = base .. 'series:' .. name, base .. 'open:' .. name
@@ -19,8 +19,8 @@ if seat then
   return { tonumber(seat), enter(who, before .. seat .. after, -1) }
 end
 -- With another capacity full is something else: all are looked at anew, once.
-if redis.call('HGET', series, 'capacity') ~= ARGV[9] then
-  redis.call('HSET', series, 'capacity', ARGV[9], 'high', 1)
+if redis.call('HGET', series, 'capacity') ~= ARGV[10] then
+  redis.call('HSET', series, 'capacity', ARGV[10], 'high', 1)
   redis.call('DEL', open)
 end
 local high = tonumber(redis.call('HGET', series, 'high'))

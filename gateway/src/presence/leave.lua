@@ -1,19 +1,20 @@
--- Takes a session out of places, at once or after a time, where this holder still has it.
--- ARGV: 2 session, 3 holder, 4 how long it lingers in ms, 0 for not at all, then the places
+-- Takes a session out of places, at once or after a time, where this holder has it since before.
+-- ARGV: 2 session, 3 holder, 4 moment or nothing, 5 how long it lingers in ms, 0 for not at all, then the places
 -- Returns whose last session it was, as place, session, member, user, cause, sequence number.
-local session, holder, linger = ARGV[2], ARGV[3], tonumber(ARGV[4])
+local session, holder, moment, linger = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local departed = {}
-for i = 5, #ARGV do
+for i = 6, #ARGV do
   local room = ARGV[i]
   local place, entry = base .. 'place:' .. room, session .. room
   local was = redis.call('HGET', place, 's' .. session)
-  if was and string.sub(was, 1, 16) == holder then
-    local instance = string.sub(was, 17, 32)
+  local its_holder, instance, since, member = read(was or '')
+  -- A leaving that was given up as too late may be carried out after the session has entered again.
+  if was and its_holder == holder and (moment == '' or since <= moment) then
     if linger == 0 then
       remove(session, room, was, 'left', departed)
     elseif instance ~= LINGERING then
       disown(instance, entry)
-      redis.call('HSET', place, 's' .. session, holder .. LINGERING .. string.sub(was, 33))
+      redis.call('HSET', place, 's' .. session, written(holder, LINGERING, moment, member))
       redis.call('ZADD', base .. 'lingering', now_ms() + linger, entry)
     end
   end

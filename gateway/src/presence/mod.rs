@@ -27,9 +27,13 @@ use crate::domain::{RoomName, SessionId, UserId};
 /// it had, so that those who are told by different nodes can tell which came last.
 ///
 /// **One holder.** A session is in a place for one holder, the last one that entered it as [`Arrival::Newest`]. What an
-/// older one still asks, on whichever node, changes nothing: no leaving, no entering as [`Arrival::Restored`].
-/// Entering where the session already is takes no seat, and is [`Entered::Again`]. A node sends what concerns one holder
-/// one after the other.
+/// older one still asks, on whichever node, changes nothing: no leaving, no entering as [`Arrival::Restored`], nor as
+/// [`Arrival::Newest`] if its term is lower. Entering where the session already is takes no seat, and is
+/// [`Entered::Again`].
+///
+/// **Lateness.** What was given up may be carried out later, after what its holder asked since. Each operation carries its
+/// step; where the session is in a place by a higher one, what comes late changes nothing. What comes late where the
+/// session is not, an entering after the leaving, stays: [`Beat::held`] shows it to the node, which takes it out.
 ///
 /// **Leases.** What a node entered stays as long as the node beats, every third of its lease. When the lease has run
 /// out, the next beat of any other node takes all of it out: at most a lease and a beat after a node was killed.
@@ -37,7 +41,7 @@ use crate::domain::{RoomName, SessionId, UserId};
 ///
 /// **Backpressure.** Departures wait in the store until some node's beat takes them ([`Beating::most`]).
 ///
-/// **Errors.** What was asked may have been done, in part or later. All of it may be asked again.
+/// **Errors.** What was asked may have been done, in part or later. All of it may be asked again, with the same step.
 #[async_trait]
 pub trait Presence: Send + Sync + 'static {
     /// Enters a session into places; one answer for each, in order. Others that are full change nothing for the rest.
@@ -84,11 +88,13 @@ pub struct Beating {
     /// Whether the node begins anew, as one that the store does not know: [`Beat::forgotten`] is the answer, and what it does
     /// not enter again ends with its old lease.
     pub anew: bool,
+    /// Whether it tells what the node has entered ([`Beat::held`]): as many round trips as it has hundreds of entries.
+    pub review: bool,
 }
 
 impl Default for Beating {
     fn default() -> Self {
-        Self { most: usize::MAX, anew: false }
+        Self { most: usize::MAX, anew: false, review: false }
     }
 }
 
@@ -99,6 +105,10 @@ pub struct Attendee {
     pub session: SessionId,
     /// Which connection has it: random, as in the lease by which it holds the session.
     pub holder: u64,
+    /// Which of the session's holders that is, in their order: of two, the later one has the higher number.
+    pub term: u32,
+    /// When this was decided, in the order of what the holder asks.
+    pub step: u32,
     /// Who it is in places: a user with several sessions is one member, a session that stands for itself is its own.
     pub member: String,
     /// Who the token says it is.
@@ -141,7 +151,7 @@ pub enum Entered {
     Again,
     /// As many members as fit are there, and this is none of them.
     Full,
-    /// Another holder has the session there; only for [`Arrival::Restored`].
+    /// Another holder has the session there: any for [`Arrival::Restored`], else one with a higher term.
     Elsewhere,
 }
 
@@ -235,6 +245,26 @@ pub struct Beat {
     pub lost: Vec<String>,
     /// Sessions that this node has in places, each counted in each place.
     pub entries: u64,
+    /// All of these, if that was wished and could be read in time. Others enter and leave meanwhile.
+    pub held: Option<Vec<Held>>,
+    /// Whether connections to the store were lost since the last beat, or it is another one: what it had acknowledged may
+    /// be gone, and what was given up may still come.
+    pub in_doubt: bool,
+}
+
+/// A session in a place, as the store has it for a node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Held {
+    /// Which session.
+    pub session: SessionId,
+    /// For which holder it is there.
+    pub holder: u64,
+    /// Which of the session's holders that is.
+    pub term: u32,
+    /// By which of its steps it is there.
+    pub step: u32,
+    /// The place.
+    pub place: RoomName,
 }
 
 /// Presence could not be asked. The cause is for operators.

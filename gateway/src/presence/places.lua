@@ -7,8 +7,10 @@
 --   grace            until when nobody's lease counts as run out
 --   sequence         the last sequence number
 --   members:{place}  sorted set: the members with equal scores, so that they are in the order of their bytes
---   place:{place}    hash: 'm'..member = sessions:since in ms:user; 's'..session = holder (16)..instance (16)..member;
---                    'n' = number:series, if the place is one of numbered ones in use
+--   place:{place}    hash: 'm'..member = sessions:since in ms:user; 's'..session = holder (16)..instance (16)..member, and
+--                    before the member a 1 and the moment (16) where all nodes read that; 'n' = number:series, if the
+--                    place is one of numbered ones in use. A moment is the holder's term and its step, 8 hexadecimal
+--                    digits each: what is later is greater, as a text too, and what has none is less
 --   series:{series}  hash: 'capacity'; 'high', below which every number is full or in open:{series}; 'used', how many are
 --                    in use; 'm'..member = the number where it is
 --   open:{series}    sorted set: the numbers below 'high' that are not full
@@ -36,6 +38,22 @@ local function is_alive(node)
   return redis.call('ZSCORE', base .. 'nodes', node) ~= false
 end
 
+-- No member begins with it.
+local ORDERED = '\1'
+
+-- Of a session in a place: holder, instance, moment or '' if it has none, member.
+local function read(was)
+  local holder, instance = string.sub(was, 1, 16), string.sub(was, 17, 32)
+  if string.sub(was, 33, 33) == ORDERED then
+    return holder, instance, string.sub(was, 34, 49), string.sub(was, 50)
+  end
+  return holder, instance, '', string.sub(was, 33)
+end
+
+local function written(holder, instance, moment, member)
+  return holder .. instance .. (moment == '' and '' or ORDERED .. moment) .. member
+end
+
 -- Takes an entry from the node, or the lingering ones, that have it.
 local function disown(instance, entry)
   if instance == LINGERING then
@@ -45,17 +63,25 @@ local function disown(instance, entry)
   end
 end
 
--- Enters who = {instance, session, holder, member, user, yields} into a place; a capacity below 0 is none. Returns what came
--- of it, and the sequence number if the member was not there, else 0.
+-- Enters who = {instance, session, holder, moment or '', member, user, yields} into a place; a capacity below 0 is none. Returns
+-- what came of it, and the sequence number if the member was not there, else 0.
 local function enter(who, room, capacity)
   local place, members, entry = base .. 'place:' .. room, base .. 'members:' .. room, who.session .. room
   local was = redis.call('HGET', place, 's' .. who.session)
-  local member = was and string.sub(was, 33) or who.member
+  local member = who.member
   if was then
-    if who.yields and string.sub(was, 1, 16) ~= who.holder then
+    local holder, instance, moment
+    holder, instance, moment, member = read(was)
+    local is_ordered = who.moment ~= ''
+    if holder == who.holder then
+      -- A command that was given up as too late may be carried out after those that followed it.
+      if is_ordered and moment > who.moment then
+        return AGAIN, 0
+      end
+    elseif who.yields or is_ordered and string.sub(moment, 1, 8) > string.sub(who.moment, 1, 8) then
       return ELSEWHERE, 0
     end
-    disown(string.sub(was, 17, 32), entry)
+    disown(instance, entry)
   end
   local record = redis.call('HGET', place, 'm' .. member)
   if not was then
@@ -70,7 +96,7 @@ local function enter(who, room, capacity)
       redis.call('HSET', place, 'm' .. member, string.format('1:%.0f:', now_ms()) .. who.user)
     end
   end
-  redis.call('HSET', place, 's' .. who.session, who.holder .. who.instance .. member)
+  redis.call('HSET', place, 's' .. who.session, written(who.holder, who.instance, who.moment, member))
   redis.call('SADD', base .. 'node:' .. who.instance, entry)
   if was or record then
     return AGAIN, 0
@@ -100,8 +126,8 @@ end
 -- Takes a session out of a place where it is, as `was` says. Adds to departed if it was its member's last there.
 local function remove(session, room, was, cause, departed)
   local place, members = base .. 'place:' .. room, base .. 'members:' .. room
-  local member = string.sub(was, 33)
-  disown(string.sub(was, 17, 32), session .. room)
+  local _, instance, _, member = read(was)
+  disown(instance, session .. room)
   redis.call('HDEL', place, 's' .. session)
   local sessions, rest = string.match(redis.call('HGET', place, 'm' .. member) or '1:0:', '^(%d+)(:.*)$')
   if tonumber(sessions) > 1 then

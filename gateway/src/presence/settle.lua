@@ -7,7 +7,8 @@ local departed = {}
 local function settle(entry, instance, cause)
   local session, room = string.sub(entry, 1, 32), string.sub(entry, 33)
   local was = redis.call('HGET', base .. 'place:' .. room, 's' .. session)
-  if was and string.sub(was, 17, 32) == instance then
+  local _, home = read(was or '')
+  if home == instance then
     remove(session, room, was, cause, departed)
   else
     disown(instance, entry)

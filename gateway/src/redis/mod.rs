@@ -92,7 +92,6 @@ impl Commands {
     }
 
     /// Runs a task of a store over these commands, as long as its owner wants it; it must not end by itself.
-    #[must_use]
     pub fn supervised(&self, name: &str, work: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
         self.supervisor.run_owned(name, work)
     }

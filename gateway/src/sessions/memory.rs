@@ -91,7 +91,10 @@ impl Sessions for MemorySessions {
         if let Some(holder) = before {
             self.announcements.tell(Lease { holder, ..lease });
         }
-        Ok(entry.record.clone())
+        Ok(entry.record.as_mut().map(|record| {
+            record.term += Record::TERMS;
+            record.clone()
+        }))
     }
 
     async fn release(&self, lease: Lease, keep: bool) -> Result<(), SessionsError> {

@@ -17,6 +17,7 @@ use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{Offset, PidHash, RoomName, SessionId, UserId};
+use crate::formats::Format;
 
 /// How many holdings that ended may wait to be heard of; what does not fit shows when renewing.
 const ANNOUNCEMENTS: usize = 4096;
@@ -24,7 +25,8 @@ const ANNOUNCEMENTS: usize = 4096;
 /// The sessions of a deployment that may come back.
 ///
 /// **One holder.** A session is held by one connection at a time. [`Sessions::claim`] makes the caller the holder;
-/// whoever held it before no longer can save, release or renew it, and is told through [`Sessions::superseded`].
+/// whoever held it before no longer can save, release or renew it, and is told through [`Sessions::superseded`]. Each claim
+/// begins a term, whose number is [`Record::TERMS`] above that of the last one.
 ///
 /// **Ends.** What [`Sessions::forget`] has forgotten nobody gets back, not even its holder: as long as the holder could
 /// have kept it, nothing can be saved in its place. A claim that was answered before is no exception.
@@ -38,7 +40,8 @@ pub trait Sessions: Send + Sync + 'static {
     async fn save(&self, lease: Lease, record: &Record) -> Result<bool, SessionsError>;
 
     /// Takes a session of a namespace over. Nothing if there is none there, it is another user's, or this version cannot
-    /// read it: which of them is not told, and then nothing changes.
+    /// read it: which of them is not told, and then nothing changes. The record is as it was saved, but for the new
+    /// holder's term.
     async fn claim(
         &self,
         lease: Lease,
@@ -119,6 +122,10 @@ pub struct Record {
     /// A client that has heard that has everything of all these rooms up to here. They may be silent for longer than the
     /// log keeps anything; then nothing else says so.
     pub complete_to: Offset,
+    /// Which of the session's holders this one is: of two, the later one has the higher number. Not in
+    /// [`Format::Unordered`].
+    #[serde(default)]
+    pub term: u32,
 }
 
 /// A session's membership of a room.
@@ -140,8 +147,9 @@ pub struct RoomRecord {
 }
 
 impl Record {
-    /// The first byte of the encoded form; a node that meets another one treats the session as forgotten.
-    const FORMAT: u8 = 3;
+    /// How far apart the terms of two claims are. Whoever claims a session has two: of the session as it was, and behind it
+    /// that of a new one with the same id, which comes before all that claim the old one later.
+    pub const TERMS: u32 = 2;
 
     /// Who it is: whose token it came with, or who it says it is.
     #[must_use]
@@ -151,17 +159,26 @@ impl Record {
 
     /// The form that backends store: a format byte, then MessagePack.
     #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![Self::FORMAT];
-        rmp_serde::encode::write(&mut bytes, self).expect("a record always encodes");
+    pub fn encode(&self, format: Format) -> Vec<u8> {
+        let mut bytes = vec![format.number()];
+        let encoded = match format {
+            Format::Unordered => {
+                let Self { session, user, version, rooms, namespace, identified, names, handed, complete_to, .. } =
+                    self;
+                let fields = (session, user, version, rooms, namespace, identified, names, handed, complete_to);
+                rmp_serde::encode::write(&mut bytes, &fields)
+            }
+            Format::Ordered => rmp_serde::encode::write(&mut bytes, self),
+        };
+        encoded.expect("a record always encodes");
         bytes
     }
 
-    /// Reads [`Self::encode`]'s form; nothing if it is of another format or damaged.
+    /// Reads [`Self::encode`]'s forms; nothing if it is of another one or damaged: the session is treated as forgotten.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (format, body) = bytes.split_first()?;
-        (*format == Self::FORMAT).then(|| rmp_serde::from_slice(body).ok()).flatten()
+        Format::of_number(*format).and_then(|_| rmp_serde::from_slice(body).ok())
     }
 }
 

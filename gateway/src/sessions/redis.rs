@@ -2,8 +2,7 @@
 //!
 //! The key `{prefix}:session:{hash of pid}` has the fields `h`, the holder in 16 hexadecimal digits or nothing once it was
 //! released, or `-` once it was ended; `u`, whose it is; `r`, the record; `v`, its version; `w`, who it is; `s`, its id; `n`, its
-//! namespace. By
-//! these two it is found: `{prefix}:sessions:user:{who}` is a sorted set of the hashes of pids by when they may be forgotten, in ms, and
+//! namespace; `t`, the term. By who and id it is found: `{prefix}:sessions:user:{who}` is a sorted set of the hashes of pids by when they may be forgotten, in ms, and
 //! `{prefix}:sessions:id:{id}` is the hash of its pid. The channel `{prefix}:superseded` carries `{hash of pid}:{holder}`.
 
 use std::sync::Arc;
@@ -22,6 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{ANNOUNCEMENTS, Lease, Record, Sessions, SessionsError, Whose, holder, owner, time_held};
 use crate::bus::{Bus, BusMessage};
 use crate::domain::{PidHash, UserId};
+use crate::formats::{Format, Formats};
 use crate::redis::{Commands, milliseconds};
 
 /// Sessions in one renewal: a script holds up everybody else while it runs.
@@ -35,6 +35,7 @@ pub struct RedisSessions {
     bus: Arc<dyn Bus>,
     prefix: String,
     window: Duration,
+    formats: Formats,
     save: Script,
     claim: Script,
     release: Script,
@@ -51,13 +52,14 @@ impl std::fmt::Debug for RedisSessions {
 
 impl RedisSessions {
     /// Sessions whose keys and channel start with `prefix`. `window` is how long a session may come back after its
-    /// connection was lost.
+    /// connection was lost; `formats` tells which nodes may read what this one writes.
     #[must_use]
-    pub fn new(commands: Commands, bus: Arc<dyn Bus>, prefix: &str, window: Duration) -> Self {
+    pub fn new(commands: Commands, bus: Arc<dyn Bus>, prefix: &str, window: Duration, formats: Formats) -> Self {
         Self {
             bus,
             prefix: prefix.to_owned(),
             window,
+            formats,
             save: commands.script(include_str!("save.lua")),
             claim: commands.script(include_str!("claim.lua")),
             release: commands.script(include_str!("release.lua")),
@@ -94,14 +96,15 @@ impl Sessions for RedisSessions {
             script
                 .arg(holder(lease))
                 .arg(owner(record.user.as_ref()))
-                .arg(record.encode())
+                .arg(record.encode(self.formats.written()))
                 .arg(self.time_held())
                 .arg(record.version)
                 .arg(self.found())
                 .arg(lease.pid.to_string())
                 .arg(owner(record.who()))
                 .arg(record.session.to_string())
-                .arg(&record.namespace);
+                .arg(&record.namespace)
+                .arg(record.term);
         });
         let saved: u8 = answer.await.map_err(|error| SessionsError::new("save", error))?;
         Ok(saved == 1)
@@ -115,11 +118,12 @@ impl Sessions for RedisSessions {
     ) -> Result<Option<Record>, SessionsError> {
         let answer = self.commands.run(&self.claim, |script| {
             script.key(self.key(lease.pid));
-            script.arg(holder(lease)).arg(owner(user)).arg(self.time_held()).arg(Record::FORMAT);
+            script.arg(holder(lease)).arg(owner(user)).arg(self.time_held());
             script.arg(self.channel()).arg(lease.pid.to_string()).arg(self.found()).arg(namespace);
+            script.arg(Format::OLDEST.number()).arg(Format::NEWEST.number()).arg(Record::TERMS);
         });
-        let record: Option<Bytes> = answer.await.map_err(|error| SessionsError::new("claim", error))?;
-        Ok(record.and_then(|bytes| Record::decode(&bytes)))
+        let claimed: Option<(Bytes, u32)> = answer.await.map_err(|error| SessionsError::new("claim", error))?;
+        Ok(claimed.and_then(|(bytes, term)| Some(Record { term, ..Record::decode(&bytes)? })))
     }
 
     async fn release(&self, lease: Lease, keep: bool) -> Result<(), SessionsError> {

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::announcements::Announcements;
 use super::{Lease, Record, Sessions, SessionsError, Whose, holder, owner, time_held};
 use crate::domain::{PidHash, UserId};
+use crate::formats::Format;
 use crate::sqlite::{Database, milliseconds, now_ms};
 
 /// What tells the file from others: `ses`, and the version of its tables.
@@ -33,10 +34,19 @@ pub struct SqliteSessions {
     readers: SqlitePool,
     /// Who claimed a session, and until when that holds, where the file does not know of it yet; whatever is written next
     /// begins with that.
-    claimed: Mutex<HashMap<PidHash, (u64, i64)>>,
+    claimed: Mutex<HashMap<PidHash, Claim>>,
     database: Database,
     swept: Mutex<Instant>,
     announcements: Announcements,
+}
+
+/// What a claim changes of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Claim {
+    holder: u64,
+    /// In ms since 1970.
+    until: i64,
+    term: u32,
 }
 
 impl SqliteSessions {
@@ -94,20 +104,31 @@ impl SqliteSessions {
 
     /// Writes who has claimed sessions. Who holds one in the file afterwards does so by the order of claims.
     async fn settle(&self, pids: impl IntoIterator<Item = PidHash> + Send) -> Result<(), sqlx::Error> {
-        let holders: Vec<_> = {
+        let claims: Vec<_> = {
             let claimed = self.claimed.lock();
             pids.into_iter().filter_map(|pid| Some((pid, *claimed.get(&pid)?))).collect()
         };
-        for (pid, (number, until)) in holders {
-            // Not where it was ended for good meanwhile.
-            sqlx::query("UPDATE sessions SET holder = ?2, until = ?3 WHERE pid = ?1 AND holder <> '-'")
+        for (pid, claim) in claims {
+            let stored: Option<(Vec<u8>,)> = sqlx::query_as("SELECT record FROM sessions WHERE pid = ?1")
                 .bind(pid.to_string())
-                .bind(holder(Lease { pid, holder: number }))
-                .bind(until)
-                .execute(&self.connection)
+                .fetch_optional(&self.connection)
                 .await?;
+            let stored = stored.map(|(record,)| record).unwrap_or_default();
+            let begun = Record::decode(&stored).map(|record| Record { term: claim.term.max(record.term), ..record });
+            // Not where it was ended for good meanwhile; and what was saved meanwhile has its own term.
+            sqlx::query(
+                "UPDATE sessions SET holder = ?2, until = ?3, record = CASE record WHEN ?4 THEN ?5 ELSE record END
+                 WHERE pid = ?1 AND holder <> '-'",
+            )
+            .bind(pid.to_string())
+            .bind(holder(Lease { pid, holder: claim.holder }))
+            .bind(claim.until)
+            .bind(&stored)
+            .bind(begun.map_or_else(|| stored.clone(), |record| record.encode(Format::NEWEST)))
+            .execute(&self.connection)
+            .await?;
             let mut claimed = self.claimed.lock();
-            if claimed.get(&pid) == Some(&(number, until)) {
+            if claimed.get(&pid) == Some(&claim) {
                 claimed.remove(&pid);
             }
         }
@@ -121,7 +142,7 @@ impl SqliteSessions {
 
     /// Whether somebody else has claimed a session since this was last settled.
     fn is_claimed_from(&self, lease: Lease) -> bool {
-        self.claimed.lock().get(&lease.pid).is_some_and(|(holder, _)| *holder != lease.holder)
+        self.claimed.lock().get(&lease.pid).is_some_and(|claim| claim.holder != lease.holder)
     }
 
     async fn try_save(&self, lease: Lease, record: &Record) -> Result<bool, sqlx::Error> {
@@ -136,7 +157,7 @@ impl SqliteSessions {
         .bind(lease.pid.to_string())
         .bind(holder(lease))
         .bind(owner(record.user.as_ref()))
-        .bind(record.encode())
+        .bind(record.encode(Format::NEWEST))
         .bind(self.held_until(now))
         .bind(now)
         .execute(&self.connection)
@@ -151,12 +172,16 @@ impl SqliteSessions {
         namespace: &str,
         user: Option<&UserId>,
     ) -> Result<Option<Record>, sqlx::Error> {
-        if self.find(lease.pid, namespace, user).await?.is_none() {
-            return Ok(None);
-        }
+        let Some((_, stored)) = self.find(lease.pid, namespace, user).await? else { return Ok(None) };
         // From here on whoever held it saves nothing that this one does not read.
-        let claim = (lease.holder, self.held_until(now_ms()));
-        let before = self.claimed.lock().insert(lease.pid, claim);
+        let (claim, before) = {
+            let mut claimed = self.claimed.lock();
+            let before = claimed.get(&lease.pid).copied();
+            let term = before.map_or(0, |before| before.term).max(stored.term) + Record::TERMS;
+            let claim = Claim { holder: lease.holder, until: self.held_until(now_ms()), term };
+            claimed.insert(lease.pid, claim);
+            (claim, before)
+        };
         let found = self.find(lease.pid, namespace, user).await;
         let Ok(Some((written, record))) = found else {
             // Forgotten meanwhile, or not to be read: then it is whose it was.
@@ -169,12 +194,18 @@ impl SqliteSessions {
             }
             return found.map(|_| None);
         };
+        // What was saved meanwhile has an earlier term, unless this claim is not the last one any more.
+        let mut term = claim.term;
+        if let Some(mine) = self.claimed.lock().get_mut(&lease.pid).filter(|now| **now == claim) {
+            term = term.max(record.term + Record::TERMS);
+            mine.term = term;
+        }
         // Nobody, once it was released.
-        let before = before.map(|(holder, _)| holder).or_else(|| u64::from_str_radix(&written, 16).ok());
+        let before = before.map(|before| before.holder).or_else(|| u64::from_str_radix(&written, 16).ok());
         if let Some(before) = before.filter(|before| *before != lease.holder) {
             self.announcements.tell(Lease { holder: before, ..lease });
         }
-        Ok(Some(record))
+        Ok(Some(Record { term, ..record }))
     }
 
     /// There is no index for it: operators do it now and then, and it is read past, not held.

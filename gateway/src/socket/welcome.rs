@@ -70,10 +70,12 @@ struct Reception<'a, M> {
 }
 
 impl<M: MakeSession> Reception<'_, M> {
-    fn make(&self, id: SessionId, lease: Lease, identified: Option<UserId>) -> Arc<Session> {
+    fn make(&self, id: SessionId, lease: Lease, term: u32, identified: Option<UserId>) -> Arc<Session> {
         let mut identity = self.identity.clone();
         identity.user = identity.user.or(identified);
-        (self.make)(Newcomer { identity, auth: self.auth.clone() }, id, lease)
+        let session = (self.make)(Newcomer { identity, auth: self.auth.clone() }, id, lease);
+        session.begin_term(term);
+        session
     }
 
     fn pid(&self, pid: Pid) -> Option<String> {
@@ -112,8 +114,8 @@ impl Edge {
         let fields = namespace.facts.auth_fields(&auth.payload, self.settings.limits.json_depth);
         let reception = Reception { namespace, identity, auth: fields, wants_offsets: auth.wants_offsets, make };
         let result = match wish {
-            Wish::Nothing => self.fresh(&reception, SessionId::random(), None).await,
-            Wish::Nonsense(why) => self.fresh(&reception, SessionId::random(), Some(why)).await,
+            Wish::Nothing => self.fresh(&reception, SessionId::random(), 0, None).await,
+            Wish::Nonsense(why) => self.fresh(&reception, SessionId::random(), 0, Some(why)).await,
             Wish::Session { pid, heard } => self.come_back(&reception, pid, heard).await,
             Wish::Rooms(rooms) => self.come_to_rooms(&reception, rooms).await,
         };
@@ -138,9 +140,9 @@ impl Edge {
         let node = self.router.node();
         let lease = Lease::new(pid);
         let Some(record) = node.claim(lease, &reception.namespace.name, reception.identity.user.as_ref()).await? else {
-            return self.fresh(reception, SessionId::random(), Some(Unrecovered::Unknown)).await;
+            return self.fresh(reception, SessionId::random(), 0, Some(Unrecovered::Unknown)).await;
         };
-        let session = reception.make(record.session, lease, record.identified.clone());
+        let session = reception.make(record.session, lease, record.term, record.identified.clone());
         node.arrive(&session, self.end_of_life());
         let names: Vec<_> = record.names.iter().map(|(via, name)| (via.as_str().into(), name.clone())).collect();
         let recovered = match rooms_to_return_to(reception, &session, &record, heard) {
@@ -152,12 +154,13 @@ impl Edge {
             Ok(_) => {
                 // Who has it now has its seats too.
                 node.depart(&session, true);
-                self.fresh(reception, SessionId::random(), Some(Unrecovered::Replaced)).await
+                self.fresh(reception, SessionId::random(), 0, Some(Unrecovered::Replaced)).await
             }
             Err(RecoveryError::Unrecovered(why)) => {
                 node.depart(&session, false);
-                // It keeps its id: whatever it published before and sends again is still the same author's.
-                self.fresh(reception, record.session, Some(why)).await
+                // It keeps its id: whatever it published before and sends again is still the same author's. If its client
+                // does not learn of it, it may come back to the old one, which then comes after this.
+                self.fresh(reception, record.session, record.term + 1, Some(why)).await
             }
             Err(error) => {
                 // What it was claimed from stays, for the next attempt.
@@ -174,7 +177,7 @@ impl Edge {
     ) -> Result<Welcomed, Refusal> {
         let node = self.router.node();
         let pid = Pid::random();
-        let session = reception.make(SessionId::random(), Lease::new(pid), None);
+        let session = reception.make(SessionId::random(), Lease::new(pid), 0, None);
         node.arrive(&session, self.end_of_life());
         let limit = self.settings.limits.rooms_per_session;
         let recovered = match rooms_to_come_to(reception, rooms) {
@@ -193,7 +196,7 @@ impl Edge {
             Err(error) => {
                 node.depart(&session, false);
                 match error {
-                    RecoveryError::Unrecovered(why) => self.fresh(reception, SessionId::random(), Some(why)).await,
+                    RecoveryError::Unrecovered(why) => self.fresh(reception, SessionId::random(), 0, Some(why)).await,
                     error => Err(node.not_now(error)),
                 }
             }
@@ -224,11 +227,12 @@ impl Edge {
         &self,
         reception: &Reception<'_, M>,
         id: SessionId,
+        term: u32,
         why: Option<Unrecovered>,
     ) -> Result<Welcomed, Refusal> {
         let node = self.router.node();
         let pid = Pid::random();
-        let session = reception.make(id, Lease::new(pid), None);
+        let session = reception.make(id, Lease::new(pid), term, None);
         node.arrive(&session, self.end_of_life());
         let hold = node.hold(&session);
         let standing = reception.standing(session.identity().user.as_ref());

@@ -29,6 +29,8 @@ const FIRST_UPGRADE: Duration = Duration::from_millis(300);
 /// Of how many troubles one is that the client stops reading, and of how many cuts one after which it starts anew.
 const STOPS_ONCE_IN: u32 = 12;
 const ANEW_ONCE_IN: u32 = 8;
+/// Of how many joins one is given up before it is answered.
+const GIVEN_UP_ONCE_IN: u32 = 30;
 
 pub(crate) struct Client {
     pub(super) id: u32,
@@ -248,6 +250,10 @@ impl Client {
         for seat in 0..self.seats.len() {
             if matches!(self.seats[seat].stage, Stage::Out(not_before) if not_before <= now) {
                 self.join(link, seat).await?;
+                if phase == Phase::Chaos && self.random.random_ratio(1, GIVEN_UP_ONCE_IN) {
+                    self.suffer("client gave up a join", Step::Ended("client gave up a join".to_owned()));
+                    return Ok(Some(End::Away));
+                }
             }
         }
         self.choose_a_publish(phase, now);

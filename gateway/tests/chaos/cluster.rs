@@ -10,7 +10,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::plan::{Deed, NODES, Partition};
+use super::plan::{Deed, NODES, Partition, Settings};
 use super::proxy::{Proxy, Way};
 use super::redis::Redis;
 
@@ -76,18 +76,27 @@ struct Node {
     address: parking_lot::Mutex<Option<SocketAddr>>,
     process: Mutex<Option<Child>>,
     harm: Harm,
+    environment: Vec<(&'static str, String)>,
+    /// It starts as the last one first.
+    programs: Vec<PathBuf>,
+    starts: AtomicUsize,
 }
 
 impl Cluster {
-    pub(crate) async fn start(folder: &Path) -> Self {
+    pub(crate) async fn start(folder: &Path, settings: &Settings) -> Self {
         let redis = Redis::start(folder).await;
+        let mut environment: Vec<_> = ENVIRONMENT.map(|(key, value)| (key, value.to_owned())).into();
+        environment.extend(settings.retention.map(|time| ("GATEWAY_LOG__ROOM_RETENTION", format!("{time:?}"))));
+        let mut programs = vec![PathBuf::from(env!("CARGO_BIN_EXE_gateway"))];
+        programs.extend(settings.previous.clone());
         let mut nodes = Vec::new();
         for number in 0..NODES {
             let name = format!("node-{number}");
             let proxy = Proxy::before(Redis::socket(folder)).await;
             let log = folder.join(format!("{name}.log"));
-            let (address, process, harm) = Default::default();
-            let node = Node { name, log, proxy, address, process, harm };
+            let (address, process, harm, starts) = Default::default();
+            let (environment, programs) = (environment.clone(), programs.clone());
+            let node = Node { name, log, proxy, address, process, harm, environment, programs, starts };
             node.start(&mut *node.process.lock().await).await;
             nodes.push(node);
         }
@@ -123,6 +132,42 @@ impl Cluster {
                 redis.kill_connections().await;
                 Ok(())
             }
+            Deed::Blackout { down } => {
+                // Nobody else is in trouble, or will be.
+                let _troubles = self.troubles.acquire_many(NODES as u32 - 1).await.unwrap();
+                let mut redis = self.redis.lock().await;
+                let _harming = self.harm.begin();
+                let mut processes = Vec::new();
+                for node in &self.nodes {
+                    processes.push(node.process.lock().await);
+                }
+                for process in processes.iter_mut().filter_map(|process| process.as_mut()) {
+                    process.start_kill().ok();
+                }
+                redis.stop(false).await;
+                for (node, process) in self.nodes.iter().zip(&mut processes) {
+                    node.end(process, "KILL").await?;
+                }
+                sleep(down).await;
+                redis.start_again().await;
+                for (node, process) in self.nodes.iter().zip(&mut processes) {
+                    node.start(process).await;
+                }
+                Ok(())
+            }
+            Deed::LoseTail { bytes, down } => {
+                let mut redis = self.redis.lock().await;
+                let _harming = self.harm.begin();
+                redis.stop(false).await;
+                redis.lose(bytes);
+                sleep(down).await;
+                redis.start_again().await;
+                Ok(())
+            }
+            Deed::DemoteRedis { length } => self.tell_redis("REPLICAOF 127.0.0.1 1", length, "REPLICAOF NO ONE").await,
+            Deed::FillRedis { length } => {
+                self.tell_redis("CONFIG SET maxmemory 1mb", length, "CONFIG SET maxmemory 0").await
+            }
             Deed::StopRedis { politely, down } => {
                 let mut redis = self.redis.lock().await;
                 let _harming = self.harm.begin();
@@ -132,6 +177,20 @@ impl Cluster {
                 Ok(())
             }
         }
+    }
+
+    /// Has Redis be something else for a while.
+    async fn tell_redis(&self, begin: &str, length: Duration, end: &str) -> Result<(), String> {
+        let redis = self.redis.lock().await;
+        let _harming = self.harm.begin();
+        for (command, pause) in [(begin, length), (end, Duration::ZERO)] {
+            let answer = redis.command(command).await;
+            if !answer.starts_with("+OK") {
+                return Err(format!("Redis to {command}: {answer}"));
+            }
+            sleep(pause).await;
+        }
+        Ok(())
     }
 
     /// Starts nodes again that ended by themselves, and names them.
@@ -164,12 +223,13 @@ impl Cluster {
 impl Node {
     /// Starts the process, again and again as a supervisor does: it ends at once if Redis cannot be reached.
     async fn start(&self, process: &mut Option<Child>) {
+        let program = self.starts.fetch_add(1, Ordering::AcqRel) + self.programs.len() - 1;
         loop {
             let written = std::fs::metadata(&self.log).map_or(0, |file| file.len());
             let log = std::fs::File::options().create(true).append(true).open(&self.log).unwrap();
-            let mut child = Command::new(env!("CARGO_BIN_EXE_gateway"))
+            let mut child = Command::new(&self.programs[program % self.programs.len()])
                 .env_clear()
-                .envs(ENVIRONMENT)
+                .envs(self.environment.iter().map(|(key, value)| (key, value)))
                 .env("GATEWAY_REDIS_URL", format!("redis://{}", self.proxy.address))
                 .env("GATEWAY_NODE_NAME", &self.name)
                 .stdout(Stdio::null())

@@ -13,7 +13,7 @@ use super::trail::Step;
 use super::wire::Packet;
 
 /// Refusals after which the same request may succeed.
-const TRANSIENT: [&str; 3] = ["unavailable", "rate_limited", "overloaded"];
+const TRANSIENT: [&str; 4] = ["unavailable", "rate_limited", "overloaded", "log_full"];
 /// How long to wait where the server does not say it.
 const RETRY: Duration = Duration::from_millis(300);
 

@@ -54,7 +54,7 @@ async fn every_event_reaches_every_member_once_and_in_order_whatever_fails() {
     let settings = Settings::from_environment();
     println!("{settings:?}");
     let folder = tempfile::tempdir().unwrap();
-    let cluster = Cluster::start(folder.path()).await;
+    let cluster = Cluster::start(folder.path(), &settings).await;
     let run = Arc::new(Run {
         audit: Mutex::new(Audit::new(settings.rooms, settings.clients as usize)),
         phase: watch::Sender::new(Phase::Quiet),

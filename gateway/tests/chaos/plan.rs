@@ -1,5 +1,6 @@
 //! What a run does: its size from the environment, and the faults of the cluster and of clients from a seed.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -22,6 +23,13 @@ pub(crate) struct Settings {
     pub(crate) cut_every: Duration,
     /// How far faults of the cluster are apart, in the middle.
     pub(crate) fault_every: Duration,
+    /// How long the log keeps anything, if not for as long as usual.
+    pub(crate) retention: Option<Duration>,
+    /// Another version's program. Nodes start as it, and each time anew as the other of the two; what happens to them is a
+    /// rolling upgrade, and back, and nothing else.
+    pub(crate) previous: Option<PathBuf>,
+    /// Whether everything dies at once, again and again, and nothing else happens to the cluster.
+    pub(crate) blackouts: bool,
 }
 
 impl Settings {
@@ -41,7 +49,10 @@ impl Settings {
             rooms_each: number("ROOMS_EACH", 3.0) as usize,
             rate: number("RATE", clients * 0.4),
             cut_every: seconds("CUT_EVERY", 6.0),
-            fault_every: seconds("FAULT_EVERY", 2.5),
+            fault_every: seconds("FAULT_EVERY", 1.5),
+            retention: Some(seconds("RETENTION", 0.0)).filter(|retention| !retention.is_zero()),
+            previous: std::env::var_os("CHAOS_PREVIOUS").filter(|path| !path.is_empty()).map(PathBuf::from),
+            blackouts: number("BLACKOUTS", 0.0) > 0.0,
         }
     }
 
@@ -146,7 +157,8 @@ impl UpgradeFault {
 }
 
 /// The faults of clients, as they are counted: a run of some length has them all.
-pub(crate) const CLIENT_FAULTS: [&str; 16] = [
+pub(crate) const CLIENT_FAULTS: [&str; 17] = [
+    "client gave up a join",
     "client stopped reading",
     "client started anew",
     "client started anew by offsets",
@@ -189,6 +201,14 @@ pub(crate) enum Deed {
     KillConnections,
     /// Redis ends, on request or by SIGKILL, and starts again with what it wrote to its file.
     StopRedis { politely: bool, down: Duration },
+    /// All nodes and Redis end at once, by SIGKILL.
+    Blackout { down: Duration },
+    /// Redis ends at once, and its file has lost so many of its last bytes, as after a power cut.
+    LoseTail { bytes: u64, down: Duration },
+    /// Redis calls itself a replica for a while.
+    DemoteRedis { length: Duration },
+    /// Redis takes nothing more for a while.
+    FillRedis { length: Duration },
     /// One node cannot reach Redis for a while.
     PartitionNode { node: usize, how: Partition, length: Duration },
 }
@@ -203,6 +223,10 @@ impl Deed {
             Self::KillConnections => "Redis connections killed",
             Self::StopRedis { politely: true, .. } => "Redis stopped",
             Self::StopRedis { politely: false, .. } => "Redis killed",
+            Self::Blackout { .. } => "everything killed",
+            Self::LoseTail { .. } => "Redis lost its last writes",
+            Self::DemoteRedis { .. } => "Redis became a replica",
+            Self::FillRedis { .. } => "Redis was full",
             Self::PartitionNode { how: Partition::Hold, .. } => "node cut off from Redis (late)",
             Self::PartitionNode { how: Partition::Swallow, .. } => "node cut off from Redis (swallowed)",
             Self::PartitionNode { how: Partition::Cut, .. } => "node cut off from Redis (refused)",
@@ -222,10 +246,25 @@ pub(crate) fn plan(settings: &Settings) -> Vec<(Duration, Deed)> {
             return plan;
         }
         if deck.is_empty() {
-            deck = every_kind(&mut random);
+            deck = if settings.previous.is_some() {
+                upgrades(&mut random)
+            } else if settings.blackouts {
+                vec![Deed::Blackout { down: about(&mut random, Duration::from_millis(500)) }]
+            } else {
+                every_kind(&mut random)
+            };
         }
         plan.extend(deck.pop().map(|deed| (pause, deed)));
     }
+}
+
+/// One node after the other is replaced, most of them in order.
+fn upgrades(random: &mut StdRng) -> Vec<Deed> {
+    let deed = |(node, is_killed): (usize, bool)| {
+        let down = Duration::from_millis(200);
+        if is_killed { Deed::KillNode { node, down } } else { Deed::DrainNode { node, down } }
+    };
+    (0..NODES).map(|node| (node, random.random_ratio(1, 4))).map(deed).collect()
 }
 
 /// One of each kind, in any order: a run that is long enough has them all.
@@ -235,6 +274,7 @@ fn every_kind(random: &mut StdRng) -> Vec<Deed> {
     let mut seconds = |range: std::ops::Range<f64>| Duration::from_secs_f64(random.random_range(range));
     let (killed, drained, paused) = (seconds(1.0..5.0), seconds(0.2..2.0), seconds(1.0..6.0));
     let (down, partitioned) = (seconds(1.0..4.0), seconds(1.0..6.0));
+    let (dark, torn, demoted, full) = (seconds(0.2..2.0), seconds(0.2..2.0), seconds(1.0..5.0), seconds(1.0..5.0));
     let how = [Partition::Hold, Partition::Swallow, Partition::Cut][random.random_range(0..3)];
     let mut deck = vec![
         Deed::KillNode { node: nodes[0], down: killed },
@@ -243,6 +283,10 @@ fn every_kind(random: &mut StdRng) -> Vec<Deed> {
         Deed::KillConnections,
         Deed::StopRedis { politely: random.random(), down },
         Deed::PartitionNode { node: nodes[3], how, length: partitioned },
+        Deed::Blackout { down: dark },
+        Deed::LoseTail { bytes: random.random_range(1..20_000), down: torn },
+        Deed::DemoteRedis { length: demoted },
+        Deed::FillRedis { length: full },
     ];
     deck.shuffle(random);
     deck
@@ -253,11 +297,11 @@ fn a_seed_is_a_plan_and_a_short_run_has_every_kind() {
     let settings = |seed| Settings { seed, ..Settings::from_environment() };
     for seed in 0..100 {
         let short =
-            Settings { chaos: Duration::from_secs(25), fault_every: Duration::from_millis(2500), ..settings(seed) };
+            Settings { chaos: Duration::from_secs(25), fault_every: Duration::from_millis(1500), ..settings(seed) };
         let deeds = plan(&short);
         let kinds: std::collections::BTreeSet<_> =
             deeds.iter().map(|(_, deed)| std::mem::discriminant(deed)).map(|kind| format!("{kind:?}")).collect();
-        assert_eq!(kinds.len(), 6, "seed {seed}");
+        assert_eq!(kinds.len(), 10, "seed {seed}");
         assert_eq!(format!("{deeds:?}"), format!("{:?}", plan(&short)));
     }
     assert_ne!(format!("{:?}", plan(&settings(1))), format!("{:?}", plan(&settings(2))));

@@ -55,6 +55,15 @@ impl Redis {
         server.wait().await.unwrap();
     }
 
+    /// Takes the last bytes of its file away, while it is down.
+    pub(crate) fn lose(&self, bytes: u64) {
+        let files = std::fs::read_dir(self.folder.join("appendonlydir")).unwrap();
+        let written =
+            files.map(|file| file.unwrap().path()).filter(|path| path.to_string_lossy().ends_with(".incr.aof"));
+        let last = std::fs::File::options().write(true).open(written.max().unwrap()).unwrap();
+        last.set_len(last.metadata().unwrap().len().saturating_sub(bytes)).unwrap();
+    }
+
     /// Ends every connection of every node.
     pub(crate) async fn kill_connections(&self) {
         for kind in ["pubsub", "normal"] {

@@ -110,7 +110,7 @@ impl Client {
         why
     }
 
-    fn suffer(&self, fault: &str, step: Step) {
+    pub(super) fn suffer(&self, fault: &str, step: Step) {
         let mut audit = self.run.audit.lock();
         audit.tally("faults", fault);
         audit.note(self.id, step);

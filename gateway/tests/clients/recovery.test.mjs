@@ -27,6 +27,8 @@ async function traveller(t, options = websocket, { to = cluster.url, rooms = [] 
   const proxy = await Proxy.start(to);
   t.after(() => proxy.stop());
   const { socket, inbox } = await member(proxy.url, { ...SOON, ...options }, ...rooms);
+  // With polling the greeting may be on its way when the client is connected already.
+  await eventually('it is greeted', () => inbox.hellos().length === 1);
   return { proxy, socket, inbox };
 }
 

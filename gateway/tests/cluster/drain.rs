@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use gateway::app::Gateway;
 use gateway::bus::{MemoryBus, MemoryHub};
+use gateway::formats::{Format, Formats};
 use gateway::metrics::Metrics;
 use gateway::node::Peers;
 use tokio::time::Instant;
@@ -112,7 +113,7 @@ async fn who_leaves_is_counted_by_nobody() {
     let hub = Arc::<MemoryHub>::default();
     let node = || {
         let bus = Arc::new(MemoryBus::new(hub.clone()));
-        let peers = Arc::new(Peers::new(bus, "p", Arc::new(Metrics::new())));
+        let peers = Arc::new(Peers::new(bus, "p", Formats::new(Format::NEWEST), Arc::new(Metrics::new())));
         tokio::spawn(peers.clone().count());
         peers
     };

@@ -1,5 +1,7 @@
-//! What was begun and given up: recoveries and joins that fail midway leave nothing in the node, nor in Redis.
+//! What was begun and given up: recoveries and joins that fail midway leave nothing in the node, nor in Redis. What Redis lost
+//! of who is where comes back.
 
+use gateway::app::Gateway;
 use serde_json::json;
 
 use crate::support::client::Client;
@@ -45,14 +47,7 @@ async fn a_recovery_that_fails_midway_leaves_no_room_that_is_listened_to() {
     node.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_seat_that_was_taken_without_an_answer_is_given_up() {
-    let redis = Redis::start().await;
-    let proxy = Proxy::before(&redis).await;
-    let url = proxy.url();
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("gateway.toml");
-    let routes = r#"
+const ROUTES: &str = r#"
 [[route]]
 event = "sit"
 action = "join"
@@ -68,14 +63,26 @@ auto = true
 presence = true
 capacity = 1
 "#;
-    std::fs::write(&file, routes).unwrap();
+
+/// A node with rooms for one.
+async fn for_one(url: &str) -> Gateway {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.toml");
+    std::fs::write(&file, ROUTES).unwrap();
     let short = [("GATEWAY_PRESENCE__LEASE", "3s"), ("GATEWAY_REDIS__TIMEOUT", "500ms")];
     let base = [("GATEWAY_LISTEN", "127.0.0.1:0"), ("GATEWAY_ADMIN_LISTEN", "127.0.0.1:0"), ("GATEWAY_DATA_DIR", "")];
-    let own = [("GATEWAY_REDIS_URL", url.as_str())];
+    let own = [("GATEWAY_REDIS_URL", url)];
     let environment =
         base.iter().chain(&short).chain(&own).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     let config = gateway::config::load(Some(&file), environment).unwrap();
-    let node = gateway::app::Gateway::start(config, 20_000).await.unwrap();
+    Gateway::start(config, 20_000).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seat_that_was_taken_without_an_answer_is_given_up() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::before(&redis).await;
+    let node = for_one(&proxy.url()).await;
     let members = |place: &str| {
         let command = format!("ZCARD gateway:presence:members:{place}");
         let redis = &redis;
@@ -101,5 +108,24 @@ capacity = 1
         let mut other = Client::connect(node.address).await;
         assert_eq!(other.ask(event, argument).await["room"], place);
     }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seat_that_redis_lost_is_taken_again() {
+    let redis = Redis::start().await;
+    let node = for_one(&redis.url()).await;
+    let mut client = Client::connect(node.address).await;
+    assert_eq!(client.ask("sit", json!({ "room": "bench" })).await["ok"], true);
+    // As after a failover to a replica that was a little behind.
+    assert_eq!(redis.command("DEL gateway:presence:members:bench gateway:presence:place:bench").await, ":2\r\n");
+    redis.command("CLIENT KILL TYPE normal SKIPME yes").await;
+    let is_there = || async { redis.command("ZCARD gateway:presence:members:bench").await == ":1\r\n" };
+    // Sooner than by looking without a reason.
+    eventually("it is there again", is_there).await;
+    assert_eq!(metric(&node, "gateway_presence_mended_total{what=\"entered\"}"), 1.0);
+    eventually("and counted", || async { metric(&node, "gateway_presence_entries") >= 1.0 }).await;
+    assert_eq!(client.ask("leave", json!({ "room": "bench" })).await["ok"], true);
+    assert_eq!(redis.command("ZCARD gateway:presence:members:bench").await, ":0\r\n");
     node.stop().await;
 }

@@ -7,6 +7,7 @@ mod drain;
 mod embedded;
 mod endpoints;
 mod failover;
+mod formats;
 mod given_up;
 mod nodes;
 mod operators;

@@ -477,3 +477,33 @@ async fn who_comes_back_after_a_power_cut_is_told_that_something_is_gone() {
     assert!(!back.recovered(), "{}", back.hello);
     assert_eq!(back.hello[1]["reason"], "history");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_session_with_the_id_of_an_old_one_comes_after_it_and_before_its_next_holder() {
+    let redis = Redis::start().await;
+    let nodes = cluster(&redis, &[]).await;
+    let mut client = Client::connect(nodes[0].address).await;
+    client.join("a").await;
+    let (pid, _) = cut(client);
+    let terms = || async {
+        let keys = redis.command("KEYS gateway:session:*").await;
+        let keys: Vec<_> = keys.lines().filter(|line| line.starts_with("gateway:")).map(str::to_owned).collect();
+        let mut terms = Vec::new();
+        for key in keys {
+            terms.extend(redis.command(&format!("HGET {key} t")).await.lines().nth(1).map(str::to_owned));
+        }
+        terms
+    };
+    eventually("it is stored", || async { terms().await == ["0"] }).await;
+    let fresh = Client::come_back(nodes[1].address, &pid, Some("18446744073709551615")).await;
+    assert_eq!(fresh.hello[1]["reason"], "offset");
+    // Its claim is the second term; what begins instead of it has the one behind that.
+    eventually("it is stored anew", || async { terms().await == ["3"] }).await;
+    let (pid, offset) = cut(fresh);
+    let back = Client::come_back(nodes[0].address, &pid, offset.as_deref()).await;
+    assert!(back.recovered(), "{}", back.hello);
+    eventually("a claim is stored", || async { terms().await == ["5"] }).await;
+    for node in nodes {
+        node.stop().await;
+    }
+}

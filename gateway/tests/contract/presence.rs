@@ -7,9 +7,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use gateway::config;
 use gateway::domain::{RoomName, SessionId, UserId};
+use gateway::formats::{Format, Formats};
 use gateway::metrics::Metrics;
 use gateway::presence::{
-    Arrival, Attendee, Beating, Cause, Departed, Entered, Entry, MeasuredPresence, MemoryPlaces, MemoryPresence,
+    Arrival, Attendee, Beating, Cause, Departed, Entered, Entry, Held, MeasuredPresence, MemoryPlaces, MemoryPresence,
     Numbered, Place, Presence, RedisPresence,
 };
 use gateway::redis::Commands;
@@ -18,6 +19,7 @@ use rand::seq::{IndexedMutRandom, IndexedRandom};
 use rand::{Rng, SeedableRng};
 use tokio::time::{Instant, sleep};
 
+use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::{self, eventually};
 
@@ -47,7 +49,7 @@ impl Store {
         let settings = config::Presence { lease, linger: LONG, page: PAGE };
         match self {
             Self::Memory(places) => Arc::new(MemoryPresence::new(places.clone(), name, &settings)),
-            Self::Redis(redis) => Arc::new(RedisPresence::new(commands(redis), "test", name, &settings)),
+            Self::Redis(redis) => Arc::new(redis_presence(commands(redis), "test", name, &settings)),
         }
     }
 
@@ -58,6 +60,11 @@ impl Store {
             Self::Redis(redis) => redis.command("KEYS *").await,
         }
     }
+}
+
+/// A node among others of this version.
+fn redis_presence(commands: Commands, prefix: &str, name: &str, settings: &config::Presence) -> RedisPresence {
+    RedisPresence::new(commands, prefix, name, settings, Formats::new(Format::NEWEST))
 }
 
 /// Hundreds at once take their time in a small pool.
@@ -108,6 +115,11 @@ contract! {
     departures_wait_until_they_are_wanted,
     who_begins_anew_loses_what_it_does_not_enter_again,
     finding_a_numbered_place_takes_nothing_from_a_newer_holder,
+    a_late_leaving_is_not_of_who_came_since,
+    a_late_entering_is_not_of_who_left_or_came_since,
+    a_late_entering_of_an_older_holder_takes_nothing,
+    a_late_search_for_a_numbered_place_takes_nothing,
+    a_node_is_told_what_it_has_entered,
     what_happens_is_counted,
     random_operations_do_what_a_model_does,
 }
@@ -129,6 +141,8 @@ fn one_of(member: &str) -> Attendee {
     Attendee {
         session: SessionId::random(),
         holder: rand::random(),
+        term: 0,
+        step: 1,
         member: member.to_owned(),
         user: UserId::parse(member),
     }
@@ -136,7 +150,17 @@ fn one_of(member: &str) -> Attendee {
 
 /// The same session on another connection.
 fn back(who: &Attendee) -> Attendee {
-    Attendee { holder: rand::random(), ..who.clone() }
+    Attendee { holder: rand::random(), term: who.term + 1, ..who.clone() }
+}
+
+/// The same holder, with something that it decided then.
+fn at(step: u32, who: &Attendee) -> Attendee {
+    Attendee { step, ..who.clone() }
+}
+
+/// The same session, taken over in a later term.
+fn held_anew(who: &Attendee, term: u32) -> Attendee {
+    Attendee { holder: rand::random(), term, ..who.clone() }
 }
 
 /// A node that is not given up during a test.
@@ -656,15 +680,15 @@ async fn what_happens_is_numbered_in_its_order(store: Store) {
         let (node, other) = if round % 2 == 0 { (&one, &two) } else { (&two, &one) };
         let entered = node.enter(&who, &[open("a"), open("b")], Arrival::Newest).await.unwrap();
         entered.iter().for_each(|entry| later(entry.sequence));
-        let again = other.enter(&back(&who), &[open("a")], Arrival::Newest).await.unwrap();
+        let newer = back(&who);
+        let again = other.enter(&newer, &[open("a")], Arrival::Newest).await.unwrap();
         assert_eq!(again, [Entry { entered: Entered::Again, sequence: 0 }]);
         later(other.enter_first(&numbered, &games(), 1, Arrival::Newest).await.unwrap().1.sequence);
         let departed = node.leave(&numbered, &[games().name(1)], Duration::ZERO).await.unwrap();
         later(departed[0].sequence);
         linger(node, &who, "b", Duration::from_millis(1)).await;
         later(departures(&[other], Duration::from_millis(12), 1).await[0].sequence);
-        other.enter(&who, &[open("a")], Arrival::Newest).await.unwrap();
-        later(other.leave(&who, &[room("a")], Duration::ZERO).await.unwrap()[0].sequence);
+        later(other.leave(&newer, &[room("a")], Duration::ZERO).await.unwrap()[0].sequence);
     }
 }
 
@@ -679,7 +703,7 @@ async fn departures_wait_until_they_are_wanted(store: Store) {
     let deadline = Instant::now() + support::PATIENCE;
     let mut departed = Vec::new();
     for most in [0, 3, 0, 1].into_iter().chain(std::iter::repeat(2)) {
-        let beat = alive.beat(Beating { most, anew: false }).await.unwrap();
+        let beat = alive.beat(Beating { most, ..Beating::default() }).await.unwrap();
         assert!(beat.departed.len() <= most, "{:?}", beat.departed);
         departed.extend(beat.departed.into_iter().map(|departed| departed.member));
         assert_eq!(count(&alive, "r").await, 10 - departed.len() as u64, "who is not told of is still there");
@@ -720,6 +744,113 @@ async fn finding_a_numbered_place_takes_nothing_from_a_newer_holder(store: Store
     assert!(leave(&two, &newer, "game:1/tables").await, "it kept its seat");
 }
 
+async fn a_late_leaving_is_not_of_who_came_since(store: Store) {
+    let (one, other) = (store.node(LONG), alive(&store).await);
+    let who = one_of("alice");
+    enter(&one, &at(1, &who), open("r")).await;
+    // It leaves by step 2, which is given up and stays on its way, and comes again.
+    assert_eq!(enter(&one, &at(3, &who), limited("r", 1)).await, Entered::Again);
+    assert!(!leave(&one, &at(2, &who), "r").await);
+    linger(&one, &at(2, &who), "r", Duration::from_millis(1)).await;
+    departures(&[&one, &other], Duration::from_millis(12), 0).await;
+    assert_eq!(members(&one, "r", PAGE).await, ["alice"]);
+    // The same after a restoring.
+    assert_eq!(restore(&one, &at(5, &who), open("r")).await, Entered::Again);
+    assert!(!leave(&one, &at(4, &who), "r").await);
+    assert!(leave(&one, &at(6, &who), "r").await, "this one is meant");
+    assert_no_places(&store).await;
+}
+
+async fn a_late_entering_is_not_of_who_left_or_came_since(store: Store) {
+    let node = store.node(LONG);
+    let who = one_of("alice");
+    enter(&node, &at(1, &who), open("r")).await;
+    linger(&node, &at(4, &who), "r", Duration::from_millis(1)).await;
+    assert_eq!(enter(&node, &at(2, &who), open("r")).await, Entered::Again);
+    assert_eq!(restore(&node, &at(3, &who), open("r")).await, Entered::Again);
+    assert_eq!(departures(&[&node], Duration::from_millis(12), 1).await[0].cause, Cause::Lingered);
+    // It came again by a later step: an earlier one does not make that an earlier one.
+    enter(&node, &at(8, &who), open("r")).await;
+    assert_eq!(enter(&node, &at(5, &who), open("r")).await, Entered::Again);
+    assert_eq!(restore(&node, &at(6, &who), open("r")).await, Entered::Again);
+    assert!(!leave(&node, &at(7, &who), "r").await);
+    assert_eq!(count(&node, "r").await, 1);
+    // Where it is not, what comes late stays, and the node can tell.
+    assert!(leave(&node, &at(10, &who), "r").await);
+    assert_eq!(enter(&node, &at(9, &who), open("r")).await, Entered::First);
+    let held = node.beat(Beating { review: true, ..Beating::default() }).await.unwrap().held.unwrap();
+    assert_eq!(held.iter().map(|held| held.step).collect::<Vec<_>>(), [9]);
+    assert!(leave(&node, &at(held[0].step, &who), "r").await, "just this is taken out");
+    assert_no_places(&store).await;
+}
+
+async fn a_late_entering_of_an_older_holder_takes_nothing(store: Store) {
+    let (one, two) = (store.node(LONG), store.node(LONG));
+    let old = one_of("alice");
+    let new = back(&old);
+    assert_eq!(enter(&two, &new, open("r")).await, Entered::First);
+    assert_eq!(enter(&one, &at(99, &old), open("r")).await, Entered::Elsewhere, "a request that was held back");
+    assert!(!leave(&one, &at(100, &old), "r").await);
+    assert_eq!(members(&one, "r", PAGE).await, ["alice"]);
+    linger(&two, &new, "r", LONG).await;
+    assert_eq!(enter(&one, &at(101, &old), open("r")).await, Entered::Elsewhere, "also while it is away");
+    let newest = back(&new);
+    assert_eq!(enter(&one, &newest, open("r")).await, Entered::Again);
+    assert!(leave(&one, &newest, "r").await);
+}
+
+async fn a_late_search_for_a_numbered_place_takes_nothing(store: Store) {
+    let (one, two) = (store.node(LONG), store.node(LONG));
+    let (old, games) = (one_of("alice"), games());
+    let new = back(&old);
+    assert_eq!(seated(&two, &at(3, &new), &games, 1).await, (1, Entered::First));
+    assert_eq!(seated(&one, &at(9, &old), &games, 1).await, (1, Entered::Elsewhere));
+    assert_eq!(seated(&two, &at(2, &new), &games, 1).await, (1, Entered::Again));
+    assert!(!leave(&two, &at(2, &new), "game:1/tables").await);
+    assert!(leave(&two, &at(4, &new), "game:1/tables").await);
+    assert_no_places(&store).await;
+}
+
+async fn a_node_is_told_what_it_has_entered(store: Store) {
+    let (node, other) = (store.node(LONG), store.node(LONG));
+    let review = async |node: &Node| {
+        let beat = node.beat(Beating { review: true, ..Beating::default() }).await.unwrap();
+        let held = beat.held.unwrap();
+        assert_eq!(held.len() as u64, beat.entries);
+        held.into_iter().collect::<HashSet<_>>()
+    };
+    assert!(review(&node).await.is_empty());
+    let entry = |who: &Attendee, place: &str| {
+        let Attendee { session, holder, term, step, .. } = *who;
+        Held { session, holder, term, step, place: room(place) }
+    };
+    let places: Vec<_> = (0..30).map(|number| format!("room {number}")).collect();
+    let (mut expected, mut people) = (HashSet::new(), Vec::new());
+    for number in 0..50 {
+        let who = at(u32::MAX - number, &back(&one_of(&number.to_string())));
+        let open: Vec<_> = places.iter().map(|place| open(place)).collect();
+        node.enter(&who, &open, Arrival::Newest).await.unwrap();
+        expected.extend(places.iter().map(|place| entry(&who, place)));
+        people.push(who);
+    }
+    assert_eq!(review(&node).await, expected, "all of them, each once");
+    assert!(review(&other).await.is_empty(), "only the node's own");
+    let [left, lingers, moves, again] = [0, 1, 2, 3].map(|number| &people[number]);
+    assert!(leave(&node, left, "room 7").await);
+    linger(&node, lingers, "room 7", LONG).await;
+    let moved = back(moves);
+    assert_eq!(enter(&other, &moved, open("room 7")).await, Entered::Again);
+    let later = Attendee { holder: again.holder, ..at(u32::MAX, again) };
+    assert_eq!(enter(&node, &later, open("room 7")).await, Entered::Again);
+    for who in [left, lingers, moves, again] {
+        assert!(expected.remove(&entry(who, "room 7")));
+    }
+    expected.insert(entry(&later, "room 7"));
+    assert_eq!(review(&node).await, expected);
+    assert_eq!(review(&other).await, HashSet::from([entry(&moved, "room 7")]));
+    assert!(node.beat(Beating::default()).await.unwrap().held.is_none(), "only when it is asked for");
+}
+
 /// Nobody is anywhere, and nothing is left of it.
 async fn assert_no_places(store: &Store) {
     let remains = store.remains().await;
@@ -749,6 +880,8 @@ struct ModelEntry {
     session: SessionId,
     member: String,
     holder: u64,
+    term: u32,
+    step: u32,
     lingers: bool,
     is_due: bool,
 }
@@ -762,10 +895,14 @@ impl Model {
     fn enter(&mut self, who: &Attendee, place: &Place, arrival: Arrival) -> Entered {
         let is_it = |entry: &&mut ModelEntry| entry.room == place.room && entry.session == who.session;
         if let Some(entry) = self.entries.iter_mut().find(is_it) {
-            if arrival == Arrival::Restored && entry.holder != who.holder {
+            if entry.holder == who.holder && entry.step > who.step {
+                return Entered::Again;
+            }
+            if entry.holder != who.holder && (arrival == Arrival::Restored || entry.term > who.term) {
                 return Entered::Elsewhere;
             }
-            (entry.holder, entry.lingers, entry.is_due) = (who.holder, false, false);
+            (entry.holder, entry.term, entry.step) = (who.holder, who.term, who.step);
+            (entry.lingers, entry.is_due) = (false, false);
             return Entered::Again;
         }
         let members = self.members(&place.room);
@@ -778,6 +915,8 @@ impl Model {
             session: who.session,
             member: who.member.clone(),
             holder: who.holder,
+            term: who.term,
+            step: who.step,
             lingers: false,
             is_due: false,
         });
@@ -797,13 +936,13 @@ impl Model {
     }
 
     fn leave(&mut self, who: &Attendee, room: &RoomName, time: Duration, numbered: &Numbered) -> Vec<String> {
-        let is_it =
-            |entry: &ModelEntry| entry.room == *room && entry.session == who.session && entry.holder == who.holder;
+        let is_its = |entry: &ModelEntry| entry.holder == who.holder && entry.step <= who.step;
+        let is_it = |entry: &ModelEntry| entry.room == *room && entry.session == who.session && is_its(entry);
         if time.is_zero() {
             return self.take_out(numbered, is_it);
         }
         if let Some(entry) = self.entries.iter_mut().find(|entry| is_it(entry) && !entry.lingers) {
-            (entry.lingers, entry.is_due) = (true, time < LONG);
+            (entry.lingers, entry.is_due, entry.step) = (true, time < LONG, who.step);
         }
         Vec::new()
     }
@@ -848,18 +987,22 @@ async fn one_random_run(seed: u64, nodes: &[Node]) {
         let node = nodes.choose(&mut random).unwrap();
         let holders = sessions.choose_mut(&mut random).unwrap();
         if random.random_bool(0.2) {
-            holders.push(back(&holders[0]));
+            holders.push(back(holders.last().unwrap()));
         }
-        let newest = holders.last().unwrap().clone();
-        let any = holders.choose(&mut random).unwrap().clone();
+        // What is asked now, or was asked before and comes late.
+        let mut some_step = || if random.random_bool(0.7) { step } else { random.random_range(0..=step) };
+        let steps = [some_step(), some_step()];
+        let newest = at(steps[0], holders.last().unwrap());
+        let any = at(steps[1], holders.choose(&mut random).unwrap());
         let place = rooms.choose(&mut random).unwrap().clone();
         let context = format!("seed {seed}, step {step}, {} in {place}", any.member);
         match random.random_range(0..9) {
             0..3 => {
                 let capacity = [None, Some(1), Some(3)][random.random_range(0..3)];
                 let place = Place { room: place, capacity };
-                let expected = model.enter(&newest, &place, Arrival::Newest);
-                assert_eq!(enter(node, &newest, place).await, expected, "{context}: enters");
+                let who = if random.random_bool(0.2) { &any } else { &newest };
+                let expected = model.enter(who, &place, Arrival::Newest);
+                assert_eq!(enter(node, who, place).await, expected, "{context}: enters");
             }
             3 => {
                 let place = Place { room: place, capacity: None };
@@ -892,15 +1035,49 @@ async fn one_random_run(seed: u64, nodes: &[Node]) {
     }
     let rooms: Vec<_> = rooms.into_iter().chain((6..20).map(|number| games.name(number))).collect();
     for who in sessions.iter().flatten() {
-        nodes[0].leave(who, &rooms, Duration::ZERO).await.unwrap();
+        nodes[0].leave(&at(u32::MAX, who), &rooms, Duration::ZERO).await.unwrap();
     }
+}
+
+/// The evalshas that a Redis has carried out.
+async fn scripts(redis: &Redis) -> u64 {
+    let statistics = redis.command("INFO commandstats").await;
+    let line = statistics.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
+    line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_leaving_that_redis_carries_out_late_takes_nobody_out() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::before(&redis).await;
+    let timeouts = support::config(&[("GATEWAY_REDIS__TIMEOUT", "1s")]).redis;
+    let settings = config::Presence { lease: LONG, linger: LONG, page: PAGE };
+    let commands = Commands::new(&proxy.url(), &timeouts).unwrap();
+    let node: Node = Arc::new(redis_presence(commands, "test", "node", &settings));
+    let who = one_of("alice");
+    assert_eq!(enter(&node, &at(1, &who), open("r")).await, Entered::First);
+    assert!(leave(&node, &at(2, &who), "r").await);
+    assert_eq!(enter(&node, &at(3, &who), open("r")).await, Entered::First);
+    let before = node.beat(Beating::default()).await.unwrap();
+    assert!(!before.in_doubt, "{before:?}");
+    // What is under way stays under way; what connects from now on does not.
+    proxy.hold_back();
+    let lost = node.leave(&at(4, &who), &[room("r")], Duration::ZERO).await;
+    assert!(lost.is_err(), "{lost:?}");
+    assert_eq!(enter(&node, &at(5, &who), open("r")).await, Entered::Again);
+    let carried_out = scripts(&redis).await;
+    proxy.hold(false);
+    eventually("the leaving is carried out", || async { scripts(&redis).await > carried_out }).await;
+    assert_eq!(members(&node, "r", PAGE).await, ["alice"]);
+    assert!(node.beat(Beating::default()).await.unwrap().in_doubt, "a connection was given up");
+    assert!(!node.beat(Beating::default()).await.unwrap().in_doubt, "told once");
 }
 
 #[tokio::test]
 async fn a_redis_that_lost_everything_has_forgotten_the_node() {
     let mut redis = Redis::start().await;
     let settings = config::Presence { lease: LONG, linger: LONG, page: PAGE };
-    let node: Node = Arc::new(RedisPresence::new(commands(&redis), "test", "node", &settings));
+    let node: Node = Arc::new(redis_presence(commands(&redis), "test", "node", &settings));
     let who = one_of("alice");
     assert_eq!(enter(&node, &who, open("r")).await, Entered::First);
     assert!(!node.beat(Beating::default()).await.unwrap().forgotten);
@@ -942,13 +1119,85 @@ async fn a_redis_that_went_back_in_time_has_forgotten_the_node() {
     assert_eq!(members(&node, "r", PAGE).await, ["stays"]);
 }
 
+/// How many sessions' entries in places have a moment, as Redis has them.
+async fn with_moments(redis: &Redis) -> String {
+    let script = "local n = 0 for _, key in ipairs(redis.call('KEYS', 'test:presence:place:*')) do \
+                  local all = redis.call('HGETALL', key) for i = 1, #all, 2 do \
+                  if string.sub(all[i], 1, 1) == 's' and string.byte(all[i + 1], 33) == 1 then n = n + 1 end end end \
+                  return n";
+    redis.command(&format!("EVAL \"{script}\" 0")).await.trim().to_owned()
+}
+
+#[tokio::test]
+async fn nodes_share_places_with_those_that_write_an_older_format() {
+    let redis = Redis::start().await;
+    let settings = config::Presence { lease: LONG, linger: LONG, page: PAGE };
+    let node = |name, format| -> Node {
+        let formats = Formats::new(format);
+        Arc::new(RedisPresence::new(commands(&redis), "test", name, &settings, formats))
+    };
+    let (older, newer) = (node("older", Format::Unordered), node("newer", Format::Ordered));
+    let (alice, bob) = (one_of("alice"), one_of("bob"));
+    assert_eq!(enter(&older, &alice, limited("r", 2)).await, Entered::First);
+    assert_eq!(with_moments(&redis).await, ":0");
+    assert_eq!(enter(&newer, &bob, limited("r", 2)).await, Entered::First);
+    assert_eq!(with_moments(&redis).await, ":1");
+    assert_eq!(enter(&newer, &one_of("carol"), limited("r", 2)).await, Entered::Full);
+    for node in [&older, &newer] {
+        assert_eq!(members(node, "r", PAGE).await, ["alice", "bob"]);
+    }
+    // They go on as each other's, by whoever comes back, and leave.
+    let (alice_anew, bob_anew) = (held_anew(&alice, 1), held_anew(&bob, 1));
+    assert_eq!(enter(&newer, &alice_anew, open("r")).await, Entered::Again);
+    assert_eq!(enter(&older, &bob_anew, open("r")).await, Entered::Again);
+    assert_eq!(with_moments(&redis).await, ":1");
+    assert!(!leave(&older, &alice, "r").await && !leave(&newer, &bob, "r").await, "they are others' by now");
+    assert!(leave(&older, &alice_anew, "r").await && leave(&newer, &bob_anew, "r").await);
+    assert_eq!(count(&newer, "r").await, 0);
+    for (who, linger_at, settle_at) in [("dora", &newer, &older), ("erin", &older, &newer)] {
+        let who = one_of(who);
+        enter(linger_at, &who, open("r")).await;
+        linger(linger_at, &who, "r", TICK).await;
+        sleep(TICK * 5).await;
+        let departed = settle_at.beat(Beating { most: 10, ..Beating::default() }).await.unwrap().departed;
+        assert_eq!((departed.len(), departed[0].member.as_str()), (1, who.member.as_str()));
+    }
+}
+
+#[tokio::test]
+async fn what_is_there_is_written_anew_for_a_node_that_comes_with_an_older_format() {
+    let redis = Redis::start().await;
+    let settings = config::Presence { lease: LONG, linger: LONG, page: PAGE };
+    let formats = Formats::new(Format::NEWEST);
+    let node: Node = Arc::new(RedisPresence::new(commands(&redis), "test", "node", &settings, formats.clone()));
+    let (alice, lingers) = (one_of("alice"), one_of("lingers"));
+    // More than are written in one script.
+    let places: Vec<_> = (0..1_300).map(|number| open(&format!("r{number}"))).collect();
+    node.enter(&alice, &places, Arrival::Newest).await.unwrap();
+    enter(&node, &lingers, open("r0")).await;
+    linger(&node, &at(2, &lingers), "r0", LONG).await;
+    node.beat(Beating::default()).await.unwrap();
+    assert_eq!(with_moments(&redis).await, ":1301");
+    formats.write(Format::Unordered);
+    node.beat(Beating::default()).await.unwrap();
+    assert_eq!(with_moments(&redis).await, ":0");
+    assert_eq!(members(&node, "r0", PAGE).await, ["alice", "lingers"]);
+    let held = node.beat(Beating { review: true, ..Beating::default() }).await.unwrap().held.unwrap();
+    assert_eq!(held.len(), 1_300);
+    // And what was written so is taken for what it is once all read more again.
+    formats.write(Format::NEWEST);
+    assert_eq!(enter(&node, &at(3, &alice), open("r0")).await, Entered::Again);
+    assert_eq!(with_moments(&redis).await, ":1");
+    assert!(leave(&node, &at(4, &alice), "r0").await && leave(&node, &at(5, &alice), "r1").await);
+}
+
 #[tokio::test]
 async fn deployments_are_apart_and_errors_say_what_was_asked() {
     let mut redis = Redis::start().await;
     let settings = config::Presence { lease: LONG, linger: LONG, page: PAGE };
     let metrics = Arc::new(Metrics::new());
     let node = |prefix: &str| -> Node {
-        let presence = RedisPresence::new(commands(&redis), prefix, "node", &settings);
+        let presence = redis_presence(commands(&redis), prefix, "node", &settings);
         Arc::new(MeasuredPresence::new(Arc::new(presence), metrics.clone()))
     };
     let (one, two) = (node("one"), node("two"));

@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use futures_util::stream::BoxStream;
 use gateway::bus::{Bus, RedisBus};
 use gateway::domain::{Offset, Pid, RoomName, SessionId, UserId};
+use gateway::formats::{Format, Formats};
 use gateway::metrics::Metrics;
 use gateway::redis::Commands;
 use gateway::sessions::{
@@ -45,7 +46,7 @@ fn record(user: Option<UserId>) -> Record {
     let (namespace, identified) = ("/".to_owned(), UserId::parse("somebody"));
     let (handed, complete_to) = (Offset(7), Offset(9));
     let session = SessionId::random();
-    Record { session, user, version: 1, rooms, namespace, identified, names, handed, complete_to }
+    Record { session, user, version: 1, term: 0, rooms, namespace, identified, names, handed, complete_to }
 }
 
 /// A session of alice's that is held.
@@ -53,6 +54,11 @@ async fn held(sessions: &dyn Sessions) -> (Lease, Record) {
     let (lease, record) = (Lease::new(Pid::random()), record(user("alice")));
     assert!(sessions.save(lease, &record).await.unwrap());
     (lease, record)
+}
+
+/// A record as whoever claims the session gets it.
+fn claimed(record: Record) -> Record {
+    Record { term: record.term + Record::TERMS, ..record }
 }
 
 fn rival(lease: Lease) -> Lease {
@@ -77,11 +83,26 @@ async fn a_session_comes_back_as_it_was_saved_last(one: &dyn Sessions, two: &dyn
     assert!(one.save(lease, &second).await.unwrap());
     one.release(lease, true).await.unwrap();
     let back = rival(lease);
-    assert_eq!(claims(two, back).await, Some(second));
+    assert_eq!(claims(two, back).await, Some(claimed(second)));
     assert!(!one.save(lease, &first).await.unwrap(), "it is another's now");
+    let first = claimed(first);
     assert!(two.save(back, &first).await.unwrap());
-    assert_eq!(claims(one, rival(lease)).await, Some(first));
+    assert_eq!(claims(one, rival(lease)).await, Some(claimed(first)));
     assert_eq!(claims(one, Lease::new(Pid::random())).await, None, "nobody has this one");
+}
+
+async fn each_claim_begins_a_later_term(one: &dyn Sessions, two: &dyn Sessions) {
+    let (lease, mine) = (Lease::new(Pid::random()), Record { term: 7, ..record(user("alice")) });
+    assert!(one.save(lease, &mine).await.unwrap());
+    assert_eq!(claims(two, rival(lease)).await.unwrap().term, 9);
+    let second = rival(lease);
+    assert_eq!(claims(one, second).await.unwrap().term, 11, "also if nothing was saved in between");
+    assert!(one.save(second, &Record { term: 11, ..mine.clone() }).await.unwrap());
+    one.release(second, true).await.unwrap();
+    assert_eq!(claims(two, second).await.unwrap().term, 13, "also of one that nobody held");
+    two.release(second, false).await.unwrap();
+    assert!(two.save(second, &Record { term: 13, ..mine }).await.unwrap(), "what was forgotten is made good");
+    assert_eq!(claims(one, rival(lease)).await.unwrap().term, 15);
 }
 
 async fn only_the_holder_can_do_anything(one: &dyn Sessions, two: &dyn Sessions) {
@@ -92,7 +113,7 @@ async fn only_the_holder_can_do_anything(one: &dyn Sessions, two: &dyn Sessions)
     two.release(stranger, false).await.unwrap();
     two.release(stranger, true).await.unwrap();
     assert!(holds(one, lease).await);
-    assert_eq!(claims(two, stranger).await, Some(mine.clone()));
+    assert_eq!(claims(two, stranger).await, Some(claimed(mine.clone())));
     assert!(!holds(one, lease).await && holds(two, stranger).await);
     assert!(!one.save(lease, &mine).await.unwrap());
     one.release(lease, false).await.unwrap();
@@ -104,7 +125,7 @@ async fn a_released_session_is_nobodys_until_it_is_claimed(one: &dyn Sessions, t
     one.release(lease, true).await.unwrap();
     assert!(!one.save(lease, &mine).await.unwrap(), "a save that comes late does not take it back");
     assert_eq!(one.renew(&[lease]).await.unwrap(), [lease]);
-    assert_eq!(claims(two, lease).await, Some(mine), "the same holder may claim it");
+    assert_eq!(claims(two, lease).await, Some(claimed(mine)), "the same holder may claim it");
     two.release(lease, false).await.unwrap();
     assert_eq!(claims(one, rival(lease)).await, None, "forgotten at once");
     assert!(one.save(lease, &record(None)).await.unwrap(), "what is forgotten can be saved anew");
@@ -119,7 +140,7 @@ async fn a_session_is_its_users_alone(one: &dyn Sessions, two: &dyn Sessions) {
             assert_eq!(two.claim(rival(lease), "/", other.as_ref()).await.unwrap(), None, "{other:?} is not {owner:?}");
         }
         assert!(holds(one, lease).await, "who may not have it does not end it");
-        assert_eq!(two.claim(rival(lease), "/", owner.as_ref()).await.unwrap(), Some(mine));
+        assert_eq!(two.claim(rival(lease), "/", owner.as_ref()).await.unwrap(), Some(claimed(mine)));
     }
 }
 
@@ -132,7 +153,7 @@ async fn a_session_is_of_one_namespace(one: &dyn Sessions, two: &dyn Sessions) {
             assert_eq!(two.claim(rival(lease), other, None).await.unwrap(), None, "{other} is not {namespace}");
         }
         assert!(holds(one, lease).await, "who asks elsewhere does not end it");
-        assert_eq!(two.claim(rival(lease), namespace, None).await.unwrap(), Some(mine));
+        assert_eq!(two.claim(rival(lease), namespace, None).await.unwrap(), Some(claimed(mine)));
     }
 }
 
@@ -245,12 +266,15 @@ async fn of_a_thousand_claims_one_holds_in_the_end(
 ) {
     let (lease, mine) = held(one).await;
     let mut leases: Vec<_> = (0..1_000).map(|_| rival(lease)).collect();
-    let claimed = join_all(leases.iter().enumerate().map(|(number, lease)| {
+    let records = join_all(leases.iter().enumerate().map(|(number, lease)| {
         let sessions = if number % 2 == 0 { one } else { two };
         claims(sessions, *lease)
     }))
     .await;
-    assert!(claimed.iter().all(|claimed| claimed.as_ref() == Some(&mine)));
+    let mut terms: Vec<_> = records.iter().flatten().map(|record| record.term).collect();
+    terms.sort_unstable();
+    assert!(terms.into_iter().eq((1..=1_000).map(|claim| claim * Record::TERMS)), "each has a term of its own");
+    assert!(records.into_iter().flatten().all(|record| Record { term: 0, ..record } == mine));
     leases.push(lease);
     let lost: HashSet<_> = one.renew(&leases).await.unwrap().into_iter().collect();
     assert_eq!(lost.len(), leases.len() - 1, "exactly one still holds it");
@@ -278,8 +302,8 @@ async fn sessions_are_forgotten_after_their_time_and_not_before(one: &dyn Sessio
         let since = Instant::now();
         one.release(lease, true).await.unwrap();
         sleep(WINDOW * 3 / 4).await;
-        let claimed = claims(one, lease).await;
-        assert!(claimed.is_some() || since.elapsed() >= WINDOW, "the window begins with the release");
+        let found = claims(one, lease).await;
+        assert!(found.is_some() || since.elapsed() >= WINDOW, "the window begins with the release");
     };
     let killed = async {
         let since = Instant::now();
@@ -303,6 +327,7 @@ async fn the_whole_contract(one: &dyn Sessions, two: &dyn Sessions, mut supersed
     the_one_that_was_superseded_is_told(one, two, &mut superseded).await;
     of_a_thousand_claims_one_holds_in_the_end(one, two, &mut superseded).await;
     a_session_comes_back_as_it_was_saved_last(one, two).await;
+    each_claim_begins_a_later_term(one, two).await;
     only_the_holder_can_do_anything(one, two).await;
     a_released_session_is_nobodys_until_it_is_claimed(one, two).await;
     a_session_is_its_users_alone(one, two).await;
@@ -345,7 +370,7 @@ async fn sessions_in_a_file_survive_the_process() {
     drop(sessions);
     let sessions = SqliteSessions::open(&path, long).await.unwrap();
     assert!(holds(&sessions, lease).await);
-    assert_eq!(claims(&sessions, rival(lease)).await, Some(mine));
+    assert_eq!(claims(&sessions, rival(lease)).await, Some(claimed(mine)));
     sessions.close().await;
     assert!(sessions.renew(&[lease]).await.is_err(), "it is closed");
     SqliteSessions::open(&path, long).await.unwrap();
@@ -364,12 +389,33 @@ async fn a_record_of_another_format_in_a_file_is_no_session_and_stays() {
 }
 
 async fn redis_sessions(redis: &Redis, prefix: &str) -> (RedisSessions, Arc<RedisBus>) {
+    redis_sessions_in(redis, prefix, Format::NEWEST).await
+}
+
+async fn redis_sessions_in(redis: &Redis, prefix: &str, format: Format) -> (RedisSessions, Arc<RedisBus>) {
     // A thousand at once take their time in a small pool.
     let settings = support::config(&[("GATEWAY_REDIS__TIMEOUT", "20s")]).redis;
     let bus =
         RedisBus::connect(&redis.url(), &settings, Arc::new(Metrics::new()), &Supervisor::default()).await.unwrap();
     let (bus, commands) = (Arc::new(bus), Commands::new(&redis.url(), &settings).unwrap());
-    (RedisSessions::new(commands, bus.clone(), prefix, WINDOW), bus)
+    (RedisSessions::new(commands, bus.clone(), prefix, WINDOW, Formats::new(format)), bus)
+}
+
+#[tokio::test]
+async fn a_session_goes_on_at_nodes_that_write_an_older_format() {
+    let redis = Redis::start().await;
+    let (older, _bus) = redis_sessions_in(&redis, "mixed", Format::Unordered).await;
+    let (newer, _bus) = redis_sessions_in(&redis, "mixed", Format::Ordered).await;
+    let (lease, first) = (Lease::new(Pid::random()), Record { term: 3, ..record(user("alice")) });
+    assert!(older.save(lease, &first).await.unwrap());
+    let stored = redis.command(&format!("HGET mixed:session:{} r", lease.pid)).await;
+    assert!(stored.contains("\r\n\u{3}"), "the format comes first: {stored:?}");
+    let (second, third) = (rival(lease), rival(lease));
+    let claimed = newer.claim(second, "/", user("alice").as_ref()).await.unwrap();
+    assert_eq!(claimed, Some(Record { term: 5, ..first.clone() }));
+    assert!(newer.save(second, &Record { term: 5, ..first.clone() }).await.unwrap());
+    let claimed = older.claim(third, "/", user("alice").as_ref()).await.unwrap();
+    assert_eq!(claimed, Some(Record { term: 7, ..first }), "terms count on");
 }
 
 #[tokio::test]
@@ -436,7 +482,8 @@ async fn a_save_that_redis_carries_out_late_does_not_undo_a_newer_one() {
     assert!(store.save(lease, &second).await.unwrap());
     assert!(store.save(lease, &first).await.unwrap(), "it still is the holder");
     let next = rival(lease);
-    assert_eq!(store.claim(next, "/", None).await.unwrap(), Some(second));
+    assert_eq!(store.claim(next, "/", None).await.unwrap(), Some(claimed(second)));
+    let first = claimed(first);
     assert!(store.save(next, &first).await.unwrap(), "the next holder counts from the beginning");
-    assert_eq!(store.claim(rival(lease), "/", None).await.unwrap(), Some(first));
+    assert_eq!(store.claim(rival(lease), "/", None).await.unwrap(), Some(claimed(first)));
 }

@@ -1,4 +1,5 @@
-//! Attendance while its store is away for long: what the node owes is bounded, and everybody is told of once all the same.
+//! Attendance while its store is away for long, or does late what was given up: what the node owes is bounded, everybody is
+//! told of once all the same, and in the end the store has who is there.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,30 +7,59 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gateway::auth::Identity;
-use gateway::domain::{Frame, Pid, RoomName, SessionId};
+use gateway::domain::{Frame, Pid, Refusal, RoomName, SessionId};
 use gateway::log::{MemoryLog, Retention};
 use gateway::metrics::Metrics;
 use gateway::node::{
-    Change, Client, CloseReason, Entrance, Limiters, Node, Outlet, Patience, Seat, Session, Undelivered, Waiting,
+    Change, Client, CloseReason, Entrance, Joined, Limiters, Node, Outlet, Patience, Seat, Session, Undelivered,
+    Waiting,
 };
 use gateway::presence::{
     Arrival, Attendee, Beat, Beating, Departed, Entry, MemoryPlaces, MemoryPresence, Numbered, Page, Place, Presence,
     PresenceError,
 };
-use gateway::sessions::{Lease, MemorySessions};
+use gateway::sessions::{Lease, MemorySessions, Sessions};
 use gateway::supervisor::Supervisor;
-
+use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
-use crate::support;
+use crate::support::{self, eventually};
 
-/// A store that can be taken away.
+/// A store that can be taken away, or be late.
 struct Away {
     presence: MemoryPresence,
     is_away: AtomicBool,
+    /// What is asked from now on is given up, and kept.
+    is_late: AtomicBool,
+    kept: Mutex<Vec<Kept>>,
+}
+
+enum Kept {
+    Enter(Attendee, Vec<Place>, Arrival),
+    Leave(Attendee, Vec<RoomName>, Duration),
 }
 
 impl Away {
+    fn keep(&self, operation: &'static str, kept: impl FnOnce() -> Kept) -> Result<(), PresenceError> {
+        if !self.is_late.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.kept.lock().push(kept());
+        Err(PresenceError::new(operation, "it is late"))
+    }
+
+    /// Does what was given up.
+    async fn catch_up(&self) {
+        let kept = std::mem::take(&mut *self.kept.lock());
+        assert!(!kept.is_empty());
+        for kept in kept {
+            match kept {
+                Kept::Enter(who, places, arrival) => drop(self.presence.enter(&who, &places, arrival).await),
+                Kept::Leave(who, places, linger) => drop(self.presence.leave(&who, &places, linger).await),
+            }
+        }
+    }
+
     fn check(&self, operation: &'static str) -> Result<(), PresenceError> {
         if self.is_away.load(Ordering::SeqCst) { Err(PresenceError::new(operation, "it is away")) } else { Ok(()) }
     }
@@ -39,6 +69,7 @@ impl Away {
 impl Presence for Away {
     async fn enter(&self, who: &Attendee, places: &[Place], arrival: Arrival) -> Result<Vec<Entry>, PresenceError> {
         self.check("enter")?;
+        self.keep("enter", || Kept::Enter(who.clone(), places.to_vec(), arrival))?;
         self.presence.enter(who, places, arrival).await
     }
 
@@ -60,6 +91,7 @@ impl Presence for Away {
         linger: Duration,
     ) -> Result<Vec<Departed>, PresenceError> {
         self.check("leave")?;
+        self.keep("leave", || Kept::Leave(who.clone(), places.to_vec(), linger))?;
         self.presence.leave(who, places, linger).await
     }
 
@@ -94,6 +126,7 @@ impl Outlet for Nobody {
 struct World {
     node: Arc<Node>,
     store: Arc<Away>,
+    sessions: Arc<MemorySessions>,
     metrics: Arc<Metrics>,
     limiters: Limiters,
     config: gateway::config::Config,
@@ -106,28 +139,54 @@ impl World {
             Retention::of_events(config.log.room_events, config.log.room_retention, config.log.dedupe_window);
         let metrics = Arc::new(Metrics::new());
         let presence = MemoryPresence::new(Arc::<MemoryPlaces>::default(), "node", &config.presence);
-        let store = Arc::new(Away { presence, is_away: AtomicBool::new(false) });
+        let (is_away, is_late, kept) = (AtomicBool::new(false), AtomicBool::new(false), Mutex::default());
+        let store = Arc::new(Away { presence, is_away, is_late, kept });
         let sessions = Arc::new(MemorySessions::new(config.recovery.window));
         let log = Arc::new(MemoryLog::new(retention));
-        let node = Node::new(log, sessions, store.clone(), &config, metrics.clone(), TaskTracker::new());
+        let node = Node::new(log, sessions.clone(), store.clone(), &config, metrics.clone(), TaskTracker::new());
         node.run("node", &config, &Supervisor::default());
-        Self { node, store, limiters: Limiters::new(&config.limits, metrics.clone()), metrics, config }
+        Self { node, store, sessions, limiters: Limiters::new(&config.limits, metrics.clone()), metrics, config }
     }
 
+    /// A new session in the room.
     async fn session(&self) -> Arc<Session> {
+        let session = self.arrive(SessionId::random(), 0);
+        assert!(self.join(&session).await.unwrap().first.is_some());
+        session
+    }
+
+    /// A session of a holder that is one of several, in no room.
+    fn arrive(&self, id: SessionId, term: u32) -> Arc<Session> {
         let (address, transport) = ([127, 0, 0, 1].into(), "websocket");
         let (identity, auth) = (Identity::default(), Default::default());
         let client = Client { identity, namespace: "/".into(), auth, address, transport };
         let allowance = Arc::new(self.limiters.allowance(None, address));
         let patience = Patience::new(&self.config.limits, Duration::from_secs(10));
         let lease = Lease::new(Pid::random());
-        let session = Arc::new(Session::new(SessionId::random(), client, lease, allowance, patience, Box::new(Nobody)));
+        let session = Arc::new(Session::new(id, client, lease, allowance, patience, Box::new(Nobody)));
+        session.begin_term(term);
         self.node.arrive(&session, None);
+        session
+    }
+
+    async fn join(&self, session: &Arc<Session>) -> Result<Joined, Refusal> {
         let (via, seat) = ("join".into(), Some(Seat { capacity: None }));
         let entrance = Entrance { via: &via, after: None, partial: false, seat };
-        let joined = self.node.join(&session, &room(), &entrance).await.unwrap();
-        assert!(joined.first.is_some());
-        session
+        self.node.join(session, &room(), &entrance).await
+    }
+
+    fn is_late(&self, late: bool) {
+        self.store.is_late.store(late, Ordering::SeqCst);
+    }
+
+    fn mended(&self, entered: u64, taken_out: u64) -> bool {
+        let line = |what: &str, count: u64| format!("gateway_presence_mended_total{{what=\"{what}\"}} {count}");
+        self.shows(&line("entered", entered)) && self.shows(&line("taken_out", taken_out))
+    }
+
+    /// Waits for as many beats as it may take until the node looks at what the store has by itself.
+    async fn wait(&self) {
+        tokio::time::sleep(self.config.presence.lease / 3 * 30).await;
     }
 
     fn shows(&self, line: &str) -> bool {
@@ -194,4 +253,144 @@ async fn a_node_that_owes_more_than_it_keeps_begins_anew_and_nobody_is_forgotten
     assert!(world.shows("gateway_lifecycle_dropped_total{reason=\"full\"} 0"));
     let by_lease = departed.iter().filter(|departed| departed.cause == gateway::presence::Cause::Lease).count();
     assert!(by_lease >= 16_384, "{by_lease} went with the old lease");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leaving_that_is_done_late_takes_nobody_out_who_has_come_again() {
+    let world = World::new();
+    let session = world.session().await;
+    world.is_late(true);
+    let (departed, saved) = world.node.leave(&session, &room()).await;
+    assert!(departed.is_empty() && saved.is_ok());
+    world.is_late(false);
+    assert!(world.join(&session).await.unwrap().first.is_none(), "for the store it was there all the time");
+    world.store.catch_up().await;
+    assert_eq!(world.count().await, 1);
+    // What is owed is told, and is not meant either.
+    world.wait().await;
+    assert_eq!(world.count().await, 1);
+    assert!(world.shows("gateway_presence_pending{kind=\"leavings\"} 0"));
+    assert!(world.mended(0, 0), "there was nothing to mend");
+    let (departed, _) = world.node.leave(&session, &room()).await;
+    assert_eq!((departed.len(), world.count().await), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entering_that_is_done_late_is_taken_out_again() {
+    let world = World::new();
+    let mut changes = world.node.changes().unwrap();
+    let stays = world.session().await;
+    let session = world.arrive(SessionId::random(), 0);
+    world.is_late(true);
+    assert!(world.join(&session).await.is_err());
+    world.is_late(false);
+    // That it is not there is told meanwhile.
+    tokio::time::sleep(world.config.presence.lease / 2).await;
+    assert!(world.shows("gateway_presence_pending{kind=\"leavings\"} 0"));
+    world.store.catch_up().await;
+    assert_eq!(world.count().await, 2);
+    eventually("it is taken out", || async { world.count().await == 1 }).await;
+    assert!(world.mended(0, 1));
+    let Some(Change::Departed(departure)) = changes.recv().await else { panic!("somebody departed") };
+    assert_eq!(departure.departed.session, session.id);
+    world.node.depart(&session, false);
+    // One more, of a session that is over, and long after everything was well.
+    world.wait().await;
+    let session = world.arrive(SessionId::random(), 0);
+    world.is_late(true);
+    assert!(world.join(&session).await.is_err());
+    world.is_late(false);
+    world.node.depart(&session, false);
+    world.wait().await;
+    world.store.catch_up().await;
+    assert_eq!(world.count().await, 2);
+    world.wait().await;
+    assert_eq!(world.count().await, 1, "also without a reason to look");
+    assert!(world.mended(0, 2));
+    assert!(!stays.is_over());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entering_that_is_done_late_takes_nothing_from_who_has_the_session_since() {
+    let world = World::new();
+    let id = SessionId::random();
+    let old = world.arrive(id, 0);
+    world.is_late(true);
+    assert!(world.join(&old).await.is_err());
+    world.node.depart(&old, true);
+    world.is_late(false);
+    // Its client comes back, perhaps to another node.
+    let new = world.arrive(id, 1);
+    assert!(world.join(&new).await.unwrap().first.is_some());
+    world.store.catch_up().await;
+    assert_eq!(world.count().await, 1);
+    world.wait().await;
+    assert_eq!(world.count().await, 1, "what the old connection owes is not the new one's");
+    assert!(world.mended(0, 0), "there was nothing to mend");
+    let (departed, _) = world.node.leave(&new, &room()).await;
+    assert_eq!((departed.len(), world.count().await), (1, 0));
+}
+
+/// Has the store lose a session.
+async fn lose(world: &World, session: &Session) {
+    let holder = session.lease.holder;
+    let (member, user) = (session.author(), None);
+    let who = Attendee { session: session.id, holder, term: 0, step: u32::MAX, member, user };
+    assert_eq!(world.store.presence.leave(&who, &[room()], Duration::ZERO).await.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_superseded_is_not_entered_where_its_successor_has_left() {
+    let world = World::new();
+    let (session, _other) = (world.session().await, world.session().await);
+    // Another node has it, and this one did not hear of that. Its client left there.
+    let next = Lease::new(session.lease.pid);
+    assert!(world.sessions.claim(next, "/", None).await.unwrap().is_some());
+    lose(&world, &session).await;
+    world.wait().await;
+    assert_eq!(world.count().await, 1);
+    assert!(world.mended(0, 0));
+    assert!(session.is_in(&room()), "as far as it knows");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_store_has_lost_is_entered_again_and_told() {
+    let world = World::new();
+    let mut changes = world.node.changes().unwrap();
+    let (session, other) = (world.session().await, world.session().await);
+    world.wait().await;
+    lose(&world, &session).await;
+    assert_eq!(world.count().await, 1);
+    world.wait().await;
+    assert_eq!(world.count().await, 2);
+    assert!(world.mended(1, 0));
+    let Some(Change::Returned(returned, place, _)) = changes.recv().await else { panic!("somebody returned") };
+    assert_eq!((returned.id, place), (session.id, room()));
+    // As it is there again, it leaves as ever.
+    let (departed, _) = world.node.leave(&session, &room()).await;
+    assert_eq!((departed.len(), world.count().await), (1, 1));
+    assert!(!other.is_over() && changes.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_another_has_taken_over_is_not_entered_before_that_has_left() {
+    let world = World::new();
+    let id = SessionId::random();
+    let old = world.arrive(id, 0);
+    assert!(world.join(&old).await.unwrap().first.is_some());
+    let new = world.arrive(id, 1);
+    assert!(world.join(&new).await.unwrap().first.is_none());
+    for _ in 0..3 {
+        world.wait().await;
+        assert_eq!(world.count().await, 1);
+        assert!(world.mended(0, 0), "nothing is lost: it is another's");
+    }
+    let (departed, _) = world.node.leave(&new, &room()).await;
+    assert_eq!((departed.len(), world.count().await), (1, 0));
+    // Its connection is still there, and nobody else has the place.
+    world.wait().await;
+    assert!(world.mended(1, 0));
+    assert_eq!(world.count().await, 1);
+    let (departed, _) = world.node.leave(&old, &room()).await;
+    assert_eq!((departed.len(), world.count().await), (1, 0));
 }

@@ -1,7 +1,7 @@
 //! A proxy before Redis that can do what networks do: freeze connections, cut a node off, delay, break off half way.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,8 +25,10 @@ struct State {
     shut: AtomicBool,
     /// What happens to the next script.
     cut: Mutex<Option<Cut>>,
-    /// What nodes send is not read for now.
-    held: watch::Sender<bool>,
+    /// What nodes send is not read for now, on connections up to this one.
+    held: watch::Sender<u64>,
+    /// How many connections there were.
+    connections: AtomicU64,
     /// How many reads brought scripts.
     script_reads: AtomicUsize,
 }
@@ -49,7 +51,8 @@ impl Proxy {
             generation: watch::Sender::new(0),
             shut: AtomicBool::new(false),
             cut: Mutex::new(None),
-            held: watch::Sender::new(false),
+            held: watch::Sender::new(0),
+            connections: AtomicU64::new(0),
             script_reads: AtomicUsize::new(0),
         };
         let state = Arc::new(state);
@@ -101,7 +104,12 @@ impl Proxy {
 
     /// Holds back what nodes send, or lets it go. What Redis sends passes.
     pub fn hold(&self, held: bool) {
-        self.state.held.send_replace(held);
+        self.state.held.send_replace(if held { u64::MAX } else { 0 });
+    }
+
+    /// Holds back what nodes send on the connections that there are, until [`Self::hold`] lets it go. New ones work.
+    pub fn hold_back(&self) {
+        self.state.held.send_replace(self.state.connections.load(Ordering::SeqCst));
     }
 
     /// How many times nodes sent scripts; those that were sent together count once, or a few times if they are large.
@@ -118,11 +126,12 @@ impl State {
     async fn carry(self: Arc<Self>, mut near: TcpStream, mut far: TcpStream) {
         let mut freezing = self.generation.subscribe();
         freezing.mark_unchanged();
+        let number = self.connections.fetch_add(1, Ordering::SeqCst) + 1;
         let mut holding = self.held.subscribe();
         let (mut request, mut answer) = (vec![0; 65_536], vec![0; 65_536]);
         let mut answer_left = None;
         while !self.shut.load(Ordering::SeqCst) {
-            let held = *holding.borrow_and_update();
+            let held = number <= *holding.borrow_and_update();
             tokio::select! {
                 biased;
                 _ = freezing.changed() => break,

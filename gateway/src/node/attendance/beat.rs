@@ -1,15 +1,15 @@
 //! The beat: keeps what this node's sessions are counted in, and learns who has gone.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use super::{CHANGES, CONCURRENCY, Change, by_attendee};
+use super::{CHANGES, CONCURRENCY, Change, Unknown, by_attendee};
 use crate::domain::RoomName;
-use crate::node::{Node, Session};
+use crate::node::{CloseReason, Node, Session};
 use crate::presence::{Arrival, Beating, Entered, Place, PresenceError};
 
 /// How soon a beat that failed is tried again, at the latest.
@@ -53,8 +53,12 @@ impl Node {
         let room = if is_heard { attendance.changes.try_reserve_many(most).ok() } else { None };
         let most = if is_heard && room.is_none() { 0 } else { most };
         let anew = attendance.is_overdrawn.load(Ordering::Acquire);
-        let pause = match attendance.presence.beat(Beating { most, anew }).await {
+        let review = self.is_review_due();
+        let pause = match attendance.presence.beat(Beating { most, anew, review }).await {
             Ok(beat) => {
+                if beat.in_doubt {
+                    attendance.review.lock().doubt();
+                }
                 if anew {
                     attendance.is_overdrawn.store(false, Ordering::Release);
                     self.metrics.presence_restarts.increment(1);
@@ -63,6 +67,7 @@ impl Node {
                     self.roster.all().iter().for_each(|session| attendance.note_unknown(session));
                 }
                 let pause = match (beat.departed.len() < most, most) {
+                    (true, _) if beat.in_doubt => every.min(SOON),
                     (true, _) => every,
                     // There is no room: those who act on changes are slower than this.
                     (false, 0) => every.min(SOON),
@@ -71,6 +76,11 @@ impl Node {
                 let departures = attendance.departures(beat.departed);
                 for (permit, departure) in room.into_iter().flatten().zip(departures) {
                     permit.send(Change::Departed(departure));
+                }
+                match beat.held {
+                    Some(held) => self.review(held).await,
+                    None if review => attendance.review.lock().give_up(Instant::now()),
+                    None => {}
                 }
                 pause
             }
@@ -91,22 +101,41 @@ impl Node {
         metrics.lifecycle_waiting.set((CHANGES - attendance.changes.capacity()) as f64);
     }
 
-    async fn make_known(&self, sessions: Vec<Weak<Session>>) {
-        let enter = async |session: Weak<Session>| {
-            let Some(session) = session.upgrade().filter(|session| !session.is_over()) else { return };
-            let known = self.enter_again(&session).await;
+    async fn make_known(&self, sessions: Vec<Unknown>) {
+        let enter = async |Unknown { session, lost }: Unknown| {
+            let Some(session) = session.upgrade().filter(|session| !session.is_over()) else { return 0 };
+            // Who was superseded unheard is not to come again where its successor has left.
+            if !lost.is_empty() && !self.still_holds(&session).await {
+                return 0;
+            }
+            let known = self.enter_again(&session, &lost).await;
             // What it is just taking is to be known too.
             if known.is_err() || session.is_taking_seats() {
-                self.attendance.note_unknown(&session);
+                self.attendance.note_lost(&session, if known.is_err() { lost } else { Vec::new() });
             }
-            known.unwrap_or_else(|error| self.note_presence_error(&error));
+            known.inspect_err(|error| self.note_presence_error(error)).unwrap_or_default()
         };
         let enter: Vec<_> = sessions.into_iter().map(enter).collect();
-        futures_util::stream::iter(enter).buffer_unordered(CONCURRENCY).collect::<()>().await;
+        let entered = futures_util::stream::iter(enter).buffer_unordered(CONCURRENCY);
+        let entered = entered.fold(0, async |sum, entered| sum + entered).await;
+        if entered > 0 {
+            tracing::warn!(entered, "sessions were entered again where the store of presence had lost them");
+            self.metrics.presence_mended.with("entered").increment(entered);
+        }
     }
 
-    /// Enters what the store does not know or has forgotten.
-    async fn enter_again(&self, session: &Arc<Session>) -> Result<(), PresenceError> {
+    /// Whether a session is this connection's still. If another has claimed it, the connection ends.
+    async fn still_holds(&self, session: &Session) -> bool {
+        let saved = self.save(session).await;
+        if saved == Ok(false) {
+            session.close(CloseReason::Replaced);
+        }
+        saved == Ok(true)
+    }
+
+    /// Enters what the store does not know or has forgotten; returns in how many of the places that it had `lost`.
+    async fn enter_again(&self, session: &Arc<Session>, lost: &[RoomName]) -> Result<u64, PresenceError> {
+        let mut mended = 0;
         for (who, places) in by_attendee(session, session.seats(), |place| place) {
             for places in places.chunks(BATCH) {
                 // Everybody had a seat, so nobody is turned away now.
@@ -122,6 +151,10 @@ impl Node {
                 let seats = session.seats();
                 let mut left = Vec::new();
                 for (Place { room: place, .. }, entry) in again.into_iter().zip(entered) {
+                    match entry.entered {
+                        Entered::Elsewhere => session.note_elsewhere(),
+                        _ => mended += u64::from(lost.contains(&place)),
+                    }
                     if !seats.contains(&place) {
                         left.push(place);
                     } else if entry.entered == Entered::First
@@ -137,6 +170,6 @@ impl Node {
                 }
             }
         }
-        Ok(())
+        Ok(mended)
     }
 }

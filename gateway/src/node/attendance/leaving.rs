@@ -120,9 +120,8 @@ impl Node {
 
     async fn settle_debt(&self, mut leaving: Leaving) {
         let session = leaving.session.clone();
-        let is_taking = || session.upgrade().is_some_and(|session| session.is_taking_seats());
-        if is_taking() {
-            // It may be taking this very seat.
+        if leaving.numbered.is_some() && session.upgrade().is_some_and(|session| session.is_taking_seats()) {
+            // It may be taking this very seat, and that its member comes with it would be told to nobody.
             return self.attendance.owe(leaving);
         }
         let entered = match self.find_numbered(&mut leaving).await {
@@ -132,22 +131,14 @@ impl Node {
                 return self.attendance.owe(leaving);
             }
         };
-        let seats = || session.upgrade().map_or_else(Vec::new, |session| session.seats());
-        let seated = seats();
+        // Where it sits again, its later step is in the store, or will be.
+        let seated = session.upgrade().map_or_else(Vec::new, |session| session.seats());
         leaving.places.retain(|place| !seated.contains(place));
-        let places = leaving.places.clone();
         match entered {
             _ if leaving.places.is_empty() => {}
             // Nobody was told that it came.
             Some(Entered::First) => _ = self.leave_places(leaving).await,
             _ => self.leave_and_tell(leaving).await,
-        }
-        // It may have come again while this was on its way, and then the store does not know.
-        let seats = seats();
-        if let Some(session) = session.upgrade()
-            && (is_taking() || places.iter().any(|place| seats.contains(place)))
-        {
-            self.attendance.note_unknown(&session);
         }
     }
 
@@ -159,14 +150,5 @@ impl Node {
         leaving.places.push(rooms.name(number));
         leaving.numbered = None;
         Ok(Some(entry.entered))
-    }
-
-    /// A leaving that the store does not know of yet must not come after an entering.
-    pub(super) fn forget_owed(&self, session: &Session, place: &RoomName) {
-        for leaving in self.attendance.owed.lock().iter_mut() {
-            if leaving.who.holder == session.lease.holder {
-                leaving.places.retain(|left| left != place);
-            }
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod beat;
 mod leaving;
+mod review;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
@@ -12,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use self::leaving::Leaving;
+use self::review::Review;
 use super::order::{Order, Turn};
 use super::{Node, RecoveryError, Reseated, Session, Wanted};
 use crate::domain::{Refusal, RoomName};
@@ -53,9 +55,18 @@ pub(super) struct Attendance {
     /// Whether more were owed than are kept.
     is_overdrawn: AtomicBool,
     /// Sessions of this node of which the store does not know everywhere where they are, by the holder of their lease.
-    unknown: Mutex<HashMap<u64, Weak<Session>>>,
+    unknown: Mutex<HashMap<u64, Unknown>>,
     /// Held while the store is told of all this.
     settling: Arc<tokio::sync::Mutex<()>>,
+    /// Whether the store has what this node has.
+    review: Mutex<Review>,
+}
+
+/// A session that the store does not know everywhere where it is.
+struct Unknown {
+    session: Weak<Session>,
+    /// Where the store had it, or should have.
+    lost: Vec<RoomName>,
 }
 
 impl std::fmt::Debug for Attendance {
@@ -65,7 +76,8 @@ impl std::fmt::Debug for Attendance {
 }
 
 impl Attendance {
-    pub(super) fn new(presence: Arc<dyn Presence>, linger: Duration) -> Self {
+    /// Nothing that is asked of the store goes on for longer than `timeout`, or it is given up.
+    pub(super) fn new(presence: Arc<dyn Presence>, linger: Duration, timeout: Duration) -> Self {
         let (changes, heard) = mpsc::channel(CHANGES);
         Self {
             presence,
@@ -77,6 +89,7 @@ impl Attendance {
             is_overdrawn: AtomicBool::new(false),
             unknown: Mutex::default(),
             settling: Arc::default(),
+            review: Mutex::new(Review::new(timeout)),
         }
     }
 
@@ -86,7 +99,13 @@ impl Attendance {
     }
 
     fn note_unknown(&self, session: &Arc<Session>) {
-        self.unknown.lock().insert(session.lease.holder, Arc::downgrade(session));
+        self.note_lost(session, Vec::new());
+    }
+
+    fn note_lost(&self, session: &Arc<Session>, mut places: Vec<RoomName>) {
+        let mut unknown = self.unknown.lock();
+        let new = || Unknown { session: Arc::downgrade(session), lost: Vec::new() };
+        unknown.entry(session.lease.holder).or_insert_with(new).lost.append(&mut places);
     }
 
     /// A session is over, and is nowhere that the store should know of.
@@ -95,12 +114,14 @@ impl Attendance {
     }
 }
 
-/// As whom a session is counted in a place: in a namespace each for itself, elsewhere all sessions of a user as one.
+/// As whom a session is counted in a place: in a namespace each for itself, elsewhere all sessions of a user as one. What is
+/// asked for it comes after all that was asked for before.
 fn attendee(session: &Session, place: &RoomName) -> Attendee {
     let counts_alone = *place == RoomName::everybody(&session.namespace);
     let member = if counts_alone { session.id.to_string() } else { session.author() };
     let user = session.identity().user.clone();
-    Attendee { session: session.id, holder: session.lease.holder, member, user }
+    let (term, step) = (session.term(), session.next_step());
+    Attendee { session: session.id, holder: session.lease.holder, term, step, member, user }
 }
 
 /// Places in groups that a session is in as the same member; `name` tells what each is called.
@@ -125,7 +146,6 @@ impl Node {
         place: &RoomName,
         capacity: Option<usize>,
     ) -> Result<Option<Turn>, Refusal> {
-        self.forget_owed(session, place);
         let places = [Place { room: place.clone(), capacity }];
         let who = attendee(session, place);
         let entered = self.attendance.presence.enter(&who, &places, Arrival::Newest).await;
@@ -161,7 +181,6 @@ impl Node {
             self.without_presence(&error)
         })?;
         let room = rooms.name(number);
-        self.forget_owed(session, &room);
         let first = entry.entered == Entered::First;
         Ok((number, first.then(|| self.attendance.order.enlist(&room, &who.member, entry.sequence))))
     }
@@ -209,6 +228,7 @@ impl Node {
         rooms: &[Wanted],
         names: &[(Arc<str>, RoomName)],
     ) -> Result<Reseated, RecoveryError> {
+        let _taking = session.take_seat();
         // Noted first: whatever of it is entered is given up again if something fails.
         names.iter().for_each(|(via, name)| _ = session.take_name(via, name));
         let seats = rooms.iter().filter_map(|wanted| Some((&wanted.room, wanted.seat?.capacity)));
@@ -266,7 +286,6 @@ impl Node {
     }
 
     async fn take_seats(&self, session: &Session, places: Vec<Place>) -> Result<(), Refusal> {
-        places.iter().for_each(|place| self.forget_owed(session, &place.room));
         let Some(first) = places.first() else { return Ok(()) };
         let entered = self.attendance.presence.enter(&attendee(session, &first.room), &places, Arrival::Newest).await;
         let entered = entered.map_err(|error| self.without_presence(&error))?;
@@ -306,6 +325,7 @@ impl Node {
 
     /// It is counted where it came from.
     fn note_presence_error(&self, error: &PresenceError) {
+        self.attendance.review.lock().doubt();
         self.troubles.presence.note(|what| tracing::warn!(%error, "{what}"));
     }
 }

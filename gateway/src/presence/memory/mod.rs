@@ -220,8 +220,9 @@ impl Presence for MemoryPresence {
             entries = node.entries.len() as u64;
         }
         let (departed, lost) = state.settle(now, wish.most);
+        let held = wish.review.then(|| state.held(instance));
         drop(state);
         let forgotten = std::mem::take(&mut self.identity.lock().forgotten);
-        Ok(Beat { forgotten, departed, lost, entries })
+        Ok(Beat { forgotten, departed, lost, entries, held, in_doubt: false })
     }
 }

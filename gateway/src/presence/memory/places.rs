@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::State;
 use crate::domain::{RoomName, SessionId, UserId};
-use crate::presence::{Arrival, Attendee, Cause, Departed, Entered, Entry as Answer, Numbered};
+use crate::presence::{Arrival, Attendee, Cause, Departed, Entered, Entry as Answer, Held, Numbered};
 
 /// A place that has members.
 #[derive(Debug, Default)]
@@ -31,6 +31,9 @@ pub(super) struct Record {
 #[derive(Clone, Debug)]
 struct Entry {
     holder: u64,
+    term: u32,
+    /// By which of its holder's steps it is as it is.
+    step: u32,
     member: String,
     home: Home,
 }
@@ -72,6 +75,16 @@ impl State {
         self.sequence
     }
 
+    /// What a node has entered.
+    pub(super) fn held(&self, instance: u64) -> Vec<Held> {
+        let entries = self.nodes.get(&instance).into_iter().flat_map(|node| &node.entries);
+        let held = |(session, place): &(SessionId, RoomName)| {
+            let Entry { holder, term, step, .. } = *self.places.get(place)?.sessions.get(session)?;
+            Some(Held { session: *session, holder, term, step, place: place.clone() })
+        };
+        entries.filter_map(held).collect()
+    }
+
     /// Whether an entry is still a node's.
     pub(super) fn is_of(&self, instance: u64, session: SessionId, room: &RoomName) -> bool {
         let entry = self.places.get(room).and_then(|place| place.sessions.get(&session));
@@ -88,8 +101,10 @@ impl State {
     ) -> Entered {
         let was = self.places.get(room).and_then(|place| place.sessions.get(&who.session)).cloned();
         if let Some(was) = &was {
-            if arrival == Arrival::Restored && was.holder != who.holder {
-                return Entered::Elsewhere;
+            match was.holder == who.holder {
+                true if was.step > who.step => return Entered::Again,
+                false if arrival == Arrival::Restored || was.term > who.term => return Entered::Elsewhere,
+                _ => {}
             }
             self.disown(was.home, who.session, room);
         }
@@ -106,7 +121,8 @@ impl State {
             let new = || Record { sessions: 0, since_ms: now_ms(), user: who.user.clone() };
             place.members.entry(member.clone()).or_insert_with(new).sessions += 1;
         }
-        place.sessions.insert(who.session, Entry { holder: who.holder, member, home: Home::Node(instance) });
+        let Attendee { holder, term, step, .. } = *who;
+        place.sessions.insert(who.session, Entry { holder, term, step, member, home: Home::Node(instance) });
         self.own(instance, who.session, room);
         entered
     }
@@ -118,7 +134,8 @@ impl State {
         linger: Duration,
         now: Instant,
     ) -> Option<Departed> {
-        let entry = self.places.get(room)?.sessions.get(&who.session).filter(|entry| entry.holder == who.holder)?;
+        let is_meant = |entry: &&Entry| entry.holder == who.holder && entry.step <= who.step;
+        let entry = self.places.get(room)?.sessions.get(&who.session).filter(is_meant)?;
         if linger.is_zero() {
             return self.remove(who.session, room, Cause::Left);
         }
@@ -128,7 +145,7 @@ impl State {
             let key = (now + linger, self.lingered);
             self.lingering.insert(key, (who.session, room.clone()));
             let entry = self.places.get_mut(room)?.sessions.get_mut(&who.session)?;
-            entry.home = Home::Lingering(key);
+            (entry.home, entry.step) = (Home::Lingering(key), who.step);
         }
         None
     }

@@ -1,5 +1,7 @@
 //! Presence in Redis: `places.lua` says which keys there are, one script per operation changes them.
 
+mod upkeep;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,9 +15,10 @@ use super::{
 };
 use crate::config;
 use crate::domain::{RoomName, SessionId, UserId};
+use crate::formats::{Format, Formats};
 use crate::redis::{CommandError, Commands, milliseconds};
 
-/// Places, or entries of the dead, in one script: it holds up everybody else while it runs.
+/// Places, or entries of a node, in one script: it holds up everybody else while it runs.
 const BATCH: usize = 200;
 /// How often an operation may find that its node was forgotten, and begin anew, before it gives up.
 const TRIES: usize = 3;
@@ -31,6 +34,11 @@ pub struct RedisPresence {
     identity: Mutex<Identity>,
     /// What the next beat tells.
     found: Mutex<Beat>,
+    /// How many connections had been lost by the last beat.
+    losses: Mutex<u64>,
+    formats: Formats,
+    /// The newest format in which this node has left entries.
+    left: Mutex<Format>,
     enter: Script,
     enter_first: Script,
     leave: Script,
@@ -38,6 +46,8 @@ pub struct RedisPresence {
     list: Script,
     beat: Script,
     settle: Script,
+    held: Script,
+    lay_out: Script,
 }
 
 /// Who this node is in Redis. What is forgotten comes back under another number, so that the entries it no longer cares
@@ -77,15 +87,19 @@ impl std::fmt::Debug for RedisPresence {
 
 macro_rules! script {
     ($file:literal) => {
-        Script::new(concat!(include_str!("places.lua"), include_str!($file)))
+        Script::new(concat!(include_str!("../places.lua"), include_str!(concat!("../", $file))))
     };
 }
 
 impl RedisPresence {
-    /// The presence of a node. Keys start with `prefix`; the name is for people.
+    /// The presence of a node. Keys start with `prefix`; the name is for people. `formats` tells which nodes may read what
+    /// this one writes.
     #[must_use]
-    pub fn new(commands: Commands, prefix: &str, name: &str, settings: &config::Presence) -> Self {
+    pub fn new(commands: Commands, prefix: &str, name: &str, settings: &config::Presence, formats: Formats) -> Self {
         Self {
+            losses: Mutex::new(commands.losses()),
+            left: Mutex::new(formats.written()),
+            formats,
             commands,
             base: format!("{prefix}:presence:"),
             name: name.to_owned(),
@@ -100,6 +114,8 @@ impl RedisPresence {
             list: script!("list.lua"),
             beat: script!("beat.lua"),
             settle: script!("settle.lua"),
+            held: script!("held.lua"),
+            lay_out: script!("lay_out.lua"),
         }
     }
 
@@ -194,7 +210,7 @@ impl Presence for RedisPresence {
         let mut entered = Vec::with_capacity(places.len());
         for batch in places.chunks(BATCH) {
             let answer = self.enlisted(&self.enter, |script| {
-                identify(script, who).arg(u8::from(arrival == Arrival::Restored));
+                identify(script, who, &self.moment(who)).arg(u8::from(arrival == Arrival::Restored));
                 for place in batch {
                     let capacity = place.capacity.map_or(-1, |capacity| i64::try_from(capacity).unwrap_or(i64::MAX));
                     script.arg(place.room.as_str()).arg(capacity);
@@ -216,7 +232,7 @@ impl Presence for RedisPresence {
         arrival: Arrival,
     ) -> Result<(u32, Entry), PresenceError> {
         let answer = self.enlisted(&self.enter_first, |script| {
-            identify(script, who).arg(&places.before).arg(&places.after).arg(capacity.max(1));
+            identify(script, who, &self.moment(who)).arg(&places.before).arg(&places.after).arg(capacity.max(1));
             script.arg(u8::from(arrival == Arrival::Restored));
         });
         let seated = answer.await.and_then(|(number, code, sequence)| Ok((number, entry((code, sequence))?)));
@@ -232,7 +248,8 @@ impl Presence for RedisPresence {
         let mut departed = Vec::new();
         for batch in places.chunks(BATCH) {
             let answer = self.run(&self.leave, |script| {
-                script.arg(who.session.to_string()).arg(holder(who)).arg(at_least_a_millisecond(linger));
+                script.arg(who.session.to_string()).arg(holder(who)).arg(self.moment(who));
+                script.arg(at_least_a_millisecond(linger));
                 for place in batch {
                     script.arg(place.as_str());
                 }
@@ -293,22 +310,30 @@ impl Presence for RedisPresence {
             self.renew().await?;
             // What does not fit in here is for the next beat, before which the lease is renewed.
             let end = Instant::now() + self.lease / 3;
+            self.lay_out(end).await?;
             while !self.settle(wish.most).await? && Instant::now() < end {}
-            Ok::<_, Failure>(())
+            if wish.review { self.review(Instant::now() + self.lease / 6).await } else { Ok(None) }
         };
-        beat.await.map_err(|error| PresenceError::new("beat", error))?;
+        let held = beat.await.map_err(|error| PresenceError::new("beat", error))?;
+        let losses = self.commands.losses();
+        let in_doubt = std::mem::replace(&mut *self.losses.lock(), losses) != losses;
         let mut found = self.found.lock();
         // What an operation before had to leave here may be more than is wanted now.
         let taken = wish.most.min(found.departed.len());
         let rest = found.departed.split_off(taken);
-        Ok(std::mem::replace(&mut *found, Beat { departed: rest, ..Beat::default() }))
+        let beat = std::mem::replace(&mut *found, Beat { departed: rest, ..Beat::default() });
+        Ok(Beat { held, in_doubt, ..beat })
     }
 }
 
-fn identify<'a, 'b>(script: &'a mut ScriptInvocation<'b>, who: &Attendee) -> &'a mut ScriptInvocation<'b> {
+fn identify<'a, 'b>(
+    script: &'a mut ScriptInvocation<'b>,
+    who: &Attendee,
+    moment: &str,
+) -> &'a mut ScriptInvocation<'b> {
     // No user id is empty.
     let user = who.user.as_ref().map_or("", UserId::as_str);
-    script.arg(who.session.to_string()).arg(holder(who)).arg(&who.member).arg(user)
+    script.arg(who.session.to_string()).arg(holder(who)).arg(moment).arg(&who.member).arg(user)
 }
 
 fn holder(who: &Attendee) -> String {
