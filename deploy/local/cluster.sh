@@ -142,7 +142,7 @@ comes_up() { # NAME CHECK...
 launch_redis() {
   # Everything is on disk when it stops in an orderly way, so that it can be stopped and started again.
   launch redis redis-server --port "$redis_port" --bind 127.0.0.1 --daemonize no --dir "$dir/redis" \
-    --appendonly yes --save ''
+    --appendonly yes --save '' --maxmemory 1gb --maxmemory-policy noeviction
 }
 
 launch_node() { # NAME

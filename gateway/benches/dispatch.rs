@@ -13,6 +13,7 @@ use std::sync::Arc;
 use divan::Bencher;
 use gateway::auth::Identity;
 use gateway::domain::{Event, RoomName};
+use gateway::log::Terms;
 use gateway::node::Session;
 use gateway::routes::RouteTable;
 use router::Bench;
@@ -91,5 +92,5 @@ fn the_log_alone(bencher: Bencher<'_, '_>) {
     let room = RoomName::parse("r").unwrap();
     let args = format!(r#"[{{"room":"r","user":null,"data":"{DATA}","at":1700000000000}}]"#);
     let event = Event { name: "message".into(), args, attachments: Vec::new(), except: None, at_ms: 0 };
-    bencher.bench_local(|| runtime.block_on(bench.router.node().publish(&room, &event, None)));
+    bencher.bench_local(|| runtime.block_on(bench.router.node().publish(&room, &event, Terms::default(), None)));
 }

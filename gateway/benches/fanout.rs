@@ -17,6 +17,7 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use gateway::auth::Identity;
 use gateway::domain::{Event, Frame, RoomName};
+use gateway::log::Terms;
 use gateway::node::{CloseReason, Entrance, Node, Outlet, Session, Undelivered, Waiting};
 use gateway::routes::RouteTable;
 use router::Bench;
@@ -134,7 +135,7 @@ impl World {
 async fn publish(node: &Node, room: &RoomName) {
     let args = format!(r#"["{DATA}"]"#);
     let event = Event { name: "message".into(), args, attachments: Vec::new(), except: None, at_ms: 0 };
-    node.publish(room, &event, None).await.unwrap();
+    node.publish(room, &event, Terms::default(), None).await.unwrap();
 }
 
 fn room(number: usize) -> RoomName {

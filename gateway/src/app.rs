@@ -19,7 +19,7 @@ use crate::calls::Caller;
 use crate::config::{self, Config};
 use crate::formats::{Format, Formats};
 use crate::http::{AdminLimits, AdminRoutes, Hosts, web};
-use crate::log::{Log, MemoryLog, RedisLog, Retention, SqliteLog};
+use crate::log::{Budget, Log, MemoryLog, RedisLog, Retention, SqliteLog};
 use crate::metrics::Metrics;
 use crate::node::{Node, Peers};
 use crate::presence::{MeasuredPresence, MemoryPlaces, MemoryPresence, Presence, RedisPresence};
@@ -170,7 +170,7 @@ impl Gateway {
         let formats = Formats::new(if redis.is_some() { Format::OLDEST } else { Format::NEWEST });
         let commands = redis.as_ref().map(|redis| redis.commands.clone());
         let backends = backends(&config, &name, &metrics, redis, &formats, &supervisor).await?;
-        let Backends { bus, log, sessions, presence, revocations, stores } = backends;
+        let Backends { bus, log, budget, sessions, presence, revocations, stores } = backends;
         let presence = Arc::new(MeasuredPresence::new(presence, metrics.clone()));
         let node = Node::new(log, sessions, presence, &config, metrics.clone(), tasks.clone());
         let revoked = Revoked::start(revocations, config.auth.revocations_kept, metrics.clone()).await;
@@ -195,7 +195,7 @@ impl Gateway {
             name,
         };
         supervisor.run_on("listener", serve(clients, server.clone(), max_files, stop));
-        supervisor.run("upkeep", upkeep(server.clone(), metrics.clone()));
+        supervisor.run("upkeep", upkeep(server.clone(), budget, metrics.clone()));
         let start = Start {
             name: gateway.name.clone(),
             address: gateway.address,
@@ -271,6 +271,7 @@ struct Redis {
 struct Backends {
     bus: Arc<dyn Bus>,
     log: Arc<dyn Log>,
+    budget: Arc<Budget>,
     sessions: Arc<dyn Sessions>,
     presence: Arc<dyn Presence>,
     revocations: Arc<dyn Revocations>,
@@ -285,11 +286,7 @@ async fn backends(
     formats: &Formats,
     supervisor: &Supervisor,
 ) -> anyhow::Result<Backends> {
-    let retention = Retention {
-        room_events: config.log.room_events,
-        room_retention: config.log.room_retention,
-        dedupe_window: config.log.dedupe_window,
-    };
+    let retention = retention(&config.log);
     let window = config.recovery.window;
     let Some(Redis { primary, commands }) = redis else {
         metrics.bus_connected.set(1.0);
@@ -300,7 +297,8 @@ async fn backends(
         if folder.as_os_str().is_empty() {
             let (log, sessions) = (Arc::new(MemoryLog::new(retention)), Arc::new(MemorySessions::new(window)));
             let revocations = Arc::new(MemoryRevocations::default());
-            return Ok(Backends { bus, log, sessions, presence, revocations, stores: Stores::Memory });
+            let budget = log.budget();
+            return Ok(Backends { bus, log, budget, sessions, presence, revocations, stores: Stores::Memory });
         }
         let log = SqliteLog::open(&folder.join("log.sqlite"), retention, supervisor).await.context("data_dir")?;
         let log = Arc::new(log);
@@ -309,7 +307,8 @@ async fn backends(
         let revocations = SqliteRevocations::open(&folder.join("revocations.sqlite")).await.context("data_dir")?;
         let revocations = Arc::new(revocations);
         let files = Files { log: log.clone(), sessions: sessions.clone(), revocations: revocations.clone() };
-        return Ok(Backends { bus, log, sessions, presence, revocations, stores: Stores::Files(files) });
+        let budget = log.budget();
+        return Ok(Backends { bus, log, budget, sessions, presence, revocations, stores: Stores::Files(files) });
     };
     let settings = &config.redis;
     let bus: Arc<dyn Bus> = Arc::new(RedisBus::start(primary, settings, metrics.clone(), supervisor));
@@ -320,8 +319,19 @@ async fn backends(
         Arc::new(RedisPresence::new(commands.clone(), &settings.prefix, name, &config.presence, formats.clone()));
     let revocations = Arc::new(RedisRevocations::new(commands.clone(), bus.clone(), &settings.prefix));
     let log = Arc::new(RedisLog::new(commands, bus.clone(), &settings.prefix, retention, settings.feed_buffer));
-    let stores = Stores::Redis(log.clone());
-    Ok(Backends { bus, log, sessions, presence, revocations, stores })
+    let (stores, budget) = (Stores::Redis(log.clone()), log.budget());
+    Ok(Backends { bus, log, budget, sessions, presence, revocations, stores })
+}
+
+fn retention(log: &config::Log) -> Retention {
+    Retention {
+        room_events: log.room_events,
+        room_bytes: log.room_bytes,
+        room_retention: log.room_retention,
+        dedupe_window: log.dedupe_window,
+        max_bytes: log.max_bytes,
+        max_percent: log.max_percent,
+    }
 }
 
 /// Where other nodes reach the admin listener.
@@ -347,7 +357,7 @@ fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     open().with_context(|| format!("cannot listen on {address}"))
 }
 
-async fn upkeep(server: SocketServer, metrics: Arc<Metrics>) {
+async fn upkeep(server: SocketServer, budget: Arc<Budget>, metrics: Arc<Metrics>) {
     let mut tick = tokio::time::interval(Metrics::UPKEEP_INTERVAL);
     let mut second = tokio::time::interval(Duration::from_secs(1));
     loop {
@@ -356,7 +366,11 @@ async fn upkeep(server: SocketServer, metrics: Arc<Metrics>) {
                 metrics.upkeep();
                 server.upkeep();
             }
-            _ = second.tick() => server.count_traffic(),
+            _ = second.tick() => {
+                server.count_traffic();
+                metrics.log_bytes.set(budget.used() as f64);
+                metrics.log_bytes_limit.set(budget.limit() as f64);
+            }
         }
     }
 }

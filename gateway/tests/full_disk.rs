@@ -6,17 +6,13 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use gateway::domain::{Event, Offset, Pid, RoomName, SessionId};
-use gateway::log::{FeedItem, Log, Range, Retention, SqliteLog};
+use gateway::log::{FeedItem, Log, Range, Retention, SqliteLog, Terms};
 use gateway::sessions::{Lease, Record, Sessions, SqliteSessions};
 use gateway::supervisor::Supervisor;
 use rlimit::Resource;
 use tokio::signal::unix::{SignalKind, signal};
 
-const RETENTION: Retention = Retention {
-    room_events: 10_000,
-    room_retention: Duration::from_secs(3_600),
-    dedupe_window: Duration::from_secs(600),
-};
+const RETENTION: Retention = Retention::of_events(10_000, Duration::from_secs(3_600), Duration::from_secs(600));
 /// What the kernel sends who writes beyond the limit of `RLIMIT_FSIZE`.
 const SIGXFSZ: i32 = 25;
 
@@ -46,7 +42,7 @@ async fn a_full_disk_refuses_and_heals() {
         let mut errors = Vec::new();
         while errors.len() < 5 {
             number += 1;
-            match log.append(&room, &event(number), None).await {
+            match log.append(&room, &event(number), Terms::default()).await {
                 Ok(appended) => {
                     acknowledged.push((appended.position.offset, event(number)));
                     errors.clear();
@@ -60,7 +56,7 @@ async fn a_full_disk_refuses_and_heals() {
         assert_eq!(newest.events.last(), acknowledged.last(), "reading goes on");
         Resource::FSIZE.set(most, most).unwrap();
         number += 1;
-        let appended = log.append(&room, &event(number), None).await.unwrap();
+        let appended = log.append(&room, &event(number), Terms::default()).await.unwrap();
         acknowledged.push((appended.position.offset, event(number)));
     }
     let page = log.read(&room, Range::After { offset: Offset::START, limit: 10_000 }, usize::MAX).await.unwrap();

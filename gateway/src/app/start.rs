@@ -96,7 +96,8 @@ impl Start {
         supervisor.run("revocations", revoked.clone().keep_up());
         supervisor.run("keys of tokens", self.tokens.clone().keep_fresh());
         if let Some(commands) = &self.commands {
-            supervisor.run("settings of Redis", watch_settings(commands.clone(), metrics.clone()));
+            supervisor
+                .run("settings of Redis", watch_settings(commands.clone(), config.log.max_bytes > 0, metrics.clone()));
         }
         if !config.canary.deaf_after.is_zero() {
             let listening = Listening {

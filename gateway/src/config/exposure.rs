@@ -1,6 +1,6 @@
 //! What a configuration lets the world do: what its node says about it when it starts, and what no node may do to clients.
 
-use super::{Admin, Config, Limits};
+use super::{Admin, Auth, Config, Limits};
 
 /// The most attachments in one packet that every official client takes: one for JavaScript ends its connection on more.
 pub const MAX_ATTACHMENTS: usize = 10;
@@ -25,6 +25,28 @@ impl Config {
              name the pages",
             self.listen
         ))
+    }
+}
+
+impl Auth {
+    /// Whether keys themselves can be used is seen when they are read, in `auth`.
+    pub(super) fn validate(&self) -> Result<(), (&'static str, String)> {
+        let url = &self.jwks_url;
+        if !url.is_empty() && !["http://", "https://"].iter().any(|scheme| url.expose().starts_with(scheme)) {
+            return Err(("auth.jwks_url", "must begin with https:// or http://".into()));
+        }
+        if self.public_keys.iter().any(|key| key.trim().is_empty()) {
+            return Err(("auth.public_keys", "must not have an empty entry".into()));
+        }
+        if self.secret.is_empty() && self.public_keys.is_empty() && url.is_empty() {
+            // Somebody meant tokens to be checked, and nobody's would be.
+            let why = "needs auth.secret, auth.public_keys or auth.jwks_url, or no token is looked at";
+            let unchecked = [("auth.issuer", self.issuer.is_empty()), ("auth.audience", self.audience.is_empty())];
+            if let Some((key, _)) = unchecked.iter().find(|(_, is_empty)| !is_empty) {
+                return Err((key, why.into()));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -93,6 +93,14 @@ pub struct Limits {
     pub address_events_burst: u32,
     pub address_bytes_per_second: u32,
     pub address_bytes_burst: u32,
+    pub user_kept_bytes_per_second: u32,
+    pub user_kept_bytes_burst: u32,
+    pub user_new_rooms_per_second: u32,
+    pub user_new_rooms_burst: u32,
+    pub address_kept_bytes_per_second: u32,
+    pub address_kept_bytes_burst: u32,
+    pub address_new_rooms_per_second: u32,
+    pub address_new_rooms_burst: u32,
     pub packets_per_second: u32,
     pub packets_burst: u32,
     pub packet_bytes_per_second: u32,
@@ -155,7 +163,10 @@ pub struct Socket {
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "see Config")]
 pub struct Log {
+    pub max_bytes: u64,
+    pub max_percent: u8,
     pub room_events: usize,
+    pub room_bytes: usize,
     #[serde(with = "humantime_serde")]
     pub room_retention: Duration,
     #[serde(with = "humantime_serde")]
@@ -336,6 +347,7 @@ impl Config {
             }
         }
         self.limits.validate_rates()?;
+        self.log.validate()?;
         if self.socket.proxy_protocol && self.trusted_proxies.is_empty() {
             return Err(("socket.proxy_protocol", "needs trusted_proxies: nobody else may say who connects".into()));
         }
@@ -367,28 +379,6 @@ impl Config {
                 "redis.pipeline_interval",
                 "must be at most half of redis.timeout, in which it is spent".into(),
             ));
-        }
-        Ok(())
-    }
-}
-
-impl Auth {
-    /// Whether keys themselves can be used is seen when they are read, in `auth`.
-    fn validate(&self) -> Result<(), (&'static str, String)> {
-        let url = &self.jwks_url;
-        if !url.is_empty() && !["http://", "https://"].iter().any(|scheme| url.expose().starts_with(scheme)) {
-            return Err(("auth.jwks_url", "must begin with https:// or http://".into()));
-        }
-        if self.public_keys.iter().any(|key| key.trim().is_empty()) {
-            return Err(("auth.public_keys", "must not have an empty entry".into()));
-        }
-        if self.secret.is_empty() && self.public_keys.is_empty() && url.is_empty() {
-            // Somebody meant tokens to be checked, and nobody's would be.
-            let why = "needs auth.secret, auth.public_keys or auth.jwks_url, or no token is looked at";
-            let unchecked = [("auth.issuer", self.issuer.is_empty()), ("auth.audience", self.audience.is_empty())];
-            if let Some((key, _)) = unchecked.iter().find(|(_, is_empty)| !is_empty) {
-                return Err((key, why.into()));
-            }
         }
         Ok(())
     }

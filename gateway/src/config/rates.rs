@@ -1,6 +1,6 @@
 //! The rates of `[limits]`, in pairs as they are used, and what they must be to make sense.
 
-use super::Limits;
+use super::{Limits, Log};
 
 /// So many in a second, and so many at once after a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,30 @@ impl Limits {
         Rate { per_second: self.address_bytes_per_second, burst: self.address_bytes_burst }
     }
 
+    /// How many bytes all sessions of a user on a node may have kept.
+    #[must_use]
+    pub fn user_kept(&self) -> Rate {
+        Rate { per_second: self.user_kept_bytes_per_second, burst: self.user_kept_bytes_burst }
+    }
+
+    /// In how many rooms that are new to the log all sessions of a user on a node may publish.
+    #[must_use]
+    pub fn user_new_rooms(&self) -> Rate {
+        Rate { per_second: self.user_new_rooms_per_second, burst: self.user_new_rooms_burst }
+    }
+
+    /// How many bytes all sessions of an address that have no user may have kept.
+    #[must_use]
+    pub fn address_kept(&self) -> Rate {
+        Rate { per_second: self.address_kept_bytes_per_second, burst: self.address_kept_bytes_burst }
+    }
+
+    /// In how many rooms that are new to the log all sessions of an address that have no user may publish.
+    #[must_use]
+    pub fn address_new_rooms(&self) -> Rate {
+        Rate { per_second: self.address_new_rooms_per_second, burst: self.address_new_rooms_burst }
+    }
+
     /// How many refusals a session may cause before it is closed.
     #[must_use]
     pub fn refusals(&self) -> Rate {
@@ -118,6 +142,10 @@ impl Limits {
             ("limits.user_bytes_per_second", "limits.user_bytes_burst", self.user_bytes()),
             ("limits.address_events_per_second", "limits.address_events_burst", self.address_events()),
             ("limits.address_bytes_per_second", "limits.address_bytes_burst", self.address_bytes()),
+            ("limits.user_kept_bytes_per_second", "limits.user_kept_bytes_burst", self.user_kept()),
+            ("limits.user_new_rooms_per_second", "limits.user_new_rooms_burst", self.user_new_rooms()),
+            ("limits.address_kept_bytes_per_second", "limits.address_kept_bytes_burst", self.address_kept()),
+            ("limits.address_new_rooms_per_second", "limits.address_new_rooms_burst", self.address_new_rooms()),
             (
                 "limits.packets_per_second",
                 "limits.packets_burst",
@@ -138,6 +166,21 @@ impl Limits {
             if rate.per_second > FASTEST {
                 return Err((per_second, format!("must not be more than {FASTEST}; 0 is no limit")));
             }
+        }
+        Ok(())
+    }
+}
+
+/// Beyond that the reserve for what happened would not fit, nor anything that is no event.
+const MOST_PERCENT: u8 = 90;
+
+impl Log {
+    pub(super) fn validate(&self) -> Result<(), (&'static str, String)> {
+        if self.max_percent > MOST_PERCENT {
+            let why = format!(
+                "must be at most {MOST_PERCENT}: sessions and presence need room beside the log; 0 is no limit"
+            );
+            return Err(("log.max_percent", why));
         }
         Ok(())
     }

@@ -77,6 +77,18 @@ pub enum Refusal {
         /// The limit, in members.
         limit: usize,
     },
+    /// The log keeps as much as it may, or what it is kept in does.
+    LogFull,
+    /// As much was kept for the user, or for an address without users, as may be; the same is welcome after the wait.
+    TooMuchKept {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// The user, or an address without users, began as many rooms as it may; the same is welcome after the wait.
+    TooManyNewRooms {
+        /// How long to wait.
+        retry_after: Duration,
+    },
     /// The back end that was asked said no, in these words.
     Rejected(String),
 }
@@ -116,12 +128,15 @@ impl Refusal {
             Self::ForbiddenOrigin => "forbidden_origin",
             Self::Taken => "taken",
             Self::RoomFull { .. } => "room_full",
+            Self::LogFull => "log_full",
+            Self::TooMuchKept { .. } => "too_much_kept",
+            Self::TooManyNewRooms { .. } => "too_many_new_rooms",
             Self::Rejected(_) => "rejected",
         }
     }
 
     /// Every code, so that metrics can start each series at 0.
-    pub const CODES: [&'static str; 25] = [
+    pub const CODES: [&'static str; 28] = [
         "bad_request",
         "bad_room",
         "unknown_event",
@@ -146,6 +161,9 @@ impl Refusal {
         "forbidden_origin",
         "taken",
         "room_full",
+        "log_full",
+        "too_much_kept",
+        "too_many_new_rooms",
         "rejected",
     ];
 
@@ -179,6 +197,9 @@ impl Refusal {
             Self::ForbiddenOrigin => "pages of this origin may not connect".into(),
             Self::Taken => "somebody else holds this name".into(),
             Self::RoomFull { limit } => format!("the room has its {limit} members"),
+            Self::LogFull => "no more can be kept at the moment; try again".into(),
+            Self::TooMuchKept { .. } => "too much was kept for you; try again after the wait".into(),
+            Self::TooManyNewRooms { .. } => "too many rooms were new; try again after the wait".into(),
             Self::Rejected(message) => message.clone(),
         }
     }
@@ -187,7 +208,11 @@ impl Refusal {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::RateLimited { retry_after } => Some(*retry_after),
+            Self::RateLimited { retry_after }
+            | Self::TooMuchKept { retry_after }
+            | Self::TooManyNewRooms { retry_after } => Some(*retry_after),
+            // It takes what is old to go: asking sooner helps nobody.
+            Self::LogFull => Some(Duration::from_secs(5)),
             Self::Overloaded
             | Self::Unavailable
             | Self::Capacity
@@ -326,6 +351,18 @@ mod tests {
             ),
             (Refusal::Taken, r#"{"code":"taken","message":"somebody else holds this name"}"#),
             (Refusal::RoomFull { limit: 2 }, r#"{"code":"room_full","message":"the room has its 2 members"}"#),
+            (
+                Refusal::LogFull,
+                r#"{"code":"log_full","message":"no more can be kept at the moment; try again","retryAfterMs":5000}"#,
+            ),
+            (
+                Refusal::TooMuchKept { retry_after: wait },
+                r#"{"code":"too_much_kept","message":"too much was kept for you; try again after the wait","retryAfterMs":2}"#,
+            ),
+            (
+                Refusal::TooManyNewRooms { retry_after: wait },
+                r#"{"code":"too_many_new_rooms","message":"too many rooms were new; try again after the wait","retryAfterMs":2}"#,
+            ),
             (Refusal::Rejected("no credit".into()), r#"{"code":"rejected","message":"no credit"}"#),
         ];
         let codes: Vec<_> = table.iter().map(|(refusal, _)| refusal.code()).collect();

@@ -1,6 +1,7 @@
 //! The log of embedded mode: everything in this process, gone when it ends.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -10,7 +11,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{Appended, Dedupe, FeedItem, Log, LogError, Page, Range, Retention, present};
+use super::{
+    AppendError, Appended, Budget, Dedupe, ENTRY_BYTES, FeedItem, Log, LogError, Page, Range, Retention, Terms, present,
+};
 use crate::domain::{Epoch, Event, Offset, Position, RoomName};
 
 /// How many items may wait for the fan-out. A publish waits when it is full, so nothing is ever missed.
@@ -20,6 +23,9 @@ const FEED_BUFFER: usize = 4096;
 #[derive(Debug)]
 pub struct MemoryLog {
     retention: Retention,
+    budget: Arc<Budget>,
+    /// What there is for it, if that is known.
+    has: Option<u64>,
     epoch: Epoch,
     began: Offset,
     state: Mutex<State>,
@@ -33,6 +39,8 @@ struct State {
     /// When which offset was the newest, oldest first: what came after an offset is no older than its mark.
     clock: VecDeque<(Instant, Offset)>,
     rooms: HashMap<RoomName, RoomLog>,
+    /// What all rooms weigh.
+    bytes: usize,
     subscribed: HashSet<RoomName>,
     dedupe: HashMap<Dedupe, Offset>,
     /// Dedupe keys by age, oldest first: what to forget when.
@@ -43,6 +51,8 @@ struct State {
 #[derive(Debug)]
 struct RoomLog {
     events: VecDeque<(Offset, Event)>,
+    /// What they weigh.
+    bytes: usize,
     trimmed: bool,
     last_append: Instant,
 }
@@ -57,12 +67,31 @@ impl MemoryLog {
         let state = Mutex::new(State { head, ..State::default() });
         Self {
             retention,
+            budget: Arc::new(Budget::new(&retention)),
+            // The rest of the process needs some, too.
+            has: machine_memory().map(|bytes| bytes / 2),
             epoch: Epoch::random(),
             began: Offset(head),
             state,
             feed,
             receiver: Mutex::new(Some(receiver)),
         }
+    }
+
+    /// What it may keep in all, and what it keeps.
+    #[must_use]
+    pub fn budget(&self) -> Arc<Budget> {
+        self.budget.clone()
+    }
+
+    /// Forgets what is old, and notes how much there is then.
+    fn upkeep(&self, state: &mut State, now: Instant) {
+        state.forget_the_old(now, self.retention);
+        self.measure(state);
+    }
+
+    fn measure(&self, state: &State) {
+        self.budget.measured(u64::try_from(state.bytes).unwrap_or(u64::MAX), self.has);
     }
 
     fn position(&self, offset: Offset) -> Position {
@@ -96,10 +125,47 @@ impl State {
         // Rooms are many and expire seldom: a sweep over all of them now and then costs less than an ordered index.
         let due = self.swept.is_none_or(|at| now.duration_since(at) >= retention.room_retention / 8);
         if due {
-            self.rooms.retain(|_, room| now.duration_since(room.last_append) < retention.room_retention);
+            let bytes = &mut self.bytes;
+            self.rooms.retain(|_, room| {
+                let stays = now.duration_since(room.last_append) < retention.room_retention;
+                *bytes -= if stays { 0 } else { room.bytes };
+                stays
+            });
             self.swept = Some(now);
         }
     }
+}
+
+impl RoomLog {
+    fn push(&mut self, offset: Offset, event: Event) {
+        self.bytes += event.size() + ENTRY_BYTES;
+        self.events.push_back((offset, event));
+    }
+
+    /// Drops the oldest events of which there are too many, but the newest.
+    fn trim(&mut self, retention: Retention) {
+        let has_too_many = |room: &Self| {
+            room.events.len() > retention.room_events
+                || (retention.room_bytes > 0 && room.bytes > retention.room_bytes && room.events.len() > 1)
+        };
+        while has_too_many(self)
+            && let Some((_, event)) = self.events.pop_front()
+        {
+            self.bytes -= event.size() + ENTRY_BYTES;
+            self.trimmed = true;
+        }
+    }
+}
+
+/// How many bytes of memory the machine has, or the process may have of it.
+fn machine_memory() -> Option<u64> {
+    let file = |path: &str| std::fs::read_to_string(path).ok();
+    let of_group = file("/sys/fs/cgroup/memory.max").and_then(|bytes| bytes.trim().parse().ok());
+    let kibibytes = file("/proc/meminfo").and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+    });
+    [of_group, kibibytes.map(|kibibytes| kibibytes * 1024)].into_iter().flatten().min()
 }
 
 /// How many of these events weigh no more than `bytes` together: one at least, if there is one.
@@ -114,33 +180,41 @@ fn fitting<'a>(events: impl Iterator<Item = &'a (Offset, Event)>, bytes: usize) 
 
 #[async_trait]
 impl Log for MemoryLog {
-    async fn append(&self, room: &RoomName, event: &Event, dedupe: Option<&Dedupe>) -> Result<Appended, LogError> {
+    async fn append(&self, room: &RoomName, event: &Event, terms: Terms<'_>) -> Result<Appended, AppendError> {
         // The place in the feed is taken first: under the lock, offsets and feed then get the same order.
         let permit = self.permit("append").await?;
         let now = Instant::now();
         let mut state = self.state.lock();
-        state.forget_the_old(now, self.retention);
-        if let Some(known) = dedupe.and_then(|key| state.dedupe.get(key)) {
+        self.upkeep(&mut state, now);
+        if let Some(known) = terms.dedupe.and_then(|key| state.dedupe.get(key)) {
             return Ok(Appended { position: self.position(*known), duplicate: true });
+        }
+        if !self.budget.admits(terms.reserve) {
+            return Err(AppendError::Full);
+        }
+        if terms.known_room && !state.rooms.contains_key(room) {
+            return Err(AppendError::NewRoom);
         }
         state.keep_clock(now, self.retention);
         state.head = present().0.max(state.head + 1);
         let offset = Offset(state.head);
-        if let Some(key) = dedupe {
+        if let Some(key) = terms.dedupe {
             state.dedupe.insert(key.clone(), offset);
             state.dedupe_ages.push_back((now, key.clone()));
         }
         let log = state.rooms.entry(room.clone()).or_insert_with(|| RoomLog {
             events: VecDeque::new(),
+            bytes: 0,
             trimmed: false,
             last_append: now,
         });
         log.last_append = now;
-        log.events.push_back((offset, event.clone()));
-        if log.events.len() > self.retention.room_events {
-            log.events.pop_front();
-            log.trimmed = true;
-        }
+        let before = log.bytes;
+        log.push(offset, event.clone());
+        log.trim(self.retention);
+        let after = log.bytes;
+        state.bytes = state.bytes - before + after;
+        self.measure(&state);
         let position = self.position(offset);
         if state.subscribed.contains(room) {
             permit.send(FeedItem::Event { room: room.clone(), position, event: event.clone() });
@@ -215,8 +289,9 @@ impl Log for MemoryLog {
 
     async fn mark(&self, room: &RoomName, at_ms: u64) -> Result<(), LogError> {
         let permit = self.permit("mark").await?;
-        let mut state = self.state.lock();
-        state.keep_clock(Instant::now(), self.retention);
+        let (mut state, now) = (self.state.lock(), Instant::now());
+        self.upkeep(&mut state, now);
+        state.keep_clock(now, self.retention);
         state.head = present().0.max(state.head);
         if state.subscribed.contains(room) {
             let position = self.position(Offset(state.head));

@@ -1,10 +1,12 @@
 //! PORT: the log. Per room the ordered recent events; the trait is the contract, `tests/contract/log.rs` checks
 //! every backend against it.
 
+mod budget;
 mod memory;
 mod redis;
 mod sqlite;
 
+pub use budget::{Budget, ENTRY_BYTES, ROOM_BYTES};
 pub use memory::MemoryLog;
 pub use redis::RedisLog;
 pub use sqlite::SqliteLog;
@@ -29,11 +31,16 @@ use crate::domain::{Epoch, Event, Offset, Position, RoomName};
 /// **Acknowledged means kept.** [`Log::append`] returns after the event can be read by every node. If it fails,
 /// the event may or may not have been appended; the same event with the same [`Dedupe`] key settles it.
 ///
-/// **Retention.** At least `room_events` events of a room are kept, for at least `room_retention` after the last.
+/// **Retention.** At least `room_events` events of a room are kept, or as many as fit into `room_bytes`, for at least
+/// `room_retention` after the last. Whoever reads learns that older ones went.
+///
+/// **Budget.** When what is kept in all is as much as it may be, appends are refused as [`AppendError::Full`] until there is
+/// room again; those that use the reserve, until that is used up, too. Signals and marks are not affected. A dedupe key that
+/// is known is answered all the same.
 #[async_trait]
 pub trait Log: Send + Sync + 'static {
     /// Appends an event and announces it on the feeds of all nodes that are subscribed to the room.
-    async fn append(&self, room: &RoomName, event: &Event, dedupe: Option<&Dedupe>) -> Result<Appended, LogError>;
+    async fn append(&self, room: &RoomName, event: &Event, terms: Terms<'_>) -> Result<Appended, AppendError>;
 
     /// Reads a part of a room's log, and where the whole log stands at that moment. Of events that weigh more than `bytes`
     /// together as they are kept, no more are read than fit, but one at least.
@@ -55,6 +62,25 @@ pub trait Log: Send + Sync + 'static {
 
     /// This node's feed. To be taken once.
     fn feed(&self) -> BoxStream<'static, FeedItem>;
+}
+
+/// What an append asks for beside its event.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terms<'a> {
+    /// By which key it is known again.
+    pub dedupe: Option<&'a Dedupe>,
+    /// Whether it is refused as [`AppendError::NewRoom`] if the log has nothing of the room.
+    pub known_room: bool,
+    /// Whether it may use the reserve: for what happened, when what was said is refused already.
+    pub reserve: bool,
+}
+
+impl<'a> Terms<'a> {
+    /// Those of an append that is known again by a key.
+    #[must_use]
+    pub fn once(dedupe: &'a Dedupe) -> Self {
+        Self { dedupe: Some(dedupe), ..Self::default() }
+    }
 }
 
 /// What an append came to.
@@ -167,10 +193,53 @@ pub enum FeedItem {
 pub struct Retention {
     /// Events of a room that are kept at least.
     pub room_events: usize,
+    /// Bytes of a room beyond which older events go, however few they are; the newest stays. 0 for no limit.
+    pub room_bytes: usize,
     /// How long a room's events are kept after its last one.
     pub room_retention: Duration,
     /// How long a dedupe key is known.
     pub dedupe_window: Duration,
+    /// Bytes that may be kept in all, 0 for no limit.
+    pub max_bytes: u64,
+    /// The same in percent of what its store has: of Redis' `maxmemory`, of the disk, of half the machine's memory. 0 for no
+    /// limit; the lower of the two holds.
+    pub max_percent: u8,
+}
+
+impl Retention {
+    /// One that counts events alone, and has no limit in bytes.
+    #[must_use]
+    pub const fn of_events(room_events: usize, room_retention: Duration, dedupe_window: Duration) -> Self {
+        Self { room_events, room_bytes: 0, room_retention, dedupe_window, max_bytes: 0, max_percent: 0 }
+    }
+
+    /// In how many bytes of a room, on average, it is looked at whether it has too many.
+    const LOOKS: usize = 8;
+
+    /// Whether it is to be looked at whether a room has too many bytes, when this many come to it: by chance, so that nobody
+    /// has to count them for each room, and more often the more they are. A room has rarely more than a few eighths too many.
+    fn weighs(&self, bytes: usize) -> bool {
+        self.room_bytes > 0 && rand::random_range(0..self.room_bytes.div_ceil(Self::LOOKS)) < bytes
+    }
+
+    /// What a room has after it had too many bytes: with some room, or each append would find it full again.
+    fn trimmed_bytes(&self) -> usize {
+        self.room_bytes - self.room_bytes / Self::LOOKS
+    }
+}
+
+/// Why an event was not appended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// As much is kept as may be.
+    #[error("append: the log is full")]
+    Full,
+    /// The log has nothing of the room, and the append was for a known one.
+    #[error("append: the room is new")]
+    NewRoom,
+    /// The log could not do it.
+    #[error(transparent)]
+    Failed(#[from] LogError),
 }
 
 /// The log could not do it. The cause is for operators; clients get a refusal.

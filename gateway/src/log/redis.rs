@@ -14,6 +14,10 @@
 //! The channel `{prefix}:room:{room}` carries `E{epoch}{offset}:{event}` for events, `S{event}` for signals and
 //! `M{epoch}{offset}:{time}` for marks.
 
+mod watch;
+mod wire;
+mod witness;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,14 +30,15 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::{Appended, Dedupe, FeedItem, Log, LogError, Page, Range, Retention, position};
+use super::{AppendError, Appended, Budget, Dedupe, FeedItem, Log, LogError, Page, Range, Retention, Terms, position};
 use crate::bus::{Bus, BusMessage};
-use crate::domain::{Epoch, Event, Offset, Position, RoomName};
+use crate::domain::{Epoch, Event, Offset, RoomName};
 use crate::redis::{CommandError, Commands, Pipeline, milliseconds};
-
-/// The digits of an epoch in a message.
-const EPOCH_DIGITS: usize = 16;
+use watch::watch;
+use wire::{entry_offset, item, place};
+use witness::Witness;
 
 /// How many times the time of a command an append is tried again whose fate is unknown.
 const RETRY_TIMEOUTS: u32 = 2;
@@ -49,8 +54,18 @@ struct Once {
     window: Duration,
 }
 
-enum AppendError {
+/// What an attempt asks of the script, beside the event.
+#[derive(Clone, Copy)]
+struct Attempt {
+    /// What may be appended: `any`, `known` if only to a room that has something, `nothing` if only the key is asked for.
+    what: &'static str,
+    /// Of how many bytes the room is to be cut down to how many, if it is to be looked at.
+    weighed: Option<(usize, usize)>,
+}
+
+enum AttemptError {
     Command(CommandError),
+    Refused(AppendError),
     Damaged,
 }
 
@@ -60,6 +75,7 @@ pub struct RedisLog {
     bus: Arc<dyn Bus>,
     prefix: String,
     retention: Retention,
+    budget: Arc<Budget>,
     append: Pipeline,
     read: Script,
     mark: Script,
@@ -68,37 +84,7 @@ pub struct RedisLog {
     witness: Arc<Mutex<Witness>>,
     feed: mpsc::Sender<BusMessage>,
     receiver: Mutex<Option<mpsc::Receiver<BusMessage>>>,
-}
-
-/// What this node knows of what was appended. A log that does not have it has lost writes.
-#[derive(Debug, Default)]
-struct Witness {
-    /// The highest offset of an event that it appended or heard.
-    known: Offset,
-    /// The same when a connection was lost, since it last vouched: what another process of Redis must have.
-    knew: Option<Offset>,
-    /// How many connections had been lost by then.
-    losses: u64,
-}
-
-impl Witness {
-    /// Notes an event. Whatever comes after a connection was lost may be another process' doing.
-    fn saw(&mut self, offset: Offset, losses: u64) {
-        self.note(losses);
-        self.known = self.known.max(offset);
-    }
-
-    /// Notes how many connections were lost.
-    fn note(&mut self, losses: u64) {
-        if losses != self.losses {
-            self.losses = losses;
-            self.lost();
-        }
-    }
-
-    fn lost(&mut self) {
-        self.knew.get_or_insert(self.known);
-    }
+    _watch: AbortOnDropHandle<()>,
 }
 
 impl std::fmt::Debug for RedisLog {
@@ -114,7 +100,10 @@ impl RedisLog {
     pub fn new(commands: Commands, bus: Arc<dyn Bus>, prefix: &str, retention: Retention, feed_buffer: usize) -> Self {
         let (feed, receiver) = mpsc::channel(feed_buffer);
         let append = commands.script(concat!(include_str!("history.lua"), include_str!("append.lua")));
+        let budget = Arc::new(Budget::new(&retention));
         Self {
+            _watch: commands.supervised("measure of the log", watch(commands.clone(), budget.clone())),
+            budget,
             append: Pipeline::new(&commands, append),
             read: commands.script(concat!(include_str!("history.lua"), include_str!("read.lua"))),
             mark: commands.script(concat!(include_str!("history.lua"), include_str!("mark.lua"))),
@@ -127,6 +116,12 @@ impl RedisLog {
             feed,
             receiver: Mutex::new(Some(receiver)),
         }
+    }
+
+    /// What may be kept in all, and what Redis keeps in all, whoever's it is.
+    #[must_use]
+    pub fn budget(&self) -> Arc<Budget> {
+        self.budget.clone()
     }
 
     fn channel(&self, room: &RoomName) -> String {
@@ -163,20 +158,33 @@ impl RedisLog {
         Once { key, window: DOUBT }
     }
 
-    async fn try_append(&self, room: &RoomName, event: &Event, once: &Once) -> Result<Appended, AppendError> {
+    async fn try_append(
+        &self,
+        room: &RoomName,
+        event: &[u8],
+        once: &Once,
+        attempt: Attempt,
+    ) -> Result<Appended, AttemptError> {
         let mut keys = self.keys(room);
         keys.push(self.key(&format!("once:{}", once.key)));
         let answer = self.append.run(&keys, |script| {
             script
                 .arg(self.history())
-                .arg(event.encode())
+                .arg(event)
                 .arg(self.retention.room_events)
                 .arg(milliseconds(self.retention.room_retention))
                 .arg(self.channel(room))
-                .arg(milliseconds(once.window));
+                .arg(milliseconds(once.window))
+                .arg(attempt.what)
+                .arg(attempt.weighed.unwrap_or_default());
         });
-        let answer: Bytes = answer.await.map_err(AppendError::Command)?;
-        let (position, duplicate) = place(&answer).ok_or(AppendError::Damaged)?;
+        let answer: Bytes = answer.await.map_err(AttemptError::Command)?;
+        match &*answer {
+            b"full" => return Err(AttemptError::Refused(AppendError::Full)),
+            b"new" => return Err(AttemptError::Refused(AppendError::NewRoom)),
+            _ => {}
+        }
+        let (position, duplicate) = place(&answer).ok_or(AttemptError::Damaged)?;
         self.witness.lock().saw(position.offset, self.commands.losses());
         Ok(Appended { position, duplicate: duplicate == b"1" })
     }
@@ -188,26 +196,54 @@ fn damaged(operation: &'static str) -> LogError {
 
 #[async_trait]
 impl Log for RedisLog {
-    async fn append(&self, room: &RoomName, event: &Event, dedupe: Option<&Dedupe>) -> Result<Appended, LogError> {
-        let once = dedupe
+    async fn append(&self, room: &RoomName, event: &Event, terms: Terms<'_>) -> Result<Appended, AppendError> {
+        let admitted = self.budget.admits(terms.reserve);
+        if !admitted && terms.dedupe.is_none() {
+            return Err(AppendError::Full);
+        }
+        let event = event.encode();
+        let attempt = Attempt {
+            what: if !admitted {
+                "nothing"
+            } else if terms.known_room {
+                "known"
+            } else {
+                "any"
+            },
+            weighed: self
+                .retention
+                .weighs(event.len())
+                .then(|| (self.retention.room_bytes, self.retention.trimmed_bytes())),
+        };
+        let once = terms.dedupe;
+        let once = once
             .map_or_else(Self::own_key, |Dedupe(key)| Once { key: key.clone(), window: self.retention.dedupe_window });
         let deadline = Instant::now() + self.commands.timeout() * RETRY_TIMEOUTS;
         let mut in_doubt = false;
         loop {
-            let error = match self.try_append(room, event, &once).await {
+            let error = match self.try_append(room, &event, &once, attempt).await {
                 Ok(mut appended) => {
+                    if !appended.duplicate {
+                        self.budget.note(event.len());
+                    }
                     // What an attempt of this very call did is no duplicate.
                     appended.duplicate &= !in_doubt;
                     return Ok(appended);
                 }
-                Err(AppendError::Damaged) => return Err(damaged("append")),
-                Err(AppendError::Command(error)) => error,
+                Err(AttemptError::Damaged) => return Err(damaged("append").into()),
+                Err(AttemptError::Refused(refused)) => return Err(refused),
+                Err(AttemptError::Command(error)) => error,
             };
+            // The script asks for the key before it writes: so no attempt did.
+            if error.is_out_of_memory() {
+                self.budget.refused_by_store();
+                return Err(AppendError::Full);
+            }
             // Nothing was done: the client may as well know at once. Otherwise only Redis can tell what became of it,
             // and it answers the same attempt the same way.
             in_doubt |= error.leaves_doubt();
             if !in_doubt || Instant::now() >= deadline {
-                return Err(LogError::new("append", error));
+                return Err(LogError::new("append", error).into());
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         }
@@ -337,36 +373,5 @@ impl Log for RedisLog {
             futures_util::future::ready(item)
         };
         ReceiverStream::new(receiver).filter_map(decode).boxed()
-    }
-}
-
-fn entry_offset(id: &str) -> Option<Offset> {
-    Offset::parse(id.split_once('-')?.0)
-}
-
-/// Reads `{epoch}{offset}:`, and returns what comes after it.
-fn place(text: &[u8]) -> Option<(Position, &[u8])> {
-    let (epoch, text) = text.split_at_checked(EPOCH_DIGITS)?;
-    let colon = text.iter().position(|byte| *byte == b':')?;
-    let offset = std::str::from_utf8(&text[..colon]).ok()?;
-    Some((position(std::str::from_utf8(epoch).ok()?, offset)?, &text[colon + 1..]))
-}
-
-/// Reads a message of a room's channel.
-fn item(room: &str, payload: &[u8]) -> Option<FeedItem> {
-    let room = RoomName::trusted(room);
-    let (kind, rest) = payload.split_first()?;
-    match kind {
-        b'E' => {
-            let (position, event) = place(rest)?;
-            Some(FeedItem::Event { room, position, event: Event::decode(event)? })
-        }
-        b'S' => Some(FeedItem::Signal { room, event: Event::decode(rest)? }),
-        b'M' => {
-            let (position, at_ms) = place(rest)?;
-            let at_ms = std::str::from_utf8(at_ms).ok()?.parse().ok()?;
-            Some(FeedItem::Mark { room, position, at_ms })
-        }
-        _ => None,
     }
 }

@@ -58,8 +58,9 @@ pub const RECOVERY_RESULTS: [&str; 11] = [
     "unavailable",
 ];
 
-/// Who decides how fast: about what connections send, about handshakes, about what sessions send, and about answering refusals.
-pub const LIMITERS: [&str; 14] = [
+/// Who decides how fast: about what connections send, about handshakes, about what sessions send and have kept, and about
+/// answering refusals.
+pub const LIMITERS: [&str; 18] = [
     "connection_packets",
     "connection_bytes",
     "session_events",
@@ -68,6 +69,10 @@ pub const LIMITERS: [&str; 14] = [
     "user_bytes",
     "address_events",
     "address_bytes",
+    "user_kept_bytes",
+    "user_new_rooms",
+    "address_kept_bytes",
+    "address_new_rooms",
     "session_refusals",
     "route_events",
     "address_handshakes",
@@ -121,7 +126,7 @@ pub const REVOCATION_OPERATIONS: [&str; 2] = ["add", "load"];
 pub const REDIS_DOUBTS: [&str; 6] = ["readonly", "replica", "masterdown", "loading", "moved", "run_id"];
 
 /// Which settings of Redis are not safe; `unknown`: the gateway may not read them.
-pub const REDIS_RISKS: [&str; 3] = ["eviction", "persistence", "unknown"];
+pub const REDIS_RISKS: [&str; 4] = ["eviction", "persistence", "unbounded", "unknown"];
 
 /// The version of the program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

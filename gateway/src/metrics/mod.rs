@@ -141,6 +141,12 @@ metrics! {
     publish_duration: Histogram = "gateway_publish_duration_seconds";
     /// How long the log took to append an event, in seconds.
     log_append_duration: Histogram = "gateway_log_append_duration_seconds";
+    /// Bytes that the log keeps, as it last measured; with Redis all that Redis keeps.
+    log_bytes: Gauge = "gateway_log_bytes";
+    /// How many of them it may keep before what clients publish is refused, 0 for no limit.
+    log_bytes_limit: Gauge = "gateway_log_bytes_limit";
+    /// Rooms that were new to the log when this node appended to them.
+    log_new_rooms: Counter = "gateway_log_new_rooms_total";
     /// Clients that wanted their session or their rooms back when they connected, by result.
     recoveries: Family<Counter> = "gateway_recoveries_total" ["result": RECOVERY_RESULTS];
     /// From the request for a session to be recovered to having read what it missed, in seconds.
@@ -223,7 +229,7 @@ metrics! {
         ["limiter": LIMITERS, "decision": ["allow", "deny"]];
     /// Keys that a rate limiter remembers.
     rate_limit_keys: Family<Gauge> = "gateway_rate_limit_keys" [
-        "limiter": ["address_handshakes", "address_failures", "address_requests", "user", "address", "route"]
+        "limiter": ["address_handshakes", "address_failures", "address_requests", "user", "address", "kept", "route"]
     ];
     /// Other nodes that say that they hear the bus, as this node last learned.
     hearing_peers: Gauge = "gateway_hearing_peers";

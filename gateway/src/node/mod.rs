@@ -28,7 +28,7 @@ pub use gate::{Hold, Patience};
 pub use hearing::{Ask, Hearing, Listening};
 pub use hub::Hub;
 pub use limits::{
-    AddressLimiter, Allowance, FailureLimiter, HandshakeLimiter, Limiters, Party, Place, Places, RouteLimiter,
+    Account, AddressLimiter, Allowance, FailureLimiter, HandshakeLimiter, Limiters, Party, Place, Places, RouteLimiter,
     StrangerLimiter, Throughput, Verdict,
 };
 pub use membership::{Entrance, Joined, STANDING, Seat};
@@ -50,7 +50,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{self, Config};
 use crate::domain::{Event, Offset, Refusal, RoomName, UserId};
-use crate::log::{Dedupe, Log, LogError, Page, Range};
+use crate::log::{AppendError, Dedupe, ENTRY_BYTES, Log, LogError, Page, ROOM_BYTES, Range, Terms};
 use crate::metrics::Metrics;
 use crate::presence::Presence;
 use crate::recurring::Recurring;
@@ -87,6 +87,7 @@ pub struct Node {
 #[derive(Debug)]
 struct Troubles {
     log: Recurring,
+    full: Recurring,
     sessions: Recurring,
     presence: Recurring,
 }
@@ -129,6 +130,7 @@ impl Node {
         let doubt = Doubt::default();
         let troubles = Troubles {
             log: Recurring::new("the log failed"),
+            full: Recurring::new("the log is full, and publishes are refused"),
             sessions: Recurring::new("the store of sessions failed"),
             presence: Recurring::new("the store of presence failed"),
         };
@@ -245,15 +247,41 @@ impl Node {
         });
     }
 
-    /// Publishes an event to a room. The answer is the event's place in the log.
+    /// Publishes an event to a room, on somebody's account if that has limits. The answer is the event's place in the log.
     ///
     /// # Errors
-    /// The log cannot be reached; then, with a key, the same publish may be tried again without the risk of publishing
-    /// twice.
-    pub async fn publish(&self, room: &RoomName, event: &Event, dedupe: Option<&Dedupe>) -> Result<Offset, Refusal> {
+    /// The account or the log is exhausted, or the log cannot be reached; then, with a key, the same publish may be tried
+    /// again without the risk of publishing twice.
+    pub async fn publish(
+        &self,
+        room: &RoomName,
+        event: &Event,
+        terms: Terms<'_>,
+        account: Option<&Account>,
+    ) -> Result<Offset, Refusal> {
         let started = Instant::now();
-        let appended = self.log.append(room, event, dedupe).await;
-        let appended = appended.map_err(|error| self.unavailable_in(room, &error))?;
+        if let Some(account) = account {
+            let key = terms.dedupe.map_or(0, |Dedupe(key)| key.len());
+            account.keep(event.size() + ENTRY_BYTES + key)?;
+        }
+        // Whether a room is new costs nothing to ask this way, and another round trip when it is.
+        let mut appended = self.log.append(room, event, Terms { known_room: true, ..terms }).await;
+        if matches!(appended, Err(AppendError::NewRoom)) {
+            if let Some(account) = account {
+                account.begin_room(ROOM_BYTES)?;
+            }
+            appended = self.log.append(room, event, Terms { known_room: false, ..terms }).await;
+            if appended.is_ok() {
+                self.metrics.log_new_rooms.increment(1);
+            }
+        }
+        let appended = appended.map_err(|error| match error {
+            AppendError::Full | AppendError::NewRoom => {
+                self.troubles.full.note(|what| tracing::error!("{what}"));
+                Refusal::LogFull
+            }
+            AppendError::Failed(error) => self.unavailable_in(room, &error),
+        })?;
         self.metrics.log_append_duration.record(started.elapsed().as_secs_f64());
         Ok(appended.position.offset)
     }

@@ -10,13 +10,13 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 
-use super::Allowance;
 use super::gate::{Gate, Patience, Reached};
 use super::hub::Cursors;
 use super::outlet::{CloseReason, Outlet};
 use super::seating::Seating;
 use super::stay::{Left, Membership, Stay};
 use super::typing::Typing;
+use super::{Account, Allowance};
 use crate::auth::Identity;
 use crate::domain::{Frame, Offset, RoomName, SessionId, UserId};
 use crate::sessions::{Lease, Record, RoomRecord};
@@ -138,6 +138,13 @@ impl Session {
             None => format!("s:{}", self.id),
             Some(user) => format!("u:{}", user.as_str()),
         }
+    }
+
+    /// On whose account is kept what it publishes: that of the user of its token, or of its address; none if nothing limits
+    /// that.
+    #[must_use]
+    pub fn account(&self) -> Option<&Account> {
+        self.allowance.account(self.owner.as_ref(), self.address)
     }
 
     /// Who it is.

@@ -106,6 +106,12 @@ impl From<PoolError<ConnectError>> for CommandError {
 }
 
 impl CommandError {
+    /// Whether Redis refused because it has as much as it may have. A script that began with a write has done nothing.
+    #[must_use]
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::Redis(error) if error.code() == Some("OOM"))
+    }
+
     /// Whether the command may have taken effect although there was no answer.
     #[must_use]
     pub fn leaves_doubt(&self) -> bool {

@@ -5,6 +5,7 @@ mod connections;
 mod doubt;
 mod error;
 mod locate;
+mod memory;
 mod pipeline;
 mod primary;
 mod safety;
@@ -12,6 +13,7 @@ mod tls;
 
 pub use doubt::Doubt;
 pub use error::{CommandError, ConnectError, SettingsError};
+pub use memory::Memory;
 pub use pipeline::Pipeline;
 pub use primary::{Address, Greeting, Primary};
 pub use safety::watch_settings;
@@ -24,6 +26,7 @@ use deadpool_redis::Runtime;
 use deadpool_redis::redis::{Cmd, FromRedisValue, RedisResult, Script, ScriptInvocation};
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::config;
 use crate::metrics::Metrics;
@@ -86,6 +89,11 @@ impl Commands {
     #[must_use]
     pub fn watched_by(self, supervisor: &Supervisor) -> Self {
         Self { supervisor: supervisor.clone(), ..self }
+    }
+
+    /// Runs a task of a store over these commands, as long as its owner wants it; it must not end by itself.
+    pub fn supervised(&self, name: &str, work: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
+        self.supervisor.run_owned(name, work)
     }
 
     /// A script. What it publishes, with `redis.call('PUBLISH', …)`, stays in the shard of its channel where there are

@@ -20,6 +20,8 @@ struct Settings {
     policy: Option<String>,
     /// Whether anything is written to a disk.
     persists: Option<bool>,
+    /// Whether its memory has an end: `maxmemory`.
+    is_bounded: Option<bool>,
 }
 
 impl Settings {
@@ -36,11 +38,12 @@ impl Settings {
             (Some(false), Some(false)) => Some(false),
             _ => None,
         };
-        Self { policy, persists }
+        let max = of_config("maxmemory").or_else(|| of_info("maxmemory").map(str::to_owned));
+        Self { policy, persists, is_bounded: max.map(|max| max != "0") }
     }
 
-    /// The words for what is not safe, with what to say about it.
-    fn risks(&self) -> Vec<(&'static str, String)> {
+    /// The words for what is not safe, with what to say about it. `has_budget`: whether `log.max_bytes` is set.
+    fn risks(&self, has_budget: bool) -> Vec<(&'static str, String)> {
         let mut risks = Vec::new();
         match self.policy.as_deref() {
             None | Some("noeviction") => {}
@@ -57,22 +60,29 @@ impl Settings {
                          yes";
             risks.push(("persistence", words.to_owned()));
         }
+        if self.is_bounded == Some(false) && !has_budget {
+            let words = "Redis has no maxmemory, and log.max_bytes is not set: the log may grow until the machine has no \
+                         memory left; set maxmemory";
+            risks.push(("unbounded", words.to_owned()));
+        }
         if self.policy.is_none() || self.persists.is_none() {
             let words = "the settings of Redis cannot all be read: allow the gateway CONFIG GET and INFO, or see to it that \
-                         maxmemory-policy is noeviction and appendonly is yes";
+                         maxmemory-policy is noeviction and appendonly is yes; without INFO it is not known how full Redis \
+                         is, and nobody is refused before Redis itself refuses";
             risks.push(("unknown", words.to_owned()));
         }
         risks
     }
 }
 
-/// Looks at the settings now and then, and whenever the primary is another one, for ever.
-pub async fn watch_settings(commands: Commands, metrics: Arc<Metrics>) {
+/// Looks at the settings now and then, and whenever the primary is another one, for ever. `has_budget`: whether the log has a
+/// limit of its own.
+pub async fn watch_settings(commands: Commands, has_budget: bool, metrics: Arc<Metrics>) {
     let mut generations = commands.primary.generations();
     let mut told = Vec::new();
     loop {
         if let Ok(settings) = look(&commands).await {
-            let risks = settings.risks();
+            let risks = settings.risks(has_budget);
             for (risk, gauge) in metrics.redis_unsafe.iter() {
                 gauge.set(f64::from(u8::from(risks.iter().any(|(word, _)| *word == risk))));
             }
@@ -91,7 +101,7 @@ pub async fn watch_settings(commands: Commands, metrics: Arc<Metrics>) {
 /// Reads the settings. What Redis does not allow is not known; that it did not answer is an error.
 async fn look(commands: &Commands) -> Result<Settings, CommandError> {
     let mut question = redis::cmd("CONFIG");
-    question.arg("GET").arg("maxmemory-policy").arg("appendonly").arg("save");
+    question.arg("GET").arg("maxmemory-policy").arg("appendonly").arg("save").arg("maxmemory");
     let config = allowed(commands.query(&question).await)?;
     let mut info = String::new();
     for section in ["memory", "persistence"] {
@@ -101,7 +111,8 @@ async fn look(commands: &Commands) -> Result<Settings, CommandError> {
     Ok(Settings::read(config.as_ref(), Some(&info)))
 }
 
-fn allowed<T>(answer: Result<T, CommandError>) -> Result<Option<T>, CommandError> {
+/// Nothing for what Redis does not allow.
+pub(super) fn allowed<T>(answer: Result<T, CommandError>) -> Result<Option<T>, CommandError> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
         Err(CommandError::Redis(error)) if !CommandError::Redis(error.clone()).leaves_doubt() => Ok(None),
@@ -120,7 +131,7 @@ mod tests {
             values.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect::<HashMap<_, _>>()
         };
         let words = |config: Option<&HashMap<String, String>>, info: Option<&str>| {
-            Settings::read(config, info).risks().into_iter().map(|(word, _)| word).collect::<Vec<_>>()
+            Settings::read(config, info).risks(false).into_iter().map(|(word, _)| word).collect::<Vec<_>>()
         };
         assert!(words(Some(&config("noeviction", "yes", "")), None).is_empty());
         assert!(words(Some(&config("noeviction", "no", "3600 1")), None).is_empty());
@@ -128,5 +139,9 @@ mod tests {
         assert_eq!(words(None, Some("maxmemory_policy:volatile-ttl\r\naof_enabled:1\r\n")), ["eviction"]);
         assert_eq!(words(None, Some("maxmemory_policy:noeviction\r\naof_enabled:0\r\n")), ["unknown"]);
         assert_eq!(words(None, None), ["unknown"]);
+        let info = "maxmemory_policy:noeviction\r\naof_enabled:1\r\nmaxmemory:0\r\n";
+        assert_eq!(words(None, Some(info)), ["unbounded"]);
+        assert_eq!(words(None, Some(&info.replace(":0", ":1000"))), [""; 0]);
+        assert!(Settings::read(None, Some(info)).risks(true).is_empty());
     }
 }

@@ -123,6 +123,14 @@ impl Database {
         self.lock.unlock().ok();
     }
 
+    /// How many bytes its disk has left for it, if that can be known.
+    #[must_use]
+    pub fn room(&self) -> Option<u64> {
+        // Some that are not disks know nothing of their size.
+        let disk = rustix::fs::statvfs(&self.path).ok().filter(|disk| disk.f_blocks > 0)?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
     /// Says which file an error is about.
     #[must_use]
     pub fn error(&self, source: sqlx::Error) -> DatabaseError {

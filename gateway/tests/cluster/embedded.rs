@@ -144,11 +144,7 @@ impl Ask for Nobody {
 #[tokio::test(start_paused = true)]
 async fn a_node_that_is_alone_knows_that_it_is_deaf_and_gives_up_if_it_is_to() {
     let config = support::config(&[]);
-    let retention = Retention {
-        room_events: config.log.room_events,
-        room_retention: config.log.room_retention,
-        dedupe_window: config.log.dedupe_window,
-    };
+    let retention = Retention::of_events(config.log.room_events, config.log.room_retention, config.log.dedupe_window);
     let (log, metrics) = (Arc::new(MemoryLog::new(retention)), Arc::new(Metrics::new()));
     let sessions = Arc::new(MemorySessions::new(config.recovery.window));
     let presence = Arc::new(MemoryPresence::new(Arc::<MemoryPlaces>::default(), "n", &config.presence));

@@ -82,15 +82,20 @@ async fn what_redis_will_never_do_is_a_mistake_in_the_configuration() {
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_that_are_not_safe_are_told() {
     let risk = |gateway: &Gateway, word: &str| metric(gateway, &format!("gateway_redis_unsafe{{setting=\"{word}\"}}"));
-    let risks = |gateway: &Gateway| ["eviction", "persistence", "unknown"].map(|word| risk(gateway, word));
-    let redis = Redis::start().await;
+    let risks = |gateway: &Gateway| ["eviction", "persistence", "unbounded", "unknown"].map(|word| risk(gateway, word));
+    let redis = Redis::start_with(&["--maxmemory", "100mb"]).await;
     let gateway = node(&[("GATEWAY_REDIS_URL", &redis.url())]).await;
     let unsafe_one = Redis::start_with(&["--appendonly", "no", "--maxmemory-policy", "allkeys-lru"]).await;
     let told = node(&[("GATEWAY_REDIS_URL", &unsafe_one.url())]).await;
     unsafe_one.command("ACL SETUSER narrow on >secret ~* &* +@all -@dangerous").await;
     let narrow = unsafe_one.url().replace("redis://", "redis://narrow:secret@");
     let blind = node(&[("GATEWAY_REDIS_URL", &narrow)]).await;
-    eventually("an evicting policy and no file are told", || async { risks(&told) == [1.0, 1.0, 0.0] }).await;
-    eventually("what may not be read is told", || async { risks(&blind) == [0.0, 0.0, 1.0] }).await;
-    assert_eq!(risks(&gateway), [0.0, 0.0, 0.0]);
+    eventually("an evicting policy, no file and no end are told", || async { risks(&told) == [1.0, 1.0, 1.0, 0.0] })
+        .await;
+    eventually("what may not be read is told", || async { risks(&blind) == [0.0, 0.0, 0.0, 1.0] }).await;
+    assert_eq!(risks(&gateway), [0.0; 4]);
+    unsafe_one.command("CONFIG SET maxmemory-policy noeviction").await;
+    let url = unsafe_one.url();
+    let bounded = node(&[("GATEWAY_REDIS_URL", &url), ("GATEWAY_LOG__MAX_BYTES", "1000000000")]).await;
+    eventually("a limit of its own is one", || async { risks(&bounded) == [0.0, 1.0, 0.0, 0.0] }).await;
 }

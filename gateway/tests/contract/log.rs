@@ -9,7 +9,9 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use gateway::bus::RedisBus;
 use gateway::domain::{Event, Offset, RoomName};
-use gateway::log::{Appended, Dedupe, FeedItem, Log, LogError, MemoryLog, Page, Range, RedisLog, Retention, SqliteLog};
+use gateway::log::{
+    AppendError, Appended, Dedupe, FeedItem, Log, MemoryLog, Page, Range, RedisLog, Retention, SqliteLog, Terms,
+};
 use gateway::metrics::Metrics;
 use gateway::redis::Commands;
 use gateway::supervisor::Supervisor;
@@ -20,8 +22,7 @@ use crate::support;
 use crate::support::proxy::{Cut, Proxy};
 use crate::support::redis::Redis;
 
-const RETENTION: Retention =
-    Retention { room_events: 200, room_retention: Duration::from_secs(3), dedupe_window: Duration::from_secs(1) };
+const RETENTION: Retention = Retention::of_events(200, Duration::from_secs(3), Duration::from_secs(1));
 
 fn room(name: &str) -> RoomName {
     RoomName::parse(name).unwrap()
@@ -42,7 +43,7 @@ fn texts(page: &Page) -> Vec<&str> {
 }
 
 async fn append(log: &dyn Log, name: &str, text: &str) -> Offset {
-    log.append(&room(name), &event(text), None).await.unwrap().position.offset
+    log.append(&room(name), &event(text), Terms::default()).await.unwrap().position.offset
 }
 
 async fn after(log: &dyn Log, name: &str, offset: Offset, limit: usize) -> Page {
@@ -95,15 +96,15 @@ async fn pages_go_both_ways(log: &dyn Log) {
 
 async fn a_dedupe_key_appends_once_until_it_is_forgotten(log: &dyn Log) {
     let key = Dedupe("u:alice:1".into());
-    let first = log.append(&room("once"), &event("x"), Some(&key)).await.unwrap();
-    let again = log.append(&room("once"), &event("x"), Some(&key)).await.unwrap();
+    let first = log.append(&room("once"), &event("x"), Terms::once(&key)).await.unwrap();
+    let again = log.append(&room("once"), &event("x"), Terms::once(&key)).await.unwrap();
     assert!(!first.duplicate && again.duplicate);
     assert_eq!(first.position, again.position);
-    let other = log.append(&room("once"), &event("y"), Some(&Dedupe("u:bob:1".into()))).await.unwrap();
+    let other = log.append(&room("once"), &event("y"), Terms::once(&Dedupe("u:bob:1".into()))).await.unwrap();
     assert!(!other.duplicate);
     assert_eq!(texts(&after(log, "once", Offset::START, 10).await), ["x", "y"]);
     tokio::time::sleep(RETENTION.dedupe_window + Duration::from_millis(100)).await;
-    assert!(!log.append(&room("once"), &event("x"), Some(&key)).await.unwrap().duplicate);
+    assert!(!log.append(&room("once"), &event("x"), Terms::once(&key)).await.unwrap().duplicate);
 }
 
 async fn the_feed_has_subscribed_rooms_only_and_in_order(log: &dyn Log, feed: &mut BoxStream<'static, FeedItem>) {
@@ -117,8 +118,8 @@ async fn the_feed_has_subscribed_rooms_only_and_in_order(log: &dyn Log, feed: &m
         expected.push((room(name), append(log, name, &number.to_string()).await));
     }
     let key = Dedupe("s:1:1".into());
-    let once = log.append(&room("heard"), &event("once"), Some(&key)).await.unwrap();
-    log.append(&room("heard"), &event("once"), Some(&key)).await.unwrap();
+    let once = log.append(&room("heard"), &event("once"), Terms::once(&key)).await.unwrap();
+    log.append(&room("heard"), &event("once"), Terms::once(&key)).await.unwrap();
     expected.push((room("heard"), once.position.offset));
     for (name, offset) in expected {
         match next(feed).await {
@@ -180,7 +181,7 @@ async fn what_is_appended_at_once_has_one_order(log: &Arc<dyn Log>, feed: &mut B
         tokio::spawn(async move {
             // Every event is sent twice, by two who do not know of each other.
             let key = Dedupe(format!("crowd\0{}", number / 2));
-            log.append(&room("crowd"), &event(&(number / 2).to_string()), Some(&key)).await.unwrap()
+            log.append(&room("crowd"), &event(&(number / 2).to_string()), Terms::once(&key)).await.unwrap()
         })
     });
     let appended = futures_util::future::try_join_all(appending.collect::<Vec<_>>()).await.unwrap();
@@ -380,8 +381,7 @@ async fn a_lost_epoch_alone_does_not_stop_the_log() {
     assert_eq!(texts(&after(&log, "r", before.offset, 10).await), ["new"]);
 }
 
-const LONG: Retention =
-    Retention { room_events: 200, room_retention: Duration::from_secs(3_600), dedupe_window: Duration::from_secs(600) };
+const LONG: Retention = Retention::of_events(200, Duration::from_secs(3_600), Duration::from_secs(600));
 
 async fn sqlite_log(folder: &Path) -> SqliteLog {
     SqliteLog::open(&folder.join("data/log.sqlite"), RETENTION, &Supervisor::default()).await.unwrap()
@@ -414,7 +414,7 @@ async fn a_log_in_a_file_goes_on_where_it_was_however_it_ended() {
     let path = folder.path().join("log.sqlite");
     let mut log = SqliteLog::open(&path, LONG, &Supervisor::default()).await.unwrap();
     let key = Dedupe("u:alice:1".into());
-    let first = log.append(&room("r"), &event("0"), Some(&key)).await.unwrap();
+    let first = log.append(&room("r"), &event("0"), Terms::once(&key)).await.unwrap();
     let mut expected = vec!["0".to_owned()];
     let mut last = first.position.offset;
     let before = newest(&log, "r", None, 0).await;
@@ -422,7 +422,7 @@ async fn a_log_in_a_file_goes_on_where_it_was_however_it_ended() {
     for round in 1..5 {
         if round % 2 == 0 {
             log.close().await;
-            assert!(log.append(&room("r"), &event("x"), None).await.is_err(), "it is closed");
+            assert!(log.append(&room("r"), &event("x"), Terms::default()).await.is_err(), "it is closed");
             assert!(log.read(&room("r"), Range::Newest { before: None, limit: 1 }, usize::MAX).await.is_err());
         }
         drop(log);
@@ -431,7 +431,7 @@ async fn a_log_in_a_file_goes_on_where_it_was_however_it_ended() {
         assert_eq!(texts(&page), expected);
         assert_eq!((page.head.epoch, page.began), (before.head.epoch, before.began));
         assert!(page.head.offset >= last && page.reaches_back_to(last) && page.reaches_back_to(first.position.offset));
-        let again = log.append(&room("r"), &event("0"), Some(&key)).await.unwrap();
+        let again = log.append(&room("r"), &event("0"), Terms::once(&key)).await.unwrap();
         assert!(again.duplicate && again.position == first.position);
         last = append(&log, "r", &round.to_string()).await;
         assert!(last > page.head.offset);
@@ -476,14 +476,14 @@ async fn an_append_that_fails_is_told_leaves_nothing_and_the_next_works() {
         }
         let key = Dedupe(format!("key {round}"));
         for _ in 0..3 {
-            let error = log.append(&room("r"), &event("lost"), Some(&key)).await.unwrap_err().to_string();
+            let error = log.append(&room("r"), &event("lost"), Terms::once(&key)).await.unwrap_err().to_string();
             assert!(error.starts_with("append: ") && error.contains("log.sqlite"), "{error}");
         }
         match round {
             1 | 2 => run(&mut file, "DROP TRIGGER t").await,
             _ => run(&mut file, "ALTER TABLE twice RENAME TO once").await,
         }
-        let appended = log.append(&room("r"), &event(&round.to_string()), Some(&key)).await.unwrap();
+        let appended = log.append(&room("r"), &event(&round.to_string()), Terms::once(&key)).await.unwrap();
         assert!(!appended.duplicate, "a failed append leaves no key");
         assert!(appended.position.offset > last);
         last = appended.position.offset;
@@ -504,7 +504,7 @@ async fn what_was_committed_and_never_announced_is_a_gap() {
     let mut file = beside(&path).await;
     // As if the transaction that is answered with an error had been committed in spite of it.
     run(&mut file, "CREATE TRIGGER t BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no'); END").await;
-    log.append(&room("r"), &event("lost"), None).await.unwrap_err();
+    log.append(&room("r"), &event("lost"), Terms::default()).await.unwrap_err();
     run(&mut file, "DROP TRIGGER t; UPDATE log SET head = head + 3600000000").await;
     assert_eq!(append(&log, "r", "1").await.0, last.0 + 3_600_000_001, "no offset is given twice");
     assert_eq!(next(&mut feed).await, FeedItem::Gap);
@@ -535,7 +535,7 @@ async fn what_is_too_old_leaves_the_file() {
     let log = sqlite_log(folder.path()).await;
     for number in 0..3_000 {
         let (name, key) = (format!("room {}", number % 50), Dedupe(number.to_string()));
-        log.append(&room(&name), &event("x"), Some(&key)).await.unwrap();
+        log.append(&room(&name), &event("x"), Terms::once(&key)).await.unwrap();
     }
     let mut file = beside(&path).await;
     let deadline = tokio::time::Instant::now() + support::PATIENCE;
@@ -634,7 +634,10 @@ async fn an_append_whose_answer_got_lost_is_settled_and_not_guessed() {
     append(&log, "r", "0").await;
     for (number, key) in [(1, None), (2, Some(Dedupe("u:alice:2".into())))] {
         proxy.lose_an_answer();
-        let appended = log.append(&room("r"), &event(&number.to_string()), key.as_ref()).await.unwrap();
+        let appended = log
+            .append(&room("r"), &event(&number.to_string()), Terms { dedupe: key.as_ref(), ..Terms::default() })
+            .await
+            .unwrap();
         assert!(!proxy.will_cut(), "it was lost");
         assert!(!appended.duplicate, "it was appended by this call, whichever attempt did it");
         assert_eq!(newest(&log, "r", None, 1).await.events[0].0, appended.position.offset);
@@ -660,9 +663,10 @@ async fn append_at_once(
     log: &RedisLog,
     numbers: std::ops::Range<usize>,
     rooms: fn(usize) -> &'static str,
-) -> Vec<Result<Appended, LogError>> {
-    let appends =
-        numbers.map(|number| async move { log.append(&room(rooms(number)), &event(&number.to_string()), None).await });
+) -> Vec<Result<Appended, AppendError>> {
+    let appends = numbers.map(|number| async move {
+        log.append(&room(rooms(number)), &event(&number.to_string()), Terms::default()).await
+    });
     futures_util::future::join_all(appends).await
 }
 

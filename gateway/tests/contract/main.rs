@@ -1,6 +1,7 @@
 //! The contracts of the ports: what every backend of each has to do, on a real Redis where it is one.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+mod budget;
 mod bus;
 mod log;
 mod presence;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use gateway::bus::RedisBus;
 use gateway::domain::{Event, Offset, RoomName};
-use gateway::log::{FeedItem, Log, Page, Range, RedisLog, Retention};
+use gateway::log::{FeedItem, Log, Page, Range, RedisLog, Retention, Terms};
 use gateway::metrics::Metrics;
 use gateway::redis::Commands;
 use gateway::supervisor::Supervisor;
@@ -16,8 +16,7 @@ use tokio::time::Instant;
 use crate::support;
 use crate::support::redis::Redis;
 
-const RETENTION: Retention =
-    Retention { room_events: 200, room_retention: Duration::from_secs(3600), dedupe_window: Duration::from_secs(600) };
+const RETENTION: Retention = Retention::of_events(200, Duration::from_secs(3600), Duration::from_secs(600));
 
 fn room(name: &str) -> RoomName {
     RoomName::parse(name).unwrap()
@@ -35,7 +34,7 @@ async fn append(log: &RedisLog) -> Offset {
     let event = Event { name: "message".into(), args: "[1]".into(), attachments: Vec::new(), except: None, at_ms: 1 };
     let deadline = Instant::now() + support::PATIENCE;
     loop {
-        match log.append(&room("r"), &event, None).await {
+        match log.append(&room("r"), &event, Terms::default()).await {
             Ok(appended) => return appended.position.offset,
             Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }

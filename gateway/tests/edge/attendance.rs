@@ -135,11 +135,8 @@ struct World {
 impl World {
     fn new() -> Self {
         let config = support::config(&[]);
-        let retention = Retention {
-            room_events: config.log.room_events,
-            room_retention: config.log.room_retention,
-            dedupe_window: config.log.dedupe_window,
-        };
+        let retention =
+            Retention::of_events(config.log.room_events, config.log.room_retention, config.log.dedupe_window);
         let metrics = Arc::new(Metrics::new());
         let presence = MemoryPresence::new(Arc::<MemoryPlaces>::default(), "node", &config.presence);
         let (is_away, is_late, kept) = (AtomicBool::new(false), AtomicBool::new(false), Mutex::default());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gateway::auth::Identity;
 use gateway::domain::{Event, Frame, Offset, Pid, RoomName, SessionId};
-use gateway::log::{Log, MemoryLog, Retention};
+use gateway::log::{Log, MemoryLog, Retention, Terms};
 use gateway::metrics::Metrics;
 use gateway::node::{
     Client, CloseReason, Entrance, Limiters, Node, Outlet, Patience, Session, Undelivered, Unrecovered, Waiting,
@@ -48,11 +48,11 @@ impl World {
     fn new() -> Self {
         // Nothing fits into a replay: who misses something is told so.
         let config = support::config(&[("GATEWAY_RECOVERY__MAX_BYTES", "1")]);
-        let log = Arc::new(MemoryLog::new(Retention {
-            room_events: config.log.room_events,
-            room_retention: config.log.room_retention,
-            dedupe_window: config.log.dedupe_window,
-        }));
+        let log = Arc::new(MemoryLog::new(Retention::of_events(
+            config.log.room_events,
+            config.log.room_retention,
+            config.log.dedupe_window,
+        )));
         let metrics = Arc::new(Metrics::new());
         let presence = Arc::new(MemoryPresence::new(Arc::<MemoryPlaces>::default(), "node", &config.presence));
         let sessions = Arc::new(MemorySessions::new(config.recovery.window));
@@ -76,7 +76,7 @@ impl World {
 
     async fn append(&self, name: &str) -> Offset {
         let event = Event { name: name.into(), args: "[]".into(), attachments: Vec::new(), except: None, at_ms: 0 };
-        self.log.append(&room(), &event, None).await.unwrap().position.offset
+        self.log.append(&room(), &event, Terms::default()).await.unwrap().position.offset
     }
 }
 

@@ -6,6 +6,7 @@ mod as_published;
 mod attacks;
 mod attendance;
 mod behind;
+mod budget;
 mod calls;
 mod inlet;
 mod limits;

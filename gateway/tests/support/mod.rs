@@ -43,13 +43,17 @@ pub fn config(changes: &[(&str, &str)]) -> Config {
 }
 
 /// Lets everything through: for tests that are about something else.
-pub const NO_LIMITS: [(&str, &str); 8] = [
+pub const NO_LIMITS: [(&str, &str); 12] = [
     // Nothing looks at readiness here before it sends somebody.
     ("GATEWAY_DRAIN__ANNOUNCE", "0s"),
     ("GATEWAY_LIMITS__EVENTS_PER_SECOND", "0"),
     ("GATEWAY_LIMITS__BYTES_PER_SECOND", "0"),
     ("GATEWAY_LIMITS__USER_EVENTS_PER_SECOND", "0"),
     ("GATEWAY_LIMITS__USER_BYTES_PER_SECOND", "0"),
+    ("GATEWAY_LIMITS__USER_KEPT_BYTES_PER_SECOND", "0"),
+    ("GATEWAY_LIMITS__USER_NEW_ROOMS_PER_SECOND", "0"),
+    ("GATEWAY_LIMITS__ADDRESS_KEPT_BYTES_PER_SECOND", "0"),
+    ("GATEWAY_LIMITS__ADDRESS_NEW_ROOMS_PER_SECOND", "0"),
     ("GATEWAY_LIMITS__HANDSHAKES_PER_SECOND_PER_ADDRESS", "0"),
     ("GATEWAY_LIMITS__FAILED_CONNECTS_PER_SECOND_PER_ADDRESS", "0"),
     ("GATEWAY_LIMITS__REQUESTS_PER_SECOND_PER_ADDRESS", "0"),

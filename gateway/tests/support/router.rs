@@ -46,13 +46,13 @@ pub struct Bench {
 
 impl Bench {
     pub async fn new(table: RouteTable) -> Self {
-        let config = gateway::config::load(None, std::iter::empty()).unwrap();
+        // What is kept in a benchmark is more than anybody may have kept.
+        let unlimited = ["USER_KEPT_BYTES", "USER_NEW_ROOMS", "ADDRESS_KEPT_BYTES", "ADDRESS_NEW_ROOMS"];
+        let unlimited = unlimited.map(|name| (format!("GATEWAY_LIMITS__{name}_PER_SECOND"), "0".to_owned()));
+        let config = gateway::config::load(None, unlimited.into_iter()).unwrap();
         let (metrics, tasks) = (Arc::new(Metrics::new()), TaskTracker::new());
-        let retention = Retention {
-            room_events: config.log.room_events,
-            room_retention: config.log.room_retention,
-            dedupe_window: config.log.dedupe_window,
-        };
+        let retention =
+            Retention::of_events(config.log.room_events, config.log.room_retention, config.log.dedupe_window);
         let log = Arc::new(MemoryLog::new(retention));
         let sessions = Arc::new(MemorySessions::new(config.recovery.window));
         let presence = Arc::new(MemoryPresence::new(Arc::<MemoryPlaces>::default(), "bench", &config.presence));

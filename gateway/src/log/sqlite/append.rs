@@ -1,12 +1,12 @@
 //! One transaction: a batch of appends with their dedupe keys, rooms and lengths.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sqlx::SqliteConnection;
 
 use super::writer::Append;
-use crate::domain::Offset;
-use crate::log::{Dedupe, Retention, present};
+use crate::domain::{Offset, RoomName};
+use crate::log::{AppendError, Dedupe, Retention, present};
 use crate::sqlite::{milliseconds, now_ms};
 
 /// Where the log stands; a transaction changes a copy, which counts once it is committed.
@@ -47,36 +47,56 @@ fn json<T: serde::Serialize>(values: &[T]) -> String {
 /// What became of a batch.
 pub(super) struct Written {
     pub(super) state: State,
-    /// The offset of each append, and whether its dedupe key was known.
-    pub(super) places: Vec<(Offset, bool)>,
+    /// The offset of each append, and whether its dedupe key was known; or why it was not to be.
+    pub(super) places: Vec<Result<(Offset, bool), AppendError>>,
     /// Rooms that have more events than they should, by id, and how many too many.
     pub(super) too_long: Vec<(i64, i64)>,
+    /// Rooms, by id, of which it is to be looked at whether they have too many bytes.
+    pub(super) to_weigh: Vec<i64>,
 }
+
+/// Rooms of which the log has something, as far as its writer remembers. It forgets them all when rooms are removed.
+pub(super) type KnownRooms = HashSet<RoomName>;
 
 /// Writes a batch in one transaction.
 pub(super) async fn append(
     connection: &mut SqliteConnection,
     stands: State,
     retention: Retention,
+    rooms_known: &mut KnownRooms,
     batch: &[Append],
 ) -> Result<Written, sqlx::Error> {
     let mut state = stands;
     keep_clock(connection, &mut state, retention).await?;
+    let oldest = state.at.saturating_sub(milliseconds(retention.room_retention));
+    learn_rooms(connection, rooms_known, batch, oldest).await?;
     // Nobody else writes: what is read before the transaction holds in it.
     let mut known = known(connection, batch, state.at.saturating_sub(milliseconds(retention.dedupe_window))).await?;
     let mut places = Vec::with_capacity(batch.len());
     let mut counts: HashMap<&str, i64> = HashMap::new();
+    let mut weighed: HashSet<&str> = HashSet::new();
     let (mut events, mut keys) = (Packed::default(), Packed::default());
     for append in batch {
         let key = append.dedupe.as_ref().map(|Dedupe(key)| key.as_bytes());
         if let Some(offset) = key.and_then(|key| known.get(key)) {
-            places.push((*offset, true));
+            places.push(Ok((*offset, true)));
+            continue;
+        }
+        let room = append.room.as_str();
+        if !append.admitted {
+            places.push(Err(AppendError::Full));
+            continue;
+        }
+        if append.known_room && !rooms_known.contains(&append.room) && !counts.contains_key(room) {
+            places.push(Err(AppendError::NewRoom));
             continue;
         }
         state.head = present().0.max(state.head + 1);
         let offset = Offset(state.head);
-        places.push((offset, false));
-        let room = append.room.as_str();
+        places.push(Ok((offset, false)));
+        if retention.weighs(append.bytes.len()) {
+            weighed.insert(room);
+        }
         *counts.entry(room).or_default() += 1;
         events.push(vec![offset.0.into(), room.into()], &append.bytes);
         if let Some(key) = key {
@@ -85,9 +105,9 @@ pub(super) async fn append(
         }
     }
     if counts.is_empty() {
-        return Ok(Written { state, places, too_long: Vec::new() });
+        return Ok(Written { state, places, too_long: Vec::new(), to_weigh: Vec::new() });
     }
-    let rooms: Vec<(i64, i64)> = sqlx::query_as(include_str!("append.sql"))
+    let rooms: Vec<(i64, i64, String)> = sqlx::query_as(include_str!("append.sql"))
         .bind(json(&counts.iter().collect::<Vec<_>>()))
         .bind(state.at)
         .bind(json(&events.index))
@@ -99,9 +119,11 @@ pub(super) async fn append(
         .await?;
     // Dropping one with each append would cost as much as appending: an eighth of a room's length at a time.
     let length = i64::try_from(retention.room_events).unwrap_or(i64::MAX);
-    let is_too_long = |&(_, kept): &(i64, i64)| kept > length.saturating_add(length / 8);
-    let too_long = rooms.into_iter().filter(is_too_long).map(|(id, kept)| (id, kept - length)).collect();
-    Ok(Written { state, places, too_long })
+    let is_too_long = |&(_, kept, _): &&(i64, i64, String)| *kept > length.saturating_add(length / 8);
+    let too_long = rooms.iter().filter(is_too_long).map(|(id, kept, _)| (*id, kept - length)).collect();
+    let to_weigh = rooms.iter().filter(|(.., name)| weighed.contains(name.as_str())).map(|(id, ..)| *id).collect();
+    rooms_known.extend(rooms.iter().map(|(.., name)| RoomName::trusted(name)));
+    Ok(Written { state, places, too_long, to_weigh })
 }
 
 /// Brings the time up to date, and notes now and then when the log stood where.
@@ -153,6 +175,52 @@ async fn known(
     .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(|(key, offset)| (key, Offset(offset.cast_unsigned()))).collect())
+}
+
+/// Looks up the rooms of appends that are for known ones only, if they are not remembered.
+async fn learn_rooms(
+    connection: &mut SqliteConnection,
+    known: &mut KnownRooms,
+    batch: &[Append],
+    oldest: i64,
+) -> Result<(), sqlx::Error> {
+    let asked: HashSet<&str> = batch
+        .iter()
+        .filter(|append| append.known_room && !known.contains(&append.room))
+        .map(|append| append.room.as_str())
+        .collect();
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> =
+        sqlx::query_scalar("SELECT name FROM rooms WHERE last_at > ?2 AND name IN (SELECT value FROM json_each(?1))")
+            .bind(json(&asked.into_iter().collect::<Vec<_>>()))
+            .bind(oldest)
+            .fetch_all(connection)
+            .await?;
+    known.extend(names.iter().map(|name| RoomName::trusted(name)));
+    Ok(())
+}
+
+/// Drops the oldest events of rooms that have too many bytes, but the newest event.
+pub(super) async fn trim_bytes(
+    connection: &mut SqliteConnection,
+    retention: Retention,
+    rooms: &[i64],
+) -> Result<(), sqlx::Error> {
+    let bytes = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
+    for room in rooms {
+        let surplus: i64 = sqlx::query_scalar(include_str!("surplus.sql"))
+            .bind(room)
+            .bind(bytes(retention.room_bytes))
+            .bind(bytes(retention.trimmed_bytes()))
+            .fetch_one(&mut *connection)
+            .await?;
+        if surplus > 0 {
+            trim(connection, &[(*room, surplus)]).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Drops the oldest events of rooms that have too many.

@@ -4,6 +4,7 @@
 
 mod append;
 mod history;
+mod measure;
 mod sweep;
 mod writer;
 
@@ -20,7 +21,7 @@ use sqlx::SqlitePool;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{Appended, Dedupe, FeedItem, Log, LogError, Page, Range, Retention};
+use super::{AppendError, Appended, Budget, FeedItem, Log, LogError, Page, Range, Retention, Terms};
 use crate::domain::{Event, Offset, Position, RoomName};
 use crate::recurring::Recurring;
 use crate::sqlite::{Database, milliseconds, now_ms};
@@ -40,6 +41,7 @@ const READERS: u32 = 4;
 /// A log in a database file with its own feed.
 pub struct SqliteLog {
     retention: Retention,
+    budget: Arc<Budget>,
     history: History,
     database: Arc<Database>,
     readers: SqlitePool,
@@ -76,18 +78,21 @@ impl SqliteLog {
         let (feed, receiver) = mpsc::channel(FEED_BUFFER);
         let subscribed = Arc::<Mutex<HashSet<RoomName>>>::default();
         let marked = Arc::<AtomicU64>::default();
+        let budget = Arc::new(Budget::new(&retention));
         let writer = Writer::new(
             database.clone(),
             connection,
             state,
             history.epoch,
             retention,
+            budget.clone(),
             Hearers { subscribed: subscribed.clone(), marked: marked.clone(), feed: feed.clone() },
         );
         // It ends by itself, when it is told to or nobody can ask it any more.
         supervisor.run_owned("writer of the log", writer.run(incoming)).detach();
         Ok(Self {
             retention,
+            budget,
             history,
             readers: database.readers(READERS),
             database,
@@ -98,6 +103,12 @@ impl SqliteLog {
             receiver: Mutex::new(Some(receiver)),
             unreadable: Recurring::new("skipped a record that this version cannot read"),
         })
+    }
+
+    /// What it may keep in all, and what it keeps.
+    #[must_use]
+    pub fn budget(&self) -> Arc<Budget> {
+        self.budget.clone()
     }
 
     /// Writes what waits, sees to it that everything is on the disk, and lets go of the file. What is asked of the log
@@ -171,10 +182,15 @@ impl SqliteLog {
 
 #[async_trait]
 impl Log for SqliteLog {
-    async fn append(&self, room: &RoomName, event: &Event, dedupe: Option<&Dedupe>) -> Result<Appended, LogError> {
+    async fn append(&self, room: &RoomName, event: &Event, terms: Terms<'_>) -> Result<Appended, AppendError> {
+        let Terms { dedupe, known_room, reserve } = terms;
+        let admitted = self.budget.admits(reserve);
+        if !admitted && dedupe.is_none() {
+            return Err(AppendError::Full);
+        }
         let (done, answer) = oneshot::channel();
-        let append =
-            Append { room: room.clone(), event: event.clone(), bytes: event.encode(), dedupe: dedupe.cloned(), done };
+        let (room, event, bytes, dedupe) = (room.clone(), event.clone(), event.encode(), dedupe.cloned());
+        let append = Append { room, event, bytes, dedupe, known_room, admitted, done };
         let closed = || LogError::new("append", "the log is closed");
         self.requests.send(Request::Append(append)).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?

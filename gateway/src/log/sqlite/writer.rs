@@ -9,17 +9,20 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::append::{State, Written, append, keep_clock, trim};
+use super::append::{KnownRooms, State, Written, append, keep_clock, trim, trim_bytes};
 use super::history::History;
+use super::measure::measure;
 use super::sweep::{interval, sweep};
 use crate::domain::{Epoch, Event, Offset, Position, RoomName};
-use crate::log::{Appended, Dedupe, FeedItem, LogError, Retention, present};
+use crate::log::{AppendError, Appended, Budget, Dedupe, FeedItem, LogError, Retention, present};
 use crate::sqlite::{Database, DatabaseError};
 
 /// Appends in one transaction at the most, and bytes beyond which no further one is taken: more would make the first
 /// wait longer and no append cheaper.
 const BATCH: usize = 512;
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// Rooms that are remembered as known: a few megabytes.
+const KNOWN_ROOMS: usize = 65_536;
 
 /// What is asked of the writer.
 pub(super) enum Request {
@@ -39,7 +42,10 @@ pub(super) struct Append {
     pub(super) event: Event,
     pub(super) bytes: Vec<u8>,
     pub(super) dedupe: Option<Dedupe>,
-    pub(super) done: oneshot::Sender<Result<Appended, LogError>>,
+    pub(super) known_room: bool,
+    /// Whether there is room for it; if not, it is only asked what its key got.
+    pub(super) admitted: bool,
+    pub(super) done: oneshot::Sender<Result<Appended, AppendError>>,
 }
 
 /// Who is told what was written.
@@ -57,8 +63,11 @@ pub(super) struct Writer {
     state: State,
     epoch: Epoch,
     retention: Retention,
+    budget: Arc<Budget>,
+    rooms: KnownRooms,
     hearers: Hearers,
     next_sweep: Instant,
+    measured: Option<Instant>,
 }
 
 impl Writer {
@@ -68,10 +77,12 @@ impl Writer {
         state: State,
         epoch: Epoch,
         retention: Retention,
+        budget: Arc<Budget>,
         hearers: Hearers,
     ) -> Self {
         let (connection, next_sweep) = (Some(connection), Instant::now());
-        Self { database, connection, state, epoch, retention, hearers, next_sweep }
+        let (rooms, measured) = (KnownRooms::new(), None);
+        Self { database, connection, state, epoch, retention, budget, rooms, hearers, next_sweep, measured }
     }
 
     /// Writes until it is told to close, or nobody can ask any more.
@@ -106,6 +117,7 @@ impl Writer {
             for (room, at_ms) in marks {
                 self.mark(room, at_ms).await;
             }
+            self.measure().await;
         }
         if let Some(connection) = self.connection.take()
             && let Err(error) = History::close(connection).await
@@ -123,39 +135,48 @@ impl Writer {
     async fn write(&mut self, batch: Vec<Append>) {
         let written = match self.connect().await {
             Ok(mut connection) => {
-                let written = append(&mut connection, self.state, self.retention, &batch).await;
+                if self.rooms.len() >= KNOWN_ROOMS {
+                    self.rooms.clear();
+                }
+                let written = append(&mut connection, self.state, self.retention, &mut self.rooms, &batch).await;
                 self.settle(connection, written).await
             }
             Err(error) => Err(error),
         };
         match written {
-            Ok(Written { state, places, too_long }) => {
+            Ok(Written { state, places, too_long, to_weigh }) => {
                 self.state = state;
-                for (append, (offset, duplicate)) in batch.into_iter().zip(places) {
-                    self.announce(append, offset, duplicate).await;
+                for (append, place) in batch.into_iter().zip(places) {
+                    match place {
+                        Ok((offset, duplicate)) => self.announce(append, offset, duplicate).await,
+                        Err(refused) => _ = append.done.send(Err(refused)),
+                    }
                 }
-                if !too_long.is_empty() {
-                    self.trim(&too_long).await;
+                if !too_long.is_empty() || !to_weigh.is_empty() {
+                    self.trim(&too_long, &to_weigh).await;
                 }
             }
             Err(error) => {
                 let error = Arc::new(error);
                 for append in batch {
-                    append.done.send(Err(LogError::new("append", error.clone()))).ok();
+                    append.done.send(Err(LogError::new("append", error.clone()).into())).ok();
                 }
             }
         }
     }
 
-    async fn trim(&mut self, too_long: &[(i64, i64)]) {
+    async fn trim(&mut self, too_long: &[(i64, i64)], to_weigh: &[i64]) {
         let trimmed = match self.connect().await {
             Ok(mut connection) => {
-                let trimmed = trim(&mut connection, too_long).await;
+                let trimmed = match trim(&mut connection, too_long).await {
+                    Ok(()) => trim_bytes(&mut connection, self.retention, to_weigh).await,
+                    failed => failed,
+                };
                 self.settle(connection, trimmed).await
             }
             Err(error) => Err(error),
         };
-        // The next append to the room tries again.
+        // A later append to the room tries again.
         if let Err(error) = trimmed {
             tracing::warn!(%error, "the oldest events of a full room were not removed");
         }
@@ -185,6 +206,9 @@ impl Writer {
 
     async fn announce(&self, append: Append, offset: Offset, duplicate: bool) {
         let position = Position { epoch: self.epoch, offset };
+        if !duplicate {
+            self.budget.note(append.bytes.len());
+        }
         let heard = !duplicate && self.hearers.subscribed.lock().contains(&append.room);
         if heard {
             // Nobody listens when the node stops.
@@ -226,7 +250,29 @@ impl Writer {
         outcome.map_err(|error| self.database.error(error))
     }
 
+    /// Looks how much there is, if that was long ago or much was written since.
+    async fn measure(&mut self) {
+        let is_old = self.measured.is_none_or(|at| at.elapsed() >= Budget::interval());
+        if !is_old && !self.budget.is_due() {
+            return;
+        }
+        self.measured = Some(Instant::now());
+        let measured = match self.connect().await {
+            Ok(mut connection) => {
+                let measured = measure(&mut connection).await;
+                self.settle(connection, measured).await
+            }
+            Err(error) => Err(error),
+        };
+        match measured {
+            Ok((used, free)) => self.budget.measured(used, self.database.room().map(|room| used + free + room)),
+            // What fails here fails for appends, too, which tell of it.
+            Err(error) => tracing::debug!(%error, "the log could not be measured"),
+        }
+    }
+
     async fn sweep(&mut self) {
+        self.rooms.clear();
         let swept = match self.connect().await {
             Ok(mut connection) => {
                 let swept = sweep(&mut connection, self.retention).await;

@@ -11,7 +11,7 @@ use tokio::task::yield_now;
 use super::model::{World, page, room};
 use super::*;
 use crate::domain::Event;
-use crate::log::{Appended, Dedupe, FeedItem, Page};
+use crate::log::{AppendError, Appended, FeedItem, Page, Terms};
 
 /// A log that lets others go first with everything it does, and knows who listens.
 #[derive(Default)]
@@ -23,8 +23,8 @@ struct Listened {
 
 #[async_trait]
 impl Log for Listened {
-    async fn append(&self, _: &RoomName, _: &Event, _: Option<&Dedupe>) -> Result<Appended, LogError> {
-        Err(LogError::new("append", "only listened to here"))
+    async fn append(&self, _: &RoomName, _: &Event, _: Terms<'_>) -> Result<Appended, AppendError> {
+        Err(LogError::new("append", "only listened to here").into())
     }
 
     async fn read(&self, _: &RoomName, _: Range, _: usize) -> Result<Page, LogError> {

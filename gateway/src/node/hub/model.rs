@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::auth::Identity;
 use crate::domain::{Epoch, Event, Frame, Pid, SessionId};
-use crate::log::{Appended, Dedupe, FeedItem, Page};
+use crate::log::{AppendError, Appended, FeedItem, Page, Terms};
 use crate::node::{Client, CloseReason, Limiters, Outlet, Patience, Undelivered, Waiting};
 use crate::sessions::Lease;
 
@@ -41,8 +41,8 @@ struct Head(Arc<AtomicU64>);
 
 #[async_trait]
 impl Log for Head {
-    async fn append(&self, _: &RoomName, _: &Event, _: Option<&Dedupe>) -> Result<Appended, LogError> {
-        Err(LogError::new("append", "only read here"))
+    async fn append(&self, _: &RoomName, _: &Event, _: Terms<'_>) -> Result<Appended, AppendError> {
+        Err(LogError::new("append", "only read here").into())
     }
 
     async fn read(&self, _: &RoomName, _: Range, _: usize) -> Result<Page, LogError> {

@@ -1,9 +1,10 @@
 //! Allowances: what a session may send, by itself, as its user and as its address, and when it has asked for too much.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::accounts::{Account, Accounts, Holder};
 use super::meter::{Meter, refuse};
 use super::parties::{Parties, Party, Rates, Traffic};
 use super::places::Place;
@@ -39,7 +40,9 @@ pub struct Allowance {
     address: Option<Arc<Party>>,
     /// Answers that say no. They are traffic too, and who goes on after so many does not read them.
     refusals: Option<Meter>,
-    metrics: Arc<Metrics>,
+    /// On whose account is kept what it publishes: looked up with the first, as most sessions only listen.
+    account: OnceLock<Option<Arc<Account>>>,
+    accounts: Arc<Accounts>,
 }
 
 impl Allowance {
@@ -89,6 +92,13 @@ impl Allowance {
         Ok(())
     }
 
+    /// On whose account is kept what it publishes: its user's, or its address'; none if nothing limits that. Asked for the
+    /// same ones each time.
+    pub(in crate::node) fn account(&self, user: Option<&UserId>, address: IpAddr) -> Option<&Account> {
+        let holder = || user.map_or_else(|| Holder::Address(network(address)), |user| Holder::User(user.clone()));
+        self.account.get_or_init(|| self.accounts.find(&holder())).as_deref()
+    }
+
     fn take(&self, bytes: usize) -> Result<(), Denied> {
         self.take_from(&self.own, SESSION, bytes)?;
         for (party, names) in [(&self.user, USER), (&self.address, ADDRESS)] {
@@ -110,7 +120,7 @@ impl Allowance {
     }
 
     fn count(&self, limiter: &str, decision: &str) {
-        self.metrics.rate_limit_decisions.with(limiter, decision).increment(1);
+        self.accounts.metrics.rate_limit_decisions.with(limiter, decision).increment(1);
     }
 }
 
@@ -127,6 +137,7 @@ pub struct Limiters {
     connection_bytes: Rate,
     users: Parties<UserId>,
     addresses: Parties<IpAddr>,
+    accounts: Arc<Accounts>,
     sessions_per_user: usize,
     metrics: Arc<Metrics>,
 }
@@ -148,6 +159,7 @@ impl Limiters {
             connection_bytes: limits.connection_bytes(),
             users: Parties::new(user, limits.sessions_per_user),
             addresses: Parties::new(address, limits.connections_per_address),
+            accounts: Arc::new(Accounts::new(limits, metrics.clone())),
             sessions_per_user: limits.sessions_per_user,
             metrics,
         }
@@ -161,7 +173,8 @@ impl Limiters {
             user: user.and_then(|user| self.users.find(user.clone())),
             address: self.addresses.find(network(address)),
             refusals: Meter::new(self.refusals),
-            metrics: self.metrics.clone(),
+            account: OnceLock::new(),
+            accounts: self.accounts.clone(),
         }
     }
 
@@ -202,7 +215,8 @@ impl Limiters {
     /// Forgets users and addresses that are gone, and publishes how many are remembered; to be called every few
     /// seconds.
     pub fn upkeep(&self) {
-        for (name, count) in [("user", self.users.forget_idle()), ("address", self.addresses.forget_idle())] {
+        let counts = [self.users.forget_idle(), self.addresses.forget_idle(), self.accounts.forget_idle()];
+        for (name, count) in ["user", "address", "kept"].into_iter().zip(counts) {
             self.metrics.rate_limit_keys.with(name).set(u32::try_from(count).unwrap_or(u32::MAX));
         }
     }

@@ -1,6 +1,7 @@
-//! Limits: how fast sessions, users and addresses may send, and how many of them there may be. A limit of 0 lets
-//! everything through.
+//! Limits: how fast sessions, users and addresses may send and have kept, and how many of them there may be. A limit of 0
+//! lets everything through.
 
+mod accounts;
 mod allowance;
 mod handshakes;
 mod meter;
@@ -10,6 +11,7 @@ mod routes;
 mod strangers;
 mod throughput;
 
+pub use accounts::Account;
 pub use allowance::{Allowance, Limiters, Verdict};
 pub use handshakes::{AddressLimiter, FailureLimiter, HandshakeLimiter};
 pub use parties::Party;
