@@ -5,7 +5,8 @@ use std::fmt::{self, Formatter};
 use serde::Serialize;
 
 use crate::domain::{Event, Offset, Refusal, RoomName};
-use crate::node::dedupe;
+use crate::log::Terms;
+use crate::node::{CloseReason, Verdict, dedupe};
 use crate::routes::Answer;
 use crate::routes::context::Run;
 use crate::routes::reader::{Emission, Reader};
@@ -71,7 +72,17 @@ pub(super) async fn keep(
         return Err(Refusal::bad_request(ID));
     }
     let key = id.zip(run.session).map(|(id, session)| dedupe(session, room, &id));
-    let offset = run.router.node.publish(room, event, key.as_ref()).await?;
+    // Nobody sent what happened, but whoever made it happen has it kept. Nobody pays for a leaving: it follows a joining.
+    let terms = Terms { dedupe: key.as_ref(), reserve: run.scope.event.starts_with('$'), ..Terms::default() };
+    let account = run.session.and_then(|session| session.account());
+    let published = run.router.node.publish(room, event, terms, account).await;
+    if let (Err(refusal @ (Refusal::TooMuchKept { .. } | Refusal::TooManyNewRooms { .. })), Some(session)) =
+        (&published, run.session)
+        && session.allowance.refuse(refusal.clone()) == Verdict::Close
+    {
+        session.close(CloseReason::Flooding);
+    }
+    let offset = published?;
     Ok(Answer::new(&Kept { ok: true, offset }))
 }
 
