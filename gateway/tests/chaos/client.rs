@@ -51,7 +51,8 @@ pub(crate) struct Client {
     /// Nothing before the chaos begins.
     next_trouble: Option<Instant>,
     /// Rooms whose last event is still to be published; nothing before that time comes.
-    markers: Option<Vec<usize>>,
+    /// Of which round, the rooms whose last event is still to be published.
+    markers: (usize, Vec<usize>),
 }
 
 /// A client's place in a room.
@@ -121,7 +122,7 @@ impl Client {
             published: 0,
             next_publish: now,
             next_trouble: None,
-            markers: None,
+            markers: (0, Vec::new()),
         }
     }
 
@@ -258,8 +259,7 @@ impl Client {
         }
         self.choose_a_publish(phase, now);
         self.send_the_publish(link, now).await?;
-        let is_done =
-            self.publish.is_none() && (phase != Phase::Markers || self.markers.as_ref().is_some_and(Vec::is_empty));
+        let is_done = self.publish.is_none() && !matches!(phase, Phase::Markers(round) if self.has_markers_of(round));
         let calm = is_done && self.seats.iter().all(|seat| seat.stage == Stage::In);
         self.run.calm[self.id as usize].store(calm, Ordering::Release);
         Ok(None)
@@ -290,9 +290,11 @@ impl Client {
                 self.next_publish = now + about(&mut self.random, middle);
                 self.seats[self.random.random_range(0..self.seats.len())].room
             }
-            Phase::Markers => {
-                let markers = self.markers.get_or_insert_with(|| self.run.owned_by(self.id));
-                let Some(room) = markers.pop() else { return };
+            Phase::Markers(round) if self.has_markers_of(round) => {
+                if self.markers.0 < round {
+                    self.markers = (round, self.run.owned_by(self.id));
+                }
+                let Some(room) = self.markers.1.pop() else { return };
                 room
             }
             _ => return,
@@ -301,7 +303,13 @@ impl Client {
         self.published += 1;
         let padding = "x".repeat(self.random.random_range(0..1_000));
         let data = json!({ "p": stamp.publisher, "n": stamp.number, "padding": padding });
-        self.publish = Some(Publish { room, stamp, not_before: now, is_marker: phase == Phase::Markers, data });
+        self.publish =
+            Some(Publish { room, stamp, not_before: now, is_marker: matches!(phase, Phase::Markers(_)), data });
+    }
+
+    /// Whether it has last events of this round to publish, or does not know yet.
+    fn has_markers_of(&self, round: usize) -> bool {
+        self.markers.0 < round || !self.markers.1.is_empty()
     }
 
     /// Sends the publish, or sends it again, if the client is in the room and it is not on its way already.

@@ -204,7 +204,7 @@ pub(crate) enum Deed {
     /// All nodes and Redis end at once, by SIGKILL.
     Blackout { down: Duration },
     /// Redis ends at once, and its file has lost so many of its last bytes, as after a power cut.
-    LoseTail { bytes: u64, down: Duration },
+    LoseTail { bytes: usize, down: Duration },
     /// Redis calls itself a replica for a while.
     DemoteRedis { length: Duration },
     /// Redis takes nothing more for a while.

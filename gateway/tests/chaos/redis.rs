@@ -8,6 +8,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
+/// What begins things that are done together, in the file.
+const BEGIN: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+
 pub(crate) struct Redis {
     folder: PathBuf,
     server: Option<Child>,
@@ -55,13 +58,17 @@ impl Redis {
         server.wait().await.unwrap();
     }
 
-    /// Takes the last bytes of its file away, while it is down.
-    pub(crate) fn lose(&self, bytes: u64) {
+    /// Takes the last bytes of its file away, while it is down: as many, and the rest of what was done together. Redis 7.0
+    /// keeps half of that where a file ends in its middle, and does the other half when it loads the file once more.
+    pub(crate) fn lose(&self, bytes: usize) {
         let files = std::fs::read_dir(self.folder.join("appendonlydir")).unwrap();
         let written =
             files.map(|file| file.unwrap().path()).filter(|path| path.to_string_lossy().ends_with(".incr.aof"));
-        let last = std::fs::File::options().write(true).open(written.max().unwrap()).unwrap();
-        last.set_len(last.metadata().unwrap().len().saturating_sub(bytes)).unwrap();
+        let last = written.max().unwrap();
+        let all = std::fs::read(&last).unwrap();
+        let kept = &all[..all.len().saturating_sub(bytes)];
+        let start = kept.windows(BEGIN.len()).rposition(|part| part == BEGIN).unwrap_or(0);
+        std::fs::File::options().write(true).open(last).unwrap().set_len(start as u64).unwrap();
     }
 
     /// Ends every connection of every node.

@@ -17,8 +17,8 @@ pub(crate) enum Phase {
     Quiet,
     /// Publish, and lose connections.
     Chaos,
-    /// Publish the last event of each room.
-    Markers,
+    /// Publish the last event of each room, for the so-manieth time.
+    Markers(usize),
     Over,
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct Run {
     pub(crate) phase: watch::Sender<Phase>,
     /// Per client whether it is connected, in all its rooms, and waits for nothing.
     pub(crate) calm: Vec<AtomicBool>,
-    /// Rooms whose last event was acknowledged.
+    /// Last events of rooms that were acknowledged.
     pub(crate) markers: AtomicUsize,
 }
 
