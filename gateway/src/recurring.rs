@@ -45,14 +45,14 @@ impl Recurring {
             // Without a runtime nobody could say that it is over.
             if let Ok(runtime) = Handle::try_current() {
                 *series = Some(Series { began: Instant::now(), total: 1, untold: 0 });
-                runtime.spawn(self.clone().tell());
+                runtime.spawn(self.clone().report());
             }
         }
         first(self.what);
     }
 
     /// Tells how many there were, until it is over.
-    async fn tell(self) {
+    async fn report(self) {
         loop {
             sleep(EVERY).await;
             let mut series = self.series.lock();

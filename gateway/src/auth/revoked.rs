@@ -13,7 +13,7 @@ use tokio::time::MissedTickBehavior;
 use super::{Identity, now};
 use crate::domain::UserId;
 use crate::metrics::Metrics;
-use crate::revocations::{Change, Revocation, Revocations, RevocationsError, Subject};
+use crate::revocations::{News, Revocation, Revocations, RevocationsError, Subject};
 
 /// How often everything is read again, whatever was heard.
 const RELOAD: Duration = Duration::from_secs(30);
@@ -119,13 +119,13 @@ impl Revoked {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let change = tokio::select! {
-                _ = tick.tick() => Change::Gap,
+                _ = tick.tick() => News::Gap,
                 Some(change) = changes.next() => change,
             };
             match change {
-                Change::Added(revocation) => self.learn([revocation]),
-                Change::Gap if self.load().await => tick.reset(),
-                Change::Gap => tick.reset_after(RETRY),
+                News::Added(revocation) => self.learn([revocation]),
+                News::Gap if self.load().await => tick.reset(),
+                News::Gap => tick.reset_after(RETRY),
             }
         }
     }

@@ -79,7 +79,7 @@ pub(super) enum Verdict {
 
 /// What a verdict did to the breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum Transition {
     /// For everybody.
     Opened,
     /// For the one who asked.
@@ -177,7 +177,7 @@ pub(super) struct Permit<'a> {
 
 impl Permit<'_> {
     /// Says what the attempt showed.
-    pub(super) fn settle(mut self, verdict: Verdict) -> Option<Change> {
+    pub(super) fn settle(mut self, verdict: Verdict) -> Option<Transition> {
         let mut state = self.circuit.0.lock();
         if state.period != self.period || self.settings.failures == 0 {
             return None;
@@ -188,7 +188,7 @@ impl Permit<'_> {
                 state.failing.remove(&self.party);
                 state.worked();
                 let was = std::mem::replace(&mut state.phase, Phase::Closed);
-                matches!(was, Phase::Probing).then_some(Change::Closed)
+                matches!(was, Phase::Probing).then_some(Transition::Closed)
             }
             Verdict::Fails => {
                 let now = Instant::now();
@@ -196,9 +196,9 @@ impl Permit<'_> {
                 if state.failed(&self.party, &self.source, self.settings, now) || self.is_probe {
                     state.phase = Phase::Open { until: now + self.settings.pause };
                     state.period += 1;
-                    return Some(Change::Opened);
+                    return Some(Transition::Opened);
                 }
-                is_alone.then_some(Change::OpenedForOne)
+                is_alone.then_some(Transition::OpenedForOne)
             }
         }
     }

@@ -27,7 +27,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use crate::calls::attempt::{Failure, Kind, attempt};
-use crate::calls::breaker::{Change, Circuit, Verdict};
+use crate::calls::breaker::{Circuit, Transition, Verdict};
 use crate::calls::endpoint::shown;
 use crate::config::Calls;
 use crate::domain::Refusal;
@@ -181,15 +181,15 @@ impl Caller {
         Err(last)
     }
 
-    fn report(&self, endpoint: &Endpoint, change: Option<Change>) {
+    fn report(&self, endpoint: &Endpoint, change: Option<Transition>) {
         match change {
-            Some(Change::OpenedForOne) => self.metrics.call_breaker_openings.with("one").increment(1),
-            Some(Change::Opened) => {
+            Some(Transition::OpenedForOne) => self.metrics.call_breaker_openings.with("one").increment(1),
+            Some(Transition::Opened) => {
                 self.metrics.call_breaker_openings.with("all").increment(1);
                 let back_end = shown(&endpoint.url);
                 tracing::warn!(back_end, pause = ?endpoint.breaker.pause, "fails again and again, and is left alone");
             }
-            Some(Change::Closed) => tracing::info!(back_end = shown(&endpoint.url), "works again"),
+            Some(Transition::Closed) => tracing::info!(back_end = shown(&endpoint.url), "works again"),
             None => {}
         }
     }

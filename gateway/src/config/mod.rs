@@ -11,7 +11,7 @@ pub use exposure::MAX_ATTACHMENTS;
 pub use layers::{ConfigError, load};
 pub use origin::Origin;
 pub use rates::Rate;
-pub use redis_url::{Host, Login, Place, RedisUrl};
+pub use redis_url::{Host, Location, Login, RedisUrl};
 pub use secret::{HiddenUrl, Secret, shown_url};
 
 use std::net::SocketAddr;

@@ -16,7 +16,7 @@ const SERVICE: &str = "mymaster";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisUrl {
     /// Where the primary is, or who knows.
-    pub place: Place,
+    pub location: Location,
     /// Whether all connections use TLS.
     pub tls: bool,
     /// Who the gateway is to Redis.
@@ -27,7 +27,7 @@ pub struct RedisUrl {
 
 /// Where the primary is, or who knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Location {
     /// At one address, whoever is behind it.
     Server(Host),
     /// At a unix socket.
@@ -99,7 +99,7 @@ impl RedisUrl {
             "unix" | "redis+unix" => ("unix", false),
             _ => return Err(format!("must begin with {SCHEMES}")),
         };
-        let mut url = Self { place: Place::Cluster(Vec::new()), tls, login, database: 0 };
+        let mut url = Self { location: Location::Cluster(Vec::new()), tls, login, database: 0 };
         let mut path = path.split('/').skip(1);
         match kind {
             "unix" => {
@@ -110,7 +110,7 @@ impl RedisUrl {
                 if path.len() < 2 {
                     return Err("needs the path of a unix socket".into());
                 }
-                url.place = Place::Socket(decoded(&path)?.into());
+                url.location = Location::Socket(decoded(&path)?.into());
                 url.database = database(query.take("db").as_deref().unwrap_or_default())?;
                 if url.login == Login::default() {
                     let password = query.take("pass").or_else(|| query.take("password")).map(Secret::from);
@@ -121,7 +121,7 @@ impl RedisUrl {
                 let [host] = &hosts_of(hosts, &mut query, 6379)?[..] else {
                     return Err("names several hosts, which only redis-sentinel:// and redis-cluster:// have".into());
                 };
-                url.place = Place::Server(host.clone());
+                url.location = Location::Server(host.clone());
                 url.database = database(path.next().unwrap_or_default())?;
             }
             "redis-sentinel" => {
@@ -138,10 +138,10 @@ impl RedisUrl {
                 let service = named.or(service).unwrap_or_else(|| SERVICE.to_owned());
                 let password = query.take("sentinelPassword").map(Secret::from);
                 let login = Login { user: query.take("sentinelUsername"), password };
-                url.place = Place::Sentinel { sentinels, service, login };
+                url.location = Location::Sentinel { sentinels, service, login };
             }
             _ => {
-                url.place = Place::Cluster(hosts_of(hosts, &mut query, 6379)?);
+                url.location = Location::Cluster(hosts_of(hosts, &mut query, 6379)?);
                 if database(path.next().unwrap_or_default())? != 0 {
                     return Err("must not name a database: a Redis Cluster has only 0".into());
                 }
@@ -157,7 +157,7 @@ impl RedisUrl {
     /// Whether it is a Redis Cluster.
     #[must_use]
     pub fn is_cluster(&self) -> bool {
-        matches!(self.place, Place::Cluster(_))
+        matches!(self.location, Location::Cluster(_))
     }
 }
 
@@ -304,8 +304,8 @@ mod tests {
 
     #[test]
     fn what_urls_mean() {
-        let server = |name: &str, port| Place::Server(host(name, port));
-        let sentinel = |service: &str, login| Place::Sentinel {
+        let server = |name: &str, port| Location::Server(host(name, port));
+        let sentinel = |service: &str, login| Location::Sentinel {
             sentinels: vec![host("a", 26379), host("b", 7)],
             service: service.into(),
             login,
@@ -323,12 +323,12 @@ mod tests {
             ("redis://gate%3Away:p@[::1]:7?protocol=resp3", server("::1", 7), false, login("gate:way", "p"), 0),
             (
                 "unix:///run/a%20b.sock?db=2&user=u&pass=p",
-                Place::Socket("/run/a b.sock".into()),
+                Location::Socket("/run/a b.sock".into()),
                 false,
                 login("u", "p"),
                 2,
             ),
-            ("redis+unix://:p@/run/redis.sock", Place::Socket("/run/redis.sock".into()), false, login("", "p"), 0),
+            ("redis+unix://:p@/run/redis.sock", Location::Socket("/run/redis.sock".into()), false, login("", "p"), 0),
             ("redis-sentinel://a,b:7", sentinel("mymaster", login("", "")), false, login("", ""), 0),
             ("redis-sentinel://u:p@a,b:7/main/2", sentinel("main", login("", "")), false, login("u", "p"), 2),
             (
@@ -338,11 +338,11 @@ mod tests {
                 login("", ""),
                 0,
             ),
-            ("redis-cluster://a,b:7", Place::Cluster(vec![host("a", 6379), host("b", 7)]), false, login("", ""), 0),
-            ("rediss-cluster://:p@a:1/0", Place::Cluster(vec![host("a", 1)]), true, login("", "p"), 0),
+            ("redis-cluster://a,b:7", Location::Cluster(vec![host("a", 6379), host("b", 7)]), false, login("", ""), 0),
+            ("rediss-cluster://:p@a:1/0", Location::Cluster(vec![host("a", 1)]), true, login("", "p"), 0),
         ];
-        for (url, place, tls, login, database) in cases {
-            assert_eq!(RedisUrl::parse(url), Ok(RedisUrl { place, tls, login, database }), "{url}");
+        for (url, location, tls, login, database) in cases {
+            assert_eq!(RedisUrl::parse(url), Ok(RedisUrl { location, tls, login, database }), "{url}");
         }
     }
 

@@ -58,13 +58,17 @@ elseif process == '' then
     remember()
   end
 elseif server ~= '' and process ~= server then
+  local was_in_doubt = doubt ~= '0'
   process, base = server, digits(head)
   head = math.max(head, microseconds())
   since, doubt = digits(head), '0'
   redis.call('SET', KEYS[3], since)
   redis.call('DEL', KEYS[7])
   local last = redis.call('ZRANGE', KEYS[6], -1, -1, 'WITHSCORES')
-  if last[2] then
+  if was_in_doubt then
+    -- Who had yet to vouch for the process before may never do so: it may have ended with it.
+    begin(since)
+  elseif last[2] then
     local silent = digits(tonumber(last[2]) - SILENT_MS)
     redis.call('SADD', KEYS[7], unpack(redis.call('ZRANGEBYSCORE', KEYS[6], silent, '+inf')))
     doubt = digits(milliseconds() + VOUCH_WITHIN_MS)

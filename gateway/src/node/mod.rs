@@ -28,7 +28,7 @@ pub use gate::{Hold, Patience};
 pub use hearing::{Ask, Hearing, Listening};
 pub use hub::Hub;
 pub use limits::{
-    Account, AddressLimiter, Allowance, FailureLimiter, HandshakeLimiter, Limiters, Party, Place, Places, RouteLimiter,
+    Account, AddressLimiter, Allowance, FailureLimiter, HandshakeLimiter, Limiters, Party, RouteLimiter, Slot, Slots,
     StrangerLimiter, Throughput, Verdict,
 };
 pub use membership::{Entrance, Joined, STANDING, Seat};

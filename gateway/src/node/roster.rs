@@ -21,13 +21,13 @@ const CHANGES: usize = 1024;
 /// The sessions that are connected to this node, by the holder of their lease.
 #[derive(Debug)]
 pub struct Roster {
-    places: Mutex<HashMap<u64, Place>>,
+    connected: Mutex<HashMap<u64, Connected>>,
     changes: broadcast::Sender<RosterChange>,
 }
 
 impl Default for Roster {
     fn default() -> Self {
-        Self { places: Mutex::default(), changes: broadcast::Sender::new(CHANGES) }
+        Self { connected: Mutex::default(), changes: broadcast::Sender::new(CHANGES) }
     }
 }
 
@@ -65,7 +65,7 @@ pub enum Stage {
 }
 
 #[derive(Debug)]
-struct Place {
+struct Connected {
     session: Arc<Session>,
     /// When its connection is as old as it may get.
     ends: Option<Instant>,
@@ -75,7 +75,7 @@ impl Roster {
     /// How many sessions are connected.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.places.lock().len()
+        self.connected.lock().len()
     }
 
     /// Whether none is.
@@ -87,23 +87,23 @@ impl Roster {
     /// All of them, in no order.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Session>> {
-        self.places.lock().values().map(|place| place.session.clone()).collect()
+        self.connected.lock().values().map(|it| it.session.clone()).collect()
     }
 
     /// Whether the session of a pid is among them: whoever brings it back takes over its place.
     #[must_use]
     pub fn has(&self, pid: PidHash) -> bool {
-        self.places.lock().values().any(|place| place.session.lease.pid == pid)
+        self.connected.lock().values().any(|it| it.session.lease.pid == pid)
     }
 
     /// How many there are in each namespace that has any.
     #[must_use]
     pub fn by_namespace(&self) -> HashMap<Arc<str>, usize> {
         let mut namespaces = HashMap::new();
-        for place in self.places.lock().values() {
-            match namespaces.get_mut(&place.session.namespace) {
+        for it in self.connected.lock().values() {
+            match namespaces.get_mut(&it.session.namespace) {
                 Some(sessions) => *sessions += 1,
-                None => _ = namespaces.insert(place.session.namespace.clone(), 1),
+                None => _ = namespaces.insert(it.session.namespace.clone(), 1),
             }
         }
         namespaces
@@ -116,20 +116,20 @@ impl Roster {
     }
 
     pub(super) fn insert(&self, session: &Arc<Session>, ends: Option<Instant>) {
-        self.places.lock().insert(session.lease.holder, Place { session: session.clone(), ends });
-        self.tell(session, Stage::Came);
+        self.connected.lock().insert(session.lease.holder, Connected { session: session.clone(), ends });
+        self.announce(session, Stage::Came);
     }
 
     /// Takes a session out, to which its client may come back or not; false if it was not in.
     pub(super) fn remove(&self, session: &Session, may_return: bool) -> bool {
-        let was_in = self.places.lock().remove(&session.lease.holder).is_some();
+        let was_in = self.connected.lock().remove(&session.lease.holder).is_some();
         if was_in {
-            self.tell(session, Stage::Left { reason: session.closing(), may_return });
+            self.announce(session, Stage::Left { reason: session.closing(), may_return });
         }
         was_in
     }
 
-    fn tell(&self, session: &Session, stage: Stage) {
+    fn announce(&self, session: &Session, stage: Stage) {
         if self.changes.receiver_count() == 0 {
             return;
         }
@@ -147,16 +147,12 @@ impl Roster {
     }
 
     fn find(&self, lease: Lease) -> Option<Arc<Session>> {
-        self.places.lock().get(&lease.holder).map(|place| place.session.clone())
+        self.connected.lock().get(&lease.holder).map(|it| it.session.clone())
     }
 
     fn aged(&self, now: Instant) -> Vec<Arc<Session>> {
-        let places = self.places.lock();
-        places
-            .values()
-            .filter(|place| place.ends.is_some_and(|ends| ends <= now))
-            .map(|place| place.session.clone())
-            .collect()
+        let connected = self.connected.lock();
+        connected.values().filter(|it| it.ends.is_some_and(|ends| ends <= now)).map(|it| it.session.clone()).collect()
     }
 }
 

@@ -234,7 +234,7 @@ impl Session {
     }
 
     /// Hands a notice to the client after what waits already; if it cannot take it, it is closed.
-    pub(super) fn tell(&self, room: &RoomName, notice: &Arc<Frame>) {
+    pub(super) fn notify_in(&self, room: &RoomName, notice: &Arc<Frame>) {
         self.gate.notify(room, notice);
     }
 

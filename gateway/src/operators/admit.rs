@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use super::Adapter;
 use crate::auth::{NoOperator, OperatorToken};
 use crate::metrics::Metrics;
-use crate::node::{Place, Places};
+use crate::node::{Slot, Slots};
 
 /// What the official Admin UI shows for a wrong password; it then asks for another.
 const WRONG: &str = "invalid credentials";
@@ -36,7 +36,7 @@ struct Auth {
 pub(super) struct Admission {
     pub(super) token: Arc<OperatorToken>,
     /// The operators of this node.
-    pub(super) present: Arc<Places>,
+    pub(super) present: Arc<Slots>,
     /// Told when one has come.
     pub(super) came: Arc<Notify>,
     pub(super) metrics: Arc<Metrics>,
@@ -52,9 +52,9 @@ impl Admission {
             NoOperator::Wrong => WRONG,
             NoOperator::TooMany { .. } => TOO_MANY_WRONG,
         })?;
-        let place = Place::take(&self.present).ok_or(TOO_MANY)?;
+        let slot = Slot::take(&self.present).ok_or(TOO_MANY)?;
         self.metrics.operators.increment(1.0);
-        socket.on_disconnect::<_, ()>(Present { _place: place, metrics: self.metrics.clone() });
+        socket.on_disconnect::<_, ()>(Present { _slot: slot, metrics: self.metrics.clone() });
         Ok(())
     }
 }
@@ -81,7 +81,7 @@ impl ConnectHandler<Adapter, ()> for Admission {
 
 /// An operator's being here. It ends with its socket, which is dropped whichever way it ends.
 struct Present {
-    _place: Place,
+    _slot: Slot,
     metrics: Arc<Metrics>,
 }
 

@@ -31,7 +31,7 @@ use crate::auth::OperatorToken;
 use crate::bus::{Bus, BusError, BusMessage};
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::node::{Node, Places, RosterChange};
+use crate::node::{Node, RosterChange, Slots};
 
 const NAMESPACE: &str = "/admin";
 /// How often figures are sent: what the Admin UI is used to.
@@ -66,7 +66,7 @@ pub struct Operators {
     calls: String,
     heard: mpsc::Receiver<BusMessage>,
     /// The operators of this node.
-    present: Arc<Places>,
+    present: Arc<Slots>,
     /// Told when one has come.
     came: Arc<Notify>,
     figures: Figures,
@@ -120,7 +120,7 @@ impl Operators {
             .ping_timeout(PATIENCE)
             .connect_timeout(PATIENCE)
             .build_layer();
-        let (present, came) = (Arc::new(Places::new(OPERATORS)), Arc::<Notify>::default());
+        let (present, came) = (Arc::new(Slots::new(OPERATORS)), Arc::<Notify>::default());
         let admission = Admission { token, present: present.clone(), came: came.clone(), metrics: metrics.clone() };
         let opened = io.ns::<_, ()>(NAMESPACE, admission).await;
         opened.map_err(|error| BusError::new("open the operators' namespace", error))?;
@@ -216,12 +216,12 @@ impl Operators {
         let left_out = self.passages.turn();
         self.metrics.operators_left_out.increment(left_out);
         let stats = self.figures.take(left_out);
-        tell(&self.io, &mut self.cut_off, "server_stats", &stats).await;
+        emit(&self.io, &mut self.cut_off, "server_stats", &stats).await;
     }
 
     async fn tell_change(&mut self, change: &RosterChange) {
-        if let Some(passage) = self.passages.tell(change, &self.name) {
-            tell(&self.io, &mut self.cut_off, passage.event(), &passage).await;
+        if let Some(passage) = self.passages.note(change, &self.name) {
+            emit(&self.io, &mut self.cut_off, passage.event(), &passage).await;
         }
     }
 }
@@ -235,7 +235,7 @@ async fn next(audience: &mut Option<Audience>) -> Result<RosterChange, RecvError
 }
 
 /// Tells all operators; those of this node alone if the others cannot be reached.
-async fn tell<T: Serialize>(io: &SocketIo<Adapter>, cut_off: &mut bool, event: &str, data: &T) {
+async fn emit<T: Serialize>(io: &SocketIo<Adapter>, cut_off: &mut bool, event: &str, data: &T) {
     let operators = || io.of(NAMESPACE);
     if !*cut_off && let Some(everywhere) = operators() {
         // The adapter delivers nothing here if it could not reach the others. Whoever is full does not read.

@@ -45,7 +45,7 @@ impl Passages {
     }
 
     /// What operators are told of a change; nothing if it is one too many, or none to them.
-    pub(super) fn tell(&mut self, change: &RosterChange, node: &str) -> Option<Passage> {
+    pub(super) fn note(&mut self, change: &RosterChange, node: &str) -> Option<Passage> {
         let passage = passage(change, node)?;
         if self.told >= TOLD {
             self.leave_out(1);
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn whoever_comes_is_told_with_what_the_admin_ui_reads() {
-        let told = Passages::default().tell(&change(Stage::Came), "n1").unwrap();
+        let told = Passages::default().note(&change(Stage::Came), "n1").unwrap();
         assert_eq!(told.event(), "socket_connected");
         let id = "00000000000000000000000000000007";
         let expected = json!([{
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn whoever_leaves_is_told_with_the_reason_unless_it_only_moved() {
-        let tell = |reason, may_return| Passages::default().tell(&change(Stage::Left { reason, may_return }), "n1");
+        let tell = |reason, may_return| Passages::default().note(&change(Stage::Left { reason, may_return }), "n1");
         let told = tell(Some(CloseReason::Kicked), false).unwrap();
         assert_eq!(told.event(), "socket_disconnected");
         let expected = json!([
@@ -167,10 +167,10 @@ mod tests {
     #[test]
     fn of_a_storm_some_are_told_and_the_rest_is_counted() {
         let mut passages = Passages::default();
-        let told = (0..5_000).filter_map(|_| passages.tell(&change(Stage::Came), "n1")).count();
+        let told = (0..5_000).filter_map(|_| passages.note(&change(Stage::Came), "n1")).count();
         passages.leave_out(10);
         assert_eq!((told, passages.turn()), (TOLD, 4_910));
-        assert!(passages.tell(&change(Stage::Came), "n1").is_some(), "and some again after it");
+        assert!(passages.note(&change(Stage::Came), "n1").is_some(), "and some again after it");
         assert_eq!(passages.turn(), 0);
     }
 }

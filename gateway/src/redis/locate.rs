@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::error::ConnectError;
 use super::primary::{Address, Primary, Votes};
-use crate::config::{Host, Login, Place};
+use crate::config::{Host, Location, Login};
 
 /// How long one of those who may know has for its answer, at most.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -112,10 +112,10 @@ impl Primary {
 
     /// Whether what should speak TLS answers without it; then with what to say about that. Nothing secret is sent.
     pub(super) async fn speaks_plainly(&self) -> Option<ConnectError> {
-        let host = match &self.url.place {
-            Place::Server(host) => host,
-            Place::Sentinel { sentinels: hosts, .. } | Place::Cluster(hosts) => hosts.first()?,
-            Place::Socket(_) => return None,
+        let host = match &self.url.location {
+            Location::Server(host) => host,
+            Location::Sentinel { sentinels: hosts, .. } | Location::Cluster(hosts) => hosts.first()?,
+            Location::Socket(_) => return None,
         };
         let ask = async {
             let mut stream = TcpStream::connect((host.name.as_str(), host.port)).await.ok()?;

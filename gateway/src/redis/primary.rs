@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::doubt::Doubt;
 use super::error::{ConnectError, SettingsError};
 use super::tls::Tls;
-use crate::config::{self, Host, Login, Place, RedisUrl};
+use crate::config::{self, Host, Location, Login, RedisUrl};
 use crate::metrics::Metrics;
 
 /// Where a server is.
@@ -50,7 +50,7 @@ pub struct Primary {
 
 impl fmt::Debug for Primary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Primary").field("place", &self.url.place).finish_non_exhaustive()
+        f.debug_struct("Primary").field("location", &self.url.location).finish_non_exhaustive()
     }
 }
 
@@ -124,13 +124,13 @@ impl Primary {
     /// # Errors
     /// Nobody who may know answers, or knows.
     pub async fn locate(&self) -> Result<Address, ConnectError> {
-        match &self.url.place {
-            Place::Server(host) => Ok(Address::Host(host.clone())),
-            Place::Socket(path) => Ok(Address::Socket(path.clone())),
-            Place::Sentinel { sentinels, service, login } => {
+        match &self.url.location {
+            Location::Server(host) => Ok(Address::Host(host.clone())),
+            Location::Socket(path) => Ok(Address::Socket(path.clone())),
+            Location::Sentinel { sentinels, service, login } => {
                 self.ask_sentinels(sentinels, service, login).await.map(Address::Host)
             }
-            Place::Cluster(nodes) => self.ask_cluster(nodes).await.map(Address::Host),
+            Location::Cluster(nodes) => self.ask_cluster(nodes).await.map(Address::Host),
         }
     }
 
@@ -150,7 +150,7 @@ impl Primary {
     /// Ends the generation if where the primary is said to be is no longer where a connection goes. Only Sentinels and
     /// clusters say it; a name that stands for several addresses may say something else each time.
     pub async fn look_again(&self, generation: u64, address: &Address) {
-        let is_told = matches!(self.url.place, Place::Sentinel { .. } | Place::Cluster(_));
+        let is_told = matches!(self.url.location, Location::Sentinel { .. } | Location::Cluster(_));
         if is_told && self.locate().await.is_ok_and(|now| now != *address) {
             self.distrust(generation, Doubt::Moved);
         }

@@ -7,7 +7,7 @@ use futures_util::stream::BoxStream;
 use parking_lot::Mutex;
 
 use super::announcements::Announcements;
-use super::{Change, Revocation, Revocations, RevocationsError, now};
+use super::{News, Revocation, Revocations, RevocationsError, now};
 
 /// Revocations in memory.
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ impl Revocations for MemoryRevocations {
             let (before, until) = entries.entry(revocation.key()).or_default();
             (*before, *until) = (revocation.before().max(*before), revocation.until.max(*until));
         }
-        self.announcements.tell(revocation);
+        self.announcements.announce(revocation);
         Ok(())
     }
 
@@ -37,7 +37,7 @@ impl Revocations for MemoryRevocations {
         Ok(entries.iter().filter_map(read).collect())
     }
 
-    fn changes(&self) -> BoxStream<'static, Change> {
+    fn changes(&self) -> BoxStream<'static, News> {
         self.announcements.take()
     }
 }

@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use crate::domain::UserId;
 
-/// How many changes may wait to be heard of; what does not fit becomes a [`Change::Gap`].
+/// How many changes may wait to be heard of; what does not fit becomes a [`News::Gap`].
 const ANNOUNCEMENTS: usize = 4096;
 
 /// What was revoked in a deployment.
@@ -35,7 +35,7 @@ pub trait Revocations: Send + Sync + 'static {
 
     /// What is added from now on, by whichever node, and where some of it may have been missed: then all must be read
     /// again. To be taken once.
-    fn changes(&self) -> BoxStream<'static, Change>;
+    fn changes(&self) -> BoxStream<'static, News>;
 }
 
 /// Tokens that are refused although their time is not over.
@@ -68,7 +68,7 @@ pub enum Subject {
 
 /// What a listener hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum News {
     /// This was added.
     Added(Revocation),
     /// Something may have been added that was not heard.

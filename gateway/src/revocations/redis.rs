@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{ANNOUNCEMENTS, Change, Revocation, Revocations, RevocationsError, now};
+use super::{ANNOUNCEMENTS, News, Revocation, Revocations, RevocationsError, now};
 use crate::bus::{Bus, BusMessage};
 use crate::redis::Commands;
 
@@ -83,7 +83,7 @@ impl Revocations for RedisRevocations {
         }
     }
 
-    fn changes(&self) -> BoxStream<'static, Change> {
+    fn changes(&self) -> BoxStream<'static, News> {
         if self.taken.swap(true, Ordering::AcqRel) {
             return futures_util::stream::empty().boxed();
         }
@@ -102,8 +102,8 @@ impl Revocations for RedisRevocations {
             let _ = &subscribing;
             match message {
                 // What cannot be read may be of a newer version that has more to say.
-                BusMessage::Message { payload, .. } => read(&payload).map_or(Change::Gap, Change::Added),
-                BusMessage::Gap => Change::Gap,
+                BusMessage::Message { payload, .. } => read(&payload).map_or(News::Gap, News::Added),
+                BusMessage::Gap => News::Gap,
             }
         };
         ReceiverStream::new(messages).map(change).boxed()

@@ -7,7 +7,7 @@ use futures_util::stream::BoxStream;
 use sqlx::SqlitePool;
 
 use super::announcements::Announcements;
-use super::{Change, Revocation, Revocations, RevocationsError, now};
+use super::{News, Revocation, Revocations, RevocationsError, now};
 use crate::sqlite::Database;
 
 /// What tells the file from others: `rev`, and the version of its tables.
@@ -67,7 +67,7 @@ impl Revocations for SqliteRevocations {
         .execute(&self.connection)
         .await
         .map_err(|error| self.error("add", error))?;
-        self.announcements.tell(revocation);
+        self.announcements.announce(revocation);
         Ok(())
     }
 
@@ -79,7 +79,7 @@ impl Revocations for SqliteRevocations {
         Ok(rows.into_iter().filter_map(read).collect())
     }
 
-    fn changes(&self) -> BoxStream<'static, Change> {
+    fn changes(&self) -> BoxStream<'static, News> {
         self.announcements.take()
     }
 }

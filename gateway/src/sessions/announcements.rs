@@ -26,7 +26,7 @@ impl Announcements {
     }
 
     /// What does not fit, or nobody hears, shows when renewing.
-    pub(super) fn tell(&self, ended: Lease) {
+    pub(super) fn announce(&self, ended: Lease) {
         if let Some(listener) = &*self.listener.lock() {
             listener.try_send(ended).ok();
         }

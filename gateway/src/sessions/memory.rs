@@ -89,7 +89,7 @@ impl Sessions for MemorySessions {
         entry.until = now + time_held(self.window);
         let before = entry.holder.replace(lease.holder).filter(|before| *before != lease.holder);
         if let Some(holder) = before {
-            self.announcements.tell(Lease { holder, ..lease });
+            self.announcements.announce(Lease { holder, ..lease });
         }
         Ok(entry.record.as_mut().map(|record| {
             record.term += Record::TERMS;

@@ -203,7 +203,7 @@ impl SqliteSessions {
         // Nobody, once it was released.
         let before = before.map(|before| before.holder).or_else(|| u64::from_str_radix(&written, 16).ok());
         if let Some(before) = before.filter(|before| *before != lease.holder) {
-            self.announcements.tell(Lease { holder: before, ..lease });
+            self.announcements.announce(Lease { holder: before, ..lease });
         }
         Ok(Some(Record { term, ..record }))
     }

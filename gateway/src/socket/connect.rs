@@ -13,7 +13,7 @@ use super::inlet::Mailbox;
 use super::outlet::SocketOutlet;
 use super::welcome::{Newcomer, Welcome};
 use crate::domain::{Pid, Refusal, SessionId};
-use crate::node::{Client, Patience, Place, Session};
+use crate::node::{Client, Patience, Session, Slot};
 use crate::sessions::Lease;
 
 /// What Socket.IO's own server says of a namespace that is not there.
@@ -94,7 +94,7 @@ impl Edge {
                 return Err(self.refuse("auth", &refusal));
             }
         };
-        let Some(in_namespace) = Place::take(&guest.namespaces) else {
+        let Some(in_namespace) = Slot::take(&guest.namespaces) else {
             let limit = self.settings.limits.namespaces_per_connection;
             return Err(self.refuse("too_many", &Refusal::TooManyNamespaces { limit }));
         };

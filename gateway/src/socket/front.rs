@@ -13,10 +13,10 @@ use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use tower::ServiceExt;
 
-use super::guest::{Guest, Places};
+use super::guest::{Guest, Held};
 use super::{Edge, address};
 use crate::domain::{Refusal, Worded};
-use crate::node::Place;
+use crate::node::Slot;
 
 /// The largest answer of the web page's server that is passed on.
 const MAX_WEB_BYTES: usize = 16 * 1024 * 1024;
@@ -46,9 +46,9 @@ impl Handler for Front {
         let edge = &self.edge;
         let client = address::of_client(peer.ip(), &request.headers, &edge.settings.trusted_proxies);
         match edge.let_in(client) {
-            Ok(places) => {
+            Ok(slots) => {
                 edge.metrics.handshakes.with("ok").increment(1);
-                Ok(Arc::new(Guest::new(edge.clone(), client, bearer(&request.headers), places)))
+                Ok(Arc::new(Guest::new(edge.clone(), client, bearer(&request.headers), slots)))
             }
             Err(refusal) => {
                 edge.count_refused(&refusal, true);
@@ -113,14 +113,14 @@ fn bearer(headers: &HeaderMap) -> Option<Box<str>> {
 
 impl Edge {
     /// Transient trouble is refused here and not later: the official client tries a failed handshake again.
-    fn let_in(&self, client: std::net::IpAddr) -> Result<Places, Refusal> {
+    fn let_in(&self, client: std::net::IpAddr) -> Result<Held, Refusal> {
         if self.draining.load(Ordering::Acquire) || self.router.node().hearing().is_given_up() {
             return Err(Refusal::Draining);
         }
         if self.starting.load(Ordering::Acquire) {
             return Err(Refusal::Unavailable);
         }
-        let place = Place::take(&self.connections).ok_or(Refusal::Capacity)?;
+        let slot = Slot::take(&self.connections).ok_or(Refusal::Capacity)?;
         let allowed = self.addresses.check(client);
         self.count_decision("address_handshakes", allowed.is_ok());
         // After the address: one that floods must not use up what the others need.
@@ -129,7 +129,7 @@ impl Edge {
         let allowed = self.handshakes.check();
         self.count_decision("node_handshakes", allowed.is_ok());
         allowed?;
-        Ok((place, among_its_address))
+        Ok((slot, among_its_address))
     }
 
     fn count_refused(&self, refusal: &Refusal, is_handshake: bool) {

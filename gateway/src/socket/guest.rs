@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 use tracing::Instrument;
 
 use super::Edge;
-use crate::node::{self, Party, Place, Throughput};
+use crate::node::{self, Party, Slot, Throughput};
 
 /// Count the connection, for its node and for its address.
-pub(super) type Places = (Place, Option<Place<Party>>);
+pub(super) type Held = (Slot, Option<Slot<Party>>);
 
 /// What is kept of a connection.
 pub(super) struct Guest {
@@ -22,11 +22,11 @@ pub(super) struct Guest {
     /// The token of the Authorization header.
     pub(super) bearer: Option<Box<str>>,
     /// The namespaces in which it has a session.
-    pub(super) namespaces: Arc<node::Places>,
+    pub(super) namespaces: Arc<node::Slots>,
     /// How often a session was asked for.
     connects: AtomicU32,
     throughput: Throughput,
-    places: Mutex<Option<Places>>,
+    slots: Mutex<Option<Held>>,
     /// The transport under which it counts in the gauge of connections, from its first session on.
     counted: Mutex<Option<&'static str>>,
 }
@@ -35,15 +35,15 @@ const WEBSOCKET: &str = "websocket";
 const POLLING: &str = "polling";
 
 impl Guest {
-    pub(super) fn new(edge: Arc<Edge>, client: IpAddr, bearer: Option<Box<str>>, places: Places) -> Self {
+    pub(super) fn new(edge: Arc<Edge>, client: IpAddr, bearer: Option<Box<str>>, slots: Held) -> Self {
         Self {
-            namespaces: Arc::new(node::Places::new(edge.settings.limits.namespaces_per_connection)),
+            namespaces: Arc::new(node::Slots::new(edge.settings.limits.namespaces_per_connection)),
             throughput: edge.limiters.throughput(),
             edge,
             client,
             bearer,
             connects: AtomicU32::new(0),
-            places: Mutex::new(Some(places)),
+            slots: Mutex::new(Some(slots)),
             counted: Mutex::new(None),
         }
     }
@@ -90,7 +90,7 @@ impl engine::Guest for Guest {
     }
 
     fn over(&self, end: &End) {
-        self.places.lock().take();
+        self.slots.lock().take();
         if let Some(transport) = self.counted.lock().take() {
             self.edge.metrics.connections.with(transport).decrement(1.0);
             self.edge.metrics.connections_closed.with(transport, reason(end)).increment(1);

@@ -18,21 +18,21 @@ use super::Edge;
 use super::welcome::Welcome;
 use crate::domain::{Refusal, Worded};
 use crate::metrics::Metrics;
-use crate::node::{Party, Place, Session, Verdict};
+use crate::node::{Party, Session, Slot, Verdict};
 use crate::routes::{Inbound, NotDone, Router};
 
 /// How often a full queue is looked at again.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Count a session, for its connection and its user.
-pub(super) type Places = (Place, Option<Place<Party>>);
+pub(super) type Held = (Slot, Option<Slot<Party>>);
 
 /// The events of one session that wait to be handled.
 pub(super) struct Mailbox {
     router: Arc<Router>,
     session: Arc<Session>,
     connection: Connection,
-    places: Mutex<Option<Places>>,
+    slots: Mutex<Option<Held>>,
     queue: Mutex<Queue>,
     /// How long an answer may wait for a client that does not read.
     patience: Duration,
@@ -94,20 +94,20 @@ impl engine::Session for Mailbox {
     }
 
     fn over(&self, end: &End) {
-        self.places.lock().take();
+        self.slots.lock().take();
         // Who leaves on purpose does not come back to where it was.
         self.router.node().depart(&self.session, *end != End::Left);
     }
 }
 
 impl Mailbox {
-    pub(super) fn new(edge: &Edge, session: Arc<Session>, connection: Connection, places: Places) -> Arc<Self> {
+    pub(super) fn new(edge: &Edge, session: Arc<Session>, connection: Connection, slots: Held) -> Arc<Self> {
         let (limits, times) = (&edge.settings.limits, &edge.settings.socket);
         Arc::new(Self {
             router: edge.router.clone(),
             session,
             connection,
-            places: Mutex::new(Some(places)),
+            slots: Mutex::new(Some(slots)),
             queue: Mutex::new(Queue { worked_on: true, ..Queue::default() }),
             patience: times.write_timeout,
             pause_at: limits.mailbox_pause_events,

@@ -26,7 +26,7 @@ use self::front::Front;
 use self::origins::Origins;
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::node::{AddressLimiter, FailureLimiter, HandshakeLimiter, Limiters, Places, StrangerLimiter};
+use crate::node::{AddressLimiter, FailureLimiter, HandshakeLimiter, Limiters, Slots, StrangerLimiter};
 use crate::routes::Router;
 use crate::supervisor::Supervisor;
 
@@ -37,7 +37,7 @@ pub struct Edge {
     addresses: AddressLimiter,
     failures: FailureLimiter,
     /// The connections of this node from their handshake on, with a session or not yet.
-    connections: Arc<Places>,
+    connections: Arc<Slots>,
     handshakes: HandshakeLimiter,
     strangers: StrangerLimiter,
     limiters: Limiters,
@@ -78,7 +78,7 @@ impl SocketServer {
             router,
             addresses: AddressLimiter::new(config.limits.address_handshakes()),
             failures: FailureLimiter::new(&config.limits),
-            connections: Arc::new(Places::new(config.limits.connections)),
+            connections: Arc::new(Slots::new(config.limits.connections)),
             handshakes: HandshakeLimiter::new(&config.limits),
             strangers: StrangerLimiter::new(&config.limits),
             limiters: Limiters::new(&config.limits, metrics.clone()),

@@ -10,7 +10,7 @@ use futures_util::stream::BoxStream;
 use gateway::auth::{Grant, Identity, Revoked, TokenFacts, Tokens, mint};
 use gateway::domain::{Refusal, UserId};
 use gateway::metrics::Metrics;
-use gateway::revocations::{Change, MemoryRevocations, Revocation, Revocations, RevocationsError, Subject};
+use gateway::revocations::{MemoryRevocations, News, Revocation, Revocations, RevocationsError, Subject};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -68,7 +68,7 @@ impl Revocations for Unreliable {
         inner.all().await
     }
 
-    fn changes(&self) -> BoxStream<'static, Change> {
+    fn changes(&self) -> BoxStream<'static, News> {
         self.inner.lock().changes()
     }
 }

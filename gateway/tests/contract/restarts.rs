@@ -128,6 +128,31 @@ async fn what_was_heard_and_is_gone_is_told_of_by_who_heard_it() {
 }
 
 #[tokio::test]
+async fn a_doubt_that_another_restart_interrupts_is_not_forgotten() {
+    let mut redis = Redis::start().await;
+    let (one, two) = (node(&redis).await, node(&redis).await);
+    for log in [&one, &two] {
+        mark(log).await;
+    }
+    append(&two).await;
+    let (disk, before) = (redis.on_disk(), page(&two).await);
+    let lost = append(&one).await;
+    redis.kill();
+    redis.go_back(&disk);
+    redis.start_again().await;
+    mark(&two).await;
+    assert!(page(&two).await.in_doubt_before.is_some(), "the other node has not vouched");
+    // It ends before it can, with this Redis; and the next one knows of writers only what came after.
+    drop(one);
+    redis.kill();
+    redis.start_again().await;
+    mark(&two).await;
+    let after = page(&two).await;
+    assert_ne!(after.head.epoch, before.head.epoch);
+    assert!(after.began > lost && !after.reaches_back_to(lost));
+}
+
+#[tokio::test]
 async fn where_no_node_survives_nobody_vouches_and_a_new_history_begins() {
     let mut redis = Redis::start().await;
     let log = node(&redis).await;

@@ -12,7 +12,7 @@ use gateway::domain::UserId;
 use gateway::metrics::Metrics;
 use gateway::redis::Commands;
 use gateway::revocations::{
-    Change, MemoryRevocations, RedisRevocations, Revocation, Revocations, SqliteRevocations, Subject,
+    MemoryRevocations, News, RedisRevocations, Revocation, Revocations, SqliteRevocations, Subject,
 };
 use gateway::supervisor::Supervisor;
 
@@ -47,10 +47,10 @@ async fn all(store: &dyn Revocations) -> BTreeSet<String> {
 }
 
 /// The next change that is not a gap.
-async fn heard(changes: &mut BoxStream<'static, Change>) -> Revocation {
+async fn heard(changes: &mut BoxStream<'static, News>) -> Revocation {
     loop {
         let change = tokio::time::timeout(support::PATIENCE, changes.next()).await.expect("nothing was heard").unwrap();
-        if let Change::Added(revocation) = change {
+        if let News::Added(revocation) = change {
             return revocation;
         }
     }
@@ -101,7 +101,7 @@ async fn many_are_read_whole(one: &dyn Revocations, two: &dyn Revocations) {
     assert!(all(two).await.is_superset(&texts(&many)));
 }
 
-async fn everybody_is_told(one: &dyn Revocations, two: &dyn Revocations, listeners: &mut [BoxStream<'static, Change>]) {
+async fn everybody_is_told(one: &dyn Revocations, two: &dyn Revocations, listeners: &mut [BoxStream<'static, News>]) {
     let until = now() + 1_000;
     let added = [token("told", until), user("carol", 9, until), token("a:b", until)];
     one.add(&added[0]).await.unwrap();
@@ -119,7 +119,7 @@ async fn everybody_is_told(one: &dyn Revocations, two: &dyn Revocations, listene
 async fn the_contract_of_listeners(
     one: &dyn Revocations,
     two: &dyn Revocations,
-    mut listeners: Vec<BoxStream<'static, Change>>,
+    mut listeners: Vec<BoxStream<'static, News>>,
 ) {
     assert_eq!(all(one).await, BTreeSet::new());
     everybody_is_told(one, two, &mut listeners).await;
@@ -181,14 +181,14 @@ async fn who_listens_too_slowly_is_told_of_a_gap() {
     }
     let mut heard = 0;
     while heard < 4_096 {
-        assert!(matches!(changes.next().await, Some(Change::Added(_))));
+        assert!(matches!(changes.next().await, Some(News::Added(_))));
         heard += 1;
     }
     store.add(&token("one more", now() + 1_000)).await.unwrap();
-    assert_eq!(changes.next().await, Some(Change::Gap));
+    assert_eq!(changes.next().await, Some(News::Gap));
     let last = token("the last", now() + 1_000);
     store.add(&last).await.unwrap();
-    assert_eq!(changes.next().await, Some(Change::Added(last)));
+    assert_eq!(changes.next().await, Some(News::Added(last)));
 }
 
 async fn redis_revocations(redis: &Redis, prefix: &str) -> (RedisRevocations, Arc<RedisBus>) {
@@ -245,7 +245,7 @@ async fn listeners_hear_of_a_gap_as_soon_as_redis_is_there() {
     redis.start_again().await;
     listens(&bus, "late:revocations", 1).await;
     let first = tokio::time::timeout(Duration::from_secs(20), changes.next()).await.unwrap();
-    assert_eq!(first, Some(Change::Gap), "what was added before is to be read");
+    assert_eq!(first, Some(News::Gap), "what was added before is to be read");
     store.add(&token("t", now() + 100)).await.unwrap();
     assert!(matches!(heard(&mut changes).await.subject, Subject::Token { .. }));
 }

@@ -15,7 +15,7 @@ fn at(number: u8, address: u8) -> Asker {
     Asker { session, source: Source::Address([10, 0, 0, address].into()) }
 }
 
-fn attempt(circuit: &Circuit, asker: &Asker, verdict: Verdict) -> Option<Change> {
+fn attempt(circuit: &Circuit, asker: &Asker, verdict: Verdict) -> Option<Transition> {
     circuit.permit(SETTINGS, asker).expect("it lets nobody through").settle(verdict)
 }
 
@@ -23,7 +23,7 @@ fn opened() -> Circuit {
     let circuit = Circuit::new();
     assert_eq!(attempt(&circuit, &asker(1), Verdict::Fails), None);
     assert_eq!(attempt(&circuit, &asker(2), Verdict::Fails), None);
-    assert_eq!(attempt(&circuit, &asker(3), Verdict::Fails), Some(Change::Opened));
+    assert_eq!(attempt(&circuit, &asker(3), Verdict::Fails), Some(Transition::Opened));
     circuit
 }
 
@@ -53,7 +53,7 @@ async fn who_fails_alone_is_left_alone_alone() {
             assert_eq!(attempt(&circuit, &bad, Verdict::Fails), None);
             assert_eq!(attempt(&circuit, &bad, Verdict::Fails), None);
         }
-        assert_eq!(attempt(&circuit, &bad, Verdict::Fails), Some(Change::OpenedForOne));
+        assert_eq!(attempt(&circuit, &bad, Verdict::Fails), Some(Transition::OpenedForOne));
         assert!(is_open(&circuit, &bad));
         for _ in 0..10 {
             assert_eq!(attempt(&circuit, &good, Verdict::Works), None);
@@ -76,7 +76,7 @@ async fn sessions_of_one_address_are_one_as_long_as_it_works_for_somebody() {
     }
     // Where all seem to come from one address, as behind a balancer that is not trusted, and it works for nobody.
     tokio::time::advance(SETTINGS.pause).await;
-    assert_eq!(attempt(&circuit, &at(101, 1), Verdict::Fails), Some(Change::Opened));
+    assert_eq!(attempt(&circuit, &at(101, 1), Verdict::Fails), Some(Transition::Opened));
 }
 
 #[tokio::test(start_paused = true)]
@@ -85,9 +85,9 @@ async fn who_comes_from_elsewhere_may_see_for_itself() {
     assert!(is_open(&circuit, &at(9, 1)) && is_open(&circuit, &asker(2)));
     let probe = circuit.permit(SETTINGS, &asker(4)).unwrap();
     assert!(is_open(&circuit, &asker(5)), "one at a time");
-    assert_eq!(probe.settle(Verdict::Fails), Some(Change::Opened));
+    assert_eq!(probe.settle(Verdict::Fails), Some(Transition::Opened));
     assert!(is_open(&circuit, &at(8, 4)), "and once");
-    assert_eq!(attempt(&circuit, &asker(5), Verdict::Works), Some(Change::Closed));
+    assert_eq!(attempt(&circuit, &asker(5), Verdict::Works), Some(Transition::Closed));
     assert!(!is_open(&circuit, &asker(1)));
 }
 
@@ -102,11 +102,11 @@ async fn after_the_pause_one_is_let_through_and_decides() {
     assert!(is_open(&circuit, &asker(2)), "only one");
     tokio::time::advance(Duration::from_secs(60)).await;
     assert!(is_open(&circuit, &asker(2)), "however long it takes");
-    assert_eq!(probe.settle(Verdict::Fails), Some(Change::Opened));
+    assert_eq!(probe.settle(Verdict::Fails), Some(Transition::Opened));
     tokio::time::advance(Duration::from_millis(9_999)).await;
     assert!(is_open(&circuit, &again), "a whole pause again");
     tokio::time::advance(Duration::from_millis(1)).await;
-    assert_eq!(attempt(&circuit, &again, Verdict::Works), Some(Change::Closed));
+    assert_eq!(attempt(&circuit, &again, Verdict::Works), Some(Transition::Closed));
     assert_eq!(attempt(&circuit, &asker(1), Verdict::Fails), None, "it counts from nothing again");
     assert_eq!(attempt(&circuit, &asker(2), Verdict::Fails), None);
     assert!(!is_open(&circuit, &asker(3)));
@@ -117,7 +117,7 @@ async fn a_probe_that_nobody_waits_for_makes_room_for_another() {
     let circuit = opened();
     tokio::time::advance(SETTINGS.pause).await;
     drop(circuit.permit(SETTINGS, &asker(1)).unwrap());
-    assert_eq!(attempt(&circuit, &asker(1), Verdict::Works), Some(Change::Closed));
+    assert_eq!(attempt(&circuit, &asker(1), Verdict::Works), Some(Transition::Closed));
     let alone = Circuit::new();
     (0..3).for_each(|_| _ = attempt(&alone, &asker(1), Verdict::Fails));
     tokio::time::advance(SETTINGS.pause).await;
@@ -138,7 +138,7 @@ async fn what_began_before_it_opened_says_nothing_later() {
     let probe = circuit.permit(SETTINGS, &asker(1)).unwrap();
     assert_eq!(next(Verdict::Works), None);
     assert_eq!(next(Verdict::Fails), None);
-    assert_eq!(probe.settle(Verdict::Works), Some(Change::Closed));
+    assert_eq!(probe.settle(Verdict::Works), Some(Transition::Closed));
     for _ in 0..3 {
         assert_eq!(next(Verdict::Fails), None);
     }

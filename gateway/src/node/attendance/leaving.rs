@@ -83,7 +83,7 @@ impl Node {
         let who = attendee(session, room);
         let leaving = Leaving { places: vec![room.clone()], ..Leaving::of_doubt(session, who) };
         if self.leave_places(leaving).await.is_empty() {
-            self.tell(Change::Returned(session.clone(), room.clone(), turn));
+            self.announce(Change::Returned(session.clone(), room.clone(), turn));
         }
     }
 

@@ -186,7 +186,7 @@ impl Node {
     }
 
     /// Has a change acted on, of which there are few. Without room it is left out: nobody can wait for it here.
-    fn tell(&self, change: Change) {
+    fn announce(&self, change: Change) {
         if self.attendance.is_heard() && self.attendance.changes.try_send(change).is_err() {
             self.metrics.lifecycle_dropped.with("full").increment(1);
         }
@@ -195,7 +195,7 @@ impl Node {
     /// Has it told that members are in rooms whose session could not come back after all: it is counted there for a while.
     pub(super) fn tell_of_firsts(&self, session: &Arc<Session>, firsts: Vec<(RoomName, Turn)>) {
         for (room, turn) in firsts {
-            self.tell(Change::Returned(session.clone(), room, turn));
+            self.announce(Change::Returned(session.clone(), room, turn));
         }
     }
 

@@ -74,7 +74,7 @@ impl Cursors {
             Kind::Event(position) => session.deliver(&room.name, Some(position.offset), &message.frame),
             Kind::Signal => session.deliver(&room.name, None, &message.frame),
             Kind::Notice => {
-                session.tell(&room.name, &message.frame);
+                session.notify_in(&room.name, &message.frame);
                 false
             }
         }

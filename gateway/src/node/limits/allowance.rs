@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::accounts::{Account, Accounts, Holder};
 use super::meter::{Meter, refuse};
 use super::parties::{Parties, Party, Rates, Traffic};
-use super::places::Place;
+use super::slots::Slot;
 use super::throughput::Throughput;
 use crate::config::{Limits, Rate};
 use crate::domain::{Refusal, UserId, network};
@@ -184,28 +184,28 @@ impl Limiters {
         Throughput::new(self.connection_packets, self.connection_bytes, self.metrics.clone())
     }
 
-    /// A place for a connection among those of its address; `None` within if nothing limits them.
+    /// A slot for a connection among those of its address; `None` within if nothing limits them.
     ///
     /// # Errors
     /// [`Refusal::TooManyConnections`].
-    pub fn connection(&self, address: IpAddr) -> Result<Option<Place<Party>>, Refusal> {
+    pub fn connection(&self, address: IpAddr) -> Result<Option<Slot<Party>>, Refusal> {
         let party = self.addresses.find(network(address));
-        party.map(|party| Place::take(&party).ok_or(Refusal::TooManyConnections)).transpose()
+        party.map(|party| Slot::take(&party).ok_or(Refusal::TooManyConnections)).transpose()
     }
 
-    /// A place for a session among those of its user; `None` within if nothing limits them.
+    /// A slot for a session among those of its user; `None` within if nothing limits them.
     ///
     /// # Errors
     /// [`Refusal::TooManySessions`].
-    pub fn session(&self, user: Option<&UserId>) -> Result<Option<Place<Party>>, Refusal> {
+    pub fn session(&self, user: Option<&UserId>) -> Result<Option<Slot<Party>>, Refusal> {
         let refusal = Refusal::TooManySessions { limit: self.sessions_per_user };
-        self.user(user).map(|party| Place::take(&party).ok_or(refusal)).transpose()
+        self.user(user).map(|party| Slot::take(&party).ok_or(refusal)).transpose()
     }
 
-    /// A place for a session that came back, and that had one already: the connection that it had may not have ended.
+    /// A slot for a session that came back, and that had one already: the connection that it had may not have ended.
     #[must_use]
-    pub fn session_again(&self, user: Option<&UserId>) -> Option<Place<Party>> {
-        self.user(user).map(|party| Place::take_anyway(&party))
+    pub fn session_again(&self, user: Option<&UserId>) -> Option<Slot<Party>> {
+        self.user(user).map(|party| Slot::take_anyway(&party))
     }
 
     fn user(&self, user: Option<&UserId>) -> Option<Arc<Party>> {
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_and_sessions_have_places() {
+    fn connections_and_sessions_take_slots() {
         let (limiters, metrics) =
             limiters(|limits| (limits.connections_per_address, limits.sessions_per_user) = (1, 1));
         let connection = limiters.connection(HERE).unwrap();

@@ -6,8 +6,8 @@ mod allowance;
 mod handshakes;
 mod meter;
 mod parties;
-mod places;
 mod routes;
+mod slots;
 mod strangers;
 mod throughput;
 
@@ -15,7 +15,7 @@ pub use accounts::Account;
 pub use allowance::{Allowance, Limiters, Verdict};
 pub use handshakes::{AddressLimiter, FailureLimiter, HandshakeLimiter};
 pub use parties::Party;
-pub use places::{Place, Places};
 pub use routes::RouteLimiter;
+pub use slots::{Slot, Slots};
 pub use strangers::StrangerLimiter;
 pub use throughput::Throughput;

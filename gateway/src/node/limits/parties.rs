@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::meter::Meter;
-use super::places::Places;
+use super::slots::Slots;
 use crate::config::Rate;
 
 /// How fast somebody may send.
@@ -51,12 +51,12 @@ impl Traffic {
 #[derive(Debug)]
 pub struct Party {
     pub(super) traffic: Traffic,
-    places: Places,
+    slots: Slots,
 }
 
-impl AsRef<Places> for Party {
-    fn as_ref(&self) -> &Places {
-        &self.places
+impl AsRef<Slots> for Party {
+    fn as_ref(&self) -> &Slots {
+        &self.slots
     }
 }
 
@@ -65,7 +65,7 @@ impl AsRef<Places> for Party {
 pub(super) struct Parties<K> {
     by_key: Mutex<HashMap<K, Entry>>,
     rates: Rates,
-    places: usize,
+    slots: usize,
 }
 
 #[derive(Debug)]
@@ -76,16 +76,16 @@ struct Entry {
 }
 
 impl<K: Eq + Hash> Parties<K> {
-    pub(super) fn new(rates: Rates, places: usize) -> Self {
-        Self { by_key: Mutex::default(), rates, places }
+    pub(super) fn new(rates: Rates, slots: usize) -> Self {
+        Self { by_key: Mutex::default(), rates, slots }
     }
 
     /// The party of a key; none if nothing limits it.
     pub(super) fn find(&self, key: K) -> Option<Arc<Party>> {
-        if self.rates.are_none() && self.places == 0 {
+        if self.rates.are_none() && self.slots == 0 {
             return None;
         }
-        let make = || Party { traffic: Traffic::new(self.rates), places: Places::new(self.places) };
+        let make = || Party { traffic: Traffic::new(self.rates), slots: Slots::new(self.slots) };
         let mut by_key = self.by_key.lock();
         let entry = by_key.entry(key).or_insert_with(|| Entry { party: Arc::new(make()), left: None });
         entry.left = None;
@@ -114,7 +114,7 @@ impl<K: Eq + Hash> Parties<K> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::places::Place;
+    use super::super::slots::Slot;
     use super::*;
 
     fn rates(per_second: u32) -> Rates {
@@ -132,10 +132,10 @@ mod tests {
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(parties.forget_idle(), 1);
         take(10).expect("being looked at costs nothing");
-        let place = Place::take(&parties.find("ann").unwrap()).unwrap();
+        let slot = Slot::take(&parties.find("ann").unwrap()).unwrap();
         tokio::time::advance(Duration::from_secs(10)).await;
         assert_eq!(parties.forget_idle(), 1, "it is here");
-        drop(place);
+        drop(slot);
         assert_eq!(parties.forget_idle(), 1, "it was, a moment ago");
         tokio::time::advance(Duration::from_secs(2)).await;
         assert_eq!(parties.forget_idle(), 0);

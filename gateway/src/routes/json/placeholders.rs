@@ -50,10 +50,10 @@ fn may_have_some(text: &str) -> bool {
 }
 
 /// Where a placeholder's number stands in the text; nothing if it is one that nobody can be sure of.
-type Place = Option<Range<usize>>;
+type Digits = Option<Range<usize>>;
 
 /// All placeholders of a valid JSON text, in their order. One pass over its bytes.
-fn find(text: &str) -> Vec<Place> {
+fn find(text: &str) -> Vec<Digits> {
     let bytes = text.as_bytes();
     let (mut open, mut found) = (Vec::<Option<Object>>::new(), Vec::new());
     let mut at = 0;
@@ -149,7 +149,7 @@ struct Object {
     may_say_so: bool,
     /// How many fields say whether it is one.
     sayings: usize,
-    number: Place,
+    number: Digits,
     numbers: usize,
 }
 
@@ -174,7 +174,7 @@ impl Object {
 
     /// Of two fields with one name some clients take the first and some the last, and to some `1` is as good as `true`:
     /// an object that is a placeholder to anybody has to be one to all.
-    fn close(self, found: &mut Vec<Place>) {
+    fn close(self, found: &mut Vec<Digits>) {
         if self.says_so || (self.may_say_so && self.numbers > 0) {
             // What is inside of a placeholder is replaced with it.
             found.truncate(self.before);
