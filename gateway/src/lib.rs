@@ -18,6 +18,7 @@ pub mod log;
 pub mod metrics;
 pub mod node;
 pub mod operators;
+pub mod port;
 pub mod presence;
 pub mod process;
 pub mod recurring;

@@ -13,7 +13,8 @@ use tokio::time::MissedTickBehavior;
 use super::{Identity, now};
 use crate::domain::UserId;
 use crate::metrics::Metrics;
-use crate::revocations::{News, Revocation, Revocations, RevocationsError, Subject};
+use crate::port::PortError;
+use crate::revocations::{News, Revocation, Revocations, Subject};
 
 /// How often everything is read again, whatever was heard.
 const RELOAD: Duration = Duration::from_secs(30);
@@ -57,7 +58,7 @@ impl Revoked {
             news: watch::Sender::new(0),
             metrics,
         });
-        revoked.load().await;
+        revoked.load().await.ok();
         revoked
     }
 
@@ -86,7 +87,7 @@ impl Revoked {
     ///
     /// # Errors
     /// It could not be remembered; then nothing is revoked for sure.
-    pub async fn revoke(&self, subject: Subject) -> Result<(), RevocationsError> {
+    pub async fn revoke(&self, subject: Subject) -> Result<(), PortError> {
         let until = now().saturating_add(self.kept).as_secs();
         let revocation = Revocation { subject, until };
         let added = self.store.add(&revocation).await;
@@ -124,21 +125,19 @@ impl Revoked {
             };
             match change {
                 News::Added(revocation) => self.learn([revocation]),
-                News::Gap if self.load().await => tick.reset(),
-                News::Gap => tick.reset_after(RETRY),
+                News::Gap => match self.load().await {
+                    Ok(()) => tick.reset(),
+                    // Trying sooner would not help, and what was read before still holds.
+                    Err(error) if error.is_permanent() && self.loaded() => tick.reset(),
+                    Err(_) => tick.reset_after(RETRY),
+                },
             }
         }
     }
 
-    /// Reads everything; what the store has lost is told to it again. Returns whether it worked.
-    async fn load(&self) -> bool {
-        let all = match self.store.all().await {
-            Ok(all) => all,
-            Err(error) => {
-                self.failed(&error);
-                return false;
-            }
-        };
+    /// Reads everything; what the store has lost is told to it again.
+    async fn load(&self) -> Result<(), PortError> {
+        let all = self.store.all().await.inspect_err(|error| self.failed(error))?;
         let lost = self.known.write().forget_and_compare(now().as_secs(), &all);
         self.learn(all);
         self.loaded.store(true, Ordering::Release);
@@ -146,12 +145,9 @@ impl Revoked {
             tracing::warn!(count = lost.len(), "revocations were lost; this node knows them and brings them back");
         }
         for revocation in &lost {
-            if let Err(error) = self.store.add(revocation).await {
-                self.failed(&error);
-                return false;
-            }
+            self.store.add(revocation).await.inspect_err(|error| self.failed(error))?;
         }
-        true
+        Ok(())
     }
 
     fn learn(&self, revocations: impl IntoIterator<Item = Revocation>) {
@@ -167,9 +163,14 @@ impl Revoked {
         }
     }
 
-    fn failed(&self, error: &RevocationsError) {
+    fn failed(&self, error: &PortError) {
         self.metrics.revocation_errors.with(error.operation).increment(1);
-        tracing::warn!(%error, loaded = self.loaded(), "the store of revocations failed");
+        let what = if self.loaded() {
+            "the store of revocations failed"
+        } else {
+            "the store of revocations failed before it was read, and no token is trusted"
+        };
+        error.tell(what);
     }
 }
 

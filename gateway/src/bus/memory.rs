@@ -9,7 +9,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{Bus, BusError, Sink, Sinks};
+use super::{Bus, Sink, Sinks};
+use crate::port::PortError;
 
 /// What the buses of one process share.
 #[derive(Debug, Default)]
@@ -38,7 +39,7 @@ impl MemoryBus {
 
 #[async_trait]
 impl Bus for MemoryBus {
-    async fn publish(&self, channel: &str, payload: Bytes) -> Result<(), BusError> {
+    async fn publish(&self, channel: &str, payload: Bytes) -> Result<(), PortError> {
         // The hub's lock is held over all deliveries, so that every node gets the same order.
         let mut nodes = self.hub.nodes.lock();
         nodes.retain(|node| {
@@ -49,7 +50,7 @@ impl Bus for MemoryBus {
         Ok(())
     }
 
-    async fn subscribe(&self, channel: &str, sink: Sink) -> Result<(), BusError> {
+    async fn subscribe(&self, channel: &str, sink: Sink) -> Result<(), PortError> {
         self.sinks.lock().insert(channel, sink);
         Ok(())
     }
@@ -58,7 +59,7 @@ impl Bus for MemoryBus {
         self.sinks.lock().remove(channel);
     }
 
-    async fn subscribers(&self, channel: &str) -> Result<usize, BusError> {
+    async fn subscribers(&self, channel: &str) -> Result<usize, PortError> {
         let nodes = self.hub.nodes.lock();
         let hears = |node: &Weak<Mutex<Sinks>>| {
             node.upgrade().is_some_and(|sinks| sinks.lock().by_channel.contains_key(channel))
@@ -66,7 +67,7 @@ impl Bus for MemoryBus {
         Ok(nodes.iter().filter(|node| hears(node)).count())
     }
 
-    async fn attest(&self, roll: &str, node: &str, hears: bool, within: Duration) -> Result<Vec<String>, BusError> {
+    async fn attest(&self, roll: &str, node: &str, hears: bool, within: Duration) -> Result<Vec<String>, PortError> {
         let (me, now) = ((roll.to_owned(), node.to_owned()), Instant::now());
         let mut rolls = self.hub.rolls.lock();
         if hears {

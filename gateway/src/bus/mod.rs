@@ -10,6 +10,7 @@ pub use redis::RedisBus;
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::port::PortError;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -28,22 +29,22 @@ pub type Sink = mpsc::Sender<BusMessage>;
 #[async_trait]
 pub trait Bus: Send + Sync + 'static {
     /// Sends a message to every subscriber of the channel, this node's own included.
-    async fn publish(&self, channel: &str, payload: Bytes) -> Result<(), BusError>;
+    async fn publish(&self, channel: &str, payload: Bytes) -> Result<(), PortError>;
 
     /// Hears a channel from now on. What is published after this returns reaches the sink. A channel has one
     /// sink; subscribing again replaces it.
-    async fn subscribe(&self, channel: &str, sink: Sink) -> Result<(), BusError>;
+    async fn subscribe(&self, channel: &str, sink: Sink) -> Result<(), PortError>;
 
     /// Hears a channel no more. A few more messages may still arrive.
     async fn unsubscribe(&self, channel: &str);
 
     /// How many nodes hear the channel.
-    async fn subscribers(&self, channel: &str) -> Result<usize, BusError>;
+    async fn subscribers(&self, channel: &str) -> Result<usize, PortError>;
 
     /// Writes into the roll that a node hears the bus, or that it does not; returns the other nodes of the roll that
     /// did within a time. The roll is kept apart from messages, so that a node which hears none can learn by it whether
     /// others do.
-    async fn attest(&self, roll: &str, node: &str, hears: bool, within: Duration) -> Result<Vec<String>, BusError>;
+    async fn attest(&self, roll: &str, node: &str, hears: bool, within: Duration) -> Result<Vec<String>, PortError>;
 }
 
 /// What a sink receives.
@@ -58,24 +59,6 @@ pub enum BusMessage {
     },
     /// Messages may have been missed before this point.
     Gap,
-}
-
-/// The bus could not do it.
-#[derive(Debug, thiserror::Error)]
-#[error("the bus cannot {operation}: {source}")]
-pub struct BusError {
-    /// What was asked.
-    pub operation: &'static str,
-    /// What the backend said.
-    #[source]
-    pub source: Box<dyn std::error::Error + Send + Sync>,
-}
-
-impl BusError {
-    /// An error of an operation, with the backend's own as its source.
-    pub fn new(operation: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { operation, source: source.into() }
-    }
 }
 
 /// The sinks of one node by channel, and which of them missed something because they were full.

@@ -13,9 +13,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use self::wire::{Answer, Request, Wish};
-use crate::bus::{Bus, BusError, BusMessage};
+use crate::bus::{Bus, BusMessage};
 use crate::domain::{SessionId, UserId};
 use crate::node::{CloseReason, Node, Session};
+use crate::port::{Port, PortError};
 use crate::sessions::Whose;
 
 /// How long the nodes have to answer. They do in milliseconds; one that does not is stuck, or was cut off and Redis
@@ -60,7 +61,7 @@ pub struct Census {
 pub enum ControlError {
     /// The nodes cannot be asked; what was away has ended.
     #[error("the other nodes could not be reached: {0}")]
-    Bus(#[from] BusError),
+    Bus(#[from] PortError),
     /// Nothing was done.
     #[error("the store of sessions cannot be reached: nothing was ended")]
     Store,
@@ -83,7 +84,7 @@ impl Control {
         node: Arc<Node>,
         name: &str,
         prefix: &str,
-    ) -> Result<(Arc<Self>, Heard), BusError> {
+    ) -> Result<(Arc<Self>, Heard), PortError> {
         let id = rand::random();
         let questions = format!("{prefix}:control");
         let (sink, messages) = mpsc::channel(MESSAGES);
@@ -113,7 +114,7 @@ impl Control {
     ///
     /// # Errors
     /// The bus is away.
-    pub async fn count_sessions(&self, user: &UserId) -> Result<Census, BusError> {
+    pub async fn count_sessions(&self, user: &UserId) -> Result<Census, PortError> {
         self.ask(&Whose::User(user.clone()), Wish::Count).await
     }
 
@@ -146,7 +147,7 @@ impl Control {
         self.node.forget(whose).await.map_err(|_| ControlError::Store)
     }
 
-    async fn ask(&self, whose: &Whose, wish: Wish) -> Result<Census, BusError> {
+    async fn ask(&self, whose: &Whose, wish: Wish) -> Result<Census, PortError> {
         let deadline = Instant::now() + PATIENCE;
         // This node is there even if its subscriptions are just being made anew.
         let nodes = self.bus.subscribers(&self.questions).await?.max(1);
@@ -182,7 +183,7 @@ impl Control {
         }
         let answer = Answer { id: request.id, node: self.name.clone(), sessions: sessions.len() };
         if let Err(error) = self.send(&answers(&self.questions, request.from), &answer).await {
-            tracing::warn!(%error, "a question about sessions was not answered");
+            error.tell("a question about sessions was not answered");
         }
     }
 
@@ -195,8 +196,8 @@ impl Control {
         self.node.roster().all().into_iter().filter(|session| is_meant(session)).collect()
     }
 
-    async fn send<T: Serialize + Sync>(&self, channel: &str, message: &T) -> Result<(), BusError> {
-        let bytes = rmp_serde::to_vec_named(message).map_err(|error| BusError::new("encode", error))?;
+    async fn send<T: Serialize + Sync>(&self, channel: &str, message: &T) -> Result<(), PortError> {
+        let bytes = rmp_serde::to_vec_named(message).map_err(|error| Port::Bus.broken("encode", error))?;
         self.bus.publish(channel, bytes.into()).await
     }
 }

@@ -12,9 +12,10 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
-    AppendError, Appended, Budget, Dedupe, ENTRY_BYTES, FeedItem, Log, LogError, Page, Range, Retention, Terms, present,
+    AppendError, Appended, Budget, Dedupe, ENTRY_BYTES, FeedItem, Log, Page, Range, Retention, Terms, present,
 };
 use crate::domain::{Epoch, Event, Offset, Position, RoomName};
+use crate::port::{Port, PortError};
 
 /// How many items may wait for the fan-out. A publish waits when it is full, so nothing is ever missed.
 const FEED_BUFFER: usize = 4096;
@@ -98,8 +99,8 @@ impl MemoryLog {
         Position { epoch: self.epoch, offset }
     }
 
-    async fn permit(&self, operation: &'static str) -> Result<mpsc::Permit<'_, FeedItem>, LogError> {
-        self.feed.reserve().await.map_err(|_| LogError::new(operation, "the node has stopped"))
+    async fn permit(&self, operation: &'static str) -> Result<mpsc::Permit<'_, FeedItem>, PortError> {
+        self.feed.reserve().await.map_err(|_| Port::Log.not_now(operation, "the node has stopped"))
     }
 }
 
@@ -222,7 +223,7 @@ impl Log for MemoryLog {
         Ok(Appended { position, duplicate: false })
     }
 
-    async fn read(&self, room: &RoomName, range: Range, bytes: usize) -> Result<Page, LogError> {
+    async fn read(&self, room: &RoomName, range: Range, bytes: usize) -> Result<Page, PortError> {
         let mut state = self.state.lock();
         state.forget_the_old(Instant::now(), self.retention);
         let head = self.position(Offset(state.head));
@@ -270,7 +271,7 @@ impl Log for MemoryLog {
         })
     }
 
-    async fn subscribe(&self, room: &RoomName) -> Result<(), LogError> {
+    async fn subscribe(&self, room: &RoomName) -> Result<(), PortError> {
         self.state.lock().subscribed.insert(room.clone());
         Ok(())
     }
@@ -279,7 +280,7 @@ impl Log for MemoryLog {
         self.state.lock().subscribed.remove(room);
     }
 
-    async fn signal(&self, room: &RoomName, event: &Event) -> Result<(), LogError> {
+    async fn signal(&self, room: &RoomName, event: &Event) -> Result<(), PortError> {
         let permit = self.permit("signal").await?;
         if self.state.lock().subscribed.contains(room) {
             permit.send(FeedItem::Signal { room: room.clone(), event: event.clone() });
@@ -287,7 +288,7 @@ impl Log for MemoryLog {
         Ok(())
     }
 
-    async fn mark(&self, room: &RoomName, at_ms: u64) -> Result<(), LogError> {
+    async fn mark(&self, room: &RoomName, at_ms: u64) -> Result<(), PortError> {
         let permit = self.permit("mark").await?;
         let (mut state, now) = (self.state.lock(), Instant::now());
         self.upkeep(&mut state, now);

@@ -17,6 +17,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 use crate::domain::{Epoch, Event, Offset, Position, RoomName};
+use crate::port::PortError;
 
 /// An ordered, recoverable record of what was published, and the feed of what is being published.
 ///
@@ -44,21 +45,21 @@ pub trait Log: Send + Sync + 'static {
 
     /// Reads a part of a room's log, and where the whole log stands at that moment. Of events that weigh more than `bytes`
     /// together as they are kept, no more are read than fit, but one at least.
-    async fn read(&self, room: &RoomName, range: Range, bytes: usize) -> Result<Page, LogError>;
+    async fn read(&self, room: &RoomName, range: Range, bytes: usize) -> Result<Page, PortError>;
 
     /// Adds the room to this node's feed. What is appended after this returns is in the feed.
-    async fn subscribe(&self, room: &RoomName) -> Result<(), LogError>;
+    async fn subscribe(&self, room: &RoomName) -> Result<(), PortError>;
 
     /// Takes the room out of this node's feed. A few more items of it may still arrive.
     async fn unsubscribe(&self, room: &RoomName);
 
     /// Sends an event on the feeds of all subscribed nodes without appending it: at most once, unordered.
-    async fn signal(&self, room: &RoomName, event: &Event) -> Result<(), LogError>;
+    async fn signal(&self, room: &RoomName, event: &Event) -> Result<(), PortError>;
 
     /// Moves the log's position to the present without an event, and puts a [`FeedItem::Mark`] with the time `at_ms` into
     /// the feeds of the nodes that are subscribed to the room. To be called every second or so by every node: a log that
     /// nodes share also learns by it which of them wrote what, should its last writes be lost.
-    async fn mark(&self, room: &RoomName, at_ms: u64) -> Result<(), LogError>;
+    async fn mark(&self, room: &RoomName, at_ms: u64) -> Result<(), PortError>;
 
     /// This node's feed. To be taken once.
     fn feed(&self) -> BoxStream<'static, FeedItem>;
@@ -239,25 +240,7 @@ pub enum AppendError {
     NewRoom,
     /// The log could not do it.
     #[error(transparent)]
-    Failed(#[from] LogError),
-}
-
-/// The log could not do it. The cause is for operators; clients get a refusal.
-#[derive(Debug, thiserror::Error)]
-#[error("{operation}: {source}")]
-pub struct LogError {
-    /// What was asked: one of `metrics::LOG_OPERATIONS`.
-    pub operation: &'static str,
-    /// What the backend said.
-    #[source]
-    pub source: Box<dyn std::error::Error + Send + Sync>,
-}
-
-impl LogError {
-    /// An error of an operation, with the backend's own as its source.
-    pub fn new(operation: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { operation, source: source.into() }
-    }
+    Failed(#[from] PortError),
 }
 
 /// The present as an offset, in microseconds since 1970: no offset is below the time when it was given.

@@ -32,9 +32,10 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{AppendError, Appended, Budget, Dedupe, FeedItem, Log, LogError, Page, Range, Retention, Terms, position};
+use super::{AppendError, Appended, Budget, Dedupe, FeedItem, Log, Page, Range, Retention, Terms, position};
 use crate::bus::{Bus, BusMessage};
 use crate::domain::{Epoch, Event, Offset, RoomName};
+use crate::port::{Port, PortError};
 use crate::redis::{CommandError, Commands, Pipeline, milliseconds};
 use watch::watch;
 use wire::{entry_offset, item, place};
@@ -190,8 +191,8 @@ impl RedisLog {
     }
 }
 
-fn damaged(operation: &'static str) -> LogError {
-    LogError::new(operation, "the keys of the log hold something else")
+fn damaged(operation: &'static str) -> PortError {
+    Port::Log.broken(operation, "the keys of the log hold something else")
 }
 
 #[async_trait]
@@ -242,14 +243,15 @@ impl Log for RedisLog {
             // Nothing was done: the client may as well know at once. Otherwise only Redis can tell what became of it,
             // and it answers the same attempt the same way.
             in_doubt |= error.leaves_doubt();
-            if !in_doubt || Instant::now() >= deadline {
-                return Err(LogError::new("append", error).into());
+            let error = Port::Log.failed("append", error);
+            if !in_doubt || error.is_permanent() || Instant::now() >= deadline {
+                return Err(error.into());
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
 
-    async fn read(&self, room: &RoomName, range: Range, bytes: usize) -> Result<Page, LogError> {
+    async fn read(&self, room: &RoomName, range: Range, bytes: usize) -> Result<Page, PortError> {
         let (direction, bound, limit) = match range {
             Range::After { offset, limit } => ("after", offset.to_string(), limit),
             Range::Newest { before, limit } => {
@@ -273,7 +275,7 @@ impl Log for RedisLog {
         type Entries = Vec<(String, (String, Bytes))>;
         type Answer = (String, String, String, String, String, u8, String, u8, Entries);
         let (epoch, head, floor, began, in_doubt_before, trimmed, oldest, cut, entries): Answer =
-            answer.await.map_err(|error| LogError::new("read", error))?;
+            answer.await.map_err(|error| Port::Log.failed("read", error))?;
         let more = if limit == 0 { !oldest.is_empty() } else { entries.len() > limit || cut == 1 };
         let readable = |(id, (_, payload)): (String, (String, Bytes))| {
             let entry = entry_offset(&id).zip(Event::decode(&payload));
@@ -306,23 +308,23 @@ impl Log for RedisLog {
         })
     }
 
-    async fn subscribe(&self, room: &RoomName) -> Result<(), LogError> {
+    async fn subscribe(&self, room: &RoomName) -> Result<(), PortError> {
         let subscribed = self.bus.subscribe(&self.channel(room), self.feed.clone()).await;
-        subscribed.map_err(|error| LogError::new("subscribe", error))
+        subscribed.map_err(|error| Port::Log.failed("subscribe", error))
     }
 
     async fn unsubscribe(&self, room: &RoomName) {
         self.bus.unsubscribe(&self.channel(room)).await;
     }
 
-    async fn signal(&self, room: &RoomName, event: &Event) -> Result<(), LogError> {
+    async fn signal(&self, room: &RoomName, event: &Event) -> Result<(), PortError> {
         let mut payload = event.encode();
         payload.insert(0, b'S');
         let sent = self.bus.publish(&self.channel(room), payload.into()).await;
-        sent.map_err(|error| LogError::new("signal", error))
+        sent.map_err(|error| Port::Log.failed("signal", error))
     }
 
-    async fn mark(&self, room: &RoomName, at_ms: u64) -> Result<(), LogError> {
+    async fn mark(&self, room: &RoomName, at_ms: u64) -> Result<(), PortError> {
         let mut knew = None;
         let answer = self.commands.run_knowing_process(&self.mark, |script| {
             let mut witness = self.witness.lock();
@@ -343,7 +345,7 @@ impl Log for RedisLog {
             // Not vouched: what was known first still counts.
             let mut witness = self.witness.lock();
             witness.knew = knew.or(witness.knew);
-            LogError::new("mark", error)
+            Port::Log.failed("mark", error)
         })
     }
 

@@ -14,7 +14,8 @@ use super::hub::{Kind, Message};
 use super::reading::{PAGE, PAGE_BYTES};
 use super::{Node, Unrecovered};
 use crate::domain::{Event, Frame, Offset, Position, RoomName};
-use crate::log::{LogError, Range};
+use crate::log::Range;
+use crate::port::PortError;
 
 /// What is held in memory at a time of what all rooms missed, in bytes. The rest is read when that has been delivered.
 pub(super) const BUDGET: usize = 32 * 1024 * 1024;
@@ -22,8 +23,8 @@ pub(super) const BUDGET: usize = 32 * 1024 * 1024;
 const OVERHEAD: usize = 256;
 /// How long to wait before a gap is tried again that could not be filled because the log is away.
 const RETRY: Duration = Duration::from_millis(250);
-/// After how many tries a room that cannot be read is given up for lost, if others can: one damaged key must not
-/// silence the node.
+/// After how many tries a room that cannot be read is given up for lost, if others can: one key must not silence the node. If
+/// it is damaged, trying is no use, and it is given up at once.
 const TRIES: u32 = 20;
 /// Rooms that are read at the same time.
 const CONCURRENCY: usize = 16;
@@ -71,11 +72,12 @@ async fn persist(node: &Node, budget: usize, given_up: &HashSet<RoomName>) -> Mi
         let missed = missed(node, budget, given_up).await;
         let Some(error) = &missed.failure else { return missed };
         node.metrics.log_errors.with(error.operation).increment(1);
-        if tries == 1 {
-            tracing::warn!(%error, "a gap of the feed waits for the log");
-        }
-        if tries >= TRIES && !missed.heads.is_empty() {
+        if (error.is_permanent() || tries >= TRIES) && !missed.heads.is_empty() {
+            error.tell("a room's part of a gap of the feed is given up for lost");
             return missed;
+        }
+        if tries == 1 {
+            error.tell("a gap of the feed waits for the log");
         }
         tries += 1;
         tokio::time::sleep(RETRY).await;
@@ -102,8 +104,8 @@ struct Missed {
     lost_rooms: Vec<(RoomName, &'static str)>,
     /// Those of them that could not be read.
     unreadable: HashSet<RoomName>,
-    /// Why some room could not be read.
-    failure: Option<LogError>,
+    /// Why some room could not be read; of one for which trying again may help, if there is one.
+    failure: Option<PortError>,
     /// Whether there is more than there was room for.
     more: bool,
 }
@@ -155,7 +157,7 @@ async fn missed(node: &Node, budget: usize, given_up: &HashSet<RoomName>) -> Mis
             Err((room, error)) => {
                 missed.unreadable.insert(room.clone());
                 missed.lost_rooms.push((room, "unreadable"));
-                missed.failure = Some(error);
+                missed.failure = missed.failure.filter(|known| !known.is_permanent()).or(Some(error));
             }
         }
     }
@@ -182,7 +184,7 @@ async fn read_room(
     room: RoomName,
     last: Position,
     earliest: &Mutex<Earliest>,
-) -> Result<(RoomName, Position, Option<Unrecovered>), (RoomName, LogError)> {
+) -> Result<(RoomName, Position, Option<Unrecovered>), (RoomName, PortError)> {
     let (mut after, mut why_lost) = (last.offset, None);
     loop {
         let page = match node.log.read(&room, Range::After { offset: after, limit: PAGE }, PAGE_BYTES).await {

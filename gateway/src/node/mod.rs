@@ -18,6 +18,7 @@ mod roster;
 mod seating;
 mod session;
 mod stay;
+mod troubles;
 mod turns;
 mod typing;
 mod wanted;
@@ -39,6 +40,7 @@ use reading::Doubt;
 pub use recovery::{Replay, Reseated};
 pub use roster::{Roster, RosterChange, Stage};
 pub use session::{Client, Session};
+use troubles::Troubles;
 use turns::Turns;
 pub use wanted::{RecoveryError, Unrecovered, Wanted, wanted};
 
@@ -50,11 +52,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{self, Config};
 use crate::domain::{Event, Offset, Refusal, RoomName, UserId};
-use crate::log::{AppendError, Dedupe, ENTRY_BYTES, Log, LogError, Page, ROOM_BYTES, Range, Terms};
+use crate::log::{AppendError, Dedupe, ENTRY_BYTES, Log, Page, ROOM_BYTES, Range, Terms};
 use crate::metrics::Metrics;
+use crate::port::PortError;
 use crate::presence::Presence;
-use crate::recurring::Recurring;
-use crate::sessions::{Lease, Record, Sessions, SessionsError, Whose};
+use crate::sessions::{Lease, Record, Sessions, Whose};
 use crate::supervisor::Supervisor;
 
 /// The limits that the node itself watches over.
@@ -81,15 +83,6 @@ pub struct Node {
     troubles: Troubles,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
-}
-
-/// What may fail as often as clients ask.
-#[derive(Debug)]
-struct Troubles {
-    log: Recurring,
-    full: Recurring,
-    sessions: Recurring,
-    presence: Recurring,
 }
 
 impl std::fmt::Debug for dyn Log {
@@ -128,12 +121,7 @@ impl Node {
         let recovery = config.recovery.clone();
         let (roster, hearing, turns) = (Roster::default(), Hearing::default(), Turns::new(metrics.clone()));
         let doubt = Doubt::default();
-        let troubles = Troubles {
-            log: Recurring::new("the log failed"),
-            full: Recurring::new("the log is full, and publishes are refused"),
-            sessions: Recurring::new("the store of sessions failed"),
-            presence: Recurring::new("the store of presence failed"),
-        };
+        let troubles = Troubles::new();
         Arc::new(Self {
             log,
             sessions,
@@ -307,14 +295,14 @@ impl Node {
         self.log.read(room, range, bytes).await.map_err(|error| self.unavailable_in(room, &error))
     }
 
-    fn without_sessions(&self, error: &SessionsError) -> Refusal {
+    fn without_sessions(&self, error: &PortError) -> Refusal {
         self.note_sessions_error(error);
         Refusal::Unavailable
     }
 
-    fn note_sessions_error(&self, error: &SessionsError) {
+    fn note_sessions_error(&self, error: &PortError) {
         self.metrics.session_errors.with(error.operation).increment(1);
-        self.troubles.sessions.note(|what| tracing::warn!(%error, "{what}"));
+        self.troubles.sessions.note(error);
     }
 
     /// What a client is told whose recovery could not be decided.
@@ -327,14 +315,14 @@ impl Node {
     }
 
     /// The one place where a failing log becomes what clients read; it is logged here and only here.
-    pub fn unavailable(&self, error: &LogError) -> Refusal {
+    pub fn unavailable(&self, error: &PortError) -> Refusal {
         self.metrics.log_errors.with(error.operation).increment(1);
-        self.troubles.log.note(|what| tracing::warn!(%error, "{what}"));
+        self.troubles.log.note(error);
         Refusal::Unavailable
     }
 
     /// The same for what was asked of one room, which then is in the line.
-    fn unavailable_in(&self, room: &RoomName, error: &LogError) -> Refusal {
+    fn unavailable_in(&self, room: &RoomName, error: &PortError) -> Refusal {
         tracing::Span::current().record("room", tracing::field::display(room));
         self.unavailable(error)
     }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::bus::{Bus, BusError, BusMessage, Sink};
+use crate::bus::{Bus, BusMessage, Sink};
 use crate::formats::{Format, Formats};
 use crate::metrics::Metrics;
+use crate::port::PortError;
 
 const INTERVAL: Duration = Duration::from_secs(2);
 /// How long a node that is about to leave waits to be told who stays.
@@ -84,7 +85,7 @@ impl Peers {
         }
     }
 
-    async fn listen(&self) -> Result<(), BusError> {
+    async fn listen(&self) -> Result<(), PortError> {
         // What it reads first: it must not be taken for a node that does not.
         for format in Format::ALL {
             self.bus.subscribe(&self.readers(format), self.sink.clone()).await?;
@@ -93,7 +94,7 @@ impl Peers {
     }
 
     /// The newest format that all nodes read, those that leave too. Those of a version before formats do not say so.
-    async fn newest_of_all(&self) -> Result<Format, BusError> {
+    async fn newest_of_all(&self) -> Result<Format, PortError> {
         let nodes = self.bus.subscribers(&self.channel).await?;
         for format in Format::ALL.into_iter().rev() {
             if nodes > 0 && self.bus.subscribers(&self.readers(format)).await? >= nodes {
@@ -104,7 +105,7 @@ impl Peers {
     }
 
     /// How many nodes clients may come to.
-    async fn ask(&self) -> Result<usize, BusError> {
+    async fn ask(&self) -> Result<usize, PortError> {
         let leaving = self.bus.subscribers(&self.leavers()).await?;
         let nodes = self.bus.subscribers(&self.channel).await?.saturating_sub(leaving);
         let this = usize::from(!self.leaving.load(Ordering::Acquire));

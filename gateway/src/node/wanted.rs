@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Seat;
 use crate::domain::{Mark, Offset, Refusal, RoomName};
-use crate::log::LogError;
+use crate::port::PortError;
 use crate::sessions::Record;
 
 /// A room that a session comes back to.
@@ -73,14 +73,14 @@ impl Unrecovered {
 pub enum RecoveryError {
     /// Nothing will change that.
     Unrecovered(Unrecovered),
-    /// The log could not be asked; later it may.
-    Log(LogError),
+    /// The log could not be asked; later it may, unless it is damaged.
+    Log(PortError),
     /// Something else could not be asked; later it may.
     Unavailable(Refusal),
 }
 
-impl From<LogError> for RecoveryError {
-    fn from(error: LogError) -> Self {
+impl From<PortError> for RecoveryError {
+    fn from(error: PortError) -> Self {
         Self::Log(error)
     }
 }

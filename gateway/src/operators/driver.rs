@@ -5,7 +5,8 @@ use std::sync::Arc;
 use socketioxide_redis::drivers::{ChanItem, Driver, MessageStream};
 use tokio::sync::mpsc;
 
-use crate::bus::{Bus, BusError, BusMessage};
+use crate::bus::{Bus, BusMessage};
+use crate::port::PortError;
 
 /// The adapter's way to other nodes.
 #[derive(Clone)]
@@ -18,13 +19,13 @@ impl std::fmt::Debug for BusDriver {
 }
 
 impl Driver for BusDriver {
-    type Error = BusError;
+    type Error = PortError;
 
-    async fn publish(&self, channel: String, payload: Vec<u8>) -> Result<(), BusError> {
+    async fn publish(&self, channel: String, payload: Vec<u8>) -> Result<(), PortError> {
         self.0.publish(&channel, payload.into()).await
     }
 
-    async fn subscribe(&self, channel: String, size: usize) -> Result<MessageStream<ChanItem>, BusError> {
+    async fn subscribe(&self, channel: String, size: usize) -> Result<MessageStream<ChanItem>, PortError> {
         let (sink, mut messages) = mpsc::channel(size);
         let (items, stream) = mpsc::channel(size);
         self.0.subscribe(&channel, sink).await?;
@@ -42,12 +43,12 @@ impl Driver for BusDriver {
         Ok(MessageStream::new(stream))
     }
 
-    async fn unsubscribe(&self, channel: String) -> Result<(), BusError> {
+    async fn unsubscribe(&self, channel: String) -> Result<(), PortError> {
         self.0.unsubscribe(&channel).await;
         Ok(())
     }
 
-    async fn num_serv(&self, channel: &str) -> Result<u16, BusError> {
+    async fn num_serv(&self, channel: &str) -> Result<u16, PortError> {
         Ok(u16::try_from(self.0.subscribers(channel).await?).unwrap_or(u16::MAX))
     }
 }

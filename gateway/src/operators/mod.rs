@@ -28,10 +28,11 @@ use self::driver::BusDriver;
 use self::figures::Figures;
 use self::passages::Passages;
 use crate::auth::OperatorToken;
-use crate::bus::{Bus, BusError, BusMessage};
+use crate::bus::{Bus, BusMessage};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::node::{Node, RosterChange, Slots};
+use crate::port::{Port, PortError};
 
 const NAMESPACE: &str = "/admin";
 /// How often figures are sent: what the Admin UI is used to.
@@ -103,7 +104,7 @@ impl Operators {
         bus: Arc<dyn Bus>,
         node: Arc<Node>,
         metrics: Arc<Metrics>,
-    ) -> Result<Self, BusError> {
+    ) -> Result<Self, PortError> {
         let prefix = format!("{}:operators", config.redis.prefix);
         let (calls, (sink, heard)) = (format!("{prefix}:here"), mpsc::channel(CALLS));
         bus.subscribe(&calls, sink).await?;
@@ -123,7 +124,7 @@ impl Operators {
         let (present, came) = (Arc::new(Slots::new(OPERATORS)), Arc::<Notify>::default());
         let admission = Admission { token, present: present.clone(), came: came.clone(), metrics: metrics.clone() };
         let opened = io.ns::<_, ()>(NAMESPACE, admission).await;
-        opened.map_err(|error| BusError::new("open the operators' namespace", error))?;
+        opened.map_err(|error| Port::Bus.not_now("open the operators' namespace", error))?;
         let figures = Figures::new(node.clone(), metrics.clone(), name, host);
         let (name, passages) = (name.to_owned(), Passages::default());
         let (audience, cut_off) = (None, false);

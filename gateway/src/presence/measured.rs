@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Arrival, Attendee, Beat, Beating, Departed, Entry, Numbered, Page, Place, Presence, PresenceError};
+use super::{Arrival, Attendee, Beat, Beating, Departed, Entry, Numbered, Page, Place, Presence};
 use crate::domain::RoomName;
 use crate::metrics::Metrics;
+use crate::port::PortError;
 
 /// Any presence, with its metrics and the log line for a node that is lost.
 pub struct MeasuredPresence {
@@ -28,7 +29,7 @@ impl MeasuredPresence {
         Self { presence, metrics }
     }
 
-    fn checked<T>(&self, answer: Result<T, PresenceError>) -> Result<T, PresenceError> {
+    fn checked<T>(&self, answer: Result<T, PortError>) -> Result<T, PortError> {
         answer.inspect_err(|error| self.metrics.presence_errors.with(error.operation).increment(1))
     }
 
@@ -41,7 +42,7 @@ impl MeasuredPresence {
 
 #[async_trait]
 impl Presence for MeasuredPresence {
-    async fn enter(&self, who: &Attendee, places: &[Place], arrival: Arrival) -> Result<Vec<Entry>, PresenceError> {
+    async fn enter(&self, who: &Attendee, places: &[Place], arrival: Arrival) -> Result<Vec<Entry>, PortError> {
         self.checked(self.presence.enter(who, places, arrival).await)
     }
 
@@ -51,30 +52,25 @@ impl Presence for MeasuredPresence {
         places: &Numbered,
         capacity: usize,
         arrival: Arrival,
-    ) -> Result<(u32, Entry), PresenceError> {
+    ) -> Result<(u32, Entry), PortError> {
         self.checked(self.presence.enter_first(who, places, capacity, arrival).await)
     }
 
-    async fn leave(
-        &self,
-        who: &Attendee,
-        places: &[RoomName],
-        linger: Duration,
-    ) -> Result<Vec<Departed>, PresenceError> {
+    async fn leave(&self, who: &Attendee, places: &[RoomName], linger: Duration) -> Result<Vec<Departed>, PortError> {
         let departed = self.checked(self.presence.leave(who, places, linger).await)?;
         self.count_departures(&departed);
         Ok(departed)
     }
 
-    async fn count(&self, places: &[RoomName]) -> Result<Vec<u64>, PresenceError> {
+    async fn count(&self, places: &[RoomName]) -> Result<Vec<u64>, PortError> {
         self.checked(self.presence.count(places).await)
     }
 
-    async fn list(&self, place: &RoomName, after: Option<&str>, limit: usize) -> Result<Page, PresenceError> {
+    async fn list(&self, place: &RoomName, after: Option<&str>, limit: usize) -> Result<Page, PortError> {
         self.checked(self.presence.list(place, after, limit).await)
     }
 
-    async fn beat(&self, wish: Beating) -> Result<Beat, PresenceError> {
+    async fn beat(&self, wish: Beating) -> Result<Beat, PortError> {
         let beat = self.checked(self.presence.beat(wish).await)?;
         self.count_departures(&beat.departed);
         #[expect(clippy::cast_precision_loss, reason = "nobody has 2^53 sessions")]

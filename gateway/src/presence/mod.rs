@@ -14,6 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::domain::{RoomName, SessionId, UserId};
+use crate::port::PortError;
 
 /// One node's view of who is in which place of a deployment.
 ///
@@ -45,7 +46,7 @@ use crate::domain::{RoomName, SessionId, UserId};
 #[async_trait]
 pub trait Presence: Send + Sync + 'static {
     /// Enters a session into places; one answer for each, in order. Others that are full change nothing for the rest.
-    async fn enter(&self, who: &Attendee, places: &[Place], arrival: Arrival) -> Result<Vec<Entry>, PresenceError>;
+    async fn enter(&self, who: &Attendee, places: &[Place], arrival: Arrival) -> Result<Vec<Entry>, PortError>;
 
     /// Enters a session into the first of numbered places that has fewer members than
     /// `capacity` (0 counts as 1), in one step; returns its number. A member that this has seated and that is still there
@@ -56,28 +57,23 @@ pub trait Presence: Send + Sync + 'static {
         places: &Numbered,
         capacity: usize,
         arrival: Arrival,
-    ) -> Result<(u32, Entry), PresenceError>;
+    ) -> Result<(u32, Entry), PortError>;
 
     /// Takes a session out of places: at once, or when `linger` has passed (on the beat after that) unless it comes back.
     /// Where it lingers already, the time goes on. Returns the members whose last session left just now, which none does
     /// that lingers.
-    async fn leave(
-        &self,
-        who: &Attendee,
-        places: &[RoomName],
-        linger: Duration,
-    ) -> Result<Vec<Departed>, PresenceError>;
+    async fn leave(&self, who: &Attendee, places: &[RoomName], linger: Duration) -> Result<Vec<Departed>, PortError>;
 
     /// How many members each place has, in order.
-    async fn count(&self, places: &[RoomName]) -> Result<Vec<u64>, PresenceError>;
+    async fn count(&self, places: &[RoomName]) -> Result<Vec<u64>, PortError>;
 
     /// Members of a place in the order of their bytes, from the one after `after` on, at least 1 and at most `limit` or
     /// the configured page. Who is there all the while is on exactly one page, whoever else comes and goes.
-    async fn list(&self, place: &RoomName, after: Option<&str>, limit: usize) -> Result<Page, PresenceError>;
+    async fn list(&self, place: &RoomName, after: Option<&str>, limit: usize) -> Result<Page, PortError>;
 
     /// Renews the node's lease and takes out everybody whose time is over. To be called every third of the lease, and
     /// sooner after an error. What it found before an error is in the next answer.
-    async fn beat(&self, wish: Beating) -> Result<Beat, PresenceError>;
+    async fn beat(&self, wish: Beating) -> Result<Beat, PortError>;
 }
 
 /// What a beat is to do.
@@ -265,22 +261,4 @@ pub struct Held {
     pub step: u32,
     /// The place.
     pub place: RoomName,
-}
-
-/// Presence could not be asked. The cause is for operators.
-#[derive(Debug, thiserror::Error)]
-#[error("{operation}: {source}")]
-pub struct PresenceError {
-    /// What was asked: one of `metrics::PRESENCE_OPERATIONS`.
-    pub operation: &'static str,
-    /// What the backend said.
-    #[source]
-    pub source: Box<dyn std::error::Error + Send + Sync>,
-}
-
-impl PresenceError {
-    /// An error of an operation, with the backend's own as its source.
-    pub fn new(operation: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { operation, source: source.into() }
-    }
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 use deadpool::managed::PoolError;
 use deadpool_redis::redis::{ErrorKind, RedisError, ServerErrorKind};
 
+use super::Doubt;
 use super::primary::Address;
+use crate::port::{self, Classified};
 
 /// What was configured cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -120,5 +122,86 @@ impl CommandError {
             Self::Redis(error) => error.is_io_error() || error.is_timeout() || error.is_connection_dropped(),
             Self::Timeout(_) | Self::Stopped => true,
         }
+    }
+}
+
+impl Classified for CommandError {
+    fn kind(&self) -> port::ErrorKind {
+        match self {
+            // At the start somebody has to change something. Later it was right once: a Sentinel that knows nothing learns.
+            Self::Connect(ConnectError::Refused(why)) => kind_of_words(why),
+            Self::Pool(_) | Self::Connect(ConnectError::Away(_)) | Self::Timeout(_) | Self::Stopped => {
+                port::ErrorKind::Transient
+            }
+            Self::Redis(error) if self.leaves_doubt() || Doubt::of(error).is_some() => port::ErrorKind::Transient,
+            // An answer that is not what was asked for: the keys hold something else.
+            Self::Redis(error) if error.kind() == ErrorKind::UnexpectedReturnType => port::ErrorKind::Permanent,
+            Self::Redis(error) => kind_of_words(&error.to_string()),
+        }
+    }
+}
+
+/// Whether trying again may help, by what Redis says. Scripts pass errors on behind words of their own, so it may stand
+/// anywhere. What is not known here (a full memory or disk, a script that runs for long, a proxy's own words) may pass.
+#[must_use]
+pub fn kind_of_words(text: &str) -> port::ErrorKind {
+    const LASTING: [&str; 11] = [
+        // A key holds another kind of data, or data that is not ours.
+        "WRONGTYPE",
+        "is not an integer",
+        "is not a valid float",
+        "Invalid stream ID",
+        // A script met what it does not know how to read.
+        ": attempt to ",
+        "bad argument #",
+        // A right is missing, or the command.
+        "NOPERM",
+        "NOAUTH",
+        "WRONGPASS",
+        "can't access",
+        "unknown command",
+    ];
+    let lasts = Doubt::of_text(text).is_none() && LASTING.iter().any(|words| text.contains(words));
+    if lasts { port::ErrorKind::Permanent } else { port::ErrorKind::Transient }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_and_what_lasts() {
+        let passing = [
+            "LOADING Redis is loading the dataset in memory",
+            "READONLY You can't write against a read only replica. script: 3f, on @user_script:12.",
+            "ERR Script attempted to access a non local key in a cluster node",
+            "CLUSTERDOWN Hash slot not served",
+            "TRYAGAIN Multiple keys request during rehashing of slot",
+            "NOREPLICAS Not enough good replicas to write.",
+            "OOM command not allowed when used memory > 'maxmemory'.",
+            "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+            "ERR max number of clients reached",
+        ];
+        for text in passing {
+            assert_eq!(kind_of_words(text), port::ErrorKind::Transient, "{text}");
+        }
+        let lasting = [
+            "WRONGTYPE Operation against a key holding the wrong kind of value script: 3f, on @user_script:12.",
+            "ERR value is not an integer or out of range script: 3f, on @user_script:12.",
+            "ERR user_script:7: attempt to compare nil with number script: 3f, on @user_script:7.",
+            "NOPERM this user has no permissions to run the 'publish' command",
+            "ERR unknown command 'EVALSHA', with args beginning with: ",
+            "WRONGPASS invalid username-password pair or user is disabled.",
+        ];
+        for text in lasting {
+            assert_eq!(kind_of_words(text), port::ErrorKind::Permanent, "{text}");
+        }
+        let address = Address::Socket("/tmp/r".into());
+        assert_eq!(CommandError::from(ConnectError::away(&address, "is away")).kind(), port::ErrorKind::Transient);
+        let refused = |why: &str| CommandError::from(ConnectError::Refused(why.into())).kind();
+        assert_eq!(refused("h:1: this Sentinel knows no primary \"main\""), port::ErrorKind::Transient);
+        assert_eq!(refused("h:1: WRONGPASS invalid username-password pair"), port::ErrorKind::Permanent);
+        assert_eq!(CommandError::Timeout(Duration::from_secs(1)).kind(), port::ErrorKind::Transient);
     }
 }

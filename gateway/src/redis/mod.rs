@@ -12,7 +12,7 @@ mod safety;
 mod tls;
 
 pub use doubt::Doubt;
-pub use error::{CommandError, ConnectError, SettingsError};
+pub use error::{CommandError, ConnectError, SettingsError, kind_of_words};
 pub use memory::Memory;
 pub use pipeline::Pipeline;
 pub use primary::{Address, Greeting, Primary};

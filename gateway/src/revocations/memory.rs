@@ -7,7 +7,8 @@ use futures_util::stream::BoxStream;
 use parking_lot::Mutex;
 
 use super::announcements::Announcements;
-use super::{News, Revocation, Revocations, RevocationsError, now};
+use super::{News, Revocation, Revocations, now};
+use crate::port::PortError;
 
 /// Revocations in memory.
 #[derive(Debug, Default)]
@@ -19,7 +20,7 @@ pub struct MemoryRevocations {
 
 #[async_trait]
 impl Revocations for MemoryRevocations {
-    async fn add(&self, revocation: &Revocation) -> Result<(), RevocationsError> {
+    async fn add(&self, revocation: &Revocation) -> Result<(), PortError> {
         {
             let mut entries = self.entries.lock();
             let (before, until) = entries.entry(revocation.key()).or_default();
@@ -29,7 +30,7 @@ impl Revocations for MemoryRevocations {
         Ok(())
     }
 
-    async fn all(&self) -> Result<Vec<Revocation>, RevocationsError> {
+    async fn all(&self) -> Result<Vec<Revocation>, PortError> {
         let now = now();
         let mut entries = self.entries.lock();
         entries.retain(|_, (_, until)| *until > now);

@@ -17,6 +17,7 @@ use futures_util::stream::BoxStream;
 use serde::Serialize;
 
 use crate::domain::UserId;
+use crate::port::PortError;
 
 /// How many changes may wait to be heard of; what does not fit becomes a [`News::Gap`].
 const ANNOUNCEMENTS: usize = 4096;
@@ -28,10 +29,10 @@ const ANNOUNCEMENTS: usize = 4096;
 #[async_trait]
 pub trait Revocations: Send + Sync + 'static {
     /// Keeps a revocation. When this returns it outlives this node, and every node that listens is told, this one too.
-    async fn add(&self, revocation: &Revocation) -> Result<(), RevocationsError>;
+    async fn add(&self, revocation: &Revocation) -> Result<(), PortError>;
 
     /// All that are not over, in no order.
-    async fn all(&self) -> Result<Vec<Revocation>, RevocationsError>;
+    async fn all(&self) -> Result<Vec<Revocation>, PortError>;
 
     /// What is added from now on, by whichever node, and where some of it may have been missed: then all must be read
     /// again. To be taken once.
@@ -106,22 +107,4 @@ impl Revocation {
 /// The time of the wall clock in seconds since 1970: what tokens are dated by.
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
-/// The revocations could not be reached. The cause is for operators.
-#[derive(Debug, thiserror::Error)]
-#[error("{operation}: {source}")]
-pub struct RevocationsError {
-    /// What was asked: one of `metrics::REVOCATION_OPERATIONS`, or `open`.
-    pub operation: &'static str,
-    /// What the backend said.
-    #[source]
-    pub source: Box<dyn std::error::Error + Send + Sync>,
-}
-
-impl RevocationsError {
-    /// An error of an operation, with the backend's own as its source.
-    pub fn new(operation: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { operation, source: source.into() }
-    }
 }

@@ -15,8 +15,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{ANNOUNCEMENTS, News, Revocation, Revocations, RevocationsError, now};
+use super::{ANNOUNCEMENTS, News, Revocation, Revocations, now};
 use crate::bus::{Bus, BusMessage};
+use crate::port::{Port, PortError};
 use crate::redis::Commands;
 
 /// Entries in one page, at about: a script holds up everybody else while it runs.
@@ -58,23 +59,23 @@ impl RedisRevocations {
 
 #[async_trait]
 impl Revocations for RedisRevocations {
-    async fn add(&self, revocation: &Revocation) -> Result<(), RevocationsError> {
+    async fn add(&self, revocation: &Revocation) -> Result<(), PortError> {
         let answer = self.commands.run(&self.add, |script| {
             script.key(&self.name).arg(revocation.key());
             script.arg(revocation.before()).arg(revocation.until).arg(now()).arg(&self.name);
         });
-        let _: u8 = answer.await.map_err(|error| RevocationsError::new("add", error))?;
+        let _: u8 = answer.await.map_err(|error| Port::Revocations.failed("add", error))?;
         Ok(())
     }
 
-    async fn all(&self) -> Result<Vec<Revocation>, RevocationsError> {
+    async fn all(&self) -> Result<Vec<Revocation>, PortError> {
         let (mut all, mut cursor) = (Vec::new(), "0".to_owned());
         loop {
             let answer = self.commands.run(&self.page, |script| {
                 script.key(&self.name).arg(&cursor).arg(now()).arg(PAGE);
             });
             let (next, found): (String, Vec<Vec<u8>>) =
-                answer.await.map_err(|error| RevocationsError::new("load", error))?;
+                answer.await.map_err(|error| Port::Revocations.failed("load", error))?;
             all.extend(found.iter().filter_map(|entry| read(entry)));
             if next == "0" {
                 return Ok(all);
@@ -91,7 +92,7 @@ impl Revocations for RedisRevocations {
         let (bus, channel) = (self.bus.clone(), self.name.clone());
         let subscribing = AbortOnDropHandle::new(tokio::spawn(async move {
             while let Err(error) = bus.subscribe(&channel, sink.clone()).await {
-                tracing::warn!(%error, "revocations of other nodes are not heard yet");
+                error.tell("revocations of other nodes are not heard yet");
                 tokio::time::sleep(PAUSE).await;
             }
             // What was added before the subscription is to be read.

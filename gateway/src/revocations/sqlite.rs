@@ -7,7 +7,8 @@ use futures_util::stream::BoxStream;
 use sqlx::SqlitePool;
 
 use super::announcements::Announcements;
-use super::{News, Revocation, Revocations, RevocationsError, now};
+use super::{News, Revocation, Revocations, now};
+use crate::port::{Port, PortError};
 use crate::sqlite::Database;
 
 /// What tells the file from others: `rev`, and the version of its tables.
@@ -26,9 +27,9 @@ impl SqliteRevocations {
     ///
     /// # Errors
     /// The file cannot be made, opened or read, another process has it, or it is something else.
-    pub async fn open(path: &Path) -> Result<Self, RevocationsError> {
+    pub async fn open(path: &Path) -> Result<Self, PortError> {
         let database = Database::open(path, KIND, include_str!("sqlite.sql")).await;
-        let database = database.map_err(|error| RevocationsError::new("open", error))?;
+        let database = database.map_err(|error| Port::Revocations.failed("open", error))?;
         Ok(Self { connection: database.writer(), database, announcements: Announcements::default() })
     }
 
@@ -39,8 +40,8 @@ impl SqliteRevocations {
         self.database.unlock();
     }
 
-    fn error(&self, operation: &'static str, error: sqlx::Error) -> RevocationsError {
-        RevocationsError::new(operation, self.database.error(error))
+    fn error(&self, operation: &'static str, error: sqlx::Error) -> PortError {
+        Port::Revocations.failed(operation, self.database.error(error))
     }
 
     async fn try_all(&self) -> Result<Vec<(String, i64, i64)>, sqlx::Error> {
@@ -56,7 +57,7 @@ fn whole(seconds: u64) -> i64 {
 
 #[async_trait]
 impl Revocations for SqliteRevocations {
-    async fn add(&self, revocation: &Revocation) -> Result<(), RevocationsError> {
+    async fn add(&self, revocation: &Revocation) -> Result<(), PortError> {
         sqlx::query(
             "INSERT INTO revocations (subject, issued_before, until) VALUES (?1, ?2, ?3)
              ON CONFLICT (subject) DO UPDATE SET issued_before = max(issued_before, ?2), until = max(until, ?3)",
@@ -71,7 +72,7 @@ impl Revocations for SqliteRevocations {
         Ok(())
     }
 
-    async fn all(&self) -> Result<Vec<Revocation>, RevocationsError> {
+    async fn all(&self) -> Result<Vec<Revocation>, PortError> {
         let rows = self.try_all().await.map_err(|error| self.error("load", error))?;
         let read = |(key, before, until): (String, i64, i64)| {
             Revocation::from_parts(&key, before.try_into().ok()?, until.try_into().ok()?)

@@ -9,8 +9,9 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::announcements::Announcements;
-use super::{Lease, Record, Sessions, SessionsError, Whose, time_held};
+use super::{Lease, Record, Sessions, Whose, time_held};
 use crate::domain::{PidHash, UserId};
+use crate::port::PortError;
 
 /// Sessions in memory.
 #[derive(Debug)]
@@ -61,7 +62,7 @@ impl State {
 
 #[async_trait]
 impl Sessions for MemorySessions {
-    async fn save(&self, lease: Lease, record: &Record) -> Result<bool, SessionsError> {
+    async fn save(&self, lease: Lease, record: &Record) -> Result<bool, PortError> {
         let now = Instant::now();
         let mut state = self.state.lock();
         state.sweep(now, self.window);
@@ -73,12 +74,7 @@ impl Sessions for MemorySessions {
         Ok(true)
     }
 
-    async fn claim(
-        &self,
-        lease: Lease,
-        namespace: &str,
-        user: Option<&UserId>,
-    ) -> Result<Option<Record>, SessionsError> {
+    async fn claim(&self, lease: Lease, namespace: &str, user: Option<&UserId>) -> Result<Option<Record>, PortError> {
         let now = Instant::now();
         let mut state = self.state.lock();
         let is_theirs = |record: &Record| record.user.as_ref() == user && record.namespace == namespace;
@@ -97,7 +93,7 @@ impl Sessions for MemorySessions {
         }))
     }
 
-    async fn release(&self, lease: Lease, keep: bool) -> Result<(), SessionsError> {
+    async fn release(&self, lease: Lease, keep: bool) -> Result<(), PortError> {
         let now = Instant::now();
         let mut state = self.state.lock();
         if let Some(entry) = state.find(lease.pid, now).filter(|entry| entry.holder == Some(lease.holder)) {
@@ -111,7 +107,7 @@ impl Sessions for MemorySessions {
         Ok(())
     }
 
-    async fn renew(&self, leases: &[Lease]) -> Result<Vec<Lease>, SessionsError> {
+    async fn renew(&self, leases: &[Lease]) -> Result<Vec<Lease>, PortError> {
         let now = Instant::now();
         let mut state = self.state.lock();
         state.sweep(now, self.window);
@@ -125,7 +121,7 @@ impl Sessions for MemorySessions {
         Ok(lost)
     }
 
-    async fn forget(&self, whose: &Whose) -> Result<usize, SessionsError> {
+    async fn forget(&self, whose: &Whose) -> Result<usize, PortError> {
         let now = Instant::now();
         let mut state = self.state.lock();
         let live = state.entries.values_mut().filter(|entry| entry.until > now);

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{Offset, PidHash, RoomName, SessionId, UserId};
 use crate::formats::Format;
+use crate::port::PortError;
 
 /// How many holdings that ended may wait to be heard of; what does not fit shows when renewing.
 const ANNOUNCEMENTS: usize = 4096;
@@ -37,27 +38,22 @@ const ANNOUNCEMENTS: usize = 4096;
 pub trait Sessions: Send + Sync + 'static {
     /// Saves a session for its holder, a new one or one that was forgotten meanwhile. Returns whether it was saved:
     /// not if somebody else holds it by now, or its holder has released it and it is kept.
-    async fn save(&self, lease: Lease, record: &Record) -> Result<bool, SessionsError>;
+    async fn save(&self, lease: Lease, record: &Record) -> Result<bool, PortError>;
 
     /// Takes a session of a namespace over. Nothing if there is none there, it is another user's, or this version cannot
     /// read it: which of them is not told, and then nothing changes. The record is as it was saved, but for the new
     /// holder's term.
-    async fn claim(
-        &self,
-        lease: Lease,
-        namespace: &str,
-        user: Option<&UserId>,
-    ) -> Result<Option<Record>, SessionsError>;
+    async fn claim(&self, lease: Lease, namespace: &str, user: Option<&UserId>) -> Result<Option<Record>, PortError>;
 
     /// Ends the holding of a session, if it still is this holder's: it is kept for the window, or forgotten at once.
-    async fn release(&self, lease: Lease, keep: bool) -> Result<(), SessionsError>;
+    async fn release(&self, lease: Lease, keep: bool) -> Result<(), PortError>;
 
     /// Keeps sessions for another while; returns those that are not this holder's any more or were forgotten.
-    async fn renew(&self, leases: &[Lease]) -> Result<Vec<Lease>, SessionsError>;
+    async fn renew(&self, leases: &[Lease]) -> Result<Vec<Lease>, PortError>;
 
     /// Ends sessions for good, whether they are held or released; returns how many there were. Holders are not told
     /// through [`Sessions::superseded`]: it shows when they save or renew.
-    async fn forget(&self, whose: &Whose) -> Result<usize, SessionsError>;
+    async fn forget(&self, whose: &Whose) -> Result<usize, PortError>;
 
     /// The holdings that ended because another connection claimed the session while it was held, on whichever node.
     /// At most once, and only for claims after this was called; what is missed shows when renewing. To be taken once.
@@ -196,22 +192,4 @@ fn owner(user: Option<&UserId>) -> &str {
 /// A holder as a text: the form in backends.
 fn holder(lease: Lease) -> String {
     format!("{:016x}", lease.holder)
-}
-
-/// The sessions could not be reached. The cause is for operators.
-#[derive(Debug, thiserror::Error)]
-#[error("{operation}: {source}")]
-pub struct SessionsError {
-    /// What was asked: one of `metrics::SESSION_OPERATIONS`.
-    pub operation: &'static str,
-    /// What the backend said.
-    #[source]
-    pub source: Box<dyn std::error::Error + Send + Sync>,
-}
-
-impl SessionsError {
-    /// An error of an operation, with the backend's own as its source.
-    pub fn new(operation: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { operation, source: source.into() }
-    }
 }

@@ -18,10 +18,11 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{ANNOUNCEMENTS, Lease, Record, Sessions, SessionsError, Whose, holder, owner, time_held};
+use super::{ANNOUNCEMENTS, Lease, Record, Sessions, Whose, holder, owner, time_held};
 use crate::bus::{Bus, BusMessage};
 use crate::domain::{PidHash, UserId};
 use crate::formats::{Format, Formats};
+use crate::port::{Port, PortError};
 use crate::redis::{Commands, milliseconds};
 
 /// Sessions in one renewal: a script holds up everybody else while it runs.
@@ -90,7 +91,7 @@ impl RedisSessions {
 
 #[async_trait]
 impl Sessions for RedisSessions {
-    async fn save(&self, lease: Lease, record: &Record) -> Result<bool, SessionsError> {
+    async fn save(&self, lease: Lease, record: &Record) -> Result<bool, PortError> {
         let answer = self.commands.run(&self.save, |script| {
             script.key(self.key(lease.pid));
             script
@@ -106,36 +107,31 @@ impl Sessions for RedisSessions {
                 .arg(&record.namespace)
                 .arg(record.term);
         });
-        let saved: u8 = answer.await.map_err(|error| SessionsError::new("save", error))?;
+        let saved: u8 = answer.await.map_err(|error| Port::Sessions.failed("save", error))?;
         Ok(saved == 1)
     }
 
-    async fn claim(
-        &self,
-        lease: Lease,
-        namespace: &str,
-        user: Option<&UserId>,
-    ) -> Result<Option<Record>, SessionsError> {
+    async fn claim(&self, lease: Lease, namespace: &str, user: Option<&UserId>) -> Result<Option<Record>, PortError> {
         let answer = self.commands.run(&self.claim, |script| {
             script.key(self.key(lease.pid));
             script.arg(holder(lease)).arg(owner(user)).arg(self.time_held());
             script.arg(self.channel()).arg(lease.pid.to_string()).arg(self.found()).arg(namespace);
             script.arg(Format::OLDEST.number()).arg(Format::NEWEST.number()).arg(Record::TERMS);
         });
-        let claimed: Option<(Bytes, u32)> = answer.await.map_err(|error| SessionsError::new("claim", error))?;
+        let claimed: Option<(Bytes, u32)> = answer.await.map_err(|error| Port::Sessions.failed("claim", error))?;
         Ok(claimed.and_then(|(bytes, term)| Some(Record { term, ..Record::decode(&bytes)? })))
     }
 
-    async fn release(&self, lease: Lease, keep: bool) -> Result<(), SessionsError> {
+    async fn release(&self, lease: Lease, keep: bool) -> Result<(), PortError> {
         let kept = if keep { milliseconds(self.window) } else { 0 };
         let answer = self.commands.run(&self.release, |script| {
             script.key(self.key(lease.pid)).arg(holder(lease)).arg(kept).arg(self.found()).arg(lease.pid.to_string());
         });
-        let _: u8 = answer.await.map_err(|error| SessionsError::new("release", error))?;
+        let _: u8 = answer.await.map_err(|error| Port::Sessions.failed("release", error))?;
         Ok(())
     }
 
-    async fn renew(&self, leases: &[Lease]) -> Result<Vec<Lease>, SessionsError> {
+    async fn renew(&self, leases: &[Lease]) -> Result<Vec<Lease>, PortError> {
         let mut all_lost = Vec::new();
         for batch in leases.chunks(BATCH) {
             let answer = self.commands.run(&self.renew, |script| {
@@ -144,13 +140,13 @@ impl Sessions for RedisSessions {
                     script.key(self.key(lease.pid)).arg(holder(*lease)).arg(lease.pid.to_string());
                 }
             });
-            let lost: Vec<usize> = answer.await.map_err(|error| SessionsError::new("renew", error))?;
+            let lost: Vec<usize> = answer.await.map_err(|error| Port::Sessions.failed("renew", error))?;
             all_lost.extend(lost.into_iter().filter_map(|number| batch.get(number.checked_sub(1)?)));
         }
         Ok(all_lost)
     }
 
-    async fn forget(&self, whose: &Whose) -> Result<usize, SessionsError> {
+    async fn forget(&self, whose: &Whose) -> Result<usize, PortError> {
         let (kind, name) = match whose {
             Whose::User(user) => ("user", user.as_str().to_owned()),
             Whose::Session(session) => ("id", session.to_string()),
@@ -159,7 +155,7 @@ impl Sessions for RedisSessions {
             script.key(format!("{}{kind}:{name}", self.found()));
             script.arg(format!("{}:session:", self.prefix)).arg(kind).arg(name).arg(self.time_held());
         });
-        answer.await.map_err(|error| SessionsError::new("forget", error))
+        answer.await.map_err(|error| Port::Sessions.failed("forget", error))
     }
 
     fn superseded(&self) -> BoxStream<'static, Lease> {
@@ -170,7 +166,7 @@ impl Sessions for RedisSessions {
         let (bus, channel) = (self.bus.clone(), self.channel());
         let subscribing = AbortOnDropHandle::new(tokio::spawn(async move {
             while let Err(error) = bus.subscribe(&channel, sink.clone()).await {
-                tracing::warn!(%error, "claims of other nodes are not heard yet");
+                error.tell("claims of other nodes are not heard yet");
                 tokio::time::sleep(PAUSE).await;
             }
         }));

@@ -12,9 +12,10 @@ use sqlx::SqlitePool;
 use tokio::time::Instant;
 
 use super::announcements::Announcements;
-use super::{Lease, Record, Sessions, SessionsError, Whose, holder, owner, time_held};
+use super::{Lease, Record, Sessions, Whose, holder, owner, time_held};
 use crate::domain::{PidHash, UserId};
 use crate::formats::Format;
+use crate::port::{Port, PortError};
 use crate::sqlite::{Database, milliseconds, now_ms};
 
 /// What tells the file from others: `ses`, and the version of its tables.
@@ -55,9 +56,9 @@ impl SqliteSessions {
     ///
     /// # Errors
     /// The file cannot be made, opened or read, another process has it, or it is something else.
-    pub async fn open(path: &Path, window: Duration) -> Result<Self, SessionsError> {
+    pub async fn open(path: &Path, window: Duration) -> Result<Self, PortError> {
         let database = Database::open(path, KIND, include_str!("sqlite.sql")).await;
-        let database = database.map_err(|error| SessionsError::new("open", error))?;
+        let database = database.map_err(|error| Port::Sessions.failed("open", error))?;
         Ok(Self {
             window,
             connection: database.writer(),
@@ -79,8 +80,8 @@ impl SqliteSessions {
         self.database.unlock();
     }
 
-    fn error(&self, operation: &'static str, error: sqlx::Error) -> SessionsError {
-        SessionsError::new(operation, self.database.error(error))
+    fn error(&self, operation: &'static str, error: sqlx::Error) -> PortError {
+        Port::Sessions.failed(operation, self.database.error(error))
     }
 
     fn held_until(&self, now: i64) -> i64 {
@@ -277,20 +278,15 @@ impl SqliteSessions {
 
 #[async_trait]
 impl Sessions for SqliteSessions {
-    async fn save(&self, lease: Lease, record: &Record) -> Result<bool, SessionsError> {
+    async fn save(&self, lease: Lease, record: &Record) -> Result<bool, PortError> {
         self.try_save(lease, record).await.map_err(|error| self.error("save", error))
     }
 
-    async fn claim(
-        &self,
-        lease: Lease,
-        namespace: &str,
-        user: Option<&UserId>,
-    ) -> Result<Option<Record>, SessionsError> {
+    async fn claim(&self, lease: Lease, namespace: &str, user: Option<&UserId>) -> Result<Option<Record>, PortError> {
         self.try_claim(lease, namespace, user).await.map_err(|error| self.error("claim", error))
     }
 
-    async fn release(&self, lease: Lease, keep: bool) -> Result<(), SessionsError> {
+    async fn release(&self, lease: Lease, keep: bool) -> Result<(), PortError> {
         let now = now_ms();
         self.settle([lease.pid]).await.map_err(|error| self.error("release", error))?;
         let until = now.saturating_add(milliseconds(self.window));
@@ -309,11 +305,11 @@ impl Sessions for SqliteSessions {
         Ok(())
     }
 
-    async fn renew(&self, leases: &[Lease]) -> Result<Vec<Lease>, SessionsError> {
+    async fn renew(&self, leases: &[Lease]) -> Result<Vec<Lease>, PortError> {
         self.try_renew(leases).await.map_err(|error| self.error("renew", error))
     }
 
-    async fn forget(&self, whose: &Whose) -> Result<usize, SessionsError> {
+    async fn forget(&self, whose: &Whose) -> Result<usize, PortError> {
         self.try_forget(whose).await.map_err(|error| self.error("forget", error))
     }
 

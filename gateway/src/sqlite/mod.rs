@@ -9,6 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 
+use crate::port::{Classified, ErrorKind};
+
 /// How long a statement waits for another connection: this process's own, or an operator's shell.
 const BUSY: Duration = Duration::from_secs(5);
 /// To how many bytes the write-ahead log is cut after a burst.
@@ -56,10 +58,55 @@ pub enum DatabaseError {
     },
 }
 
-/// What an operator can do, by the primary result code of SQLite.
+impl Classified for DatabaseError {
+    fn kind(&self) -> ErrorKind {
+        let lasts = match self {
+            Self::File { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::PermissionDenied
+                    | io::ErrorKind::IsADirectory
+                    | io::ErrorKind::NotADirectory
+                    | io::ErrorKind::AlreadyExists
+                    | io::ErrorKind::ReadOnlyFilesystem
+            ),
+            // The other process ends some time.
+            Self::InUse { .. } => false,
+            Self::Foreign { .. } => true,
+            Self::Sqlite { source, .. } => lasts(source),
+        };
+        if lasts { ErrorKind::Permanent } else { ErrorKind::Transient }
+    }
+}
+
+/// Whether SQLite will say the same again.
+fn lasts(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(_) => match result_code(error) {
+            // Busy, locked, out of memory, interrupted, a disk that fails or is full, a schema that has changed.
+            Some(5 | 6 | 7 | 9 | 10 | 13 | 17) | None => false,
+            // Wrong statements, rights and files, damage, values of the wrong kind.
+            Some(_) => true,
+        },
+        // What the file has is not what was written into it.
+        sqlx::Error::RowNotFound
+        | sqlx::Error::TypeNotFound { .. }
+        | sqlx::Error::ColumnIndexOutOfBounds { .. }
+        | sqlx::Error::ColumnNotFound(_)
+        | sqlx::Error::ColumnDecode { .. }
+        | sqlx::Error::Decode(_) => true,
+        _ => false,
+    }
+}
+
+/// The primary result code of SQLite, see <https://www.sqlite.org/rescode.html>.
+fn result_code(error: &sqlx::Error) -> Option<u32> {
+    let code = error.as_database_error()?.code()?.parse::<u32>().ok()?;
+    Some(code & 0xff)
+}
+
+/// What an operator can do.
 fn advice(error: &sqlx::Error) -> &'static str {
-    let code = error.as_database_error().and_then(|error| error.code()).and_then(|code| code.parse::<u32>().ok());
-    match code.map(|code| code & 0xff) {
+    match result_code(error) {
         Some(5) => "; end what else has the file open",
         Some(8 | 14) => "; the gateway's user needs to write the file and its directory",
         Some(10) => "; look for room and errors on its disk",

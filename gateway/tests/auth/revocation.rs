@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,7 +10,8 @@ use futures_util::stream::BoxStream;
 use gateway::auth::{Grant, Identity, Revoked, TokenFacts, Tokens, mint};
 use gateway::domain::{Refusal, UserId};
 use gateway::metrics::Metrics;
-use gateway::revocations::{MemoryRevocations, News, Revocation, Revocations, RevocationsError, Subject};
+use gateway::port::{Port, PortError};
+use gateway::revocations::{MemoryRevocations, News, Revocation, Revocations, Subject};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -43,26 +44,33 @@ fn by_user(name: &str, before: u64) -> Subject {
     Subject::User { user: user(name), before }
 }
 
-/// A store that can be away and can forget.
+/// A store that can be away, be damaged and forget.
 #[derive(Default)]
 struct Unreliable {
     inner: parking_lot::Mutex<Arc<MemoryRevocations>>,
     away: AtomicBool,
+    damaged: AtomicBool,
+    /// How often it was read.
+    reads: AtomicUsize,
 }
 
 #[async_trait]
 impl Revocations for Unreliable {
-    async fn add(&self, revocation: &Revocation) -> Result<(), RevocationsError> {
+    async fn add(&self, revocation: &Revocation) -> Result<(), PortError> {
         if self.away.load(Ordering::SeqCst) {
-            return Err(RevocationsError::new("add", "away"));
+            return Err(Port::Revocations.not_now("add", "away"));
         }
         let inner = self.inner.lock().clone();
         inner.add(revocation).await
     }
 
-    async fn all(&self) -> Result<Vec<Revocation>, RevocationsError> {
+    async fn all(&self) -> Result<Vec<Revocation>, PortError> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        if self.damaged.load(Ordering::SeqCst) {
+            return Err(Port::Revocations.broken("load", "damaged"));
+        }
         if self.away.load(Ordering::SeqCst) {
-            return Err(RevocationsError::new("load", "away"));
+            return Err(Port::Revocations.not_now("load", "away"));
         }
         let inner = self.inner.lock().clone();
         inner.all().await
@@ -131,6 +139,30 @@ async fn as_long_as_it_is_not_known_what_was_revoked_no_token_is_taken() {
     assert!(text.contains("gateway_revocations 1\n"), "{text}");
     assert!(text.contains("gateway_revocation_errors_total{op=\"add\"} 1\n"), "{text}");
     assert!(!text.contains("gateway_revocation_errors_total{op=\"load\"} 0\n"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_store_is_not_read_more_often_than_a_sound_one_unless_nothing_is_known() {
+    let store = Arc::<Unreliable>::default();
+    store.damaged.store(true, Ordering::SeqCst);
+    let revoked = revoked(&store, &Arc::default()).await;
+    tokio::spawn(revoked.clone().keep_up());
+    let reads_in_five_minutes = async || {
+        let before = store.reads.load(Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        store.reads.load(Ordering::SeqCst) - before
+    };
+    let reads = reads_in_five_minutes().await;
+    assert!(reads > 250, "{reads}: no token is taken before it is mended");
+    store.damaged.store(false, Ordering::SeqCst);
+    support::eventually("it is loaded", || async { revoked.loaded() }).await;
+    store.damaged.store(true, Ordering::SeqCst);
+    let reads = reads_in_five_minutes().await;
+    assert!((5..=15).contains(&reads), "{reads}");
+    store.damaged.store(false, Ordering::SeqCst);
+    store.away.store(true, Ordering::SeqCst);
+    let reads = reads_in_five_minutes().await;
+    assert!(reads > 250, "{reads}: it may be back at any moment");
 }
 
 #[tokio::test(start_paused = true)]

@@ -253,6 +253,8 @@ async fn a_room_whose_log_is_damaged_does_not_silence_the_node() {
     assert_eq!(two.message().await.0, "heard");
     let lost = || async { metric(&nodes[1], "gateway_feed_gaps_total{result=\"lost\"}") == 1.0 };
     eventually("the loss is counted, after it was told", lost).await;
+    let reads = metric(&nodes[1], "gateway_log_errors_total{op=\"read\"}");
+    assert_eq!(reads, 1.0, "trying again would not help");
     let ack = one.ask("publish", json!({ "room": "damaged", "data": 1 })).await;
     assert_eq!(ack["error"]["code"], "unavailable", "{ack}");
 }

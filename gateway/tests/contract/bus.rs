@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gateway::bus::{Bus, BusMessage, MemoryBus, MemoryHub, RedisBus};
 use gateway::metrics::Metrics;
+use gateway::port::{ErrorKind, Port};
 use gateway::supervisor::Supervisor;
 use tokio::sync::mpsc;
 
@@ -218,8 +219,31 @@ async fn a_redis_that_is_not_there_is_an_error_and_not_a_wait() {
     let started = tokio::time::Instant::now();
     let failed =
         RedisBus::connect("redis://127.0.0.1:1", &settings, Arc::new(Metrics::new()), &Supervisor::default()).await;
-    assert!(failed.is_err());
+    let error = failed.unwrap_err();
+    assert_eq!((error.port, error.kind), (Port::Bus, ErrorKind::Transient), "{error}");
     assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn what_fails_says_whether_trying_again_may_help() {
+    let mut redis = Redis::start().await;
+    redis.command("ACL SETUSER mute on >secret ~* &* +@all -publish").await;
+    let settings = support::config(&[("GATEWAY_REDIS__TIMEOUT", "300ms")]).redis;
+    let url = format!("redis://mute:secret@127.0.0.1:{}", redis.port());
+    let bus = RedisBus::connect(&url, &settings, Arc::new(Metrics::new()), &Supervisor::default()).await.unwrap();
+    let error = bus.publish("a", text("unheard")).await.unwrap_err();
+    assert_eq!((error.operation, error.kind), ("publish", ErrorKind::Permanent), "{error}");
+    assert!(error.to_string().contains("NOPERM"), "{error}");
+    redis.stop().await;
+    let (sink, _messages) = mpsc::channel(1);
+    for error in [bus.publish("a", text("unheard")).await.unwrap_err(), bus.subscribe("a", sink).await.unwrap_err()] {
+        assert_eq!(error.kind, ErrorKind::Transient, "{error}");
+    }
+    redis.start_again().await;
+    // It comes back without its users.
+    let refused =
+        async || bus.publish("a", text("unheard")).await.is_err_and(|error| error.kind == ErrorKind::Permanent);
+    support::eventually("who may not come in is told so", refused).await;
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use gateway::log::{
     AppendError, Appended, Dedupe, FeedItem, Log, MemoryLog, Page, Range, RedisLog, Retention, SqliteLog, Terms,
 };
 use gateway::metrics::Metrics;
+use gateway::port::{ErrorKind, Port, PortError};
 use gateway::redis::Commands;
 use gateway::supervisor::Supervisor;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -562,7 +563,12 @@ async fn a_file_that_cannot_be_used_is_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let refused = |name: &'static str| {
         let path = folder.path().join(name);
-        async move { SqliteLog::open(&path, LONG, &Supervisor::default()).await.unwrap_err().to_string() }
+        async move {
+            let error = SqliteLog::open(&path, LONG, &Supervisor::default()).await.unwrap_err();
+            // Of all of these, only another process may go away by itself.
+            assert_eq!(error.is_permanent(), name != "used.sqlite", "{error}");
+            error.to_string()
+        }
     };
     let log = SqliteLog::open(&folder.path().join("used.sqlite"), LONG, &Supervisor::default()).await.unwrap();
     assert!(refused("used.sqlite").await.contains("used.sqlite is in use by another process"));
@@ -608,6 +614,60 @@ async fn damage_that_shows_later_is_told_and_is_not_the_end_of_the_process() {
     let error =
         log.read(&room("r"), Range::After { offset: Offset::START, limit: 1_000 }, usize::MAX).await.unwrap_err();
     assert!(error.to_string().contains("damaged"), "{error}");
+    assert_eq!((error.port, error.kind), (Port::Log, ErrorKind::Permanent));
+}
+
+/// An append that the log could not do.
+fn failure(append: Result<Appended, AppendError>) -> PortError {
+    match append {
+        Err(AppendError::Failed(error)) => error,
+        other => panic!("it did not fail: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_fails_in_redis_says_whether_trying_again_may_help() {
+    let mut redis = Redis::start().await;
+    let log = redis_log(&redis, "kinds").await;
+    append(&log, "good", "kept").await;
+    redis.command("SET kinds:log:room:bad occupied").await;
+    redis.command("SET kinds:log:writers occupied").await;
+    let all = Range::After { offset: Offset::START, limit: 10 };
+    for error in [
+        log.read(&room("bad"), all, usize::MAX).await.unwrap_err(),
+        failure(log.append(&room("bad"), &event("lost"), Terms::default()).await),
+        log.mark(&room("good"), 1).await.unwrap_err(),
+    ] {
+        assert_eq!((error.port, error.kind), (Port::Log, ErrorKind::Permanent), "{error}");
+    }
+    assert_eq!(texts(&after(&log, "good", Offset::START, 10).await), ["kept"], "others are not damaged");
+    redis.stop().await;
+    for error in [
+        log.read(&room("bad"), all, usize::MAX).await.unwrap_err(),
+        failure(log.append(&room("good"), &event("lost"), Terms::default()).await),
+        log.signal(&room("good"), &event("lost")).await.unwrap_err(),
+        log.subscribe(&room("good")).await.unwrap_err(),
+        log.mark(&room("good"), 1).await.unwrap_err(),
+    ] {
+        assert_eq!((error.port, error.kind), (Port::Log, ErrorKind::Transient), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_append_that_cannot_work_is_not_tried_until_its_time_is_over() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::before(&redis).await;
+    // Tries would go on for twice as long.
+    let log = log_with(&proxy, &redis, "useless", &[("GATEWAY_REDIS__TIMEOUT", "600s")]).await;
+    append(&log, "good", "first").await;
+    redis.command("SET useless:log:room:bad occupied").await;
+    proxy.lose_an_answer();
+    let terms = Terms::default();
+    let (room, event) = (room("bad"), event("lost"));
+    let appended = tokio::time::timeout(support::PATIENCE, log.append(&room, &event, terms)).await;
+    let error = failure(appended.expect("it is given up"));
+    assert!(!proxy.will_cut(), "the first answer was lost, and only the second said why");
+    assert!(error.is_permanent() && error.to_string().contains("WRONGTYPE"), "{error}");
 }
 
 #[tokio::test]
@@ -685,8 +745,8 @@ async fn appends_of_a_moment_share_a_round_trip_and_each_has_its_own_answer() {
     let mut last = Offset::START;
     for (number, answer) in answers.into_iter().enumerate() {
         if number % 10 == 3 {
-            let error = answer.unwrap_err().to_string();
-            assert!(error.contains("WRONGTYPE"), "{error}");
+            let error = failure(answer);
+            assert!(error.is_permanent() && error.to_string().contains("WRONGTYPE"), "{error}");
         } else {
             let appended = answer.unwrap();
             assert!(!appended.duplicate && appended.position.offset > last, "{number}: {appended:?}");

@@ -9,6 +9,7 @@ use gateway::config;
 use gateway::domain::{RoomName, SessionId, UserId};
 use gateway::formats::{Format, Formats};
 use gateway::metrics::Metrics;
+use gateway::port::{ErrorKind, Port};
 use gateway::presence::{
     Arrival, Attendee, Beating, Cause, Departed, Entered, Entry, Held, MeasuredPresence, MemoryPlaces, MemoryPresence,
     Numbered, Place, Presence, RedisPresence,
@@ -1204,6 +1205,10 @@ async fn deployments_are_apart_and_errors_say_what_was_asked() {
     let who = one_of("alice");
     enter(&one, &who, open("r")).await;
     assert_eq!((count(&one, "r").await, count(&two, "r").await), (1, 0));
+    redis.command("SET three:presence:members:r occupied").await;
+    let damaged = redis_presence(commands(&redis), "three", "node", &settings);
+    let error = damaged.count(&[room("r")]).await.unwrap_err();
+    assert_eq!((error.port, error.kind), (Port::Presence, ErrorKind::Permanent), "{error}");
     redis.stop().await;
     let places = [room("r")];
     let errors = [
@@ -1214,6 +1219,9 @@ async fn deployments_are_apart_and_errors_say_what_was_asked() {
         one.list(&places[0], None, 1).await.unwrap_err(),
         one.beat(Beating::default()).await.unwrap_err(),
     ];
+    for error in &errors {
+        assert_eq!((error.port, error.kind), (Port::Presence, ErrorKind::Transient), "{error}");
+    }
     let operations = errors.map(|error| error.operation);
     assert_eq!(operations, gateway::metrics::PRESENCE_OPERATIONS);
     let text = metrics.render();

@@ -10,6 +10,7 @@ use futures_util::stream::BoxStream;
 use gateway::bus::{Bus, RedisBus};
 use gateway::domain::UserId;
 use gateway::metrics::Metrics;
+use gateway::port::{ErrorKind, Port};
 use gateway::redis::Commands;
 use gateway::revocations::{
     MemoryRevocations, News, RedisRevocations, Revocation, Revocations, SqliteRevocations, Subject,
@@ -236,12 +237,23 @@ async fn redis_forgets_with_the_last_revocation() {
 }
 
 #[tokio::test]
+async fn revocations_that_something_else_stands_in_place_of_stay_so() {
+    let redis = Redis::start().await;
+    let (store, _bus) = redis_revocations(&redis, "bad").await;
+    redis.command("SET bad:revocations occupied").await;
+    for error in [store.all().await.unwrap_err(), store.add(&token("t", now() + 100)).await.unwrap_err()] {
+        assert_eq!((error.port, error.kind), (Port::Revocations, ErrorKind::Permanent), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn listeners_hear_of_a_gap_as_soon_as_redis_is_there() {
     let mut redis = Redis::start().await;
     let (store, bus) = redis_revocations(&redis, "late").await;
     redis.stop().await;
     let mut changes = store.changes();
-    assert!(store.add(&token("t", now() + 100)).await.is_err());
+    let error = store.add(&token("t", now() + 100)).await.unwrap_err();
+    assert_eq!((error.port, error.kind), (Port::Revocations, ErrorKind::Transient), "{error}");
     redis.start_again().await;
     listens(&bus, "late:revocations", 1).await;
     let first = tokio::time::timeout(Duration::from_secs(20), changes.next()).await.unwrap();

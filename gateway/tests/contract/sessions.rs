@@ -12,10 +12,9 @@ use gateway::bus::{Bus, RedisBus};
 use gateway::domain::{Offset, Pid, RoomName, SessionId, UserId};
 use gateway::formats::{Format, Formats};
 use gateway::metrics::Metrics;
+use gateway::port::{ErrorKind, Port, PortError};
 use gateway::redis::Commands;
-use gateway::sessions::{
-    Lease, MemorySessions, Record, RedisSessions, RoomRecord, Sessions, SessionsError, SqliteSessions, Whose,
-};
+use gateway::sessions::{Lease, MemorySessions, Record, RedisSessions, RoomRecord, Sessions, SqliteSessions, Whose};
 use gateway::supervisor::Supervisor;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -347,7 +346,7 @@ async fn memory() {
     the_whole_contract(&sessions, &sessions, vec![sessions.superseded()]).await;
 }
 
-async fn sqlite_sessions(folder: &Path) -> Result<SqliteSessions, SessionsError> {
+async fn sqlite_sessions(folder: &Path) -> Result<SqliteSessions, PortError> {
     SqliteSessions::open(&folder.join("data/sessions.sqlite"), WINDOW).await
 }
 
@@ -441,6 +440,21 @@ async fn a_record_of_another_format_in_redis_is_no_session_and_stays() {
     assert_eq!(redis.command(&format!("HSET {key} r format-nine")).await, ":0\r\n");
     assert_eq!(claims(&sessions, rival(lease)).await, None);
     assert!(holds(&sessions, lease).await);
+}
+
+#[tokio::test]
+async fn what_fails_in_redis_says_whether_trying_again_may_help() {
+    let mut redis = Redis::start().await;
+    let (sessions, _bus) = redis_sessions(&redis, "kinds").await;
+    let (lease, record) = held(&sessions).await;
+    let bad = Lease::new(Pid::random());
+    redis.command(&format!("SET kinds:session:{} occupied", bad.pid)).await;
+    let error = sessions.save(bad, &record).await.unwrap_err();
+    assert_eq!((error.port, error.kind), (Port::Sessions, ErrorKind::Permanent), "{error}");
+    assert!(holds(&sessions, lease).await, "others are not damaged");
+    redis.stop().await;
+    let error = sessions.renew(&[lease]).await.unwrap_err();
+    assert_eq!((error.port, error.kind), (Port::Sessions, ErrorKind::Transient), "{error}");
 }
 
 #[tokio::test]

@@ -14,9 +14,9 @@ use gateway::node::{
     Change, Client, CloseReason, Entrance, Joined, Limiters, Node, Outlet, Patience, Seat, Session, Undelivered,
     Waiting,
 };
+use gateway::port::{Port, PortError};
 use gateway::presence::{
     Arrival, Attendee, Beat, Beating, Departed, Entry, MemoryPlaces, MemoryPresence, Numbered, Page, Place, Presence,
-    PresenceError,
 };
 use gateway::sessions::{Lease, MemorySessions, Sessions};
 use gateway::supervisor::Supervisor;
@@ -40,12 +40,12 @@ enum Kept {
 }
 
 impl Away {
-    fn keep(&self, operation: &'static str, kept: impl FnOnce() -> Kept) -> Result<(), PresenceError> {
+    fn keep(&self, operation: &'static str, kept: impl FnOnce() -> Kept) -> Result<(), PortError> {
         if !self.is_late.load(Ordering::SeqCst) {
             return Ok(());
         }
         self.kept.lock().push(kept());
-        Err(PresenceError::new(operation, "it is late"))
+        Err(Port::Presence.not_now(operation, "it is late"))
     }
 
     /// Does what was given up.
@@ -60,14 +60,14 @@ impl Away {
         }
     }
 
-    fn check(&self, operation: &'static str) -> Result<(), PresenceError> {
-        if self.is_away.load(Ordering::SeqCst) { Err(PresenceError::new(operation, "it is away")) } else { Ok(()) }
+    fn check(&self, operation: &'static str) -> Result<(), PortError> {
+        if self.is_away.load(Ordering::SeqCst) { Err(Port::Presence.not_now(operation, "it is away")) } else { Ok(()) }
     }
 }
 
 #[async_trait]
 impl Presence for Away {
-    async fn enter(&self, who: &Attendee, places: &[Place], arrival: Arrival) -> Result<Vec<Entry>, PresenceError> {
+    async fn enter(&self, who: &Attendee, places: &[Place], arrival: Arrival) -> Result<Vec<Entry>, PortError> {
         self.check("enter")?;
         self.keep("enter", || Kept::Enter(who.clone(), places.to_vec(), arrival))?;
         self.presence.enter(who, places, arrival).await
@@ -79,31 +79,26 @@ impl Presence for Away {
         places: &Numbered,
         capacity: usize,
         arrival: Arrival,
-    ) -> Result<(u32, Entry), PresenceError> {
+    ) -> Result<(u32, Entry), PortError> {
         self.check("enter_first")?;
         self.presence.enter_first(who, places, capacity, arrival).await
     }
 
-    async fn leave(
-        &self,
-        who: &Attendee,
-        places: &[RoomName],
-        linger: Duration,
-    ) -> Result<Vec<Departed>, PresenceError> {
+    async fn leave(&self, who: &Attendee, places: &[RoomName], linger: Duration) -> Result<Vec<Departed>, PortError> {
         self.check("leave")?;
         self.keep("leave", || Kept::Leave(who.clone(), places.to_vec(), linger))?;
         self.presence.leave(who, places, linger).await
     }
 
-    async fn count(&self, places: &[RoomName]) -> Result<Vec<u64>, PresenceError> {
+    async fn count(&self, places: &[RoomName]) -> Result<Vec<u64>, PortError> {
         self.presence.count(places).await
     }
 
-    async fn list(&self, place: &RoomName, after: Option<&str>, limit: usize) -> Result<Page, PresenceError> {
+    async fn list(&self, place: &RoomName, after: Option<&str>, limit: usize) -> Result<Page, PortError> {
         self.presence.list(place, after, limit).await
     }
 
-    async fn beat(&self, wish: Beating) -> Result<Beat, PresenceError> {
+    async fn beat(&self, wish: Beating) -> Result<Beat, PortError> {
         self.check("beat")?;
         self.presence.beat(wish).await
     }

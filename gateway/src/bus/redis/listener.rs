@@ -15,8 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Trouble;
 use super::link::{Link, Opener, Pauses};
-use crate::bus::{BusError, Sink, Sinks};
+use crate::bus::{Sink, Sinks};
 use crate::metrics::Metrics;
+use crate::port::{Port, PortError};
+use crate::redis::kind_of_words;
 
 /// Channels in one SUBSCRIBE. Thousands of rooms come back in a few round trips, and none of them blocks the
 /// connection for long.
@@ -31,7 +33,7 @@ const WAITING: usize = 4096;
 const TICK: Duration = Duration::from_millis(100);
 
 /// Who is told what became of a subscription.
-type Done = oneshot::Sender<Result<(), BusError>>;
+type Done = oneshot::Sender<Result<(), PortError>>;
 
 /// What is asked of the listener.
 pub(super) enum Request {
@@ -124,7 +126,7 @@ impl Listener {
                 if self.waiting.len() < WAITING {
                     self.waiting.push((channel, sink, done));
                 } else {
-                    done.send(Err(BusError::new("subscribe", "Redis is away, and too many wait for it"))).ok();
+                    done.send(Err(Port::Bus.not_now("subscribe", "Redis is away, and too many wait for it"))).ok();
                 }
             }
             Request::Unsubscribe { channel } => {
@@ -304,7 +306,7 @@ impl Listener {
                 Ok(()) => Ok(()),
                 Err(error) => {
                     self.sinks.remove(&channel);
-                    Err(BusError::new("subscribe", error.details().to_owned()))
+                    Err(Port::Bus.error("subscribe", kind_of_words(error.details()), error.details().to_owned()))
                 }
             };
             self.answer(channel, done, answer);
@@ -312,7 +314,7 @@ impl Listener {
     }
 
     /// Tells somebody what became of a subscription. Whoever has given up hears nothing, and the channel goes.
-    fn answer(&mut self, channel: String, done: Done, answer: Result<(), BusError>) {
+    fn answer(&mut self, channel: String, done: Done, answer: Result<(), PortError>) {
         if let Err(Ok(())) = done.send(answer) {
             self.sinks.remove(&channel);
             self.abandoned.push(channel);

@@ -21,10 +21,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::link::{Opener, Pauses};
 use self::listener::{Listener, Request};
-use super::{Bus, BusError, Sink};
+use super::{Bus, Sink};
 use crate::config;
 use crate::metrics::Metrics;
-use crate::redis::{Doubt, Primary};
+use crate::port::{ErrorKind, Port, PortError};
+use crate::redis::{Doubt, Primary, kind_of_words};
 use crate::supervisor::Supervisor;
 
 /// Requests that may wait for the listener.
@@ -78,8 +79,9 @@ impl RedisBus {
         settings: &config::Redis,
         metrics: Arc<Metrics>,
         supervisor: &Supervisor,
-    ) -> Result<Self, BusError> {
-        let primary = Primary::new(url, settings, metrics.clone()).map_err(|error| BusError::new("connect", error))?;
+    ) -> Result<Self, PortError> {
+        let primary =
+            Primary::new(url, settings, metrics.clone()).map_err(|error| Port::Bus.broken("connect", error))?;
         let bus = Self::start(primary, settings, metrics, supervisor);
         bus.connected().await?;
         Ok(bus)
@@ -132,7 +134,7 @@ impl RedisBus {
     ///
     /// # Errors
     /// They could not be made.
-    pub async fn connected(&self) -> Result<(), BusError> {
+    pub async fn connected(&self) -> Result<(), PortError> {
         self.voice("connect", &mut self.publisher.clone()).await?;
         let mut hears = self.hears.clone();
         let connected = tokio::time::timeout(self.timeout, hears.wait_for(|hears| *hears)).await;
@@ -141,7 +143,7 @@ impl RedisBus {
 
     /// Runs a command on the publishing connection. If there is none, there may be in a moment; if it ends, so does the
     /// command: fred would keep it, for a next connection of its own that never comes.
-    async fn ask<T, F>(&self, operation: &'static str, command: impl FnOnce(Client) -> F) -> Result<T, BusError>
+    async fn ask<T, F>(&self, operation: &'static str, command: impl FnOnce(Client) -> F) -> Result<T, PortError>
     where
         F: Future<Output = Result<T, fred::error::Error>>,
     {
@@ -158,22 +160,26 @@ impl RedisBus {
         &self,
         operation: &'static str,
         publisher: &mut watch::Receiver<Option<Voice>>,
-    ) -> Result<Voice, BusError> {
+    ) -> Result<Voice, PortError> {
         let found = tokio::time::timeout(self.timeout, publisher.wait_for(Option::is_some)).await;
         let found = found.ok().and_then(Result::ok).and_then(|voice| voice.clone());
         found.ok_or_else(|| self.away(operation))
     }
 
-    fn away(&self, operation: &'static str) -> BusError {
+    fn away(&self, operation: &'static str) -> PortError {
         let why = self.trouble.lock().clone();
-        BusError::new(operation, why.unwrap_or_else(|| format!("Redis did not answer within {:?}", self.timeout)))
+        let why = why.unwrap_or_else(|| format!("Redis did not answer within {:?}", self.timeout));
+        Port::Bus.error(operation, kind_of_words(&why), why)
     }
 
-    fn failed(&self, operation: &'static str, generation: u64, error: fred::error::Error) -> BusError {
+    fn failed(&self, operation: &'static str, generation: u64, error: fred::error::Error) -> PortError {
         if let Some(doubt) = Doubt::of_text(error.details()) {
             self.primary.distrust(generation, doubt);
         }
-        BusError::new(operation, error)
+        // If what it answered was something else than was asked for, its keys hold something else.
+        let is_nonsense = *error.kind() == fred::error::ErrorKind::Parse;
+        let kind = if is_nonsense { ErrorKind::Permanent } else { kind_of_words(error.details()) };
+        Port::Bus.error(operation, kind, error)
     }
 
     /// Replaces a listening connection that looks well but brings nothing: Redis may have refused a subscription, which
@@ -206,7 +212,7 @@ async fn speak(opener: Opener, voices: watch::Sender<Option<Voice>>, trouble: Tr
 
 #[async_trait]
 impl Bus for RedisBus {
-    async fn publish(&self, channel: &str, payload: Bytes) -> Result<(), BusError> {
+    async fn publish(&self, channel: &str, payload: Bytes) -> Result<(), PortError> {
         let (is_sharded, payload) = (self.primary.is_sharded(), Value::Bytes(payload));
         let publish = |client: Client| async move {
             if is_sharded { client.spublish(channel, payload).await } else { client.publish(channel, payload).await }
@@ -214,10 +220,10 @@ impl Bus for RedisBus {
         self.ask::<i64, _>("publish", publish).await.map(drop)
     }
 
-    async fn subscribe(&self, channel: &str, sink: Sink) -> Result<(), BusError> {
+    async fn subscribe(&self, channel: &str, sink: Sink) -> Result<(), PortError> {
         let (done, answer) = oneshot::channel();
         let request = Request::Subscribe { channel: channel.to_owned(), sink, done };
-        let stopped = || BusError::new("subscribe", "the node has stopped");
+        let stopped = || Port::Bus.not_now("subscribe", "the node has stopped");
         let subscribed = async {
             self.requests.send(request).await.map_err(|_| stopped())?;
             answer.await.unwrap_or_else(|_| Err(stopped()))
@@ -231,7 +237,7 @@ impl Bus for RedisBus {
         self.requests.send(Request::Unsubscribe { channel: channel.to_owned() }).await.ok();
     }
 
-    async fn subscribers(&self, channel: &str) -> Result<usize, BusError> {
+    async fn subscribers(&self, channel: &str) -> Result<usize, PortError> {
         let is_sharded = self.primary.is_sharded();
         let count = |client: Client| async move {
             if is_sharded { client.pubsub_shardnumsub(channel).await } else { client.pubsub_numsub(channel).await }
@@ -239,7 +245,7 @@ impl Bus for RedisBus {
         self.ask::<(String, usize), _>("count subscribers", count).await.map(|(_, count)| count)
     }
 
-    async fn attest(&self, roll: &str, node: &str, hears: bool, within: Duration) -> Result<Vec<String>, BusError> {
+    async fn attest(&self, roll: &str, node: &str, hears: bool, within: Duration) -> Result<Vec<String>, PortError> {
         let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX).to_string();
         let arguments = vec![node.to_owned(), u8::from(hears).to_string(), within];
         if !hears {

@@ -21,8 +21,9 @@ use sqlx::SqlitePool;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{AppendError, Appended, Budget, FeedItem, Log, LogError, Page, Range, Retention, Terms};
+use super::{AppendError, Appended, Budget, FeedItem, Log, Page, Range, Retention, Terms};
 use crate::domain::{Event, Offset, Position, RoomName};
+use crate::port::{Port, PortError};
 use crate::recurring::Recurring;
 use crate::sqlite::{Database, milliseconds, now_ms};
 use crate::supervisor::Supervisor;
@@ -68,12 +69,12 @@ impl SqliteLog {
     ///
     /// # Errors
     /// The file cannot be made, opened or read, another process has it, or it is something else.
-    pub async fn open(path: &Path, retention: Retention, supervisor: &Supervisor) -> Result<Self, LogError> {
+    pub async fn open(path: &Path, retention: Retention, supervisor: &Supervisor) -> Result<Self, PortError> {
         let database = Database::open(path, KIND, include_str!("schema.sql")).await;
-        let database = Arc::new(database.map_err(|error| LogError::new("open", error))?);
-        let mut connection = database.connect().await.map_err(|error| LogError::new("open", error))?;
+        let database = Arc::new(database.map_err(|error| Port::Log.failed("open", error))?);
+        let mut connection = database.connect().await.map_err(|error| Port::Log.failed("open", error))?;
         let opened = History::open(&mut connection).await;
-        let (history, state) = opened.map_err(|error| LogError::new("open", database.error(error)))?;
+        let (history, state) = opened.map_err(|error| Port::Log.failed("open", database.error(error)))?;
         let (requests, incoming) = mpsc::channel(QUEUE);
         let (feed, receiver) = mpsc::channel(FEED_BUFFER);
         let subscribed = Arc::<Mutex<HashSet<RoomName>>>::default();
@@ -191,16 +192,16 @@ impl Log for SqliteLog {
         let (done, answer) = oneshot::channel();
         let (room, event, bytes, dedupe) = (room.clone(), event.clone(), event.encode(), dedupe.cloned());
         let append = Append { room, event, bytes, dedupe, known_room, admitted, done };
-        let closed = || LogError::new("append", "the log is closed");
+        let closed = || Port::Log.not_now("append", "the log is closed");
         self.requests.send(Request::Append(append)).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
 
-    async fn read(&self, room: &RoomName, range: Range, bytes: usize) -> Result<Page, LogError> {
-        self.try_read(room, range, bytes).await.map_err(|error| LogError::new("read", self.database.error(error)))
+    async fn read(&self, room: &RoomName, range: Range, bytes: usize) -> Result<Page, PortError> {
+        self.try_read(room, range, bytes).await.map_err(|error| Port::Log.failed("read", self.database.error(error)))
     }
 
-    async fn subscribe(&self, room: &RoomName) -> Result<(), LogError> {
+    async fn subscribe(&self, room: &RoomName) -> Result<(), PortError> {
         self.subscribed.lock().insert(room.clone());
         Ok(())
     }
@@ -209,17 +210,17 @@ impl Log for SqliteLog {
         self.subscribed.lock().remove(room);
     }
 
-    async fn signal(&self, room: &RoomName, event: &Event) -> Result<(), LogError> {
-        let permit = self.feed.reserve().await.map_err(|_| LogError::new("signal", "the node has stopped"))?;
+    async fn signal(&self, room: &RoomName, event: &Event) -> Result<(), PortError> {
+        let permit = self.feed.reserve().await.map_err(|_| Port::Log.not_now("signal", "the node has stopped"))?;
         if self.subscribed.lock().contains(room) {
             permit.send(FeedItem::Signal { room: room.clone(), event: event.clone() });
         }
         Ok(())
     }
 
-    async fn mark(&self, room: &RoomName, at_ms: u64) -> Result<(), LogError> {
+    async fn mark(&self, room: &RoomName, at_ms: u64) -> Result<(), PortError> {
         let mark = Request::Mark { room: room.clone(), at_ms };
-        self.requests.send(mark).await.map_err(|_| LogError::new("mark", "the log is closed"))
+        self.requests.send(mark).await.map_err(|_| Port::Log.not_now("mark", "the log is closed"))
     }
 
     fn feed(&self) -> BoxStream<'static, FeedItem> {

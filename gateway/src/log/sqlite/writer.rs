@@ -14,7 +14,8 @@ use super::history::History;
 use super::measure::measure;
 use super::sweep::{interval, sweep};
 use crate::domain::{Epoch, Event, Offset, Position, RoomName};
-use crate::log::{AppendError, Appended, Budget, Dedupe, FeedItem, LogError, Retention, present};
+use crate::log::{AppendError, Appended, Budget, Dedupe, FeedItem, Retention, present};
+use crate::port::Port;
 use crate::sqlite::{Database, DatabaseError};
 
 /// Appends in one transaction at the most, and bytes beyond which no further one is taken: more would make the first
@@ -159,7 +160,7 @@ impl Writer {
             Err(error) => {
                 let error = Arc::new(error);
                 for append in batch {
-                    append.done.send(Err(LogError::new("append", error.clone()).into())).ok();
+                    append.done.send(Err(Port::Log.failed("append", error.clone()).into())).ok();
                 }
             }
         }

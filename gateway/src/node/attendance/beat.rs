@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep};
 use super::{CHANGES, CONCURRENCY, Change, Unknown, by_attendee};
 use crate::domain::RoomName;
 use crate::node::{Node, Session};
-use crate::presence::{Arrival, Beating, Entered, Place, PresenceError};
+use crate::port::PortError;
+use crate::presence::{Arrival, Beating, Entered, Place};
 
 /// How soon a beat that failed is tried again, at the latest.
 const SOON: Duration = Duration::from_secs(1);
@@ -127,7 +128,7 @@ impl Node {
     }
 
     /// Enters what the store does not know or has forgotten; returns in how many of the places that it had `lost`.
-    async fn enter_again(&self, session: &Arc<Session>, lost: &[RoomName]) -> Result<u64, PresenceError> {
+    async fn enter_again(&self, session: &Arc<Session>, lost: &[RoomName]) -> Result<u64, PortError> {
         let mut mended = 0;
         for (who, places) in by_attendee(session, session.seats(), |place| place) {
             for places in places.chunks(BATCH) {

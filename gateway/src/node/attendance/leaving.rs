@@ -9,7 +9,8 @@ use super::{Attendance, CONCURRENCY, Change, Departure, attendee, by_attendee};
 use crate::domain::RoomName;
 use crate::node::order::Turn;
 use crate::node::{Node, Session};
-use crate::presence::{Arrival, Attendee, Departed, Entered, Numbered, PresenceError};
+use crate::port::PortError;
+use crate::presence::{Arrival, Attendee, Departed, Entered, Numbered};
 
 /// Leavings that are owed at the most. Beyond it the node begins anew: what it has entered and does not enter again
 /// ends with its old lease, however much that is.
@@ -143,7 +144,7 @@ impl Node {
     }
 
     /// Finds out which numbered place a session is in, or was not: entering it again is the only way.
-    async fn find_numbered(&self, leaving: &mut Leaving) -> Result<Option<Entered>, PresenceError> {
+    async fn find_numbered(&self, leaving: &mut Leaving) -> Result<Option<Entered>, PortError> {
         let Some((rooms, capacity)) = &leaving.numbered else { return Ok(None) };
         let presence = &self.attendance.presence;
         let (number, entry) = presence.enter_first(&leaving.who, rooms, *capacity, Arrival::Restored).await?;

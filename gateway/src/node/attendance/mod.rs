@@ -17,7 +17,8 @@ use self::review::Review;
 use super::order::{Order, Turn};
 use super::{Node, RecoveryError, Reseated, Session, Wanted};
 use crate::domain::{Refusal, RoomName};
-use crate::presence::{Arrival, Attendee, Departed, Entered, Numbered, Page, Place, Presence, PresenceError};
+use crate::port::PortError;
+use crate::presence::{Arrival, Attendee, Departed, Entered, Numbered, Page, Place, Presence};
 
 /// Changes that wait to be acted on. When there is no room, departures wait in the store.
 const CHANGES: usize = 4096;
@@ -318,14 +319,14 @@ impl Node {
         self.attendance.presence.list(room, after, limit).await.map_err(|error| self.without_presence(&error))
     }
 
-    fn without_presence(&self, error: &PresenceError) -> Refusal {
+    fn without_presence(&self, error: &PortError) -> Refusal {
         self.note_presence_error(error);
         Refusal::Unavailable
     }
 
     /// It is counted where it came from.
-    fn note_presence_error(&self, error: &PresenceError) {
+    fn note_presence_error(&self, error: &PortError) {
         self.attendance.review.lock().doubt();
-        self.troubles.presence.note(|what| tracing::warn!(%error, "{what}"));
+        self.troubles.presence.note(error);
     }
 }

@@ -12,6 +12,7 @@ use super::model::{World, page, room};
 use super::*;
 use crate::domain::Event;
 use crate::log::{AppendError, Appended, FeedItem, Page, Terms};
+use crate::port::{Port, PortError};
 
 /// A log that lets others go first with everything it does, and knows who listens.
 #[derive(Default)]
@@ -24,18 +25,18 @@ struct Listened {
 #[async_trait]
 impl Log for Listened {
     async fn append(&self, _: &RoomName, _: &Event, _: Terms<'_>) -> Result<Appended, AppendError> {
-        Err(LogError::new("append", "only listened to here").into())
+        Err(Port::Log.not_now("append", "only listened to here").into())
     }
 
-    async fn read(&self, _: &RoomName, _: Range, _: usize) -> Result<Page, LogError> {
+    async fn read(&self, _: &RoomName, _: Range, _: usize) -> Result<Page, PortError> {
         yield_now().await;
         if self.is_unreadable.load(Ordering::SeqCst) {
-            return Err(LogError::new("read", "as its test wants"));
+            return Err(Port::Log.not_now("read", "as its test wants"));
         }
         Ok(page(7))
     }
 
-    async fn subscribe(&self, room: &RoomName) -> Result<(), LogError> {
+    async fn subscribe(&self, room: &RoomName) -> Result<(), PortError> {
         yield_now().await;
         self.rooms.lock().insert(room.clone());
         yield_now().await;
@@ -48,11 +49,11 @@ impl Log for Listened {
         yield_now().await;
     }
 
-    async fn signal(&self, _: &RoomName, _: &Event) -> Result<(), LogError> {
-        Err(LogError::new("signal", "only listened to here"))
+    async fn signal(&self, _: &RoomName, _: &Event) -> Result<(), PortError> {
+        Err(Port::Log.not_now("signal", "only listened to here"))
     }
 
-    async fn mark(&self, _: &RoomName, _: u64) -> Result<(), LogError> {
+    async fn mark(&self, _: &RoomName, _: u64) -> Result<(), PortError> {
         Ok(())
     }
 

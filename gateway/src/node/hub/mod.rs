@@ -30,8 +30,9 @@ use self::shard::Dispatch;
 use super::Session;
 use super::stay::Stay;
 use crate::domain::{Epoch, Offset, Position, RoomName};
-use crate::log::{Log, LogError, Range};
+use crate::log::{Log, Range};
 use crate::metrics::Metrics;
+use crate::port::PortError;
 
 /// Members that are handed a message without waking their shards: about a millisecond, at 8 µs each.
 const FEW: usize = 128;
@@ -81,7 +82,7 @@ impl Hub {
         session: &Arc<Session>,
         name: &RoomName,
         via: &Arc<str>,
-    ) -> Result<Position, LogError> {
+    ) -> Result<Position, PortError> {
         loop {
             let room = self.rooms.lock().entry(name.clone()).or_insert_with(|| self.new_room(name)).clone();
             let mut listening = room.listening.lock().await;
@@ -124,7 +125,7 @@ impl Hub {
     }
 
     /// Begins to listen, then asks where the log stands: everything after that will be in the feed.
-    async fn listen(&self, room: &Room) -> Result<(), LogError> {
+    async fn listen(&self, room: &Room) -> Result<(), PortError> {
         let name = &room.name;
         self.log.subscribe(name).await?;
         loop {

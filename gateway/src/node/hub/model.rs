@@ -14,6 +14,7 @@ use crate::auth::Identity;
 use crate::domain::{Epoch, Event, Frame, Pid, SessionId};
 use crate::log::{AppendError, Appended, FeedItem, Page, Terms};
 use crate::node::{Client, CloseReason, Limiters, Outlet, Patience, Undelivered, Waiting};
+use crate::port::{Port, PortError};
 use crate::sessions::Lease;
 
 const EPOCH: Epoch = Epoch(1);
@@ -42,25 +43,25 @@ struct Head(Arc<AtomicU64>);
 #[async_trait]
 impl Log for Head {
     async fn append(&self, _: &RoomName, _: &Event, _: Terms<'_>) -> Result<Appended, AppendError> {
-        Err(LogError::new("append", "only read here").into())
+        Err(Port::Log.not_now("append", "only read here").into())
     }
 
-    async fn read(&self, _: &RoomName, _: Range, _: usize) -> Result<Page, LogError> {
+    async fn read(&self, _: &RoomName, _: Range, _: usize) -> Result<Page, PortError> {
         Ok(page(self.0.load(Ordering::SeqCst)))
     }
 
-    async fn subscribe(&self, _: &RoomName) -> Result<(), LogError> {
+    async fn subscribe(&self, _: &RoomName) -> Result<(), PortError> {
         Ok(())
     }
 
     async fn unsubscribe(&self, _: &RoomName) {}
 
-    async fn signal(&self, _: &RoomName, _: &Event) -> Result<(), LogError> {
-        Err(LogError::new("signal", "only read here"))
+    async fn signal(&self, _: &RoomName, _: &Event) -> Result<(), PortError> {
+        Err(Port::Log.not_now("signal", "only read here"))
     }
 
-    async fn mark(&self, _: &RoomName, _: u64) -> Result<(), LogError> {
-        Err(LogError::new("mark", "only read here"))
+    async fn mark(&self, _: &RoomName, _: u64) -> Result<(), PortError> {
+        Err(Port::Log.not_now("mark", "only read here"))
     }
 
     fn feed(&self) -> BoxStream<'static, FeedItem> {

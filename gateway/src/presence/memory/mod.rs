@@ -13,11 +13,10 @@ use tokio::time::Instant;
 
 use self::places::{Home, PlaceState, Record};
 use self::series::Series;
-use super::{
-    Arrival, Attendee, Beat, Beating, Cause, Departed, Entry, Member, Numbered, Page, Place, Presence, PresenceError,
-};
+use super::{Arrival, Attendee, Beat, Beating, Cause, Departed, Entry, Member, Numbered, Page, Place, Presence};
 use crate::config;
 use crate::domain::{RoomName, SessionId};
+use crate::port::PortError;
 
 /// What the presences of one process share.
 #[derive(Debug, Default)]
@@ -157,7 +156,7 @@ impl State {
 
 #[async_trait]
 impl Presence for MemoryPresence {
-    async fn enter(&self, who: &Attendee, places: &[Place], arrival: Arrival) -> Result<Vec<Entry>, PresenceError> {
+    async fn enter(&self, who: &Attendee, places: &[Place], arrival: Arrival) -> Result<Vec<Entry>, PortError> {
         let (mut state, instance) = self.enlisted();
         let enter = |place: &Place| state.enter(instance, who, &place.room, place.capacity, arrival);
         Ok(places.iter().map(enter).collect())
@@ -169,30 +168,25 @@ impl Presence for MemoryPresence {
         places: &Numbered,
         capacity: usize,
         arrival: Arrival,
-    ) -> Result<(u32, Entry), PresenceError> {
+    ) -> Result<(u32, Entry), PortError> {
         let (mut state, instance) = self.enlisted();
         Ok(state.enter_first(instance, who, places, capacity.max(1), arrival))
     }
 
-    async fn leave(
-        &self,
-        who: &Attendee,
-        places: &[RoomName],
-        linger: Duration,
-    ) -> Result<Vec<Departed>, PresenceError> {
+    async fn leave(&self, who: &Attendee, places: &[RoomName], linger: Duration) -> Result<Vec<Departed>, PortError> {
         let mut state = self.places.state.lock();
         let now = Instant::now();
         let leave = |place| state.leave(who, place, linger, now);
         Ok(places.iter().filter_map(leave).collect())
     }
 
-    async fn count(&self, places: &[RoomName]) -> Result<Vec<u64>, PresenceError> {
+    async fn count(&self, places: &[RoomName]) -> Result<Vec<u64>, PortError> {
         let state = self.places.state.lock();
         let count = |place| state.places.get(place).map_or(0, |place: &PlaceState| place.members.len() as u64);
         Ok(places.iter().map(count).collect())
     }
 
-    async fn list(&self, place: &RoomName, after: Option<&str>, limit: usize) -> Result<Page, PresenceError> {
+    async fn list(&self, place: &RoomName, after: Option<&str>, limit: usize) -> Result<Page, PortError> {
         let state = self.places.state.lock();
         let Some(place) = state.places.get(place) else { return Ok(Page::default()) };
         let limit = limit.clamp(1, self.page);
@@ -207,7 +201,7 @@ impl Presence for MemoryPresence {
         Ok(Page { members, next, count: place.members.len() as u64 })
     }
 
-    async fn beat(&self, wish: Beating) -> Result<Beat, PresenceError> {
+    async fn beat(&self, wish: Beating) -> Result<Beat, PortError> {
         if wish.anew {
             *self.identity.lock() = Identity { instance: rand::random(), forgotten: true };
         }

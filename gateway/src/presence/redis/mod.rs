@@ -11,11 +11,11 @@ use tokio::time::Instant;
 
 use super::{
     Arrival, Attendee, Beat, Beating, Cause, Departed, Entered, Entry, Member, Numbered, Page, Place, Presence,
-    PresenceError,
 };
 use crate::config;
 use crate::domain::{RoomName, SessionId, UserId};
 use crate::formats::{Format, Formats};
+use crate::port::{Classified, ErrorKind, Port, PortError};
 use crate::redis::{CommandError, Commands, milliseconds};
 
 /// Places, or entries of a node, in one script: it holds up everybody else while it runs.
@@ -74,6 +74,17 @@ enum Failure {
     Forgetful,
     #[error("a script gave an answer that makes no sense")]
     Nonsense,
+}
+
+impl Classified for Failure {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Command(error) => error.kind(),
+            // Its keys may have been lost, and not be evicted.
+            Self::Forgetful => ErrorKind::Transient,
+            Self::Nonsense => ErrorKind::Permanent,
+        }
+    }
 }
 
 /// What scripts tell of a departure: place, session, member, user, cause, sequence number.
@@ -206,7 +217,7 @@ impl RedisPresence {
 
 #[async_trait]
 impl Presence for RedisPresence {
-    async fn enter(&self, who: &Attendee, places: &[Place], arrival: Arrival) -> Result<Vec<Entry>, PresenceError> {
+    async fn enter(&self, who: &Attendee, places: &[Place], arrival: Arrival) -> Result<Vec<Entry>, PortError> {
         let mut entered = Vec::with_capacity(places.len());
         for batch in places.chunks(BATCH) {
             let answer = self.enlisted(&self.enter, |script| {
@@ -216,9 +227,9 @@ impl Presence for RedisPresence {
                     script.arg(place.room.as_str()).arg(capacity);
                 }
             });
-            let answers: Vec<(u8, u64)> = answer.await.map_err(|error| PresenceError::new("enter", error))?;
+            let answers: Vec<(u8, u64)> = answer.await.map_err(|error| Port::Presence.failed("enter", error))?;
             for answer in answers {
-                entered.push(entry(answer).map_err(|error| PresenceError::new("enter", error))?);
+                entered.push(entry(answer).map_err(|error| Port::Presence.failed("enter", error))?);
             }
         }
         Ok(entered)
@@ -230,21 +241,16 @@ impl Presence for RedisPresence {
         places: &Numbered,
         capacity: usize,
         arrival: Arrival,
-    ) -> Result<(u32, Entry), PresenceError> {
+    ) -> Result<(u32, Entry), PortError> {
         let answer = self.enlisted(&self.enter_first, |script| {
             identify(script, who, &self.moment(who)).arg(&places.before).arg(&places.after).arg(capacity.max(1));
             script.arg(u8::from(arrival == Arrival::Restored));
         });
         let seated = answer.await.and_then(|(number, code, sequence)| Ok((number, entry((code, sequence))?)));
-        seated.map_err(|error| PresenceError::new("enter_first", error))
+        seated.map_err(|error| Port::Presence.failed("enter_first", error))
     }
 
-    async fn leave(
-        &self,
-        who: &Attendee,
-        places: &[RoomName],
-        linger: Duration,
-    ) -> Result<Vec<Departed>, PresenceError> {
+    async fn leave(&self, who: &Attendee, places: &[RoomName], linger: Duration) -> Result<Vec<Departed>, PortError> {
         let mut departed = Vec::new();
         for batch in places.chunks(BATCH) {
             let answer = self.run(&self.leave, |script| {
@@ -260,14 +266,14 @@ impl Presence for RedisPresence {
                 Err(error) => {
                     // Those of the batches before have left.
                     self.found.lock().departed.append(&mut departed);
-                    return Err(PresenceError::new("leave", error));
+                    return Err(Port::Presence.failed("leave", error));
                 }
             }
         }
         Ok(departed)
     }
 
-    async fn count(&self, places: &[RoomName]) -> Result<Vec<u64>, PresenceError> {
+    async fn count(&self, places: &[RoomName]) -> Result<Vec<u64>, PortError> {
         let mut counts = Vec::with_capacity(places.len());
         for batch in places.chunks(BATCH) {
             let answer = self.run(&self.count, |script| {
@@ -275,13 +281,13 @@ impl Presence for RedisPresence {
                     script.arg(place.as_str());
                 }
             });
-            let batch: Vec<u64> = answer.await.map_err(|error| PresenceError::new("count", error))?;
+            let batch: Vec<u64> = answer.await.map_err(|error| Port::Presence.failed("count", error))?;
             counts.extend(batch);
         }
         Ok(counts)
     }
 
-    async fn list(&self, place: &RoomName, after: Option<&str>, limit: usize) -> Result<Page, PresenceError> {
+    async fn list(&self, place: &RoomName, after: Option<&str>, limit: usize) -> Result<Page, PortError> {
         let limit = limit.clamp(1, self.page);
         let answer = self.run(&self.list, |script| {
             let from = after.map_or_else(|| "-".to_owned(), |after| format!("({after}"));
@@ -289,7 +295,7 @@ impl Presence for RedisPresence {
             script.arg(place.as_str()).arg(from).arg(limit + 1);
         });
         let (count, listed): (u64, Vec<(String, u64, String)>) =
-            answer.await.map_err(|error| PresenceError::new("list", error))?;
+            answer.await.map_err(|error| Port::Presence.failed("list", error))?;
         let has_more = listed.len() > limit;
         let members = listed.into_iter().take(limit).map(|(member, since_ms, user)| Member {
             member,
@@ -301,7 +307,7 @@ impl Presence for RedisPresence {
         Ok(Page { members, next, count })
     }
 
-    async fn beat(&self, wish: Beating) -> Result<Beat, PresenceError> {
+    async fn beat(&self, wish: Beating) -> Result<Beat, PortError> {
         if wish.anew {
             let node = self.identity.lock().node.clone();
             self.forget(&node);
@@ -314,7 +320,7 @@ impl Presence for RedisPresence {
             while !self.settle(wish.most).await? && Instant::now() < end {}
             if wish.review { self.review(Instant::now() + self.lease / 6).await } else { Ok(None) }
         };
-        let held = beat.await.map_err(|error| PresenceError::new("beat", error))?;
+        let held = beat.await.map_err(|error| Port::Presence.failed("beat", error))?;
         let losses = self.commands.losses();
         let in_doubt = std::mem::replace(&mut *self.losses.lock(), losses) != losses;
         let mut found = self.found.lock();
