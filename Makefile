@@ -54,7 +54,7 @@ chaos: CLIENTS = 500
 chaos: ROOMS = 50
 chaos: SEED =
 chaos: ## the auditor at length, e.g. make chaos SECONDS=3600 CLIENTS=500 ROOMS=50 SEED=7
-	CHAOS_SECONDS=$(SECONDS) CHAOS_CLIENTS=$(CLIENTS) CHAOS_ROOMS=$(ROOMS) CHAOS_SEED=$(SEED) \
+	CHAOS_SECONDS=$(SECONDS) CHAOS_CLIENTS=$(CLIENTS) CHAOS_ROOMS=$(ROOMS) CHAOS_SEED=$(SEED) CHAOS_POWER_CUTS=1 \
 		cargo test --release --locked --workspace --test chaos -- --nocapture whatever_fails
 
 # The version before this one: nodes of both serve side by side while a deployment is upgraded.

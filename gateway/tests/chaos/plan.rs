@@ -28,6 +28,9 @@ pub(crate) struct Settings {
     /// Another version's program. Nodes start as it, and each time anew as the other of the two; what happens to them is a
     /// rolling upgrade, and back, and nothing else.
     pub(crate) previous: Option<PathBuf>,
+    /// Whether Redis loses its last writes. It is known not to go well each time: a record of a session that went back with
+    /// Redis, where no event was lost, is taken for the newest. So it is for runs that somebody reads.
+    pub(crate) power_cuts: bool,
     /// Whether everything dies at once, again and again, and nothing else happens to the cluster.
     pub(crate) blackouts: bool,
 }
@@ -52,6 +55,7 @@ impl Settings {
             fault_every: seconds("FAULT_EVERY", 1.5),
             retention: Some(seconds("RETENTION", 0.0)).filter(|retention| !retention.is_zero()),
             previous: std::env::var_os("CHAOS_PREVIOUS").filter(|path| !path.is_empty()).map(PathBuf::from),
+            power_cuts: number("POWER_CUTS", 0.0) > 0.0,
             blackouts: number("BLACKOUTS", 0.0) > 0.0,
         }
     }
@@ -251,7 +255,7 @@ pub(crate) fn plan(settings: &Settings) -> Vec<(Duration, Deed)> {
             } else if settings.blackouts {
                 vec![Deed::Blackout { down: about(&mut random, Duration::from_millis(500)) }]
             } else {
-                every_kind(&mut random)
+                every_kind(&mut random, settings.power_cuts)
             };
         }
         plan.extend(deck.pop().map(|deed| (pause, deed)));
@@ -268,7 +272,7 @@ fn upgrades(random: &mut StdRng) -> Vec<Deed> {
 }
 
 /// One of each kind, in any order: a run that is long enough has them all.
-fn every_kind(random: &mut StdRng) -> Vec<Deed> {
+fn every_kind(random: &mut StdRng, power_cuts: bool) -> Vec<Deed> {
     let mut node = || random.random_range(0..NODES);
     let nodes = [node(), node(), node(), node()];
     let mut seconds = |range: std::ops::Range<f64>| Duration::from_secs_f64(random.random_range(range));
@@ -284,10 +288,11 @@ fn every_kind(random: &mut StdRng) -> Vec<Deed> {
         Deed::StopRedis { politely: random.random(), down },
         Deed::PartitionNode { node: nodes[3], how, length: partitioned },
         Deed::Blackout { down: dark },
-        Deed::LoseTail { bytes: random.random_range(1..20_000), down: torn },
         Deed::DemoteRedis { length: demoted },
         Deed::FillRedis { length: full },
     ];
+    let torn = Deed::LoseTail { bytes: random.random_range(1..20_000), down: torn };
+    deck.extend(Some(torn).filter(|_| power_cuts));
     deck.shuffle(random);
     deck
 }
@@ -296,8 +301,12 @@ fn every_kind(random: &mut StdRng) -> Vec<Deed> {
 fn a_seed_is_a_plan_and_a_short_run_has_every_kind() {
     let settings = |seed| Settings { seed, ..Settings::from_environment() };
     for seed in 0..100 {
-        let short =
-            Settings { chaos: Duration::from_secs(25), fault_every: Duration::from_millis(1500), ..settings(seed) };
+        let short = Settings {
+            chaos: Duration::from_secs(25),
+            fault_every: Duration::from_millis(1500),
+            power_cuts: true,
+            ..settings(seed)
+        };
         let deeds = plan(&short);
         let kinds: std::collections::BTreeSet<_> =
             deeds.iter().map(|(_, deed)| std::mem::discriminant(deed)).map(|kind| format!("{kind:?}")).collect();
