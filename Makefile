@@ -6,8 +6,8 @@ WEB := gateway/web
 # The official client for browsers, which the gateway embeds.
 CLIENT_SCRIPT := $(WEB)/node_modules/.package-lock.json
 
-.PHONY: help run cluster test tools build test-rust test-clients test-go test-python test-load test-deploy test-upgrade chaos check fmt audit bench \
-	bench-flood bench-presence bench-flaky
+.PHONY: help run cluster test tools build test-rust test-clients test-go test-python test-load test-deploy test-upgrade chaos \
+	check fmt audit bench bench-flood bench-presence bench-flaky
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-16s%s\n", $$1, $$2 }'
@@ -57,7 +57,7 @@ chaos: ## the auditor at length, e.g. make chaos SECONDS=3600 CLIENTS=500 ROOMS=
 	CHAOS_SECONDS=$(SECONDS) CHAOS_CLIENTS=$(CLIENTS) CHAOS_ROOMS=$(ROOMS) CHAOS_SEED=$(SEED) CHAOS_POWER_CUTS=1 \
 		cargo test --release --locked --workspace --test chaos -- --nocapture whatever_fails
 
-# The version before this one: nodes of both serve side by side while a deployment is upgraded.
+# The version before this one: nodes of both serve side by side while a deployment is upgraded. A release moves it.
 PREVIOUS = 6edd153
 test-upgrade: SECONDS = 60
 test-upgrade: ## the auditor over nodes of this version and of the one before, which replace each other

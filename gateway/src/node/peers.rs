@@ -34,6 +34,14 @@ pub struct Peers {
     _silent: mpsc::Receiver<BusMessage>,
 }
 
+/// How many nodes there are.
+struct Nodes {
+    /// Those that leave as well.
+    all: usize,
+    /// Those that clients may come to.
+    open: usize,
+}
+
 impl std::fmt::Debug for Peers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Peers").field("others", &self.others).finish_non_exhaustive()
@@ -70,8 +78,10 @@ impl Peers {
             tick.tick().await;
             listening = listening || self.listen().await.is_ok();
             let nodes = self.ask().await;
-            self.metrics.cluster_nodes.set(u32::try_from(nodes.unwrap_or(0)).unwrap_or(u32::MAX));
-            if let Ok(format) = self.newest_of_all().await {
+            let open = nodes.as_ref().map_or(0, |nodes| nodes.open);
+            self.metrics.cluster_nodes.set(u32::try_from(open).unwrap_or(u32::MAX));
+            let Ok(nodes) = nodes else { continue };
+            if let Ok(format) = self.newest_of(nodes.all).await {
                 agreed = if format > self.formats.written() { agreed + 1 } else { 0 };
                 if format < self.formats.written() || agreed >= SURE {
                     tracing::info!(
@@ -94,8 +104,7 @@ impl Peers {
     }
 
     /// The newest format that all nodes read, those that leave too. Those of a version before formats do not say so.
-    async fn newest_of_all(&self) -> Result<Format, PortError> {
-        let nodes = self.bus.subscribers(&self.channel).await?;
+    async fn newest_of(&self, nodes: usize) -> Result<Format, PortError> {
         for format in Format::ALL.into_iter().rev() {
             if nodes > 0 && self.bus.subscribers(&self.readers(format)).await? >= nodes {
                 return Ok(format);
@@ -104,13 +113,13 @@ impl Peers {
         Ok(Format::OLDEST)
     }
 
-    /// How many nodes clients may come to.
-    async fn ask(&self) -> Result<usize, PortError> {
+    async fn ask(&self) -> Result<Nodes, PortError> {
         let leaving = self.bus.subscribers(&self.leavers()).await?;
-        let nodes = self.bus.subscribers(&self.channel).await?.saturating_sub(leaving);
+        let all = self.bus.subscribers(&self.channel).await?;
+        let open = all.saturating_sub(leaving);
         let this = usize::from(!self.leaving.load(Ordering::Acquire));
-        self.others.store(nodes.saturating_sub(this), Ordering::Release);
-        Ok(nodes)
+        self.others.store(open.saturating_sub(this), Ordering::Release);
+        Ok(Nodes { all, open })
     }
 
     /// Counts this node no longer among those that clients may come to.

@@ -1,9 +1,10 @@
 //! The sessions in Redis: a hash per session, one script per operation.
 //!
 //! The key `{prefix}:session:{hash of pid}` has the fields `h`, the holder in 16 hexadecimal digits or nothing once it was
-//! released, or `-` once it was ended; `u`, whose it is; `r`, the record; `v`, its version; `w`, who it is; `s`, its id; `n`, its
-//! namespace; `t`, the term. By who and id it is found: `{prefix}:sessions:user:{who}` is a sorted set of the hashes of pids by when they may be forgotten, in ms, and
-//! `{prefix}:sessions:id:{id}` is the hash of its pid. The channel `{prefix}:superseded` carries `{hash of pid}:{holder}`.
+//! released, or `-` once it was ended; `u`, whose it is; `r`, the record; `v`, its version; `w`, who it is; `s`, its id; `n`,
+//! its namespace; `t`, the term. By who and id it is found: `{prefix}:sessions:user:{who}` is a sorted set of the hashes of
+//! pids by when they may be forgotten, in ms, and `{prefix}:sessions:id:{id}` is the hash of its pid. The channel
+//! `{prefix}:superseded` carries `{hash of pid}:{holder}`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
