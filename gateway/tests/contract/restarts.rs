@@ -83,19 +83,36 @@ async fn a_redis_that_restarts_without_a_loss_keeps_its_history_once_all_have_vo
     assert!(settled.reaches_back_to(last) && settled.events.len() == 3);
 }
 
+/// Two nodes whose Redis has lost what one of them wrote, and goes on.
+struct PowerCut {
+    redis: Redis,
+    /// Whose event is gone.
+    one: RedisLog,
+    two: RedisLog,
+    before: Page,
+    lost: Offset,
+}
+
+impl PowerCut {
+    async fn suffer() -> Self {
+        let mut redis = Redis::start().await;
+        let (one, two) = (node(&redis).await, node(&redis).await);
+        for log in [&one, &two] {
+            mark(log).await;
+        }
+        append(&two).await;
+        let (disk, before) = (redis.on_disk(), page(&two).await);
+        let lost = append(&one).await;
+        redis.kill();
+        redis.go_back(&disk);
+        redis.start_again().await;
+        Self { redis, one, two, before, lost }
+    }
+}
+
 #[tokio::test]
 async fn a_survivor_that_knows_more_tells_of_the_loss_although_others_wrote_first() {
-    let mut redis = Redis::start().await;
-    let (one, two) = (node(&redis).await, node(&redis).await);
-    for log in [&one, &two] {
-        mark(log).await;
-    }
-    append(&two).await;
-    let (disk, before) = (redis.on_disk(), page(&two).await);
-    let lost = append(&one).await;
-    redis.kill();
-    redis.go_back(&disk);
-    redis.start_again().await;
+    let PowerCut { redis: _redis, one, two, before, lost } = PowerCut::suffer().await;
     // This one knows of no loss, and moves the position beyond what the other knows.
     mark(&two).await;
     assert!(append(&two).await > lost, "no offset is given twice");
@@ -129,17 +146,7 @@ async fn what_was_heard_and_is_gone_is_told_of_by_who_heard_it() {
 
 #[tokio::test]
 async fn a_doubt_that_another_restart_interrupts_is_not_forgotten() {
-    let mut redis = Redis::start().await;
-    let (one, two) = (node(&redis).await, node(&redis).await);
-    for log in [&one, &two] {
-        mark(log).await;
-    }
-    append(&two).await;
-    let (disk, before) = (redis.on_disk(), page(&two).await);
-    let lost = append(&one).await;
-    redis.kill();
-    redis.go_back(&disk);
-    redis.start_again().await;
+    let PowerCut { mut redis, one, two, before, lost } = PowerCut::suffer().await;
     mark(&two).await;
     assert!(page(&two).await.in_doubt_before.is_some(), "the other node has not vouched");
     // It ends before it can, with this Redis; and the next one knows of writers only what came after.
