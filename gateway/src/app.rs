@@ -1,6 +1,8 @@
 //! The composition root: the only file that names backends. Builds a node from its configuration, runs it, stops it.
 
+mod api_door;
 mod start;
+mod stores;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,25 +15,24 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{Revoked, Tokens};
-use crate::bus::{Bus, MemoryBus, MemoryHub, RedisBus};
+use crate::auth::{ApiKeys, Revoked, Tokens};
 use crate::calls::Caller;
 use crate::config::{self, Config};
 use crate::formats::{Format, Formats};
-use crate::http::{AdminLimits, AdminRoutes, Hosts, web};
-use crate::log::{Budget, Log, MemoryLog, RedisLog, Retention, SqliteLog};
+use crate::http::{AdminLimits, AdminRoutes, Api, Hosts, web};
+use crate::log::Budget;
 use crate::metrics::Metrics;
 use crate::node::{Node, Peers};
-use crate::presence::{MeasuredPresence, MemoryPlaces, MemoryPresence, Presence, RedisPresence};
+use crate::presence::MeasuredPresence;
 use crate::redis::{Commands, ConnectError, Primary};
-use crate::revocations::{MemoryRevocations, RedisRevocations, Revocations, SqliteRevocations};
 use crate::routes::{RouteTable, Router};
-use crate::sessions::{MemorySessions, RedisSessions, Sessions, SqliteSessions};
-use crate::socket::{SocketServer, serve};
+use crate::socket::{SocketServer, serve, serve_back_ends};
 use crate::supervisor::Supervisor;
 use crate::telemetry::{By, audit};
 
+use api_door::ApiDoor;
 use start::Start;
+use stores::{Backends, Redis, Stores, backends};
 
 /// Connections that may wait in the kernel to be accepted. Linux caps it at `net.core.somaxconn`, 4096 by default.
 const BACKLOG: u32 = 4096;
@@ -56,47 +57,21 @@ pub struct Gateway {
     pub address: SocketAddr,
     /// Where operators connect.
     pub admin_address: SocketAddr,
+    /// Where back ends connect.
+    pub api_address: SocketAddr,
     /// What it is called.
     pub name: String,
     /// What it counts.
     pub metrics: Arc<Metrics>,
     server: SocketServer,
     router: Arc<Router>,
-    /// The profile and the file that routes are read from.
+    keys: Arc<ApiKeys>,
+    /// The profile and the file that routes and keys are read from.
     routes: (String, Option<PathBuf>),
     ready: Arc<AtomicBool>,
     peers: Arc<Peers>,
     supervisor: Supervisor,
     stores: Stores,
-}
-
-/// What is to be told that the node ends.
-#[derive(Debug)]
-enum Stores {
-    Memory,
-    Files(Files),
-    Redis(Arc<RedisLog>),
-}
-
-impl Stores {
-    async fn close(&self) {
-        match self {
-            Self::Memory => {}
-            Self::Files(files) => {
-                files.sessions.close().await;
-                files.revocations.close().await;
-                files.log.close().await;
-            }
-            Self::Redis(log) => log.close().await,
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Files {
-    log: Arc<SqliteLog>,
-    sessions: Arc<SqliteSessions>,
-    revocations: Arc<SqliteRevocations>,
 }
 
 impl Gateway {
@@ -109,6 +84,7 @@ impl Gateway {
         let table = RouteTable::load(&config.profile, config.file.as_deref()).map_err(misconfigured)?;
         Tokens::check(&config.auth).map_err(misconfigured)?;
         let metrics = Arc::new(Metrics::new());
+        let keys = ApiKeys::new(&config.api.key, metrics.clone()).map_err(misconfigured)?;
         let mut redis = None;
         let mut away = None;
         if !config.redis_url.is_empty() {
@@ -126,7 +102,7 @@ impl Gateway {
             return Err(StartError::Unavailable(anyhow::anyhow!("redis_url: {why}")));
         }
         let (gateway, start) =
-            Self::build(config, table, max_files, redis, metrics).await.map_err(StartError::Unavailable)?;
+            Self::build(config, table, keys, max_files, redis, metrics).await.map_err(StartError::Unavailable)?;
         match away {
             None => {
                 let finished = start.finish().await;
@@ -147,12 +123,14 @@ impl Gateway {
     async fn build(
         config: Config,
         table: RouteTable,
+        keys: Arc<ApiKeys>,
         max_files: usize,
         redis: Option<Redis>,
         metrics: Arc<Metrics>,
     ) -> anyhow::Result<(Self, Start)> {
         let clients = listen(config.listen).context("listen")?;
         let admins = listen(config.admin_listen).context("admin_listen")?;
+        let back_ends = config.api.address().map(listen).transpose().context("api.listen")?;
         let name = node_name(&config);
         metrics.connections_limit.set(u32::try_from(config.limits.connections).unwrap_or(u32::MAX));
         metrics.buffered_bytes_limit.set(config.limits.buffered_bytes as f64);
@@ -179,14 +157,18 @@ impl Gateway {
         let router = Router::new(table, node.clone(), tokens.clone(), caller, &config, metrics.clone());
         let router = Arc::new(router);
         let web = web(config.web.page);
-        let server = SocketServer::start(&config, router.clone(), web, metrics.clone(), &supervisor, max_files);
+        let api = Api::new(&config, keys.clone(), metrics.clone());
+        let door = Arc::new(ApiDoor(api.clone()));
+        let server = SocketServer::start(&config, router.clone(), web, door, metrics.clone(), &supervisor, max_files);
         let peers = Arc::new(Peers::new(bus.clone(), &config.redis.prefix, formats.clone(), metrics.clone()));
         let gateway = Self {
             address: clients.local_addr()?,
             admin_address: admin.address(),
+            api_address: back_ends.as_ref().unwrap_or(&clients).local_addr()?,
             metrics: metrics.clone(),
             server: server.clone(),
             router: router.clone(),
+            keys,
             routes: (config.profile.clone(), config.file.clone()),
             ready: Arc::new(AtomicBool::new(false)),
             peers: peers.clone(),
@@ -194,6 +176,9 @@ impl Gateway {
             stores,
             name,
         };
+        if let Some(back_ends) = back_ends {
+            supervisor.run_on("listener of back ends", serve_back_ends(back_ends, server.clone(), stop.clone()));
+        }
         supervisor.run_on("listener", serve(clients, server.clone(), max_files, stop));
         supervisor.run("upkeep", upkeep(server.clone(), budget, metrics.clone()));
         let start = Start {
@@ -211,6 +196,7 @@ impl Gateway {
             revoked,
             tokens,
             server,
+            api,
             admin,
             metrics,
             supervisor,
@@ -219,7 +205,7 @@ impl Gateway {
         Ok((gateway, start))
     }
 
-    /// Reads the route table again. Sessions stay; a table with a mistake changes nothing.
+    /// Reads the route table and the keys of back ends again. Sessions stay; a mistake in either changes nothing.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -227,7 +213,15 @@ impl Gateway {
         let (profile, file) = &self.routes;
         let table = RouteTable::load(profile, file.as_deref());
         audit(By::Signal, "reload", "routes", if table.is_ok() { "done" } else { "failed: there are mistakes" });
-        self.router.replace(table?);
+        let table = table?;
+        if let Some(file) = file {
+            // Keys are in files alone: the environment has no words for them.
+            let keys = config::load(Some(file), std::env::vars()).map_err(|error| error.to_string());
+            let replaced = keys.and_then(|config| self.keys.replace(&config.api.key));
+            audit(By::Signal, "reload", "keys", if replaced.is_ok() { "done" } else { "failed: there are mistakes" });
+            replaced.map_err(anyhow::Error::msg)?;
+        }
+        self.router.replace(table);
         self.router.recount();
         Ok(())
     }
@@ -260,78 +254,6 @@ impl Gateway {
 
 fn misconfigured(error: impl std::fmt::Display) -> StartError {
     StartError::Configuration(error.to_string())
-}
-
-/// A Redis that the node is configured for.
-struct Redis {
-    primary: Arc<Primary>,
-    commands: Commands,
-}
-
-struct Backends {
-    bus: Arc<dyn Bus>,
-    log: Arc<dyn Log>,
-    budget: Arc<Budget>,
-    sessions: Arc<dyn Sessions>,
-    presence: Arc<dyn Presence>,
-    revocations: Arc<dyn Revocations>,
-    stores: Stores,
-}
-
-async fn backends(
-    config: &Config,
-    name: &str,
-    metrics: &Arc<Metrics>,
-    redis: Option<Redis>,
-    formats: &Formats,
-    supervisor: &Supervisor,
-) -> anyhow::Result<Backends> {
-    let retention = retention(&config.log);
-    let window = config.recovery.window;
-    let Some(Redis { primary, commands }) = redis else {
-        metrics.bus_connected.set(1.0);
-        let bus = Arc::new(MemoryBus::new(Arc::<MemoryHub>::default()));
-        // Who was there is gone with the process, and so are they.
-        let presence = Arc::new(MemoryPresence::new(Arc::<MemoryPlaces>::default(), name, &config.presence));
-        let folder = &config.data_dir;
-        if folder.as_os_str().is_empty() {
-            let (log, sessions) = (Arc::new(MemoryLog::new(retention)), Arc::new(MemorySessions::new(window)));
-            let revocations = Arc::new(MemoryRevocations::default());
-            let budget = log.budget();
-            return Ok(Backends { bus, log, budget, sessions, presence, revocations, stores: Stores::Memory });
-        }
-        let log = SqliteLog::open(&folder.join("log.sqlite"), retention, supervisor).await.context("data_dir")?;
-        let log = Arc::new(log);
-        let sessions = SqliteSessions::open(&folder.join("sessions.sqlite"), window).await.context("data_dir")?;
-        let sessions = Arc::new(sessions);
-        let revocations = SqliteRevocations::open(&folder.join("revocations.sqlite")).await.context("data_dir")?;
-        let revocations = Arc::new(revocations);
-        let files = Files { log: log.clone(), sessions: sessions.clone(), revocations: revocations.clone() };
-        let budget = log.budget();
-        return Ok(Backends { bus, log, budget, sessions, presence, revocations, stores: Stores::Files(files) });
-    };
-    let settings = &config.redis;
-    let bus: Arc<dyn Bus> = Arc::new(RedisBus::start(primary, settings, metrics.clone(), supervisor));
-    let commands = commands.watched_by(supervisor);
-    let sessions =
-        Arc::new(RedisSessions::new(commands.clone(), bus.clone(), &settings.prefix, window, formats.clone()));
-    let presence =
-        Arc::new(RedisPresence::new(commands.clone(), &settings.prefix, name, &config.presence, formats.clone()));
-    let revocations = Arc::new(RedisRevocations::new(commands.clone(), bus.clone(), &settings.prefix));
-    let log = Arc::new(RedisLog::new(commands, bus.clone(), &settings.prefix, retention, settings.feed_buffer));
-    let (stores, budget) = (Stores::Redis(log.clone()), log.budget());
-    Ok(Backends { bus, log, budget, sessions, presence, revocations, stores })
-}
-
-fn retention(log: &config::Log) -> Retention {
-    Retention {
-        room_events: log.room_events,
-        room_bytes: log.room_bytes,
-        room_retention: log.room_retention,
-        dedupe_window: log.dedupe_window,
-        max_bytes: log.max_bytes,
-        max_percent: log.max_percent,
-    }
 }
 
 /// Where other nodes reach the admin listener.

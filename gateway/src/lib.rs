@@ -2,7 +2,7 @@
 //! between them.
 //!
 //! The modules in reading order; `ARCHITECTURE.md` has the picture. Dependencies point from the edges inwards:
-//! `socket`, `http`, `operators` → `routes`, `control` → `node` → the ports (`log`, `presence`, `sessions`, `revocations`, `bus`) → `domain`.
+//! `socket`, `http`, `operators` → `routes`, `service` → `control` → `node` → the ports (`log`, `presence`, `sessions`, `revocations`, `bus`) → `domain`.
 //! Only `app` names backends.
 
 pub mod app;
@@ -10,6 +10,7 @@ pub mod auth;
 pub mod bus;
 pub mod calls;
 pub mod config;
+pub mod content;
 pub mod control;
 pub mod domain;
 pub mod formats;
@@ -25,6 +26,7 @@ pub mod recurring;
 pub mod redis;
 pub mod revocations;
 pub mod routes;
+pub mod service;
 pub mod sessions;
 pub mod shutdown;
 pub mod socket;

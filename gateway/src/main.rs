@@ -1,4 +1,4 @@
-//! The command line: `gateway [serve]`, `check`, `token`, `healthcheck`.
+//! The command line: `gateway [serve]`, `check`, `token`, `key`, `healthcheck`.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use gateway::auth::{Grant, Rights, Tokens, mint};
-use gateway::config::{self, Config};
+use gateway::auth::{ApiKeys, Grant, Rights, Tokens, make_key, mint};
+use gateway::config::{self, Config, Scope};
 use gateway::domain::UserId;
 use gateway::process::{self, BAD_CONFIGURATION, INTERNAL, OK, UNAVAILABLE};
 use gateway::redis::Primary;
@@ -52,6 +52,21 @@ enum Command {
         #[arg(long, value_name = "JTI")]
         id: Option<String>,
     },
+    /// Make a key for a back end: print it once, and what the configuration has to keep of it.
+    Key {
+        /// Whose it is. Keys of one name are one author to deduplication, so that they can be rotated.
+        #[arg(long)]
+        name: String,
+        /// What it may be used for, separated by commas: publish, read, control, admin.
+        #[arg(long = "scope", value_name = "SCOPE", required = true, value_delimiter = ',', value_parser = scope)]
+        scopes: Vec<Scope>,
+        /// A pattern of the rooms that it opens, as in "orders-*"; may be repeated. None: all.
+        #[arg(long = "room", value_name = "PATTERN", default_value = "*")]
+        rooms: Vec<String>,
+        /// A pattern of the namespaces that it opens; may be repeated. None: all.
+        #[arg(long = "namespace", value_name = "PATTERN", default_value = "*")]
+        namespaces: Vec<String>,
+    },
     /// Ask the node on this machine whether it is ready; exit 0 if it is.
     Healthcheck,
 }
@@ -81,6 +96,7 @@ fn main() -> ExitCode {
             let (join, publish) = (patterns(join), patterns(publish));
             token(&config, &Grant { user, roles, ttl, join, publish, id })
         }
+        Command::Key { name, scopes, rooms, namespaces } => key(&name, scopes, rooms, namespaces),
         Command::Healthcheck => healthcheck(config.admin_listen),
     }
 }
@@ -99,6 +115,9 @@ fn check(config: &Config) -> ExitCode {
     }
     if let Err(error) = Primary::check(config) {
         return fail(BAD_CONFIGURATION, &error.to_string());
+    }
+    if let Err(error) = ApiKeys::check(&config.api.key) {
+        return fail(BAD_CONFIGURATION, &error);
     }
     let text = match toml::to_string(config) {
         Ok(text) => text,
@@ -121,6 +140,24 @@ fn token(config: &Config, grant: &Grant) -> ExitCode {
         }
         None => fail(BAD_CONFIGURATION, "auth.secret is not set; a token needs the secret that the nodes have"),
     }
+}
+
+fn scope(text: &str) -> Result<Scope, String> {
+    let known = Scope::ALL.into_iter().find(|scope| scope.name() == text);
+    known.ok_or_else(|| format!("there are: {}", Scope::ALL.map(Scope::name).join(", ")))
+}
+
+fn key(name: &str, scopes: Vec<Scope>, rooms: Vec<String>, namespaces: Vec<String>) -> ExitCode {
+    let (text, key) = make_key(name, scopes, rooms, namespaces);
+    if let Err(why) = key.validate().and_then(|()| ApiKeys::check(std::slice::from_ref(&key))) {
+        return fail(BAD_CONFIGURATION, &format!("--name, --room, --namespace: {why}"));
+    }
+    let kept = match toml::to_string(&key) {
+        Ok(kept) => kept,
+        Err(error) => return fail(INTERNAL, &format!("cannot print the configuration: {error}")),
+    };
+    println!("# The key. It is nowhere else, and cannot be shown again:\n# {text}\n[[api.key]]\n{kept}");
+    OK.into()
 }
 
 /// Speaks HTTP by hand: it runs every few seconds in containers that have nothing but this binary.

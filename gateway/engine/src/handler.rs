@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http::request::Parts;
 use http::{Request, Response};
 
@@ -32,18 +31,25 @@ pub trait Handler: Send + Sync + 'static {
     fn open(&self, request: &Parts, peer: SocketAddr, transport: Transport) -> Result<Arc<dyn Guest>, Box<Answer>>;
 
     /// Whether a peer may send one more request that belongs to no connection and opens none. Asked before any other work
-    /// is done for it; without `headers` if it was not HTTP.
+    /// is done for it; without the request's head if it was not HTTP.
     ///
     /// # Errors
     /// The answer for who may not.
-    fn admit_stranger(&self, peer: SocketAddr, headers: Option<&HeaderMap>) -> Result<(), Box<Answer>>;
+    fn admit_stranger(&self, peer: SocketAddr, request: Option<&Parts>) -> Result<(), Box<Answer>>;
 
     /// A request was refused that is not one of the protocol, or not in order.
     fn misused(&self, misuse: Misuse);
 
-    /// Answers a request for another path.
-    fn elsewhere(&self, request: Request<Bytes>) -> Pin<Box<dyn Future<Output = Answer> + Send>>;
+    /// Answers a request for another path, or one that came in by a [`Side`] door.
+    fn elsewhere(&self, request: Request<Bytes>, peer: SocketAddr) -> Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+    /// What is said to such a request whose body was too large, too slow or broken, instead of the server's own answer.
+    fn unread(&self, request: &Parts, answer: Answer) -> Answer;
 }
+
+/// Among the extensions of a request: it came in by a listener at which there is no Socket.IO.
+#[derive(Clone, Copy, Debug)]
+pub struct Side;
 
 /// The handler's part of one connection.
 pub trait Guest: Send + Sync + 'static {

@@ -289,6 +289,7 @@ mod tests {
     fn settings() -> Settings {
         let time = std::time::Duration::from_secs(1);
         Settings {
+            body_bytes: 0,
             ping_interval: time,
             ping_timeout: time,
             connect_timeout: time,

@@ -16,7 +16,7 @@ use crate::budget::Budget;
 use crate::connection::Inner;
 use crate::connections::{Connections, Traffic};
 use crate::cors;
-use crate::handler::{Answer, End, Guest, Handler, Misuse, Transport};
+use crate::handler::{Answer, End, Guest, Handler, Misuse, Side, Transport};
 use crate::handshake::{self, Id, Query, Refused};
 use crate::heartbeat::Clock;
 use crate::http::{Head, Idle, Timing, Wire, write_head};
@@ -129,6 +129,16 @@ impl Server {
     /// Serves a TCP stream: HTTP requests, one after the other, until it ends or becomes a websocket. `place` is held as
     /// long as the stream is.
     pub async fn serve<P: Send + 'static>(&self, stream: TcpStream, peer: SocketAddr, place: P) {
+        self.serve_by(stream, peer, place, false).await;
+    }
+
+    /// The same for a stream by which nothing of Socket.IO comes: all its requests are for [`Handler::elsewhere`], and say
+    /// so by [`Side`].
+    pub async fn serve_side<P: Send + 'static>(&self, stream: TcpStream, peer: SocketAddr, place: P) {
+        self.serve_by(stream, peer, place, true).await;
+    }
+
+    async fn serve_by<P: Send + 'static>(&self, stream: TcpStream, peer: SocketAddr, place: P, is_side: bool) {
         let shared = &self.0;
         let Settings { header_timeout, keep_alive, write_timeout, .. } = shared.settings;
         let timing = Timing { request: header_timeout, idle: keep_alive, write: write_timeout };
@@ -139,7 +149,12 @@ impl Server {
                 () = shared.stop.cancelled() => return,
             };
             let head = match head {
-                Ok(Some(head)) => head,
+                Ok(Some(mut head)) => {
+                    if is_side {
+                        head.parts.extensions.insert(Side);
+                    }
+                    head
+                }
                 Ok(None) => return,
                 Err(bad) => {
                     shared.handler.misused(Misuse::Http);
@@ -179,9 +194,9 @@ impl Server {
 impl Shared {
     async fn reply(self: &Arc<Self>, wire: &mut Wire, head: &Head, peer: SocketAddr) -> Reply {
         let parts = &head.parts;
-        if !handshake::is_ours(parts.uri.path()) {
-            return match self.handler.admit_stranger(peer, Some(&parts.headers)) {
-                Ok(()) => self.reply_elsewhere(wire, head).await,
+        if parts.extensions.get::<Side>().is_some() || !handshake::is_ours(parts.uri.path()) {
+            return match self.handler.admit_stranger(peer, Some(parts)) {
+                Ok(()) => self.reply_elsewhere(wire, head, peer).await,
                 Err(answer) => Reply::Last(*answer),
             };
         }
@@ -193,7 +208,7 @@ impl Shared {
             }
         }
         let reply = if parts.method == Method::OPTIONS {
-            match self.handler.admit_stranger(peer, Some(&parts.headers)) {
+            match self.handler.admit_stranger(peer, Some(parts)) {
                 Ok(()) => Reply::Answer(cors::preflight(&parts.headers)),
                 Err(answer) => Reply::Last(*answer),
             }
@@ -218,7 +233,7 @@ impl Shared {
 
     /// Whoever asks for what is not here may have a body on the way that nobody reads.
     fn turn_away(&self, head: &Head, peer: SocketAddr, answer: Answer) -> Reply {
-        let admitted = self.handler.admit_stranger(peer, Some(&head.parts.headers));
+        let admitted = self.handler.admit_stranger(peer, Some(&head.parts));
         Reply::Last(admitted.map_or_else(|instead| *instead, |()| answer))
     }
 
@@ -267,7 +282,7 @@ impl Shared {
             Transport::Websocket => match handshake::accept_websocket(parts) {
                 Ok(answer) if query.is_outdated => {
                     self.handler.misused(Misuse::Handshake);
-                    return match self.handler.admit_stranger(peer, Some(&parts.headers)) {
+                    return match self.handler.admit_stranger(peer, Some(parts)) {
                         Ok(()) => Reply::Outdated(answer),
                         Err(answer) => Reply::Last(*answer),
                     };
@@ -292,16 +307,16 @@ impl Shared {
         }
     }
 
-    async fn reply_elsewhere(&self, wire: &mut Wire, head: &Head) -> Reply {
-        match wire.body(head, self.settings.payload_bytes, &self.budget).await {
+    async fn reply_elsewhere(&self, wire: &mut Wire, head: &Head, peer: SocketAddr) -> Reply {
+        match wire.body(head, self.settings.body_bytes, &self.budget).await {
             Ok(Some(body)) => {
                 let request = Request::from_parts(head.parts.clone(), Bytes::from(body));
-                Reply::Answer(self.handler.elsewhere(request).await)
+                Reply::Answer(self.handler.elsewhere(request, peer).await)
             }
             Ok(None) => Reply::Gone,
             Err(bad) => {
                 self.handler.misused(Misuse::Http);
-                Reply::Last(bad.answer())
+                Reply::Last(self.handler.unread(&head.parts, bad.answer()))
             }
         }
     }

@@ -23,6 +23,8 @@ pub struct Settings {
     pub message_bytes: usize,
     /// The largest body of a polling client's request, in bytes. It may carry many messages.
     pub payload_bytes: usize,
+    /// The largest body of a request for another path, in bytes.
+    pub body_bytes: usize,
     /// Attachments of one event.
     pub attachments: usize,
     /// Packets that may wait for one client.

@@ -11,14 +11,16 @@ use super::host_name;
 use crate::auth::{OperatorToken, Revoked, Tokens};
 use crate::bus::Bus;
 use crate::config::Config;
+use crate::content::Bounds;
 use crate::control::Control;
 use crate::formats::Formats;
-use crate::http::{AdminRoutes, AdminState, AskOverHttp, admin};
+use crate::http::{AdminRoutes, AdminState, Api, AskOverHttp, admin};
 use crate::metrics::Metrics;
 use crate::node::{Listening, Node, Peers};
 use crate::operators::Operators;
 use crate::redis::{Commands, watch_settings};
 use crate::routes::Router;
+use crate::service::Service;
 use crate::socket::SocketServer;
 use crate::supervisor::Supervisor;
 
@@ -42,6 +44,7 @@ pub(super) struct Start {
     pub(super) revoked: Arc<Revoked>,
     pub(super) tokens: Arc<Tokens>,
     pub(super) server: SocketServer,
+    pub(super) api: Arc<Api>,
     pub(super) admin: AdminRoutes,
     pub(super) metrics: Arc<Metrics>,
     pub(super) supervisor: Supervisor,
@@ -127,6 +130,8 @@ impl Start {
             supervisor.run_on("operators", operators.run(supervisor.stop().clone()));
         }
         self.admin.replace(routes);
+        let bounds = Bounds::new(&config.limits);
+        self.api.serve(Service::new(node.clone(), bounds, config.limits.payload_bytes));
         self.server.admit();
         self.ready.store(true, Ordering::Release);
         let mode = if config.redis_url.is_empty() { "embedded" } else { "cluster" };

@@ -1,5 +1,6 @@
 //! Tokens: who a client is, what it may do, and whether that was taken back. A key decides about its algorithm.
 
+mod api_keys;
 mod claims;
 mod jwks;
 mod keys;
@@ -7,8 +8,10 @@ mod mint;
 mod operators;
 mod revoked;
 mod rights;
+mod suspects;
 mod tokens;
 
+pub use api_keys::{ApiKey, ApiKeys, NoKey, make_key};
 pub use keys::KeyError;
 pub use mint::{Grant, mint};
 pub use operators::{NoOperator, OperatorToken};

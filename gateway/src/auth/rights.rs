@@ -9,7 +9,7 @@ const MAX_PATTERN_BYTES: usize = 255;
 
 /// `*` stands for any letters, also none. The library wants a letter for "any one letter", too: it gets one that neither
 /// names nor patterns may have, so that `?` is a letter like others.
-type Pattern = WildMatchPattern<'*', '\0'>;
+pub(super) type Pattern = WildMatchPattern<'*', '\0'>;
 
 /// What a token says about rooms. What it says nothing about is not limited by it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,17 +41,18 @@ impl Rights {
     }
 }
 
-fn compile(patterns: &[String]) -> Result<Vec<Pattern>, &'static str> {
+pub(super) fn compile(patterns: &[String]) -> Result<Vec<Pattern>, &'static str> {
     if patterns.len() > MAX_PATTERNS {
-        return Err("a token has at most 100 patterns for joining and 100 for publishing");
+        return Err("there are at most 100 patterns of each kind");
     }
     if patterns.iter().any(|pattern| pattern.len() > MAX_PATTERN_BYTES || pattern.chars().any(char::is_control)) {
-        return Err("a pattern of rooms has at most 255 bytes and no control characters");
+        return Err("a pattern has at most 255 bytes and no control characters");
     }
     Ok(patterns.iter().map(|pattern| Pattern::new(pattern)).collect())
 }
 
-fn opens(patterns: Option<&[Pattern]>, room: &str) -> bool {
+/// Whether any of the patterns matches a name; without a list all names do.
+pub(super) fn opens(patterns: Option<&[Pattern]>, room: &str) -> bool {
     patterns.is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(room)))
 }
 

@@ -1,5 +1,6 @@
 //! The configuration as types: one struct per section of `gateway.default.toml`, which holds every default.
 
+mod api;
 mod exposure;
 mod layers;
 mod origin;
@@ -7,6 +8,7 @@ mod rates;
 mod redis_url;
 mod secret;
 
+pub use api::{Api, BATCH_ITEMS, Key, Scope};
 pub use exposure::MAX_ATTACHMENTS;
 pub use layers::{ConfigError, load};
 pub use origin::Origin;
@@ -49,6 +51,7 @@ pub struct Config {
     pub drain: Drain,
     pub admin: Admin,
     pub web: Web,
+    pub api: Api,
     pub telemetry: Telemetry,
     /// The file that was read, if there is one. Its routes are compiled in `routes`.
     #[serde(skip)]
@@ -370,6 +373,7 @@ impl Config {
         self.auth.validate()?;
         self.limits.validate_attachments()?;
         self.admin.validate()?;
+        self.api.validate()?;
         if self.redis.prefix.is_empty() {
             return Err(("redis.prefix", "must not be empty".into()));
         }

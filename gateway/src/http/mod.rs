@@ -1,6 +1,7 @@
-//! EDGE: plain HTTP. The admin listener for operators; the web page and the official client for browsers.
+//! EDGE: plain HTTP. The API for back ends; the admin listener for operators; the web page and the official client for browsers.
 
 mod admin;
+mod api;
 mod ask;
 mod client_script;
 mod hosts;
@@ -11,6 +12,7 @@ mod serving;
 mod web;
 
 pub use admin::{AdminState, admin};
+pub use api::Api;
 pub use ask::AskOverHttp;
 pub use hosts::Hosts;
 pub use routes::AdminRoutes;

@@ -60,7 +60,7 @@ pub const RECOVERY_RESULTS: [&str; 11] = [
 
 /// Who decides how fast: about what connections send, about handshakes, about what sessions send and have kept, and about
 /// answering refusals.
-pub const LIMITERS: [&str; 18] = [
+pub const LIMITERS: [&str; 19] = [
     "connection_packets",
     "connection_bytes",
     "session_events",
@@ -78,6 +78,7 @@ pub const LIMITERS: [&str; 18] = [
     "address_handshakes",
     "address_failures",
     "address_requests",
+    "key_requests",
     "node_handshakes",
 ];
 
@@ -133,3 +134,16 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The git revision that it was built from: `dev` in builds for development, `unknown` if it was built without git.
 pub const REVISION: &str = env!("REVISION");
+
+/// What the HTTP API is asked to do; `unknown` is none of it.
+pub const API_OPERATIONS: [&str; 8] =
+    ["publish", "publish_to_user", "publish_to_all", "history", "members", "contract", "docs", "unknown"];
+
+/// The first digit of an answer's status.
+pub const STATUS_CLASSES: [&str; 3] = ["2xx", "4xx", "5xx"];
+
+/// Why a request for the HTTP API was nobody's.
+pub const API_REFUSALS: [&str; 3] = ["no_key", "wrong_key", "too_many"];
+
+/// What became of a request with an `Idempotency-Key`.
+pub const REPEAT_RESULTS: [&str; 5] = ["new", "replayed", "running", "different", "unavailable"];

@@ -252,6 +252,15 @@ metrics! {
     admin_ended: Family<Counter> = "gateway_admin_connections_ended_total" ["reason": ["crowded", "slow_head"]];
     /// Requests of operators that were refused: their token was wrong, or too many of their address waited already.
     operators_refused: Family<Counter> = "gateway_operators_refused_total" ["reason": ["wrong_token", "too_many"]];
+    /// Requests for the HTTP API that were answered, items of batches included, by what they asked for and by status.
+    api_requests: Family2<Counter> = "gateway_api_requests_total" ["operation": API_OPERATIONS, "status": STATUS_CLASSES];
+    /// From having read a request for the HTTP API to its answer, in seconds; of batches as a whole.
+    api_duration: Histogram = "gateway_api_request_duration_seconds";
+    /// Requests for the HTTP API that were nobody's: without a key, with a wrong one, or with a wrong one while too many of
+    /// their address waited already.
+    api_refused: Family<Counter> = "gateway_api_refused_total" ["reason": API_REFUSALS];
+    /// Requests with an `Idempotency-Key`, by what became of them.
+    api_repeats: Family<Counter> = "gateway_api_repeats_total" ["result": REPEAT_RESULTS];
     /// Operators that are connected to this node.
     operators: Gauge = "gateway_operators";
     /// Sessions that came or left while operators listened, without these being told one by one.

@@ -29,8 +29,8 @@ pub use gate::{Hold, Patience};
 pub use hearing::{Ask, Hearing, Listening};
 pub use hub::Hub;
 pub use limits::{
-    Account, AddressLimiter, Allowance, FailureLimiter, HandshakeLimiter, Limiters, Party, RouteLimiter, Slot, Slots,
-    StrangerLimiter, Throughput, Verdict,
+    Account, AddressLimiter, Allowance, Allowed, FailureLimiter, HandshakeLimiter, KeyLimiter, Limiters, Party,
+    RouteLimiter, Slot, Slots, StrangerLimiter, Throughput, Verdict,
 };
 pub use membership::{Entrance, Joined, STANDING, Seat};
 pub use order::Turn;
@@ -51,8 +51,8 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{self, Config};
-use crate::domain::{Event, Offset, Refusal, RoomName, UserId};
-use crate::log::{AppendError, Dedupe, ENTRY_BYTES, Log, Page, ROOM_BYTES, Range, Terms};
+use crate::domain::{Event, Refusal, RoomName, UserId};
+use crate::log::{AppendError, Appended, Dedupe, ENTRY_BYTES, Log, Page, ROOM_BYTES, Range, Terms};
 use crate::metrics::Metrics;
 use crate::port::PortError;
 use crate::presence::Presence;
@@ -235,7 +235,7 @@ impl Node {
         });
     }
 
-    /// Publishes an event to a room, on somebody's account if that has limits. The answer is the event's place in the log.
+    /// Publishes an event to a room, on somebody's account if that has limits. The answer has the event's place in the log.
     ///
     /// # Errors
     /// The account or the log is exhausted, or the log cannot be reached; then, with a key, the same publish may be tried
@@ -246,7 +246,7 @@ impl Node {
         event: &Event,
         terms: Terms<'_>,
         account: Option<&Account>,
-    ) -> Result<Offset, Refusal> {
+    ) -> Result<Appended, Refusal> {
         let started = Instant::now();
         if let Some(account) = account {
             let key = terms.dedupe.map_or(0, |Dedupe(key)| key.len());
@@ -271,7 +271,7 @@ impl Node {
             AppendError::Failed(error) => self.unavailable_in(room, &error),
         })?;
         self.metrics.log_append_duration.record(started.elapsed().as_secs_f64());
-        Ok(appended.position.offset)
+        Ok(appended)
     }
 
     /// Sends an event to a room without keeping it.
@@ -331,8 +331,14 @@ impl Node {
 /// The key by which a publish of a session to a room is known again: its author's id for it.
 #[must_use]
 pub fn dedupe(session: &Session, room: &RoomName, id: &str) -> Dedupe {
+    dedupe_of(&session.author(), room, id)
+}
+
+/// The same for an author that is no session: one letter and a colon say what else it is.
+#[must_use]
+pub fn dedupe_of(author: &str, room: &RoomName, id: &str) -> Dedupe {
     // With their lengths in front, no three of them read like three others.
-    let (author, room) = (session.author(), room.as_str());
+    let room = room.as_str();
     Dedupe(format!("{}:{author}:{}:{room}:{id}", author.len(), room.len()))
 }
 

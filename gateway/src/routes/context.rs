@@ -5,10 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use super::Router;
 use super::reader::{Emission, Target};
 use super::template::{AuthFields, Scope};
-use super::{Router, check_emitted, json};
 use crate::auth::Identity;
+use crate::content::{check_emitted, json};
 use crate::domain::{Event, Refusal, RoomName};
 use crate::node::{Session, now_ms};
 

@@ -2,7 +2,6 @@
 
 mod actions;
 mod context;
-pub mod json;
 mod later;
 mod lifecycle;
 mod names;
@@ -16,7 +15,7 @@ pub use actions::{
     Action, Broadcast, Call, Claim, Direct, History, Identify, Join, Leave, Log, LogLevel, Presence, Publish, Signal,
     Typing,
 };
-pub use names::{Lifecycle, check_emitted};
+pub use names::Lifecycle;
 pub use reader::{Emission, RouteError, Target};
 pub use table::{Allow, Facts, Namespace, Needs, Rate, Refused, Route, RouteTable, Schema};
 pub use template::{Args, AuthFields, Json, Scope, Template};
@@ -32,7 +31,8 @@ use tokio::time::Instant;
 
 use crate::auth::Tokens;
 use crate::calls::Caller;
-use crate::config::{Config, Limits};
+use crate::config::Config;
+use crate::content::{Bounds, check_placeholders, json};
 use crate::domain::{Refusal, Worded};
 use crate::metrics::Metrics;
 use crate::node::{Node, RouteLimiter, Session};
@@ -100,14 +100,6 @@ impl From<Refusal> for NotDone {
     }
 }
 
-/// What an event may be, whatever its route says.
-#[derive(Clone, Copy, Debug)]
-struct Bounds {
-    message_bytes: usize,
-    json_depth: usize,
-    arguments: usize,
-}
-
 /// A table with what is counted for its routes: replaced together.
 #[derive(Debug)]
 struct Current {
@@ -150,9 +142,8 @@ impl Router {
         config: &Config,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let Limits { message_bytes, json_depth, arguments, .. } = config.limits;
         let current = ArcSwap::from_pointee(Current::new(table));
-        let (bounds, later) = (Bounds { message_bytes, json_depth, arguments }, Later::new(metrics.clone()));
+        let (bounds, later) = (Bounds::new(&config.limits), Later::new(metrics.clone()));
         let refusals = Recurring::new("a route of a lifecycle event refused");
         Self { current, node, tokens, caller, bounds, later, refusals, metrics }
     }
@@ -241,15 +232,10 @@ impl Router {
         attachments: usize,
     ) -> Result<(Option<Cow<'a, str>>, Vec<&'a RawValue>), Refusal> {
         let bounds = &self.bounds;
-        if size > bounds.message_bytes {
-            return Err(Refusal::TooLarge { limit: bounds.message_bytes });
-        }
-        json::check_readable(text, bounds.json_depth).map_err(|why| Refusal::bad_request(why.message()))?;
+        bounds.check_text(text, size)?;
         let mut args: Vec<&RawValue> =
             serde_json::from_str(text).map_err(|_| Refusal::bad_request("an array of a name and arguments"))?;
-        if !json::placeholders_fit(text, attachments) {
-            return Err(Refusal::bad_request("its placeholders do not match its attachments"));
-        }
+        check_placeholders(text, attachments)?;
         if args.is_empty() {
             return Err(Refusal::bad_request("an event has a name"));
         }
@@ -257,9 +243,7 @@ impl Router {
         if !json::is_text(name) {
             return Err(Refusal::bad_request("an event's name is a text"));
         }
-        if args.len() > bounds.arguments {
-            return Err(Refusal::bad_request(format!("an event has {} arguments at the most", bounds.arguments)));
-        }
+        bounds.check_arguments(args.len())?;
         let name = json::text(name);
         Ok((name, args))
     }

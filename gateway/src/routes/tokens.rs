@@ -5,8 +5,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Answer, Router, json};
+use super::{Answer, Router};
 use crate::auth::Identity;
+use crate::content::json;
 use crate::domain::{Frame, Refusal, RoomName};
 use crate::node::{CloseReason, STANDING, Session};
 

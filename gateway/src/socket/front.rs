@@ -7,14 +7,14 @@ use std::sync::atomic::Ordering;
 
 use axum::body::Body;
 use bytes::Bytes;
-use engine::{Answer, Handler, Misuse, Transport};
+use engine::{Answer, Handler, Misuse, Side, Transport};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use tower::ServiceExt;
 
 use super::guest::{Guest, Held};
-use super::{Edge, address};
+use super::{BackEnds, Edge, address};
 use crate::domain::{Refusal, Worded};
 use crate::node::Slot;
 
@@ -25,11 +25,16 @@ const MAX_WEB_BYTES: usize = 16 * 1024 * 1024;
 pub(super) struct Front {
     edge: Arc<Edge>,
     web: axum::Router,
+    back_ends: Arc<dyn BackEnds>,
 }
 
 impl Front {
-    pub(super) fn new(edge: Arc<Edge>, web: axum::Router) -> Self {
-        Self { edge, web }
+    pub(super) fn new(edge: Arc<Edge>, web: axum::Router, back_ends: Arc<dyn BackEnds>) -> Self {
+        Self { edge, web, back_ends }
+    }
+
+    fn is_for_back_ends(&self, request: &Parts) -> bool {
+        self.back_ends.is_for(request, request.extensions.get::<Side>().is_some())
     }
 }
 
@@ -57,11 +62,15 @@ impl Handler for Front {
         }
     }
 
-    fn admit_stranger(&self, peer: SocketAddr, headers: Option<&HeaderMap>) -> Result<(), Box<Answer>> {
+    fn admit_stranger(&self, peer: SocketAddr, request: Option<&Parts>) -> Result<(), Box<Answer>> {
         let edge = &self.edge;
         let proxies = &edge.settings.trusted_proxies;
-        let client = match headers {
-            Some(headers) => address::of_client(peer.ip(), headers, proxies),
+        let for_back_ends = request.filter(|request| self.is_for_back_ends(request));
+        if for_back_ends.is_some_and(|request| self.back_ends.is_known(request)) {
+            return Ok(());
+        }
+        let client = match request {
+            Some(request) => address::of_client(peer.ip(), &request.headers, proxies),
             // For whom a proxy sent it cannot be told, and all its clients would pay for one.
             None if address::is_trusted(peer.ip(), proxies) => return Ok(()),
             None => peer.ip(),
@@ -70,7 +79,10 @@ impl Handler for Front {
         edge.count_decision("address_requests", allowed.is_ok());
         allowed.map_err(|refusal| {
             edge.count_refused(&refusal, false);
-            Box::new(refused(&edge.router.worded(&refusal)))
+            Box::new(match for_back_ends {
+                Some(request) => self.back_ends.refused(request, &refusal),
+                None => refused(&edge.router.worded(&refusal)),
+            })
         })
     }
 
@@ -86,8 +98,13 @@ impl Handler for Front {
         self.edge.metrics.bad_requests.with(kind).increment(1);
     }
 
-    fn elsewhere(&self, request: Request<Bytes>) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
-        let web = self.web.clone();
+    fn elsewhere(&self, request: Request<Bytes>, peer: SocketAddr) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+        let (parts, body) = request.into_parts();
+        if self.is_for_back_ends(&parts) {
+            let client = address::of_client(peer.ip(), &parts.headers, &self.edge.settings.trusted_proxies);
+            return self.back_ends.answer(Request::from_parts(parts, body), client);
+        }
+        let (web, request) = (self.web.clone(), Request::from_parts(parts, body));
         Box::pin(async move {
             let Ok(response) = web.oneshot(request.map(Body::from)).await;
             let (parts, body) = response.into_parts();
@@ -100,6 +117,10 @@ impl Handler for Front {
                 }
             }
         })
+    }
+
+    fn unread(&self, request: &Parts, answer: Answer) -> Answer {
+        if self.is_for_back_ends(request) { self.back_ends.unread(request, answer) } else { answer }
     }
 }
 

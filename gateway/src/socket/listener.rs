@@ -17,9 +17,20 @@ const RESERVED_FILES: usize = 256;
 /// Serves clients until told to stop. Connections that are open then go on; ending them is [`SocketServer::drain`]'s
 /// part.
 pub async fn serve(listener: TcpListener, server: SocketServer, max_files: usize, stop: CancellationToken) {
+    let settings = &server.edge.settings;
+    let of_back_ends = if settings.api.address().is_some() { settings.api.connections } else { 0 };
     // Half is theirs however much the rest would like: a node without clients is none.
-    let reserved = (RESERVED_FILES + server.edge.settings.admin.connections).min(max_files / 2);
-    let places = Arc::new(Semaphore::new((max_files - reserved).clamp(1, Semaphore::MAX_PERMITS)));
+    let reserved = (RESERVED_FILES + settings.admin.connections + of_back_ends).min(max_files / 2);
+    accept(listener, &server, max_files - reserved, &stop, false).await;
+}
+
+/// The same for the listener that back ends have for themselves.
+pub async fn serve_back_ends(listener: TcpListener, server: SocketServer, stop: CancellationToken) {
+    accept(listener, &server, server.edge.settings.api.connections, &stop, true).await;
+}
+
+async fn accept(listener: TcpListener, server: &SocketServer, places: usize, stop: &CancellationToken, is_side: bool) {
+    let places = Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS)));
     let trouble = Recurring::new("could not accept a connection");
     loop {
         // Without a free place connections wait in the kernel's queue instead of failing halfway.
@@ -45,6 +56,9 @@ pub async fn serve(listener: TcpListener, server: SocketServer, max_files: usize
         stream.set_nodelay(true).ok();
         let server = server.clone();
         server.edge.tasks.clone().spawn(async move {
+            if is_side {
+                return server.engine.serve_side(stream, address, place).await;
+            }
             if let Ok((stream, address)) = server.edge.introduced(stream, address).await {
                 server.engine.serve(stream, address, place).await;
             }

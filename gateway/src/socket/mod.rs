@@ -3,6 +3,7 @@
 
 mod address;
 mod auth;
+mod back_ends;
 mod connect;
 mod drain;
 mod front;
@@ -14,7 +15,8 @@ mod outlet;
 mod proxy_header;
 mod welcome;
 
-pub use listener::serve;
+pub use back_ends::BackEnds;
+pub use listener::{serve, serve_back_ends};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -63,13 +65,14 @@ pub struct SocketServer {
 }
 
 impl SocketServer {
-    /// A server over a router; `web` answers what is not Socket.IO. Its own work is done under `supervisor`, and it lets
-    /// nobody in before [`Self::admit`]. The process may open `max_files` files.
+    /// A server over a router; `web` answers what is not Socket.IO, and `back_ends` what is for the HTTP API. Its own work is
+    /// done under `supervisor`, and it lets nobody in before [`Self::admit`]. The process may open `max_files` files.
     #[must_use]
     pub fn start(
         config: &Config,
         router: Arc<Router>,
         web: axum::Router,
+        back_ends: Arc<dyn BackEnds>,
         metrics: Arc<Metrics>,
         supervisor: &Supervisor,
         max_files: usize,
@@ -89,9 +92,9 @@ impl SocketServer {
             tasks: supervisor.tasks().clone(),
             settings: config.clone(),
         });
-        let front = Arc::new(Front::new(edge.clone(), web));
+        let front = Arc::new(Front::new(edge.clone(), web, back_ends.clone()));
         let (tasks, stop) = (supervisor.tasks(), supervisor.stop());
-        let (engine, loops) = Server::new(front, settings(config, max_files), tasks, stop);
+        let (engine, loops) = Server::new(front, settings(config, max_files, back_ends.body_bytes()), tasks, stop);
         for Loop { name, work } in loops {
             supervisor.run(name, work);
         }
@@ -134,7 +137,7 @@ impl SocketServer {
 }
 
 /// What the engine is told of the configuration.
-fn settings(config: &Config, max_files: usize) -> Settings {
+fn settings(config: &Config, max_files: usize, body_bytes: usize) -> Settings {
     let (limits, times) = (&config.limits, &config.socket);
     Settings {
         ping_interval: times.ping_interval,
@@ -146,6 +149,7 @@ fn settings(config: &Config, max_files: usize) -> Settings {
         write_delay: times.write_delay,
         message_bytes: limits.message_bytes,
         payload_bytes: limits.payload_bytes.max(limits.message_bytes),
+        body_bytes: limits.payload_bytes.max(body_bytes),
         attachments: limits.attachments,
         waiting_packets: limits.backlog_events,
         waiting_bytes: limits.backlog_bytes,

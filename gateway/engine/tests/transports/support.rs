@@ -11,7 +11,7 @@ use engine::{
     Admission, Answer, Connection, End, Event, Guest, Handler, Misuse, Packet, Server, Session, Settings, Transport,
 };
 use http::request::Parts;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -33,6 +33,7 @@ pub(crate) fn settings() -> Settings {
         write_delay: Duration::ZERO,
         message_bytes: 64 * 1024,
         payload_bytes: 1024 * 1024,
+        body_bytes: 1024 * 1024,
         attachments: 8,
         waiting_packets: 1000,
         waiting_bytes: 8 * 1024 * 1024,
@@ -85,7 +86,7 @@ impl Handler for Echo {
         Ok(Arc::new(Visitor(self.0.clone())))
     }
 
-    fn admit_stranger(&self, _: SocketAddr, _: Option<&HeaderMap>) -> Result<(), Box<Answer>> {
+    fn admit_stranger(&self, _: SocketAddr, _: Option<&Parts>) -> Result<(), Box<Answer>> {
         let is_over = *self.0.strangers.lock() == Some(0);
         self.0.strangers.lock().iter_mut().for_each(|left| *left = left.saturating_sub(1));
         if is_over { Err(Box::new(too_many())) } else { Ok(()) }
@@ -95,7 +96,7 @@ impl Handler for Echo {
         self.0.misuses.lock().push(misuse);
     }
 
-    fn elsewhere(&self, request: Request<Bytes>) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+    fn elsewhere(&self, request: Request<Bytes>, _: SocketAddr) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
         self.0.pages.fetch_add(1, Ordering::SeqCst);
         let length = request.uri().path().strip_prefix("/bytes/").map(|length| length.parse().unwrap());
         let body = match length {
@@ -103,6 +104,11 @@ impl Handler for Echo {
             None => format!("{} {} {}", request.method(), request.uri(), request.body().len()),
         };
         Box::pin(async move { Response::new(Bytes::from(body)) })
+    }
+
+    fn unread(&self, _: &Parts, mut answer: Answer) -> Answer {
+        answer.headers_mut().insert("unread", HeaderValue::from_static("yes"));
+        answer
     }
 }
 

@@ -4,6 +4,7 @@
 mod accounts;
 mod allowance;
 mod handshakes;
+mod keys;
 mod meter;
 mod parties;
 mod routes;
@@ -14,6 +15,7 @@ mod throughput;
 pub use accounts::Account;
 pub use allowance::{Allowance, Limiters, Verdict};
 pub use handshakes::{AddressLimiter, FailureLimiter, HandshakeLimiter};
+pub use keys::{Allowed, KeyLimiter};
 pub use parties::Party;
 pub use routes::RouteLimiter;
 pub use slots::{Slot, Slots};

@@ -10,12 +10,13 @@ use serde_json::value::RawValue;
 use super::kind::{Access, Kind};
 use super::values::{number, offset};
 use crate::config::MAX_ATTACHMENTS;
+use crate::content::json;
 use crate::domain::{Event, Offset, Refusal};
 use crate::log::Range;
+use crate::routes::Answer;
 use crate::routes::context::Run;
 use crate::routes::reader::Reader;
 use crate::routes::template::Template;
-use crate::routes::{Answer, json};
 
 const EITHER: &str = "history reads after an offset or before one, not both";
 

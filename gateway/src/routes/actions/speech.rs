@@ -82,7 +82,7 @@ pub(super) async fn keep(
     {
         session.close(CloseReason::Flooding);
     }
-    let offset = published?;
+    let offset = published?.position.offset;
     Ok(Answer::new(&Kept { ok: true, offset }))
 }
 

@@ -8,7 +8,7 @@ use crate::routes::template::{Args, Template};
 /// An event to be heard: its name and its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Emission {
-    /// The name. It has to pass [`crate::routes::check_emitted`] if it is not [`Template::fixed`].
+    /// The name. It has to pass [`crate::content::check_emitted`] if it is not [`Template::fixed`].
     pub emit: Template,
     /// The arguments.
     pub args: Args,

@@ -15,8 +15,9 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::names::{self, Lifecycle};
+use super::names::Lifecycle;
 use super::template::{Args, Context, Environment, Template};
+use crate::content::{EVENT_NAME, may_be_emitted};
 
 /// The room that the client names.
 const ROOM: &str = "{arg.room}";
@@ -79,8 +80,8 @@ impl<'a> Reader<'a> {
         let args = if keys.has("args") { keys.args("args", context) } else { Some(args()) };
         keys.know("args");
         let emit = emit?;
-        if emit.fixed().is_some_and(|name| names::check_emitted(&name).is_err()) {
-            keys.error("emit", format!("{:?} cannot be emitted: {}", emit.to_string(), names::EVENT));
+        if emit.fixed().is_some_and(|name| !may_be_emitted(&name)) {
+            keys.error("emit", format!("{:?} cannot be emitted: {}", emit.to_string(), EVENT_NAME));
         }
         Some(Emission { emit, args: args? })
     }

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::{Allow, Needs, Rate, Refused, Route, Schema, reads};
+use crate::content::EVENT_NAME;
 use crate::domain::Refusal;
 use crate::routes::actions::{Access, Action, After, Word};
 use crate::routes::names::{self, Lifecycle};
@@ -45,7 +46,7 @@ pub(super) fn subject(keys: &mut Keys<'_>) -> Option<Subject> {
         let known = Lifecycle::ALL.map(Lifecycle::name).join(", ");
         keys.error("event", format!("{event:?} is not a lifecycle event; there are: {known}"));
     } else if lifecycle.is_none() && !names::may_be_routed(event) {
-        keys.error("event", format!("{event:?} cannot be routed: {}", names::EVENT));
+        keys.error("event", format!("{event:?} cannot be routed: {}", EVENT_NAME));
     }
     Some(Subject { namespace: namespace.into(), event: event.into(), lifecycle })
 }

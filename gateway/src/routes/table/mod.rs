@@ -17,11 +17,11 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::actions::{Action, Join};
-use super::json;
 use super::names::Lifecycle;
 use super::reader::RouteError;
 use super::template::AuthFields;
 use crate::auth::Identity;
+use crate::content::json;
 use crate::domain::RoomName;
 
 /// The namespace that is always there.

@@ -10,8 +10,8 @@ use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::content::json;
 use crate::domain::Refusal;
-use crate::routes::json;
 
 /// A compiled schema.
 #[derive(Clone)]

@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 
 use super::scope::{Scope, Step, walk};
 use super::{write_json, write_within_string};
+use crate::content::json;
 use crate::domain::Refusal;
-use crate::routes::json;
 
 const NO_TEXT: &str = "is not a text or a number";
 /// A room or a user cannot be called so, a header or a line of the log cannot hold it.

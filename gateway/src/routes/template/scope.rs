@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 use serde_json::value::RawValue;
 
 use crate::auth::Identity;
+use crate::content::json::{self, Fields};
 use crate::domain::RoomName;
-use crate::routes::json::{self, Fields};
 
 /// The fields of the CONNECT payload that templates of a namespace read, by name.
 pub type AuthFields = BTreeMap<String, Box<RawValue>>;

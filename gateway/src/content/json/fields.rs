@@ -19,13 +19,15 @@ pub fn fields(object: &RawValue) -> Fields<'_> {
 }
 
 /// The last field of a name. What is beside it is skipped.
-pub(in crate::routes) fn field<'a>(object: &'a RawValue, name: &str) -> Option<&'a RawValue> {
+#[must_use]
+pub fn field<'a>(object: &'a RawValue, name: &str) -> Option<&'a RawValue> {
     let mut json = serde_json::Deserializer::from_str(object.get());
     json.deserialize_map(Named(name.as_bytes())).ok()?
 }
 
 /// The element at a place of an array. What is beside it is skipped.
-pub(in crate::routes) fn item(array: &RawValue, index: usize) -> Option<&RawValue> {
+#[must_use]
+pub fn item(array: &RawValue, index: usize) -> Option<&RawValue> {
     let mut json = serde_json::Deserializer::from_str(array.get());
     json.deserialize_seq(At(index)).ok()?
 }

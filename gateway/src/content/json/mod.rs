@@ -7,10 +7,8 @@
 mod fields;
 mod placeholders;
 
-pub use fields::{Fields, fields};
-
-pub(super) use fields::{field, item};
-pub(super) use placeholders::{placeholders_fit, shift_placeholders};
+pub use fields::{Fields, field, fields, item};
+pub use placeholders::{placeholders_fit, shift_placeholders};
 
 use std::borrow::Cow;
 
@@ -23,7 +21,7 @@ const MAX_NUMBER: usize = 128;
 
 /// What some client cannot read in a JSON text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unreadable {
+pub enum Unreadable {
     /// It nests more deeply than it may.
     Depth,
     /// A number is longer than any that is meant, or larger than a double: parsers of Go, Rust and C++ give up the whole
@@ -33,7 +31,8 @@ pub(super) enum Unreadable {
 
 impl Unreadable {
     /// In words for people.
-    pub(super) fn message(self) -> &'static str {
+    #[must_use]
+    pub fn message(self) -> &'static str {
         match self {
             Self::Depth => "its JSON nests too deeply",
             Self::Number => "a number in it is longer or larger than all clients can read",
@@ -43,7 +42,10 @@ impl Unreadable {
 
 /// Looks for what would keep others from reading a JSON text that nests so deep at the most. Looks at brackets and
 /// numbers outside of strings and at nothing else: whether the text is valid JSON is the parser's business.
-pub(super) fn check_readable(text: &str, max_depth: usize) -> Result<(), Unreadable> {
+///
+/// # Errors
+/// What is in the way.
+pub fn check_readable(text: &str, max_depth: usize) -> Result<(), Unreadable> {
     let bytes = text.as_bytes();
     let (mut depth, mut in_string, mut at) = (0_usize, false, 0);
     while let Some(byte) = bytes.get(at) {

@@ -10,7 +10,8 @@ const NUMBER: &str = "num";
 /// Whether every placeholder of a JSON text stands for one of its attachments, and no two for the same. An official
 /// client that is given another one ends its connection, so one hostile sender would throw the whole room out; and the
 /// same attachment a thousand times would be sent a thousand times to every receiver.
-pub(in crate::routes) fn placeholders_fit(text: &str, attachments: usize) -> bool {
+#[must_use]
+pub fn placeholders_fit(text: &str, attachments: usize) -> bool {
     if attachments == 0 && !may_have_some(text) {
         return true;
     }
@@ -23,7 +24,8 @@ pub(in crate::routes) fn placeholders_fit(text: &str, attachments: usize) -> boo
 
 /// Adds to the number of every placeholder of a JSON text, for texts whose attachments are appended to others. Nothing
 /// if the placeholders are not such as fit.
-pub(in crate::routes) fn shift_placeholders(text: &str, by: usize) -> Option<String> {
+#[must_use]
+pub fn shift_placeholders(text: &str, by: usize) -> Option<String> {
     let mut shifted = String::with_capacity(text.len() + 16);
     let mut copied = 0;
     for place in find(text) {

@@ -1,0 +1,161 @@
+//! The contract: OpenAPI 3.1 from the code, and its page, whose files are in the binary.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, LOCATION, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use http::{HeaderMap, StatusCode};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{IntoParams, Modify, OpenApi};
+use utoipa_swagger_ui::Config;
+
+use super::operations::ROOT;
+use super::problem::{Kind, refusals, status_of};
+
+/// The page runs its own files only, and talks to this origin only. Its styles have pictures in them, as data.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// A room.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "read by the contract alone")]
+pub(super) struct OfRoom {
+    /// The room's name, percent-encoded: 1 to 255 bytes of UTF-8 without control characters.
+    #[param(min_length = 1, max_length = 255, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$", example = "orders-7")]
+    room: String,
+}
+
+/// A user.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "read by the contract alone")]
+pub(super) struct OfUser {
+    /// The user's id, percent-encoded: 1 to 255 bytes of UTF-8 without control characters.
+    #[param(min_length = 1, max_length = 255, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$", example = "alice")]
+    user: String,
+}
+
+/// A session.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "read by the contract alone")]
+pub(super) struct OfSession {
+    /// The session's id: 32 hexadecimal digits.
+    #[param(pattern = "^[0-9a-fA-F]{32}$", example = "00112233445566778899aabbccddeeff")]
+    session: String,
+}
+
+/// A namespace.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "read by the contract alone")]
+pub(super) struct InNamespace {
+    /// The namespace, if it is not `/`.
+    #[param(required = false, max_length = 128, pattern = r"^/[^\u0000-\u001f\u007f-\u009f]*$", example = "/")]
+    namespace: Option<String>,
+}
+
+/// Which page.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "read by the contract alone")]
+pub(super) struct Page {
+    /// Where it begins: the `next` of the page before.
+    after: Option<String>,
+    /// How many at the most; `presence.page` if that is fewer.
+    #[param(minimum = 1)]
+    limit: Option<u32>,
+}
+
+/// Which part of a room's history. Without `after` and `before` it is the newest.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "read by the contract alone")]
+pub(super) struct PartOfHistory {
+    /// Only what came after this offset, the oldest first. Not together with `before`.
+    #[param(pattern = "^[0-9]{1,19}$")]
+    after: Option<String>,
+    /// Only what came before this offset, the newest of it.
+    #[param(pattern = "^[0-9]{1,19}$")]
+    before: Option<String>,
+    /// How many events at the most; `limits.history_page` if that is fewer.
+    #[param(minimum = 1)]
+    limit: Option<u32>,
+}
+
+/// What the contract says beside the requests.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Realtime gateway: HTTP API", version = "1", license(name = "Apache-2.0", identifier = "Apache-2.0")),
+    tags(
+        (name = "events", description = "What is said to clients, and what was."),
+        (name = "presence", description = "Who is there."),
+        (name = "sessions", description = "What is decided about users and their sessions."),
+        (name = "deployment", description = "The nodes."),
+    ),
+    security(("key" = [])),
+    modifiers(&Keys, &Problems),
+)]
+pub(super) struct Contract;
+
+struct Keys;
+
+impl Modify for Keys {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let key = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("gw_<id>_<secret>");
+        let key = key.description(Some("A key that `gateway key` has made."));
+        api.components.get_or_insert_default().add_security_scheme("key", SecurityScheme::Http(key.build()));
+    }
+}
+
+struct Problems;
+
+impl Modify for Problems {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        api.info.description = Some(format!(
+            "For back ends in any language. Names in paths are percent-encoded, fields are camelCase, offsets are texts.\n\n\
+             What is not done is answered with `application/problem+json` (RFC 9457) and a `code`:\n\n{}",
+            codes()
+        ));
+    }
+}
+
+/// The table of codes, as Markdown.
+pub(super) fn codes() -> String {
+    let own = Kind::ALL
+        .iter()
+        .map(|(code, status, words)| format!("| `{code}` | {} | {} |\n", status.as_u16(), words.trim()));
+    let refused = refusals().into_iter().map(|refusal| {
+        format!("| `{}` | {} | {} |\n", refusal.code(), status_of(&refusal).as_u16(), refusal.message())
+    });
+    own.chain(refused).fold("| code | status | |\n|---|---|---|\n".to_owned(), |table, line| table + &line)
+}
+
+/// A file of the page, by its path below `docs/`; nothing if there is none.
+pub(super) fn page(path: &str) -> Option<Response> {
+    if path.is_empty() {
+        // So that the page finds its files.
+        let headers = [(LOCATION, HeaderValue::from_static("/api/v1/docs/"))];
+        return Some((StatusCode::PERMANENT_REDIRECT, headers).into_response());
+    }
+    // The page's initializer is a file of its own, so nothing has to be allowed inline.
+    let config = Arc::new(Config::from(format!("{ROOT}/openapi.json")));
+    let file = utoipa_swagger_ui::serve(path.trim_start_matches('/'), config).ok().flatten()?;
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_str(&file.content_type).ok()?);
+    for (name, value) in [
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "no-referrer"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (CACHE_CONTROL, "no-cache"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    Some((headers, Body::from(file.bytes.into_owned())).into_response())
+}

@@ -1,0 +1,216 @@
+//! Saying something to rooms, users and everybody, and reading what was said.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::StatusCode;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::body::Body;
+use super::call::Call;
+use super::contract::{InNamespace, OfRoom, OfUser, PartOfHistory};
+use super::problem::{Kind, Problem, Told};
+use super::state::ApiState;
+use crate::domain::{Event, Offset, RoomName};
+use crate::service::{Bounded, Said, Saying};
+
+/// An event for clients.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "event": "invoice", "args": [{ "number": 7, "total": "12.50" }], "id": "invoice-7" }))]
+pub(super) struct NewEvent {
+    /// Its name. Not one of `connect`, `connect_error`, `disconnect`, `disconnecting`, `newListener`, `removeListener`,
+    /// `refused`, nor one that begins with `gateway:`.
+    #[schema(min_length = 1, max_length = 128, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$")]
+    event: String,
+    /// What clients get as its arguments. Passed on as it was written.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<serde_json::Value>>, max_items = 32)]
+    args: Option<Box<RawValue>>,
+    /// The same for an event with one argument. Not together with `args`.
+    #[serde(default, deserialize_with = "also_null")]
+    #[schema(value_type = Option<serde_json::Value>)]
+    data: Option<Box<RawValue>>,
+    /// By which it is kept once, however often it is sent within `log.dedupe_window`, per name of a key and room.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 128)]
+    id: Option<String>,
+    /// Whether it is not kept: who is away does not hear of it, and there is no offset.
+    #[serde(default)]
+    ephemeral: bool,
+}
+
+/// `null` is a value as others, and not none.
+fn also_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Deserialize::deserialize(deserializer).map(Some)
+}
+
+/// Where an event was kept.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({ "offset": "1795345614052000", "duplicate": false }))]
+pub(super) struct Kept {
+    /// Its place.
+    #[schema(value_type = String, pattern = "^[0-9]{1,20}$")]
+    offset: Offset,
+    /// Whether it had been kept before, by the same `id`; the place is that of the first time.
+    duplicate: bool,
+}
+
+/// A part of what a room said.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({
+    "events": [{ "offset": "1795345614052000", "event": "invoice", "args": [{ "number": 7 }], "at": 1_795_345_614_052_u64 }],
+    "more": false, "readTo": "1795345614052000"
+}))]
+pub(super) struct Events {
+    /// Oldest first.
+    events: Vec<Entry>,
+    /// Whether there are further events in the direction of reading.
+    more: bool,
+    /// Only with `after`: whether the log still has everything since then. If not, some of it is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    complete: Option<bool>,
+    /// Where reading goes on: the next `after`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    read_to: Option<Offset>,
+}
+
+/// An event at its place.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Entry {
+    /// Its place.
+    #[schema(value_type = String)]
+    offset: Offset,
+    /// Its name.
+    event: String,
+    /// Its arguments.
+    #[schema(value_type = Vec<serde_json::Value>)]
+    args: Box<RawValue>,
+    /// When the gateway took it, in milliseconds since 1970.
+    at: u64,
+    /// Binary that the arguments refer to by `{"_placeholder": true, "num": N}`, in base64.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    attachments: Vec<String>,
+}
+
+/// Says something to a room: kept, or `ephemeral`.
+#[utoipa::path(
+    post, path = "/api/v1/rooms/{room}/events", operation_id = "publish", tag = "events",
+    params(OfRoom, InNamespace),
+    request_body = NewEvent,
+    responses(
+        (status = 201, description = "It is kept, and clients hear it.", body = Kept),
+        (status = 204, description = "It was `ephemeral`, and is on its way."),
+        (status = "default", description = "It was not done.", body = Told<'static>, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn publish(
+    State(state): State<ApiState>,
+    call: Call,
+    Body(said): Body<NewEvent>,
+) -> Result<Response, Problem> {
+    let room = call.room()?;
+    say(&state, &call, &room, said).await
+}
+
+/// Says something to all sessions of a user.
+#[utoipa::path(
+    post, path = "/api/v1/users/{user}/events", operation_id = "publish_to_user", tag = "events",
+    params(OfUser, InNamespace),
+    request_body = NewEvent,
+    responses(
+        (status = 201, description = "It is kept, and the user's sessions hear it.", body = Kept),
+        (status = 204, description = "It was `ephemeral`, and is on its way."),
+        (status = "default", description = "It was not done.", body = Told<'static>, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn publish_to_user(
+    State(state): State<ApiState>,
+    call: Call,
+    Body(said): Body<NewEvent>,
+) -> Result<Response, Problem> {
+    call.must_reach_all()?;
+    let room = RoomName::personal(call.namespace(), &call.user()?);
+    say(&state, &call, &room, said).await
+}
+
+/// Says something to everybody in a namespace.
+#[utoipa::path(
+    post, path = "/api/v1/events", operation_id = "publish_to_all", tag = "events",
+    params(InNamespace),
+    request_body = NewEvent,
+    responses(
+        (status = 201, description = "It is kept, and everybody hears it.", body = Kept),
+        (status = 204, description = "It was `ephemeral`, and is on its way."),
+        (status = "default", description = "It was not done.", body = Told<'static>, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn publish_to_all(
+    State(state): State<ApiState>,
+    call: Call,
+    Body(said): Body<NewEvent>,
+) -> Result<Response, Problem> {
+    call.must_reach_all()?;
+    say(&state, &call, &RoomName::everybody(call.namespace()), said).await
+}
+
+async fn say(state: &ApiState, call: &Call, room: &RoomName, said: NewEvent) -> Result<Response, Problem> {
+    let service = state.service();
+    let args = match (&said.args, &said.data) {
+        (Some(_), Some(_)) => {
+            return Err(Problem::new(Kind::BadBody, "an event has args, or data as its one argument").at("/data"));
+        }
+        (Some(args), None) if !args.get().starts_with('[') => {
+            return Err(Problem::new(Kind::BadBody, "args is a list").at("/args"));
+        }
+        (Some(args), None) => args.get().into(),
+        (None, Some(data)) => format!("[{}]", data.get()),
+        (None, None) => "[]".to_owned(),
+    };
+    let event = service.event(Saying { event: &said.event, args: &args })?;
+    if said.ephemeral {
+        if said.id.is_some() {
+            let words = "what is ephemeral is not kept, so there is nothing that an id could be compared with";
+            return Err(Problem::new(Kind::BadBody, words).at("/id"));
+        }
+        service.signal(room, &event).await?;
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let kept = service.publish(room, &event, &call.asker().key.name, said.id.as_deref()).await?;
+    let kept = Kept { offset: kept.position.offset, duplicate: kept.duplicate };
+    Ok((StatusCode::CREATED, Json(kept)).into_response())
+}
+
+/// Reads what the log has of a room: the newest events, those before an offset, or those after one.
+#[utoipa::path(
+    get, path = "/api/v1/rooms/{room}/events", operation_id = "history", tag = "events",
+    params(OfRoom, InNamespace, PartOfHistory),
+    responses(
+        (status = 200, description = "Events, oldest first.", body = Events),
+        (status = "default", description = "It was not done.", body = Told<'static>, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn history(State(state): State<ApiState>, call: Call) -> Result<Json<Events>, Problem> {
+    let room = call.room()?;
+    let part = Bounded { after: call.offset("after")?, before: call.offset("before")?, limit: call.limit()? };
+    if part.after.is_some() && part.before.is_some() {
+        return Err(Problem::new(Kind::BadParameter, "history is read after an offset or before one, not both"));
+    }
+    let history = state.service().history(&room, part).await?;
+    let events = history.events.into_iter().filter_map(entry).collect();
+    Ok(Json(Events { events, more: history.more, complete: history.complete, read_to: history.read_to }))
+}
+
+fn entry(Said { offset, event }: Said) -> Option<Entry> {
+    let args = RawValue::from_string(event.args_at(offset).into_owned()).ok()?;
+    let Event { name, attachments, at_ms, .. } = event;
+    let attachments = attachments.iter().map(|bytes: &Bytes| STANDARD.encode(bytes)).collect();
+    Some(Entry { offset, event: name, args, at: at_ms, attachments })
+}

@@ -1,0 +1,77 @@
+//! The guard: what every operation asks of a request before it is done, of items of a batch too.
+
+use std::sync::Arc;
+
+use axum::body::HttpBody;
+use axum::extract::{MatchedPath, RawPathParams, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+
+use super::call::{Asker, Call};
+use super::operations::Operation;
+use super::problem::{Kind, Problem};
+use crate::domain::Refusal;
+use crate::metrics::Metrics;
+
+/// What the guard knows.
+#[derive(Clone, Debug)]
+pub(super) struct Guard {
+    /// The largest body of one event, and of a batch, in bytes.
+    pub(super) body_bytes: [usize; 2],
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// Which operation a response is of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Done(pub(super) &'static str);
+
+/// Lets a request through to its operation.
+pub(super) async fn guard(
+    State(guard): State<Guard>,
+    matched: MatchedPath,
+    path: RawPathParams,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let Some(operation) = Operation::find(request.method(), matched.as_str()) else {
+        // It is answered by what the path does not have.
+        return next.run(request).await;
+    };
+    let mut response = match guard.admit(operation, &path, &mut request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
+    count(&guard.metrics, operation.name, response.status());
+    response.extensions_mut().insert(Done(operation.name));
+    response
+}
+
+/// Counts an answer.
+pub(super) fn count(metrics: &Metrics, operation: &str, status: StatusCode) {
+    let class = match status.as_u16() {
+        500.. => "5xx",
+        400..500 => "4xx",
+        _ => "2xx",
+    };
+    metrics.api_requests.with(operation, class).increment(1);
+}
+
+impl Guard {
+    fn admit(&self, operation: &'static Operation, path: &RawPathParams, request: &mut Request) -> Result<(), Problem> {
+        let asker = request.extensions().get::<Arc<Asker>>().cloned();
+        let asker = asker.ok_or_else(|| Problem::new(Kind::KeyRequired, "send a key"))?;
+        if !operation.is_batch() && !asker.key.has(operation.scope) {
+            let words = format!("the key does not have the scope {:?}", operation.scope.name());
+            return Err(Problem::new(Kind::ScopeMissing, words));
+        }
+        let limit = self.body_bytes[usize::from(operation.is_batch())];
+        if request.body().size_hint().lower() > limit as u64 {
+            return Err(Refusal::TooLarge { limit }.into());
+        }
+        let path = path.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let call = Call::new(asker, operation, path, request.uri().query().unwrap_or_default())?;
+        request.extensions_mut().insert(call);
+        Ok(())
+    }
+}

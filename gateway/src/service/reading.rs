@@ -1,0 +1,91 @@
+//! Reading what rooms said, and who is there.
+
+use super::Service;
+use crate::domain::{Event, Offset, Refusal, RoomName, UserId};
+use crate::log::Range;
+
+/// Which part of a room's history is wanted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bounded {
+    /// Only what came after this.
+    pub after: Option<Offset>,
+    /// Only what came before this; not with `after`.
+    pub before: Option<Offset>,
+    /// How many events at the most.
+    pub limit: Option<usize>,
+}
+
+/// A part of a room's history.
+#[derive(Debug)]
+pub struct History {
+    /// The events, oldest first.
+    pub events: Vec<Said>,
+    /// Whether there are further ones in the direction of reading.
+    pub more: bool,
+    /// Of what was asked for after an offset: whether the log still has everything since then.
+    pub complete: Option<bool>,
+    /// Where reading goes on.
+    pub read_to: Option<Offset>,
+}
+
+/// An event at its place.
+#[derive(Debug)]
+pub struct Said {
+    /// Its place.
+    pub offset: Offset,
+    /// What was said.
+    pub event: Event,
+}
+
+/// A page of a room's members.
+#[derive(Debug)]
+pub struct Members {
+    /// How many there are, not only here.
+    pub count: u64,
+    /// Some of them, in the order of their bytes.
+    pub members: Vec<Member>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<String>,
+}
+
+/// Somebody in a room: a user with all its sessions, or an anonymous session.
+#[derive(Debug)]
+pub struct Member {
+    /// As what it is counted.
+    pub member: String,
+    /// Which user it is, if it is one.
+    pub user: Option<UserId>,
+    /// When the first of its sessions came, in milliseconds since 1970.
+    pub since_ms: u64,
+}
+
+impl Service {
+    /// Reads a part of what the log has of a room.
+    ///
+    /// # Errors
+    /// Both ends were asked for, or the log cannot be reached.
+    pub async fn history(&self, room: &RoomName, part: Bounded) -> Result<History, Refusal> {
+        let limit = part.limit.unwrap_or(usize::MAX);
+        let range = match (part.after, part.before) {
+            (Some(_), Some(_)) => {
+                return Err(Refusal::bad_request("history is read after an offset or before one, not both"));
+            }
+            (Some(offset), None) => Range::After { offset, limit },
+            (None, before) => Range::Newest { before, limit },
+        };
+        let page = self.node.history(room, range, self.page_bytes).await?;
+        let complete = part.after.map(|after| page.reaches_back_to(after) && !page.unreadable);
+        let events = page.events.into_iter().map(|(offset, event)| Said { offset, event }).collect();
+        Ok(History { events, more: page.more, complete, read_to: page.read_to })
+    }
+
+    /// Who is in a room, as far as its members are counted.
+    ///
+    /// # Errors
+    /// The store of presence cannot be reached.
+    pub async fn members(&self, room: &RoomName, after: Option<&str>, limit: usize) -> Result<Members, Refusal> {
+        let page = self.node.list_members(room, after, limit).await?;
+        let member = |it: crate::presence::Member| Member { member: it.member, user: it.user, since_ms: it.since_ms };
+        Ok(Members { count: page.count, members: page.members.into_iter().map(member).collect(), next: page.next })
+    }
+}

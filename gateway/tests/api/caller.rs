@@ -1,0 +1,104 @@
+//! A back end: asks a node over HTTP, byte by byte as it says.
+
+use std::net::SocketAddr;
+
+use gateway::app::Gateway;
+use gateway::auth::make_key;
+use gateway::config::{Config, Key, Scope};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::{self, NO_LIMITS};
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: Value,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
+    }
+
+    /// The code of the problem that it has to be.
+    pub fn code(&self) -> &str {
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        assert_eq!(self.body["status"], self.status, "{self:?}");
+        self.body["code"].as_str().unwrap()
+    }
+}
+
+/// A back end with a key.
+pub struct Caller {
+    pub address: SocketAddr,
+    pub key: String,
+}
+
+impl Caller {
+    pub async fn ask(&self, method: &str, path: &str, body: Option<&str>) -> Answer {
+        self.ask_with(method, path, "", body).await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, None).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.ask("POST", path, Some(&body.to_string())).await
+    }
+
+    /// With more header lines, each with its end.
+    pub async fn ask_with(&self, method: &str, path: &str, headers: &str, body: Option<&str>) -> Answer {
+        let kind = if body.is_some() { "Content-Type: application/json\r\n" } else { "" };
+        let headers = format!("Authorization: Bearer {}\r\n{kind}{headers}", self.key);
+        ask(self.address, method, path, &headers, body).await
+    }
+}
+
+/// Asks with nothing but what is given.
+pub async fn ask(address: SocketAddr, method: &str, path: &str, headers: &str, body: Option<&str>) -> Answer {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let length = body.map(|body| format!("Content-Length: {}\r\n", body.len())).unwrap_or_default();
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}{length}\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // Who was answered already reads no more.
+    stream.write_all(body.unwrap_or_default().as_bytes()).await.ok();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.ok();
+    read(&answer)
+}
+
+pub fn read(answer: &[u8]) -> Answer {
+    let answer = String::from_utf8(answer.to_vec()).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head: head.to_owned(), body: serde_json::from_str(body).unwrap_or(Value::Null) }
+}
+
+/// A key that opens everything, or only what matches.
+pub fn key(scopes: &[Scope], rooms: &[&str]) -> (String, Key) {
+    let rooms = rooms.iter().map(|room| (*room).to_owned()).collect();
+    make_key("tests", scopes.to_vec(), rooms, vec!["*".to_owned()])
+}
+
+/// Settings of a node with a key for everything.
+pub fn config(changes: &[(&str, &str)]) -> (Config, String) {
+    let changes: Vec<_> = NO_LIMITS.iter().chain(changes).copied().collect();
+    let mut config = support::config(&changes);
+    let (text, key) = key(&Scope::ALL, &["*"]);
+    config.api.key = vec![key];
+    (config, text)
+}
+
+/// A node, and a back end that may do everything.
+pub async fn node(changes: &[(&str, &str)]) -> (Gateway, Caller) {
+    let (config, key) = config(changes);
+    let node = Gateway::start(config, 20_000).await.unwrap();
+    let caller = Caller { address: node.api_address, key };
+    (node, caller)
+}

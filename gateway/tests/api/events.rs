@@ -1,0 +1,99 @@
+//! What back ends say to clients, and read.
+
+use serde_json::json;
+
+use crate::caller::node;
+use crate::support::client::Client;
+use crate::support::metric;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_back_end_says_is_heard_kept_and_read() {
+    let (gateway, back_end) = node(&[]).await;
+    let mut client = Client::connect(gateway.address).await;
+    let joined = client.join("orders-7").await;
+    let said =
+        back_end.post("/api/v1/rooms/orders-7/events", &json!({ "event": "paid", "args": [{ "n": 1 }, 2] })).await;
+    assert_eq!((said.status, &said.body["duplicate"]), (201, &json!(false)), "{said:?}");
+    let offset = said.body["offset"].as_str().unwrap().to_owned();
+    assert_eq!(client.event().await, json!(["paid", { "n": 1 }, 2, offset]));
+    let read = back_end.get(&format!("/api/v1/rooms/orders-7/events?after={joined}&limit=10")).await;
+    assert_eq!(read.status, 200);
+    let mut event = read.body["events"][0].clone();
+    assert!(event["at"].take().as_u64().unwrap() > 1_700_000_000_000);
+    assert_eq!(event, json!({ "offset": offset, "event": "paid", "args": [{ "n": 1 }, 2], "at": null }));
+    assert_eq!(
+        (&read.body["more"], &read.body["complete"], &read.body["readTo"]),
+        (&json!(false), &json!(true), &json!(offset))
+    );
+    assert_eq!(back_end.get(&format!("/api/v1/rooms/orders-7/events?before={offset}")).await.body["events"], json!([]));
+    let requests = "gateway_api_requests_total{operation=\"publish\",status=\"2xx\"}";
+    assert_eq!(metric(&gateway, requests), 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_is_kept_once_per_room() {
+    let (_gateway, back_end) = node(&[]).await;
+    let body = json!({ "event": "e", "data": null, "id": "7" });
+    let first = back_end.post("/api/v1/rooms/a/events", &body).await;
+    let again = back_end.post("/api/v1/rooms/a/events", &body).await;
+    let elsewhere = back_end.post("/api/v1/rooms/b/events", &body).await;
+    assert_eq!(
+        (again.status, &again.body["offset"], &again.body["duplicate"]),
+        (201, &first.body["offset"], &json!(true))
+    );
+    assert_eq!(elsewhere.body["duplicate"], false);
+    let read = back_end.get("/api/v1/rooms/a/events").await;
+    assert_eq!((read.body["events"].as_array().unwrap().len(), &read.body["events"][0]["args"]), (1, &json!([null])));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_ephemeral_is_heard_and_not_kept() {
+    let (gateway, back_end) = node(&[]).await;
+    let mut client = Client::connect(gateway.address).await;
+    client.join("r").await;
+    let said =
+        back_end.post("/api/v1/rooms/r/events", &json!({ "event": "cursor", "data": "x", "ephemeral": true })).await;
+    assert_eq!(said.status, 204);
+    assert_eq!(client.event().await, json!(["cursor", "x", null]));
+    assert_eq!(back_end.get("/api/v1/rooms/r/events").await.body["events"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_and_everybody_hear_in_their_namespace() {
+    let table = "[[route]]\nevent = \"hello\"\naction = \"signal\"\nto = \"self\"\nnamespace = \"/shop\"\n\
+                 [[route]]\nevent = \"identify\"\naction = \"identify\"\n";
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), table).unwrap();
+    let (mut config, key) = crate::caller::config(&[]);
+    config.file = Some(file.path().to_owned());
+    let gateway = gateway::app::Gateway::start(config, 20_000).await.unwrap();
+    let back_end = crate::caller::Caller { address: gateway.api_address, key };
+    let mut client = Client::connect(gateway.address).await;
+    assert_eq!(client.ask("identify", json!("é/1")).await["ok"], true);
+    let everybody = back_end.post("/api/v1/events", &json!({ "event": "news" })).await;
+    assert_eq!(everybody.status, 201, "{everybody:?}");
+    let elsewhere = back_end.post("/api/v1/events?namespace=%2Fshop", &json!({ "event": "offers" })).await;
+    assert_eq!(elsewhere.status, 201);
+    let user = back_end.post("/api/v1/users/%C3%A9%2F1/events", &json!({ "event": "mail", "data": 1 })).await;
+    assert_eq!(user.status, 201);
+    assert_eq!(client.event().await, json!(["news", everybody.body["offset"]]));
+    assert_eq!(client.event().await, json!(["mail", 1, user.body["offset"]]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_are_listed_by_pages() {
+    let (gateway, back_end) = node(&[]).await;
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = Client::connect(gateway.address).await;
+        client.join("r").await;
+        clients.push(client);
+    }
+    let first = back_end.get("/api/v1/rooms/r/members?limit=2").await.body;
+    assert_eq!((&first["count"], first["members"].as_array().unwrap().len()), (&json!(3), 2));
+    let next = first["next"].as_str().unwrap();
+    let rest = back_end.get(&format!("/api/v1/rooms/r/members?limit=2&after={next}")).await.body;
+    assert_eq!((rest["members"].as_array().unwrap().len(), &rest["next"]), (1, &json!(null)));
+    assert!(rest["members"][0]["user"].is_null() && rest["members"][0]["since"].as_u64().is_some());
+    assert_eq!(back_end.get("/api/v1/rooms/nobody/members").await.body, json!({ "count": 0, "members": [] }));
+}

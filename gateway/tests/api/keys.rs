@@ -1,0 +1,164 @@
+//! Who may ask what, and how often.
+
+use std::time::Duration;
+
+use gateway::app::Gateway;
+use gateway::config::Scope;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::caller::{Caller, ask, config, key, node};
+use crate::support::{self, eventually, http, metric};
+
+const EVENT: &str = r#"{"event":"e"}"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_key_there_is_no_api() {
+    let gateway = support::node(&[]).await;
+    for path in ["/api/v1/nodes", "/api/v1/openapi.json", "/api/v1"] {
+        assert_eq!(http("GET", gateway.address, path, "").await, (404, "there is nothing here\n".into()), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_no_key_or_a_wrong_one_is_told_so() {
+    let (gateway, back_end) = node(&[]).await;
+    let path = "/api/v1/rooms/r/events";
+    let none = ask(gateway.address, "GET", path, "", None).await;
+    assert_eq!((none.status, none.code()), (401, "key_required"));
+    assert!(none.header("www-authenticate").unwrap().starts_with("Bearer"));
+    let basic = ask(gateway.address, "GET", path, "Authorization: Basic eDp5\r\n", None).await;
+    assert_eq!(basic.code(), "key_required");
+    let wrong = Caller { key: format!("{}x", back_end.key), ..back_end };
+    assert_eq!(wrong.get(path).await.code(), "key_unknown");
+    let asked = Instant::now();
+    let all = futures_util::future::join_all((0..50).map(|_| wrong.get(path))).await;
+    assert!(asked.elapsed() >= Duration::from_secs(1));
+    let count = |code| all.iter().filter(|answer| answer.code() == code).count();
+    assert_eq!(count("key_unknown") + count("rate_limited"), 50);
+    assert!(
+        count("rate_limited") > 30
+            && all.iter().all(|answer| answer.status == 401 || answer.header("retry-after").is_some())
+    );
+    assert!(metric(&gateway, "gateway_api_refused_total{reason=\"wrong_key\"}") >= 51.0);
+    assert_eq!(metric(&gateway, "gateway_api_refused_total{reason=\"no_key\"}"), 2.0);
+    let asked = Instant::now();
+    let right = Caller { address: gateway.address, key: wrong.key[..wrong.key.len() - 1].to_owned() };
+    assert_eq!(right.get(path).await.status, 200);
+    assert!(asked.elapsed() < Duration::from_secs(1), "who is right waits for nobody");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_does_what_its_scopes_say_where_its_patterns_match() {
+    let (mut config, _) = config(&[]);
+    let (reads, one) = key(&[Scope::Read], &["*"]);
+    let (orders, two) = key(&[Scope::Publish, Scope::Read], &["orders-*"]);
+    let (nothing, three) = key(&Scope::ALL, &[]);
+    let (shop, mut four) = key(&Scope::ALL, &["*"]);
+    four.namespaces = vec!["/shop".to_owned()];
+    config.api.key = vec![one, two, three, four];
+    let gateway = Gateway::start(config, 20_000).await.unwrap();
+    let by = |key: &String| Caller { address: gateway.address, key: key.clone() };
+    let publish = async |key: &String, path: &str| by(key).ask("POST", path, Some(EVENT)).await;
+    assert_eq!(publish(&reads, "/api/v1/rooms/r/events").await.code(), "scope_missing");
+    assert_eq!(by(&reads).get("/api/v1/rooms/r/events").await.status, 200);
+    assert_eq!(publish(&orders, "/api/v1/rooms/orders-7/events").await.status, 201);
+    assert_eq!(publish(&orders, "/api/v1/rooms/other/events").await.code(), "out_of_reach");
+    assert_eq!(by(&orders).get("/api/v1/rooms/other/members").await.code(), "out_of_reach");
+    for path in ["/api/v1/events", "/api/v1/users/alice/events"] {
+        assert_eq!(publish(&orders, path).await.code(), "out_of_reach", "{path}");
+    }
+    for path in ["/api/v1/events", "/api/v1/users/alice/events", "/api/v1/rooms/r/events"] {
+        let refused = publish(&nothing, path).await;
+        assert_eq!((refused.status, refused.code()), (403, "out_of_reach"), "{path}");
+    }
+    assert_eq!(publish(&shop, "/api/v1/rooms/r/events?namespace=/shop").await.status, 201);
+    assert_eq!(publish(&shop, "/api/v1/rooms/r/events").await.code(), "out_of_reach");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_rotated_while_the_node_runs() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let ((old, one), (new, two)) = (key(&Scope::ALL, &["*"]), key(&Scope::ALL, &["*"]));
+    let write = |keys: &[&gateway::config::Key]| {
+        let keys = keys.iter().map(|key| format!("[[api.key]]\n{}", toml::to_string(key).unwrap()));
+        std::fs::write(file.path(), keys.collect::<String>()).unwrap();
+    };
+    write(&[&one]);
+    let (mut config, _) = config(&[]);
+    config.api.key = vec![one.clone()];
+    config.file = Some(file.path().to_owned());
+    let gateway = Gateway::start(config, 20_000).await.unwrap();
+    let status = async |key: &String| {
+        let caller = Caller { address: gateway.address, key: key.clone() };
+        caller.post("/api/v1/rooms/r/events", &json!({ "event": "e", "id": "1" })).await
+    };
+    let first = status(&old).await;
+    write(&[&one, &two]);
+    gateway.reload().await.unwrap();
+    let second = status(&new).await;
+    assert_eq!((second.status, &second.body["duplicate"]), (201, &json!(true)), "keys of one name are one author");
+    assert_eq!(second.body["offset"], first.body["offset"]);
+    write(&[&two]);
+    gateway.reload().await.unwrap();
+    assert_eq!((status(&old).await.status, status(&new).await.status), (401, 201));
+    std::fs::write(file.path(), "[[api.key]]\nname = \"x\"\n").unwrap();
+    assert!(gateway.reload().await.is_err());
+    assert_eq!(status(&new).await.status, 201, "a mistake changes nothing");
+    write(&[]);
+    gateway.reload().await.unwrap();
+    assert_eq!(http("GET", gateway.address, "/api/v1/nodes", "").await.0, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_may_ask_so_often_and_is_told_how_often() {
+    let (gateway, back_end) =
+        node(&[("GATEWAY_API__REQUESTS_PER_SECOND", "20"), ("GATEWAY_API__REQUESTS_BURST", "100")]).await;
+    let first = back_end.get("/api/v1/rooms/r/events").await;
+    assert_eq!(first.header("ratelimit-policy"), Some("\"key\";q=100;w=5"));
+    assert_eq!(first.header("ratelimit"), Some("\"key\";r=99;t=1"));
+    let all = futures_util::future::join_all((0..200).map(|_| back_end.get("/api/v1/rooms/r/events"))).await;
+    let refused = all.iter().find(|answer| answer.status == 429).unwrap();
+    assert_eq!(refused.code(), "rate_limited");
+    assert!(refused.header("retry-after").is_some() && refused.body["retryAfterMs"].as_u64().unwrap() <= 1_000);
+    assert!(refused.header("ratelimit").unwrap().contains("r=0"));
+    assert!(metric(&gateway, "gateway_rate_limit_decisions_total{limiter=\"key_requests\",decision=\"deny\"}") > 0.0);
+    eventually("it may again", || async { back_end.get("/api/v1/rooms/r/events").await.status == 200 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_no_key_is_limited_by_address_and_who_has_one_is_not() {
+    let (gateway, back_end) = node(&[("GATEWAY_LIMITS__REQUESTS_PER_SECOND_PER_ADDRESS", "5")]).await;
+    let strangers = (0..50).map(|_| ask(gateway.address, "GET", "/api/v1/openapi.json", "", None));
+    let all = futures_util::future::join_all(strangers).await;
+    assert!(all.iter().any(|answer| answer.status == 200));
+    let limited: Vec<_> = all.iter().filter(|answer| answer.status == 429).collect();
+    assert!(limited.len() > 20 && limited.iter().all(|answer| answer.code() == "rate_limited"));
+    let known = (0..50).map(|_| back_end.get("/api/v1/rooms/r/events"));
+    let all = futures_util::future::join_all(known).await;
+    assert!(all.iter().all(|answer| answer.status == 200));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_of_its_own_has_the_api_and_nothing_else() {
+    let (gateway, back_end) = node(&[("GATEWAY_API__LISTEN", "127.0.0.1:0")]).await;
+    assert_ne!(gateway.api_address, gateway.address);
+    assert_eq!(back_end.get("/api/v1/rooms/r/events").await.status, 200);
+    for path in ["/", "/socket.io/?EIO=4&transport=polling", "/socket.io/socket.io.js"] {
+        assert_eq!(back_end.get(path).await.code(), "unknown_path", "{path}");
+    }
+    assert_eq!(http("GET", gateway.address, "/api/v1/rooms/r/events", "").await.0, 404);
+    assert_eq!(http("GET", gateway.address, "/", "").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_have_ids() {
+    let (_gateway, back_end) = node(&[]).await;
+    let made = back_end.get("/api/v1/rooms/r/events").await;
+    assert_eq!(made.header("x-request-id").unwrap().len(), 16);
+    let taken = back_end.ask_with("GET", "/api/v1/rooms/r/events", "X-Request-Id: order-7\r\n", None).await;
+    assert_eq!(taken.header("x-request-id"), Some("order-7"));
+    let odd = format!("X-Request-Id: {}\r\n", "x".repeat(129));
+    let made = back_end.ask_with("GET", "/api/v1/rooms/r/events", &odd, None).await;
+    assert_eq!(made.header("x-request-id").unwrap().len(), 16);
+}

@@ -1,0 +1,10 @@
+//! The HTTP API: what back ends have clients told, what they read, and what becomes of everything else that is sent there.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod caller;
+mod contract;
+mod events;
+mod input;
+mod keys;
+#[path = "../support/mod.rs"]
+mod support;
