@@ -148,7 +148,7 @@ impl Gateway {
         let formats = Formats::new(if redis.is_some() { Format::OLDEST } else { Format::NEWEST });
         let commands = redis.as_ref().map(|redis| redis.commands.clone());
         let backends = backends(&config, &name, &metrics, redis, &formats, &supervisor).await?;
-        let Backends { bus, log, budget, sessions, presence, revocations, stores } = backends;
+        let Backends { bus, log, budget, sessions, presence, directory, revocations, repeats, stores } = backends;
         let presence = Arc::new(MeasuredPresence::new(presence, metrics.clone()));
         let node = Node::new(log, sessions, presence, &config, metrics.clone(), tasks.clone());
         let revoked = Revoked::start(revocations, config.auth.revocations_kept, metrics.clone()).await;
@@ -197,6 +197,8 @@ impl Gateway {
             tokens,
             server,
             api,
+            directory,
+            repeats,
             admin,
             metrics,
             supervisor,

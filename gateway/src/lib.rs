@@ -24,6 +24,7 @@ pub mod presence;
 pub mod process;
 pub mod recurring;
 pub mod redis;
+pub mod repeats;
 pub mod revocations;
 pub mod routes;
 pub mod service;

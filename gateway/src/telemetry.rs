@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Debug, Display, Write};
 use std::io::IsTerminal;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::field::MakeExt;
@@ -152,19 +152,29 @@ fn is_of(target: &str, module: &str) -> bool {
 
 /// By whom and from where a control is used.
 #[derive(Clone, Copy, Debug)]
-pub enum By {
+pub enum By<'a> {
     /// The bearer of `admin.token`.
     Operator(SocketAddr),
+    /// The bearer of a key of the HTTP API.
+    Key {
+        /// The key's id.
+        id: &'a str,
+        /// The request's.
+        request: &'a str,
+        /// Where it came from.
+        from: IpAddr,
+    },
     /// Somebody who may send signals to the process.
     Signal,
 }
 
 /// Leaves a line about who did what to whom, from where, and what came of it. Texts from outside cannot look like lines of
 /// their own.
-pub fn audit(by: By, what: &'static str, subject: &str, outcome: impl Display) {
+pub fn audit(by: By<'_>, what: &'static str, subject: &str, outcome: impl Display) {
     let (who, from) = match by {
-        By::Operator(peer) => ("admin.token", peer.to_string()),
-        By::Signal => ("SIGHUP", "this machine".to_owned()),
+        By::Operator(peer) => ("admin.token".to_owned(), peer.to_string()),
+        By::Key { id, request, from } => (format!("key {id}, request {request}"), from.to_string()),
+        By::Signal => ("SIGHUP".to_owned(), "this machine".to_owned()),
     };
     let outcome = outcome.to_string();
     tracing::info!(target: AUDIT, who, from, what, ?subject, ?outcome, "control");

@@ -18,9 +18,11 @@ use crate::http::{AdminRoutes, AdminState, Api, AskOverHttp, admin};
 use crate::metrics::Metrics;
 use crate::node::{Listening, Node, Peers};
 use crate::operators::Operators;
+use crate::presence::Directory;
 use crate::redis::{Commands, watch_settings};
+use crate::repeats::Repeats;
 use crate::routes::Router;
-use crate::service::Service;
+use crate::service::{Behind, Service};
 use crate::socket::SocketServer;
 use crate::supervisor::Supervisor;
 
@@ -45,6 +47,8 @@ pub(super) struct Start {
     pub(super) tokens: Arc<Tokens>,
     pub(super) server: SocketServer,
     pub(super) api: Arc<Api>,
+    pub(super) directory: Arc<dyn Directory>,
+    pub(super) repeats: Arc<dyn Repeats>,
     pub(super) admin: AdminRoutes,
     pub(super) metrics: Arc<Metrics>,
     pub(super) supervisor: Supervisor,
@@ -120,7 +124,7 @@ impl Start {
             metrics: metrics.clone(),
             ready: self.ready.clone(),
             node: node.clone(),
-            control,
+            control: control.clone(),
             revoked: revoked.clone(),
             token,
         };
@@ -131,7 +135,10 @@ impl Start {
         }
         self.admin.replace(routes);
         let bounds = Bounds::new(&config.limits);
-        self.api.serve(Service::new(node.clone(), bounds, config.limits.payload_bytes));
+        let (directory, page_bytes) = (self.directory.clone(), config.limits.payload_bytes);
+        let behind =
+            Behind { node: node.clone(), control, revoked: revoked.clone(), directory, metrics: metrics.clone() };
+        self.api.serve(Service::new(behind, bounds, page_bytes), self.repeats.clone());
         self.server.admit();
         self.ready.store(true, Ordering::Release);
         let mode = if config.redis_url.is_empty() { "embedded" } else { "cluster" };

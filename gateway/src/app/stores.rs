@@ -9,8 +9,9 @@ use crate::config::{self, Config};
 use crate::formats::Formats;
 use crate::log::{Budget, Log, MemoryLog, RedisLog, Retention, SqliteLog};
 use crate::metrics::Metrics;
-use crate::presence::{MemoryPlaces, MemoryPresence, Presence, RedisPresence};
+use crate::presence::{Directory, MemoryPlaces, MemoryPresence, Presence, RedisPresence};
 use crate::redis::{Commands, Primary};
+use crate::repeats::{MemoryRepeats, RedisRepeats, Repeats, SqliteRepeats};
 use crate::revocations::{MemoryRevocations, RedisRevocations, Revocations, SqliteRevocations};
 use crate::sessions::{MemorySessions, RedisSessions, Sessions, SqliteSessions};
 use crate::supervisor::Supervisor;
@@ -30,6 +31,7 @@ impl Stores {
             Self::Files(files) => {
                 files.sessions.close().await;
                 files.revocations.close().await;
+                files.repeats.close().await;
                 files.log.close().await;
             }
             Self::Redis(log) => log.close().await,
@@ -42,6 +44,7 @@ pub(super) struct Files {
     log: Arc<SqliteLog>,
     sessions: Arc<SqliteSessions>,
     revocations: Arc<SqliteRevocations>,
+    repeats: Arc<SqliteRepeats>,
 }
 
 /// A Redis that the node is configured for.
@@ -58,6 +61,8 @@ pub(super) struct Backends {
     pub(super) sessions: Arc<dyn Sessions>,
     pub(super) presence: Arc<dyn Presence>,
     pub(super) revocations: Arc<dyn Revocations>,
+    pub(super) directory: Arc<dyn Directory>,
+    pub(super) repeats: Arc<dyn Repeats>,
     pub(super) stores: Stores,
 }
 
@@ -71,7 +76,7 @@ pub(super) async fn backends(
     supervisor: &Supervisor,
 ) -> anyhow::Result<Backends> {
     let retention = retention(&config.log);
-    let window = config.recovery.window;
+    let (window, kept) = (config.recovery.window, config.api.repeats_kept);
     let Some(Redis { primary, commands }) = redis else {
         metrics.bus_connected.set(1.0);
         let bus = Arc::new(MemoryBus::new(Arc::<MemoryHub>::default()));
@@ -81,8 +86,9 @@ pub(super) async fn backends(
         if folder.as_os_str().is_empty() {
             let (log, sessions) = (Arc::new(MemoryLog::new(retention)), Arc::new(MemorySessions::new(window)));
             let revocations = Arc::new(MemoryRevocations::default());
-            let budget = log.budget();
-            return Ok(Backends { bus, log, budget, sessions, presence, revocations, stores: Stores::Memory });
+            let repeats = Arc::new(MemoryRepeats::new(kept));
+            let (budget, directory, stores) = (log.budget(), presence.clone(), Stores::Memory);
+            return Ok(Backends { bus, log, budget, sessions, presence, directory, revocations, repeats, stores });
         }
         let log = SqliteLog::open(&folder.join("log.sqlite"), retention, supervisor).await.context("data_dir")?;
         let log = Arc::new(log);
@@ -90,9 +96,16 @@ pub(super) async fn backends(
         let sessions = Arc::new(sessions);
         let revocations = SqliteRevocations::open(&folder.join("revocations.sqlite")).await.context("data_dir")?;
         let revocations = Arc::new(revocations);
-        let files = Files { log: log.clone(), sessions: sessions.clone(), revocations: revocations.clone() };
-        let budget = log.budget();
-        return Ok(Backends { bus, log, budget, sessions, presence, revocations, stores: Stores::Files(files) });
+        let repeats = SqliteRepeats::open(&folder.join("repeats.sqlite"), kept).await.context("data_dir")?;
+        let repeats = Arc::new(repeats);
+        let files = Files {
+            log: log.clone(),
+            sessions: sessions.clone(),
+            revocations: revocations.clone(),
+            repeats: repeats.clone(),
+        };
+        let (budget, directory, stores) = (log.budget(), presence.clone(), Stores::Files(files));
+        return Ok(Backends { bus, log, budget, sessions, presence, directory, revocations, repeats, stores });
     };
     let settings = &config.redis;
     let bus: Arc<dyn Bus> = Arc::new(RedisBus::start(primary, settings, metrics.clone(), supervisor));
@@ -102,9 +115,10 @@ pub(super) async fn backends(
     let presence =
         Arc::new(RedisPresence::new(commands.clone(), &settings.prefix, name, &config.presence, formats.clone()));
     let revocations = Arc::new(RedisRevocations::new(commands.clone(), bus.clone(), &settings.prefix));
+    let repeats = Arc::new(RedisRepeats::new(commands.clone(), &settings.prefix, kept));
     let log = Arc::new(RedisLog::new(commands, bus.clone(), &settings.prefix, retention, settings.feed_buffer));
-    let (stores, budget) = (Stores::Redis(log.clone()), log.budget());
-    Ok(Backends { bus, log, budget, sessions, presence, revocations, stores })
+    let (stores, budget, directory) = (Stores::Redis(log.clone()), log.budget(), presence.clone());
+    Ok(Backends { bus, log, budget, sessions, presence, directory, revocations, repeats, stores })
 }
 
 fn retention(log: &config::Log) -> Retention {

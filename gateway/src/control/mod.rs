@@ -1,20 +1,25 @@
 //! Control: what operators do to a user's sessions, on whichever nodes they are. Every node is asked over the bus and
 //! answers for the sessions that are connected to it; those that are away are in the store.
 
+mod seats;
 mod wire;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
+use tokio_stream::wrappers::ReceiverStream;
 
+pub use self::wire::{About, Listed};
 use self::wire::{Answer, Request, Wish};
 use crate::bus::{Bus, BusMessage};
 use crate::domain::{SessionId, UserId};
+use crate::metrics::{REVISION, VERSION};
 use crate::node::{CloseReason, Node, Session};
 use crate::port::{Port, PortError};
 use crate::sessions::Whose;
@@ -47,6 +52,11 @@ struct Asked {
     waiting: HashMap<u64, mpsc::Sender<Answer>>,
 }
 
+/// Questions that are worked off at the same time: putting somebody into a room may take a while.
+const CONCURRENCY: usize = 32;
+/// Sessions of one user that a node lists at the most.
+const LISTED: usize = 1000;
+
 /// What the nodes said of a user's sessions.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Census {
@@ -54,6 +64,10 @@ pub struct Census {
     pub sessions: BTreeMap<String, usize>,
     /// How many nodes did not answer in time: what they have is not counted.
     pub missing: usize,
+    /// With how many it could not be done.
+    pub failed: usize,
+    /// Which ones they are, with the name of the node, if that was asked.
+    pub listed: Vec<(String, Listed)>,
 }
 
 /// Why a user's sessions could not be ended.
@@ -65,6 +79,9 @@ pub enum ControlError {
     /// Nothing was done.
     #[error("the store of sessions cannot be reached: nothing was ended")]
     Store,
+    /// Nothing was done.
+    #[error("the log cannot be reached: nothing was done")]
+    Log,
 }
 
 impl std::fmt::Debug for Control {
@@ -95,19 +112,23 @@ impl Control {
     }
 
     /// Answers the questions of all nodes and takes the answers to this one's, for ever.
-    pub async fn serve(self: Arc<Self>, mut heard: Heard) {
-        while let Some(message) = heard.0.recv().await {
-            // What a gap swallowed is a missing answer to whoever asked.
-            let BusMessage::Message { channel, payload } = message else { continue };
-            if channel == self.questions {
-                if let Ok(request) = rmp_serde::from_slice(&payload) {
-                    self.answer(request).await;
+    pub async fn serve(self: Arc<Self>, heard: Heard) {
+        let heed = |message| {
+            let control = self.clone();
+            async move {
+                // What a gap swallowed is a missing answer to whoever asked.
+                let BusMessage::Message { channel, payload } = message else { return };
+                if channel == control.questions {
+                    if let Ok(request) = rmp_serde::from_slice(&payload) {
+                        control.answer(request).await;
+                    }
+                } else if let Ok(answer) = rmp_serde::from_slice::<Answer>(&payload) {
+                    let waiting = control.asked.lock().waiting.get(&answer.id).cloned();
+                    waiting.iter().for_each(|waiting| _ = waiting.try_send(answer.clone()));
                 }
-            } else if let Ok(answer) = rmp_serde::from_slice::<Answer>(&payload) {
-                let waiting = self.asked.lock().waiting.get(&answer.id).cloned();
-                waiting.iter().for_each(|waiting| _ = waiting.try_send(answer.clone()));
             }
-        }
+        };
+        ReceiverStream::new(heard.0).for_each_concurrent(CONCURRENCY, heed).await;
     }
 
     /// How many sessions a user has on each node.
@@ -115,7 +136,25 @@ impl Control {
     /// # Errors
     /// The bus is away.
     pub async fn count_sessions(&self, user: &UserId) -> Result<Census, PortError> {
-        self.ask(&Whose::User(user.clone()), Wish::Count).await
+        self.census(Request { user: Some(user.clone()), ..Request::new(Wish::Count) }).await
+    }
+
+    /// Which sessions a user has, on all nodes; of each node at most a thousand.
+    ///
+    /// # Errors
+    /// The bus is away.
+    pub async fn list_sessions(&self, user: &UserId) -> Result<Census, PortError> {
+        self.census(Request { user: Some(user.clone()), ..Request::new(Wish::List) }).await
+    }
+
+    /// What each node says of itself, by its name, and how many did not answer.
+    ///
+    /// # Errors
+    /// The bus is away.
+    pub async fn describe_nodes(&self) -> Result<(Vec<(String, usize, About)>, usize), PortError> {
+        let (answers, missing) = self.ask(Request::new(Wish::Describe)).await?;
+        let about = answers.into_iter().filter_map(|answer| Some((answer.node, answer.sessions, answer.about?)));
+        Ok((about.collect(), missing))
     }
 
     /// Ends all sessions of a user for good, on all nodes: official clients do not come back by themselves, and nobody
@@ -124,9 +163,8 @@ impl Control {
     /// # Errors
     /// The store or the bus is away; some may have ended all the same.
     pub async fn end_sessions(&self, user: &UserId) -> Result<Census, ControlError> {
-        let whose = Whose::User(user.clone());
-        self.forget(&whose).await?;
-        Ok(self.ask(&whose, Wish::End).await?)
+        self.forget(&Whose::User(user.clone())).await?;
+        Ok(self.census(Request { user: Some(user.clone()), ..Request::new(Wish::End) }).await?)
     }
 
     /// The same for one session; returns as well whether there was such a one, connected or away.
@@ -134,9 +172,8 @@ impl Control {
     /// # Errors
     /// As [`Self::end_sessions`].
     pub async fn end_session(&self, session: SessionId) -> Result<(Census, bool), ControlError> {
-        let whose = Whose::Session(session);
-        let forgotten = self.forget(&whose).await?;
-        let census = self.ask(&whose, Wish::EndSession).await?;
+        let forgotten = self.forget(&Whose::Session(session)).await?;
+        let census = self.census(Request { session: Some(session), ..Request::new(Wish::EndSession) }).await?;
         let found = forgotten > 0 || !census.sessions.is_empty();
         Ok((census, found))
     }
@@ -147,43 +184,74 @@ impl Control {
         self.node.forget(whose).await.map_err(|_| ControlError::Store)
     }
 
-    async fn ask(&self, whose: &Whose, wish: Wish) -> Result<Census, PortError> {
+    /// What all nodes answer, and how many did not.
+    async fn ask(&self, request: Request) -> Result<(Vec<Answer>, usize), PortError> {
         let deadline = Instant::now() + PATIENCE;
         // This node is there even if its subscriptions are just being made anew.
         let nodes = self.bus.subscribers(&self.questions).await?.max(1);
         let mut question = Question::new(self);
-        let (user, session) = match whose {
-            Whose::User(user) => (Some(user.clone()), None),
-            Whose::Session(session) => (None, Some(*session)),
-        };
-        let request = Request { from: self.id, id: question.id, user, session, wish };
-        self.send(&self.questions, &request).await?;
-        let (mut census, mut answered) = (Census::default(), 0);
-        while answered < nodes
+        self.send(&self.questions, &Request { from: self.id, id: question.id, ..request }).await?;
+        let mut answers = Vec::new();
+        while answers.len() < nodes
             && let Ok(Some(answer)) = timeout_at(deadline, question.answers.recv()).await
         {
-            answered += 1;
-            if answer.sessions > 0 {
-                *census.sessions.entry(answer.node).or_default() += answer.sessions;
-            }
+            answers.push(answer);
         }
-        census.missing = nodes - answered;
+        let missing = nodes - answers.len();
+        Ok((answers, missing))
+    }
+
+    async fn census(&self, request: Request) -> Result<Census, PortError> {
+        let (answers, missing) = self.ask(request).await?;
+        let mut census = Census { missing, ..Census::default() };
+        for answer in answers {
+            census.failed += answer.failed;
+            if answer.sessions > 0 {
+                *census.sessions.entry(answer.node.clone()).or_default() += answer.sessions;
+            }
+            census.listed.extend(answer.listed.into_iter().map(|listed| (answer.node.clone(), listed)));
+        }
         Ok(census)
     }
 
     async fn answer(&self, request: Request) {
-        let sessions = match (request.wish, &request.user, request.session) {
-            (Wish::Count | Wish::End, Some(user), _) => self.sessions_of(user),
-            (Wish::EndSession, _, Some(id)) => self.sessions_where(|session| session.id == id),
-            // Nobody asks so.
-            _ => return,
-        };
-        if request.wish != Wish::Count {
-            sessions.iter().for_each(|session| session.close(CloseReason::Kicked));
-        }
-        let answer = Answer { id: request.id, node: self.name.clone(), sessions: sessions.len() };
-        if let Err(error) = self.send(&answers(&self.questions, request.from), &answer).await {
+        let (id, from) = (request.id, request.from);
+        let Some(answer) = self.answer_to(request).await else { return };
+        let answer = Answer { id, node: self.name.clone(), ..answer };
+        if let Err(error) = self.send(&answers(&self.questions, from), &answer).await {
             error.tell("a question about sessions was not answered");
+        }
+    }
+
+    /// What this node says; nothing to what nobody asks.
+    async fn answer_to(&self, request: Request) -> Option<Answer> {
+        let Request { wish, user, session, room, upto, .. } = request;
+        let of = |sessions: usize| Answer { sessions, ..Answer::default() };
+        match (wish, user, session, room) {
+            (Wish::Count, Some(user), ..) => Some(of(self.sessions_of(&user).len())),
+            (Wish::End, Some(user), ..) => Some(of(end(&self.sessions_of(&user)))),
+            (Wish::EndSession, _, Some(id), _) => Some(of(end(&self.sessions_where(|session| session.id == id)))),
+            (Wish::List, Some(user), ..) => {
+                let sessions = self.sessions_of(&user);
+                let listed = sessions.iter().take(LISTED).map(|session| Listed {
+                    session: session.id,
+                    namespace: session.namespace.to_string(),
+                    transport: session.transport.to_owned(),
+                    address: session.address.to_string(),
+                });
+                Some(Answer { listed: listed.collect(), ..of(sessions.len()) })
+            }
+            (Wish::Put, Some(user), _, Some(room)) => Some(self.put(&user, &room).await),
+            (Wish::TakeOut, Some(user), _, Some(room)) => Some(self.take_out(&user, &room, upto?).await),
+            (Wish::Describe, ..) => {
+                let about = About {
+                    version: VERSION.to_owned(),
+                    revision: REVISION.to_owned(),
+                    hears: !self.node.hearing().deaf(),
+                };
+                Some(Answer { about: Some(about), ..of(self.node.roster().len()) })
+            }
+            _ => None,
         }
     }
 
@@ -200,6 +268,12 @@ impl Control {
         let bytes = rmp_serde::to_vec_named(message).map_err(|error| Port::Bus.broken("encode", error))?;
         self.bus.publish(channel, bytes.into()).await
     }
+}
+
+/// Ends sessions for good; returns how many.
+fn end(sessions: &[Arc<Session>]) -> usize {
+    sessions.iter().for_each(|session| session.close(CloseReason::Kicked));
+    sessions.len()
 }
 
 /// Where the node that asked hears answers.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{SessionId, UserId};
+use crate::domain::{Offset, RoomName, SessionId, UserId};
 
 /// What every node is asked to do about a user's sessions of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +13,14 @@ pub(super) enum Wish {
     End,
     /// End one session for good. A wish of its own: who does not know it must not end all of a user.
     EndSession,
+    /// Tell which ones they are.
+    List,
+    /// Put those of the room's namespace into the room.
+    Put,
+    /// Take them out of the room.
+    TakeOut,
+    /// Tell about the node itself.
+    Describe,
 }
 
 /// A question to every node.
@@ -28,18 +36,69 @@ pub(super) struct Request {
     /// Which session, if one is meant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) session: Option<SessionId>,
+    /// Which room, if one is meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) room: Option<RoomName>,
+    /// Where the log stood: who joined later is not meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) upto: Option<Offset>,
     pub(super) wish: Wish,
 }
 
+impl Request {
+    /// One that is about nobody yet.
+    pub(super) fn new(wish: Wish) -> Self {
+        Self { from: 0, id: 0, user: None, session: None, room: None, upto: None, wish }
+    }
+}
+
 /// What one node answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Answer {
     /// The question's id.
     pub(super) id: u64,
     /// The name of the node.
     pub(super) node: String,
-    /// How many sessions the user has there, or had until now.
+    /// How many sessions the user has there, or had until now; of those that were to be put into a room, how many are in it.
     pub(super) sessions: usize,
+    /// With how many it could not be done.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) failed: usize,
+    /// Which ones they are, if that was asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) listed: Vec<Listed>,
+    /// What the node is, if that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) about: Option<About>,
+}
+
+/// A session that is connected to a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Which.
+    pub session: SessionId,
+    /// The namespace that it is in.
+    pub namespace: String,
+    /// What carried it when it came.
+    pub transport: String,
+    /// Where its client is.
+    pub address: String,
+}
+
+/// What a node says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// The version of the program.
+    pub version: String,
+    /// The revision that it was built from.
+    pub revision: String,
+    /// Whether it hears the others.
+    pub hears: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 #[cfg(test)]
@@ -57,7 +116,7 @@ mod tests {
         }
         let bytes = rmp_serde::to_vec_named(&Newer { id: 7, node: "a", sessions: 2, away: 1 }).unwrap();
         let read: Answer = rmp_serde::from_slice(&bytes).unwrap();
-        assert_eq!(read, Answer { id: 7, node: "a".into(), sessions: 2 });
+        assert_eq!(read, Answer { id: 7, node: "a".into(), sessions: 2, ..Answer::default() });
     }
 
     #[test]
@@ -88,13 +147,39 @@ mod tests {
         }
         let (user, session) = (UserId::parse("alice"), Some(SessionId::random()));
         for (wish, name) in [(Wish::Count, "Count"), (Wish::End, "End")] {
-            let request = Request { from: 1, id: 2, user: user.clone(), session: None, wish };
+            let request = Request { from: 1, id: 2, user: user.clone(), ..Request::new(wish) };
             let read: Older = rmp_serde::from_slice(&rmp_serde::to_vec_named(&request).unwrap()).unwrap();
             assert_eq!((read.user.as_str(), format!("{:?}", read.wish)), ("alice", name.to_owned()));
         }
-        let request = Request { from: 1, id: 2, user: None, session, wish: Wish::EndSession };
+        let request = Request { from: 1, id: 2, session, ..Request::new(Wish::EndSession) };
         let bytes = rmp_serde::to_vec_named(&request).unwrap();
         assert!(rmp_serde::from_slice::<Older>(&bytes).is_err());
         assert_eq!(rmp_serde::from_slice::<Request>(&bytes).unwrap(), request);
+    }
+
+    #[test]
+    fn an_older_node_takes_no_newer_wish_for_another() {
+        #[derive(Debug, Deserialize)]
+        enum OlderWish {
+            Count,
+            End,
+            EndSession,
+        }
+        #[derive(Debug, Deserialize)]
+        struct Older {
+            wish: OlderWish,
+        }
+        for wish in [Wish::List, Wish::Put, Wish::TakeOut, Wish::Describe] {
+            let room = RoomName::parse("r").ok();
+            let request = Request { user: UserId::parse("alice"), room, upto: Some(Offset(7)), ..Request::new(wish) };
+            let bytes = rmp_serde::to_vec_named(&request).unwrap();
+            assert!(rmp_serde::from_slice::<Older>(&bytes).is_err(), "{wish:?}");
+            assert_eq!(rmp_serde::from_slice::<Request>(&bytes).unwrap(), request);
+        }
+        for wish in [Wish::Count, Wish::End, Wish::EndSession] {
+            let bytes = rmp_serde::to_vec_named(&Request::new(wish)).unwrap();
+            let older: Older = rmp_serde::from_slice(&bytes).unwrap();
+            assert_eq!(format!("{:?}", older.wish), format!("{wish:?}"));
+        }
     }
 }

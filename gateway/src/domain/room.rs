@@ -45,6 +45,16 @@ impl RoomName {
         Ok(if namespace == "/" { plain } else { Self(format!("{OWN}{namespace}{OWN}{text}").into()) })
     }
 
+    /// Where the rooms of a namespace begin in the order of their bytes, and before what they end: other rooms stand outside.
+    #[must_use]
+    pub fn span(namespace: &str) -> (Self, Option<Self>) {
+        // The first character that names may have, and those around the namespace.
+        if namespace == "/" {
+            return (Self(" ".into()), None);
+        }
+        (Self(format!("{OWN}{namespace}{OWN}").into()), Some(Self(format!("{OWN}{namespace}\u{2}").into())))
+    }
+
     /// The room that everybody in a namespace is in.
     #[must_use]
     pub fn everybody(namespace: &str) -> Self {
@@ -176,6 +186,14 @@ mod tests {
         assert_eq!(namespaces, [main, other, main, other, main, other, main, None, Some("/a:/b"), Some("/a:/b"), main]);
         assert_eq!(rooms[6].held_name(), Some("*"));
         assert!(rooms[10].is_look() && rooms[..10].iter().all(|room| !room.is_look() && room.held_name() != Some("")));
+        for namespace in ["/", "/other", "/a:/b", "/oth"] {
+            let (first, end) = RoomName::span(namespace);
+            let is_within = |room: &&RoomName| **room >= first && end.as_ref().is_none_or(|end| *room < end);
+            let within: Vec<_> = rooms.iter().filter(is_within).collect();
+            let of_it: Vec<_> =
+                rooms.iter().filter(|room| room.shown().is_some() && room.namespace() == Some(namespace)).collect();
+            assert_eq!(within, of_it, "{namespace}");
+        }
         let shown = rooms.map(|room| room.shown().map(str::to_owned));
         assert_eq!(
             shown,

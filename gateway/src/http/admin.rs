@@ -114,7 +114,7 @@ async fn sockets(State(state): State<AdminState>, Path(name): Path<String>) -> R
         Err(response) => return *response,
     };
     match state.control.count_sessions(&user).await {
-        Ok(Census { sessions, missing }) => {
+        Ok(Census { sessions, missing, .. }) => {
             let total: usize = sessions.values().sum();
             Json(json!({ "user": user, "sockets": total, "nodes": sessions, "missing": missing })).into_response()
         }
@@ -133,7 +133,7 @@ async fn disconnect(
     };
     let ended_them = state.control.end_sessions(&user).await;
     let outcome = match &ended_them {
-        Ok(Census { sessions, missing }) => {
+        Ok(Census { sessions, missing, .. }) => {
             format!("{} sessions, {missing} nodes did not answer", sessions.values().sum::<usize>())
         }
         Err(error) => format!("failed: {error}"),

@@ -112,7 +112,7 @@ pub const CALL_RESULTS: [&str; 8] =
 pub const SESSION_OPERATIONS: [&str; 5] = ["save", "claim", "release", "renew", "forget"];
 
 /// What presence was asked.
-pub const PRESENCE_OPERATIONS: [&str; 6] = ["enter", "enter_first", "leave", "count", "list", "beat"];
+pub const PRESENCE_OPERATIONS: [&str; 7] = ["enter", "enter_first", "leave", "count", "list", "beat", "rooms"];
 
 /// Why a member departed from a place.
 pub const DEPARTURE_CAUSES: [&str; 3] = ["left", "lingered", "lease"];
@@ -136,8 +136,25 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub const REVISION: &str = env!("REVISION");
 
 /// What the HTTP API is asked to do; `unknown` is none of it.
-pub const API_OPERATIONS: [&str; 8] =
-    ["publish", "publish_to_user", "publish_to_all", "history", "members", "contract", "docs", "unknown"];
+pub const API_OPERATIONS: [&str; 17] = [
+    "publish",
+    "publish_to_user",
+    "publish_to_all",
+    "batch",
+    "history",
+    "members",
+    "rooms",
+    "sessions",
+    "end_user",
+    "end_session",
+    "seat",
+    "unseat",
+    "revoke",
+    "nodes",
+    "contract",
+    "docs",
+    "unknown",
+];
 
 /// The first digit of an answer's status.
 pub const STATUS_CLASSES: [&str; 3] = ["2xx", "4xx", "5xx"];

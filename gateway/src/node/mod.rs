@@ -12,6 +12,7 @@ mod membership;
 mod order;
 mod outlet;
 mod peers;
+mod put;
 mod reading;
 mod recovery;
 mod roster;
@@ -36,6 +37,8 @@ pub use membership::{Entrance, Joined, STANDING, Seat};
 pub use order::Turn;
 pub use outlet::{CloseReason, Outlet, Undelivered, Waiting};
 pub use peers::Peers;
+pub use put::PUT;
+use put::Removals;
 use reading::Doubt;
 pub use recovery::{Replay, Reseated};
 pub use roster::{Roster, RosterChange, Stage};
@@ -81,6 +84,7 @@ pub struct Node {
     turns: Turns,
     doubt: Doubt,
     troubles: Troubles,
+    removals: Removals,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
 }
@@ -134,6 +138,8 @@ impl Node {
             turns,
             doubt,
             troubles,
+            // As long as a session may be kept.
+            removals: Removals::new(config.recovery.window * 3 / 2),
             metrics,
             tasks,
         })
@@ -191,7 +197,9 @@ impl Node {
     /// # Errors
     /// The store of sessions cannot be reached.
     pub async fn claim(&self, lease: Lease, namespace: &str, user: Option<&UserId>) -> Result<Option<Record>, Refusal> {
-        self.sessions.claim(lease, namespace, user).await.map_err(|error| self.without_sessions(&error))
+        let claimed = self.sessions.claim(lease, namespace, user).await;
+        let claimed = claimed.map_err(|error| self.without_sessions(&error))?;
+        Ok(claimed.map(|record| self.removals.apply(record)))
     }
 
     /// Stores a session so that it can come back. False if another connection has taken it over, or it is over.

@@ -10,6 +10,10 @@ for _, entry in ipairs(page[2]) do
   local holder, home, moment = read(was or '')
   if home == instance then
     held[#held + 1] = { session, holder, moment, room }
+    -- A node that does not know the index may have entered the first member.
+    if is_listed(room) then
+      redis.call('ZADD', base .. 'rooms', 0, room)
+    end
   else
     -- A place that was lost alone.
     disown(instance, entry)

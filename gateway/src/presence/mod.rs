@@ -76,6 +76,37 @@ pub trait Presence: Send + Sync + 'static {
     async fn beat(&self, wish: Beating) -> Result<Beat, PortError>;
 }
 
+/// Which places of a deployment have somebody, for people and back ends that look around: the reading side of [`Presence`].
+///
+/// **Rooms alone.** Namespaces, names and the like are no rooms, and not listed.
+///
+/// **Pages.** In the order of their bytes. What has somebody all the while is on exactly one page, whoever else comes and goes;
+/// a page may have fewer rooms than it might, also none, while there are more.
+#[async_trait]
+pub trait Directory: Send + Sync + 'static {
+    /// Rooms of a namespace that have members, those after `after`: at least 1 is looked at, and at most `limit` or the
+    /// configured page.
+    async fn rooms(&self, namespace: &str, after: Option<&RoomName>, limit: usize) -> Result<BusyRooms, PortError>;
+}
+
+/// Some of the rooms that have members.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BusyRooms {
+    /// In the order of their bytes.
+    pub rooms: Vec<Busy>,
+    /// After which room the next page begins, if there may be more.
+    pub next: Option<RoomName>,
+}
+
+/// A room that has members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Busy {
+    /// Which.
+    pub room: RoomName,
+    /// How many.
+    pub members: u64,
+}
+
 /// What a beat is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Beating {

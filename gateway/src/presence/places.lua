@@ -6,6 +6,7 @@
 --   lingering        sorted set: entries that no node has any more, by when their time is over, in ms
 --   grace            until when nobody's lease counts as run out
 --   sequence         the last sequence number
+--   rooms            sorted set: the rooms that have members, with equal scores, so that they are in the order of their bytes
 --   members:{place}  sorted set: the members with equal scores, so that they are in the order of their bytes
 --   place:{place}    hash: 'm'..member = sessions:since in ms:user; 's'..session = holder (16)..instance (16)..member, and
 --                    before the member a 1 and the moment (16) where all nodes read that; 'n' = number:series, if the
@@ -32,6 +33,11 @@ local function next_sequence()
   local number = math.max(last + 1, time[1] * 1000000 + time[2])
   redis.call('SET', base .. 'sequence', string.format('%.0f', number))
   return number
+end
+
+-- Rooms alone are listed: what else begins with the character 1 is the gateway's own.
+local function is_listed(room)
+  return string.byte(room, 1) ~= 1 or string.byte(room, 2) == 47
 end
 
 local function is_alive(node)
@@ -93,6 +99,9 @@ local function enter(who, room, capacity)
         return FULL, 0
       end
       redis.call('ZADD', members, 0, member)
+      if is_listed(room) then
+        redis.call('ZADD', base .. 'rooms', 0, room)
+      end
       redis.call('HSET', place, 'm' .. member, string.format('1:%.0f:', now_ms()) .. who.user)
     end
   end
@@ -136,6 +145,9 @@ local function remove(session, room, was, cause, departed)
   end
   redis.call('HDEL', place, 'm' .. member)
   redis.call('ZREM', members, member)
+  if is_listed(room) and redis.call('EXISTS', members) == 0 then
+    redis.call('ZREM', base .. 'rooms', room)
+  end
   local tag = redis.call('HGET', place, 'n')
   if tag then
     reopen(place, members, member, tag)

@@ -1,22 +1,50 @@
 //! Service: what back ends may have the deployment do, whatever edge they come through: say something, read, look who is
 //! there, decide about sessions. All of it is for somebody who was let in already.
 
+mod deciding;
 mod reading;
 mod saying;
 
 pub use crate::node::{Allowed, KeyLimiter};
+pub use crate::presence::{Busy, BusyRooms};
+pub use deciding::{About, Listed, Nodes, Outcome, Revoked};
 pub use reading::{Bounded, History, Member, Members, Said};
 pub use saying::Saying;
 
 use std::sync::Arc;
 
+use crate::auth;
 use crate::content::Bounds;
+use crate::control::Control;
+use crate::metrics::Metrics;
 use crate::node::Node;
+use crate::presence::Directory;
+
+/// What the service has it done by.
+#[derive(Clone)]
+pub struct Behind {
+    /// Says and reads, puts and takes out.
+    pub node: Arc<Node>,
+    /// Asks all nodes.
+    pub control: Arc<Control>,
+    /// Takes tokens back.
+    pub revoked: Arc<auth::Revoked>,
+    /// Knows which rooms have somebody.
+    pub directory: Arc<dyn Directory>,
+    /// Counts what fails.
+    pub metrics: Arc<Metrics>,
+}
+
+impl std::fmt::Debug for Behind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Behind").finish_non_exhaustive()
+    }
+}
 
 /// What back ends may have done, on this node or by way of it on all.
 #[derive(Debug)]
 pub struct Service {
-    node: Arc<Node>,
+    behind: Behind,
     bounds: Bounds,
     /// What a page of history weighs at the most, in bytes.
     page_bytes: usize,
@@ -25,7 +53,7 @@ pub struct Service {
 impl Service {
     /// The service of a node. Events are within `bounds`; a page of history weighs `page_bytes` at the most.
     #[must_use]
-    pub fn new(node: Arc<Node>, bounds: Bounds, page_bytes: usize) -> Self {
-        Self { node, bounds, page_bytes }
+    pub fn new(behind: Behind, bounds: Bounds, page_bytes: usize) -> Self {
+        Self { behind, bounds, page_bytes }
     }
 }

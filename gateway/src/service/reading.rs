@@ -3,6 +3,7 @@
 use super::Service;
 use crate::domain::{Event, Offset, Refusal, RoomName, UserId};
 use crate::log::Range;
+use crate::presence::BusyRooms;
 
 /// Which part of a room's history is wanted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -73,7 +74,7 @@ impl Service {
             (Some(offset), None) => Range::After { offset, limit },
             (None, before) => Range::Newest { before, limit },
         };
-        let page = self.node.history(room, range, self.page_bytes).await?;
+        let page = self.behind.node.history(room, range, self.page_bytes).await?;
         let complete = part.after.map(|after| page.reaches_back_to(after) && !page.unreadable);
         let events = page.events.into_iter().map(|(offset, event)| Said { offset, event }).collect();
         Ok(History { events, more: page.more, complete, read_to: page.read_to })
@@ -84,8 +85,22 @@ impl Service {
     /// # Errors
     /// The store of presence cannot be reached.
     pub async fn members(&self, room: &RoomName, after: Option<&str>, limit: usize) -> Result<Members, Refusal> {
-        let page = self.node.list_members(room, after, limit).await?;
+        let page = self.behind.node.list_members(room, after, limit).await?;
         let member = |it: crate::presence::Member| Member { member: it.member, user: it.user, since_ms: it.since_ms };
         Ok(Members { count: page.count, members: page.members.into_iter().map(member).collect(), next: page.next })
+    }
+
+    /// Which rooms of a namespace have somebody, as far as members are counted, in the order of their bytes.
+    ///
+    /// # Errors
+    /// The cursor is no room's name, or the store of presence cannot be reached.
+    pub async fn rooms(&self, namespace: &str, after: Option<&str>, limit: usize) -> Result<BusyRooms, Refusal> {
+        let after = after.map(|after| RoomName::parse_in(namespace, after)).transpose()?;
+        let page = self.behind.directory.rooms(namespace, after.as_ref(), limit).await;
+        page.map_err(|error| {
+            self.behind.metrics.presence_errors.with(error.operation).increment(1);
+            error.tell("rooms with members could not be listed");
+            Refusal::Unavailable
+        })
     }
 }

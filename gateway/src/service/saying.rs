@@ -53,7 +53,7 @@ impl Service {
             return Err(Refusal::bad_request(ID));
         }
         let key = id.map(|id| dedupe_of(&format!("k:{author}"), room, id));
-        self.node.publish(room, event, Terms { dedupe: key.as_ref(), ..Terms::default() }, None).await
+        self.behind.node.publish(room, event, Terms { dedupe: key.as_ref(), ..Terms::default() }, None).await
     }
 
     /// The same without keeping it: whoever is away does not hear of it.
@@ -61,6 +61,6 @@ impl Service {
     /// # Errors
     /// The other nodes cannot be reached.
     pub async fn signal(&self, room: &RoomName, event: &Event) -> Result<(), Refusal> {
-        self.node.signal(room, event).await
+        self.behind.node.signal(room, event).await
     }
 }

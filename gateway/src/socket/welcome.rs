@@ -10,7 +10,9 @@ use super::Edge;
 use super::auth::{Auth, Wish};
 use crate::auth::Identity;
 use crate::domain::{Frame, Mark, Offset, Pid, Refusal, RoomName, SessionId, UserId};
-use crate::node::{CloseReason, Hold, RecoveryError, Replay, STANDING, Seat, Session, Unrecovered, Wanted, wanted};
+use crate::node::{
+    CloseReason, Hold, PUT, RecoveryError, Replay, STANDING, Seat, Session, Unrecovered, Wanted, wanted,
+};
 use crate::routes::{AuthFields, Namespace};
 use crate::sessions::{Lease, Record};
 
@@ -269,6 +271,8 @@ fn rooms_to_return_to<M: MakeSession>(
         if *wanted.via == *STANDING {
             let Some((_, seat)) = standing.iter().find(|(room, _)| *room == wanted.room) else { continue };
             wanted.seat = *seat;
+        } else if *wanted.via == *PUT {
+            wanted.seat = Some(Seat { capacity: None });
         } else {
             let join = reception.namespace.admits_back(&wanted.via, &identity, &wanted.room);
             wanted.seat = join.ok_or(Unrecovered::NotAllowed)?.seat();

@@ -13,20 +13,20 @@ use crate::support::{self, NO_LIMITS};
 
 /// What came back.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub head: String,
-    pub body: Value,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Value,
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
     }
 
     /// The code of the problem that it has to be.
-    pub fn code(&self) -> &str {
+    pub(crate) fn code(&self) -> &str {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
         assert_eq!(self.body["status"], self.status, "{self:?}");
         self.body["code"].as_str().unwrap()
@@ -34,26 +34,26 @@ impl Answer {
 }
 
 /// A back end with a key.
-pub struct Caller {
-    pub address: SocketAddr,
-    pub key: String,
+pub(crate) struct Caller {
+    pub(crate) address: SocketAddr,
+    pub(crate) key: String,
 }
 
 impl Caller {
-    pub async fn ask(&self, method: &str, path: &str, body: Option<&str>) -> Answer {
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: Option<&str>) -> Answer {
         self.ask_with(method, path, "", body).await
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, None).await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         self.ask("POST", path, Some(&body.to_string())).await
     }
 
     /// With more header lines, each with its end.
-    pub async fn ask_with(&self, method: &str, path: &str, headers: &str, body: Option<&str>) -> Answer {
+    pub(crate) async fn ask_with(&self, method: &str, path: &str, headers: &str, body: Option<&str>) -> Answer {
         let kind = if body.is_some() { "Content-Type: application/json\r\n" } else { "" };
         let headers = format!("Authorization: Bearer {}\r\n{kind}{headers}", self.key);
         ask(self.address, method, path, &headers, body).await
@@ -61,7 +61,7 @@ impl Caller {
 }
 
 /// Asks with nothing but what is given.
-pub async fn ask(address: SocketAddr, method: &str, path: &str, headers: &str, body: Option<&str>) -> Answer {
+pub(crate) async fn ask(address: SocketAddr, method: &str, path: &str, headers: &str, body: Option<&str>) -> Answer {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let length = body.map(|body| format!("Content-Length: {}\r\n", body.len())).unwrap_or_default();
     let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}{length}\r\n");
@@ -73,7 +73,7 @@ pub async fn ask(address: SocketAddr, method: &str, path: &str, headers: &str, b
     read(&answer)
 }
 
-pub fn read(answer: &[u8]) -> Answer {
+pub(crate) fn read(answer: &[u8]) -> Answer {
     let answer = String::from_utf8(answer.to_vec()).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
@@ -81,13 +81,13 @@ pub fn read(answer: &[u8]) -> Answer {
 }
 
 /// A key that opens everything, or only what matches.
-pub fn key(scopes: &[Scope], rooms: &[&str]) -> (String, Key) {
+pub(crate) fn key(scopes: &[Scope], rooms: &[&str]) -> (String, Key) {
     let rooms = rooms.iter().map(|room| (*room).to_owned()).collect();
     make_key("tests", scopes.to_vec(), rooms, vec!["*".to_owned()])
 }
 
 /// Settings of a node with a key for everything.
-pub fn config(changes: &[(&str, &str)]) -> (Config, String) {
+pub(crate) fn config(changes: &[(&str, &str)]) -> (Config, String) {
     let changes: Vec<_> = NO_LIMITS.iter().chain(changes).copied().collect();
     let mut config = support::config(&changes);
     let (text, key) = key(&Scope::ALL, &["*"]);
@@ -96,7 +96,7 @@ pub fn config(changes: &[(&str, &str)]) -> (Config, String) {
 }
 
 /// A node, and a back end that may do everything.
-pub async fn node(changes: &[(&str, &str)]) -> (Gateway, Caller) {
+pub(crate) async fn node(changes: &[(&str, &str)]) -> (Gateway, Caller) {
     let (config, key) = config(changes);
     let node = Gateway::start(config, 20_000).await.unwrap();
     let caller = Caller { address: node.api_address, key };

@@ -152,3 +152,117 @@ async fn requests_share_a_connection() {
     assert_eq!(answers.matches("HTTP/1.1 201 Created").count(), 50);
     assert_eq!(back_end.get(&format!("{ROOM}?limit=100")).await.body["events"].as_array().unwrap().len(), 50);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_wrong_keys_are_not_noticed_by_others() {
+    let (gateway, back_end) = node(&[]).await;
+    let wrong = format!("Authorization: Bearer gw_{}_{}\r\n", "0".repeat(16), "x".repeat(43));
+    let request = format!("GET {ROOM} HTTP/1.1\r\nHost: x\r\n{wrong}\r\n");
+    let floods = (0..50).map(|_| async {
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        stream.write_all(request.repeat(200).as_bytes()).await.unwrap();
+        let mut answers = Vec::new();
+        // The last ones wait for each other, a second each.
+        stream.read_to_end(&mut answers).await.unwrap();
+    });
+    let right = async {
+        let mut slowest = Duration::ZERO;
+        for _ in 0..100 {
+            let asked = tokio::time::Instant::now();
+            assert_eq!(back_end.get(ROOM).await.status, 200);
+            slowest = slowest.max(asked.elapsed());
+        }
+        slowest
+    };
+    let slowest = tokio::select! {
+        _ = futures_util::future::join_all(floods) => panic!("ten thousand wrong keys were looked at at once"),
+        slowest = right => slowest,
+    };
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    assert!(crate::support::metric(&gateway, "gateway_api_refused_total{reason=\"too_many\"}") > 100.0);
+}
+
+/// Whatever is sent is answered, and never by a failure.
+mod anything {
+    use gateway::app::Gateway;
+    use proptest::prelude::*;
+
+    use crate::caller::{Caller, node};
+
+    fn world() -> (tokio::runtime::Runtime, Gateway, Caller) {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let (gateway, back_end) = runtime.block_on(node(&[]));
+        (runtime, gateway, back_end)
+    }
+
+    fn path() -> impl Strategy<Value = String> {
+        let segment = prop_oneof![
+            Just("rooms".to_owned()),
+            Just("users".to_owned()),
+            Just("events".to_owned()),
+            Just("members".to_owned()),
+            Just("sessions".to_owned()),
+            Just("batch".to_owned()),
+            Just("revocations".to_owned()),
+            Just("nodes".to_owned()),
+            "[!-~]{0,12}",
+            "(%[0-9a-fA-F]{2}){1,4}",
+        ];
+        (prop::collection::vec(segment, 0..6), "(\\?[!-~]{0,30})?").prop_map(|(segments, query)| {
+            let path = segments.join("/").replace(['#', '?'], "");
+            format!("/api/v1/{path}{}", query.replace('#', ""))
+        })
+    }
+
+    fn json() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            Just("null".to_owned()),
+            Just("1e999".to_owned()),
+            any::<i64>().prop_map(|n| n.to_string()),
+            "\"[a-z_:]{0,12}\""
+        ];
+        let name = prop_oneof![
+            Just("event".to_owned()),
+            Just("args".to_owned()),
+            Just("data".to_owned()),
+            Just("id".to_owned()),
+            Just("items".to_owned()),
+            Just("method".to_owned()),
+            Just("path".to_owned()),
+            Just("body".to_owned()),
+            Just("ephemeral".to_owned()),
+            Just("_placeholder".to_owned()),
+            Just("user".to_owned()),
+            Just("token".to_owned()),
+            "[a-z]{0,3}",
+        ];
+        leaf.prop_recursive(4, 24, 6, move |inner| {
+            let fields = prop::collection::vec((name.clone(), inner.clone()), 0..6);
+            prop_oneof![
+                prop::collection::vec(inner, 0..6).prop_map(|items| format!("[{}]", items.join(","))),
+                fields.prop_map(|fields| {
+                    let fields: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+                    format!("{{{}}}", fields.join(","))
+                }),
+            ]
+        })
+    }
+
+    #[test]
+    fn is_answered_and_never_by_a_failure() {
+        let (runtime, _gateway, back_end) = world();
+        let method = prop_oneof![Just("GET"), Just("POST"), Just("PUT"), Just("DELETE"), Just("HEAD"), Just("PATCH")];
+        let body = prop_oneof![3 => json().prop_map(Some), 1 => ".{0,40}".prop_map(Some), 1 => Just(None)];
+        let config = ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() };
+        proptest!(config, |(method in method, path in path(), body in body)| {
+            let answer = runtime.block_on(back_end.ask(method, &path, body.as_deref()));
+            prop_assert!(answer.status < 500, "{} {} {:?}: {:?}", method, path, body, answer);
+            // What is no HTTP is not the API's to answer.
+            let is_http = answer.header("content-type") != Some("text/plain; charset=utf-8");
+            prop_assert!(is_http || answer.status == 400, "{} {} {:?}: {:?}", method, path, body, answer);
+            if answer.status >= 400 && method != "HEAD" && is_http {
+                prop_assert!(!answer.code().is_empty());
+            }
+        });
+    }
+}

@@ -1,10 +1,13 @@
 //! The HTTP API: what back ends have clients told, what they read, and what becomes of everything else that is sent there.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+mod batch;
 mod caller;
 mod contract;
 mod events;
 mod input;
 mod keys;
+mod repeated;
+mod sessions;
 #[path = "../support/mod.rs"]
 mod support;

@@ -5,6 +5,7 @@ mod budget;
 mod bus;
 mod log;
 mod presence;
+mod repeats;
 mod restarts;
 mod revocations;
 mod sessions;

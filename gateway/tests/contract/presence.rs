@@ -11,8 +11,8 @@ use gateway::formats::{Format, Formats};
 use gateway::metrics::Metrics;
 use gateway::port::{ErrorKind, Port};
 use gateway::presence::{
-    Arrival, Attendee, Beating, Cause, Departed, Entered, Entry, Held, MeasuredPresence, MemoryPlaces, MemoryPresence,
-    Numbered, Place, Presence, RedisPresence,
+    Arrival, Attendee, Beating, Busy, Cause, Departed, Directory, Entered, Entry, Held, MeasuredPresence, MemoryPlaces,
+    MemoryPresence, Numbered, Place, Presence, RedisPresence,
 };
 use gateway::redis::Commands;
 use rand::rngs::StdRng;
@@ -51,6 +51,15 @@ impl Store {
         match self {
             Self::Memory(places) => Arc::new(MemoryPresence::new(places.clone(), name, &settings)),
             Self::Redis(redis) => Arc::new(redis_presence(commands(redis), "test", name, &settings)),
+        }
+    }
+
+    /// Who knows which rooms have somebody.
+    fn directory(&self) -> Arc<dyn Directory> {
+        let settings = config::Presence { lease: LONG, linger: LONG, page: PAGE };
+        match self {
+            Self::Memory(places) => Arc::new(MemoryPresence::new(places.clone(), "looks", &settings)),
+            Self::Redis(redis) => Arc::new(redis_presence(commands(redis), "test", "looks", &settings)),
         }
     }
 
@@ -110,6 +119,7 @@ contract! {
     a_node_that_is_late_but_not_missed_keeps_everything,
     after_an_outage_nobody_is_given_up_at_once,
     nobody_is_passed_over_in_pages,
+    rooms_with_somebody_are_listed,
     names_are_only_names,
     five_thousand_on_a_dead_node,
     what_happens_is_numbered_in_its_order,
@@ -564,6 +574,65 @@ async fn nobody_is_passed_over_in_pages(store: Store) {
     let last = node.list(&room("r"), second.next.as_deref(), PAGE).await.unwrap();
     assert_eq!((last.members.len(), last.next, last.count), (50, None, 249));
     assert_eq!(node.list(&room("nowhere"), Some("x"), 5).await.unwrap(), Default::default());
+}
+
+/// All rooms of a namespace that are listed, page by page.
+async fn listed(directory: &dyn Directory, namespace: &str, page: usize) -> Vec<(String, u64)> {
+    let (mut rooms, mut after) = (Vec::new(), None);
+    loop {
+        let found = directory.rooms(namespace, after.as_ref(), page).await.unwrap();
+        assert!(found.rooms.len() <= page.clamp(1, PAGE));
+        rooms.extend(found.rooms.into_iter().map(|Busy { room, members }| (room.shown().unwrap().to_owned(), members)));
+        after = found.next;
+        if after.is_none() {
+            return rooms;
+        }
+    }
+}
+
+async fn rooms_with_somebody_are_listed(store: Store) {
+    let (node, directory) = (alive(&store).await, store.directory());
+    let all = async |namespace: &str, page| listed(&*directory, namespace, page).await;
+    assert_eq!(all("/", 10).await, []);
+    let (alice, bob) = (one_of("alice"), one_of("bob"));
+    let names = ["a", "a b", "b", "é", "z\u{10ffff}", " "];
+    for name in names {
+        enter(&node, &alice, open(name)).await;
+    }
+    enter(&node, &bob, open("b")).await;
+    // What is no room of the namespace.
+    for place in [
+        RoomName::everybody("/"),
+        RoomName::personal("/", &UserId::parse("alice").unwrap()),
+        RoomName::claimed("/", "name").looks().remove(0),
+        RoomName::internal("canary"),
+        RoomName::parse_in("/x", "inside").unwrap(),
+        RoomName::parse_in("/xy", "elsewhere").unwrap(),
+    ] {
+        enter(&node, &alice, Place { room: place, capacity: None }).await;
+    }
+    let mut expected: Vec<_> =
+        names.iter().map(|name| ((*name).to_owned(), if *name == "b" { 2 } else { 1 })).collect();
+    expected.sort_by(|one, other| one.0.as_bytes().cmp(other.0.as_bytes()));
+    for page in [1, 2, 3, 100, usize::MAX] {
+        assert_eq!(all("/", page).await, expected, "by pages of {page}");
+    }
+    assert_eq!(all("/x", 0).await, [("inside".to_owned(), 1)]);
+    assert_eq!(all("/y", 10).await, []);
+    let behind = directory.rooms("/x", Some(&RoomName::parse("zzz").unwrap()), 10).await.unwrap();
+    assert_eq!(behind.rooms.len(), 0, "a cursor of elsewhere finds nothing of elsewhere");
+    // A room is listed until its last member has left, however it leaves.
+    leave(&node, &alice, "b").await;
+    leave(&node, &alice, "a").await;
+    expected.retain(|(name, _)| name != "a");
+    expected.iter_mut().for_each(|(_, members)| *members = 1);
+    assert_eq!(all("/", 2).await, expected);
+    // Many, and numbered ones.
+    for number in 0..2 * PAGE {
+        enter(&node, &alice, open(&format!("many {number}"))).await;
+    }
+    seated(&node, &bob, &games(), 1).await;
+    assert_eq!(all("/", usize::MAX).await.len(), expected.len() + 2 * PAGE + 1);
 }
 
 async fn names_are_only_names(store: Store) {
@@ -1223,7 +1292,8 @@ async fn deployments_are_apart_and_errors_say_what_was_asked() {
         assert_eq!((error.port, error.kind), (Port::Presence, ErrorKind::Transient), "{error}");
     }
     let operations = errors.map(|error| error.operation);
-    assert_eq!(operations, gateway::metrics::PRESENCE_OPERATIONS);
+    // What only the directory is asked is no operation of these.
+    assert_eq!(operations[..], gateway::metrics::PRESENCE_OPERATIONS[..6]);
     let text = metrics.render();
     for operation in operations {
         let line = format!(r#"gateway_presence_errors_total{{op="{operation}"}} 1"#);
@@ -1232,4 +1302,23 @@ async fn deployments_are_apart_and_errors_say_what_was_asked() {
     redis.start_again().await;
     eventually("it heals", async || one.beat(Beating::default()).await.is_ok_and(|beat| beat.entries == 1)).await;
     assert!(leave(&one, &who, "r").await, "the server kept its file");
+}
+
+#[tokio::test]
+async fn rooms_that_older_nodes_entered_or_left_are_mended_in_the_index() {
+    let redis = Redis::start().await;
+    let store = Store::Redis(Box::new(redis));
+    let Store::Redis(redis) = &store else { unreachable!() };
+    let (node, directory) = (alive(&store).await, store.directory());
+    let alice = one_of("alice");
+    enter(&node, &alice, open("there")).await;
+    // As a version leaves it that does not know the index.
+    redis.command("ZREM test:presence:rooms there").await;
+    redis.command("ZADD test:presence:rooms 0 gone").await;
+    assert_eq!(listed(&*directory, "/", 10).await, []);
+    assert_eq!(redis.command("EXISTS test:presence:rooms").await, ":0\r\n", "what is left over goes when it is seen");
+    node.beat(Beating { review: true, ..Beating::default() }).await.unwrap();
+    assert_eq!(listed(&*directory, "/", 10).await, [("there".to_owned(), 1)]);
+    leave(&node, &alice, "there").await;
+    assert_eq!(redis.command("EXISTS test:presence:rooms").await, ":0\r\n");
 }

@@ -25,6 +25,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("presence", &["config", "domain", "formats", "metrics", "port", "redis"]),
     ("sessions", &["bus", "domain", "formats", "port", "redis", "sqlite"]),
     ("revocations", &["bus", "domain", "port", "redis", "sqlite"]),
+    ("repeats", &["port", "redis", "sqlite"]),
     (
         "node",
         &[
@@ -43,8 +44,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         ],
     ),
     ("routes", &["auth", "calls", "config", "content", "domain", "log", "metrics", "node", "presence", "recurring"]),
-    ("control", &["bus", "domain", "node", "port", "sessions"]),
-    ("service", &["content", "domain", "log", "node", "presence"]),
+    ("control", &["bus", "domain", "metrics", "node", "port", "sessions"]),
+    ("service", &["auth", "content", "control", "domain", "log", "metrics", "node", "presence", "revocations"]),
     (
         "socket",
         &["auth", "config", "content", "domain", "metrics", "node", "recurring", "routes", "sessions", "supervisor"],
@@ -60,6 +61,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "domain",
             "metrics",
             "node",
+            "port",
+            "repeats",
             "revocations",
             "service",
             "supervisor",
@@ -86,6 +89,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "operators",
             "presence",
             "redis",
+            "repeats",
             "revocations",
             "routes",
             "service",
@@ -113,6 +117,9 @@ const BACKENDS: &[(&str, &str)] = &[
     ("MemoryRevocations", "revocations"),
     ("RedisRevocations", "revocations"),
     ("SqliteRevocations", "revocations"),
+    ("MemoryRepeats", "repeats"),
+    ("RedisRepeats", "repeats"),
+    ("SqliteRepeats", "repeats"),
     ("MemoryBus", "bus"),
     ("MemoryHub", "bus"),
     ("RedisBus", "bus"),
@@ -130,8 +137,8 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("use engine", &["socket"]),
     ("fred", &["bus"]),
     ("deadpool", &["redis"]),
-    ("deadpool_redis", &["redis", "log", "presence", "revocations", "sessions"]),
-    ("sqlx", &["sqlite", "log", "revocations", "sessions"]),
+    ("deadpool_redis", &["redis", "log", "presence", "repeats", "revocations", "sessions"]),
+    ("sqlx", &["sqlite", "log", "repeats", "revocations", "sessions"]),
     ("governor", &["node"]),
     ("jsonwebtoken", &["auth"]),
     ("reqwest", &["auth", "calls"]),
@@ -292,7 +299,8 @@ fn only_the_composition_root_names_backends() {
     let mut violations = Vec::new();
     for source in sources() {
         for &(backend, home) in BACKENDS {
-            let is_built_on_it = ["log", "presence", "revocations", "sessions"].contains(&source.part.as_str())
+            let is_built_on_it = ["log", "presence", "repeats", "revocations", "sessions"]
+                .contains(&source.part.as_str())
                 && ["redis", "sqlite"].contains(&home);
             if source.part != home && source.part != "app" && !is_built_on_it && names(&source.code, backend) {
                 violations.push(format!("{} names {backend}", source.path.display()));

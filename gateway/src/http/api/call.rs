@@ -11,7 +11,8 @@ use percent_encoding::percent_decode_str;
 use super::operations::Operation;
 use super::problem::{Kind, Problem};
 use crate::auth::ApiKey;
-use crate::domain::{Offset, RoomName, SessionId, UserId};
+use crate::domain::{Offset, Refusal, RoomName, SessionId, UserId};
+use crate::telemetry::{By, audit};
 
 /// The longest name of a namespace, in bytes.
 const MAX_NAMESPACE_BYTES: usize = 128;
@@ -111,6 +112,13 @@ impl Call {
     pub(super) fn session(&self) -> Result<SessionId, Problem> {
         let words = "a session's id has 32 hexadecimal digits";
         SessionId::parse(self.in_path("session")).ok_or_else(|| Problem::new(Kind::BadParameter, words))
+    }
+
+    /// Leaves a line about what was decided about somebody.
+    pub(super) fn audit<T>(&self, what: &'static str, whom: &str, outcome: &Result<T, Refusal>) {
+        let Asker { key, request, from } = self.asker();
+        let outcome = outcome.as_ref().map_or_else(|refusal| format!("failed: {refusal}"), |_| "done".to_owned());
+        audit(By::Key { id: &key.id, request, from: *from }, what, whom, outcome);
     }
 
     /// Whoever is limited to rooms reaches nothing else.

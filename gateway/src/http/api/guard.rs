@@ -11,15 +11,18 @@ use http::StatusCode;
 use super::call::{Asker, Call};
 use super::operations::Operation;
 use super::problem::{Kind, Problem};
+use super::repeated::{KEY, Once};
 use crate::domain::Refusal;
 use crate::metrics::Metrics;
+use crate::repeats::Repeats;
 
 /// What the guard knows.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Guard {
     /// The largest body of one event, and of a batch, in bytes.
-    pub(super) body_bytes: [usize; 2],
-    pub(super) metrics: Arc<Metrics>,
+    body_bytes: [usize; 2],
+    repeats: Arc<dyn Repeats>,
+    metrics: Arc<Metrics>,
 }
 
 /// Which operation a response is of.
@@ -39,6 +42,9 @@ pub(super) async fn guard(
         return next.run(request).await;
     };
     let mut response = match guard.admit(operation, &path, &mut request) {
+        Ok(()) if operation.is_write() && request.headers().contains_key(KEY) => {
+            Once { repeats: &*guard.repeats, metrics: &guard.metrics }.run(request, next).await
+        }
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     };
@@ -58,6 +64,10 @@ pub(super) fn count(metrics: &Metrics, operation: &str, status: StatusCode) {
 }
 
 impl Guard {
+    pub(super) fn new(body_bytes: [usize; 2], repeats: Arc<dyn Repeats>, metrics: Arc<Metrics>) -> Self {
+        Self { body_bytes, repeats, metrics }
+    }
+
     fn admit(&self, operation: &'static Operation, path: &RawPathParams, request: &mut Request) -> Result<(), Problem> {
         let asker = request.extensions().get::<Arc<Asker>>().cloned();
         let asker = asker.ok_or_else(|| Problem::new(Kind::KeyRequired, "send a key"))?;

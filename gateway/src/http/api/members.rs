@@ -1,4 +1,4 @@
-//! Who is in a room.
+//! Who is in a room, and which rooms have somebody.
 
 use axum::Json;
 use axum::extract::State;
@@ -57,4 +57,44 @@ pub(super) async fn members(State(state): State<ApiState>, call: Call) -> Result
         since: member.since_ms,
     });
     Ok(Json(Members { count: page.count, members: listed.collect(), next: page.next }))
+}
+
+/// Some of the rooms that have somebody.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({ "rooms": [{ "room": "orders-7", "members": 2 }], "next": "orders-7" }))]
+pub(super) struct Rooms {
+    /// In the order of their bytes. Only those that the key opens.
+    rooms: Vec<Room>,
+    /// The next page's `after`, if there is one. A page may have fewer rooms than it might, also none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// A room that has somebody.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Room {
+    /// Its name.
+    room: String,
+    /// How many members it has.
+    members: u64,
+}
+
+/// Lists the rooms of a namespace that have somebody, on all nodes, as far as members are counted.
+#[utoipa::path(
+    get, path = "/api/v1/rooms", operation_id = "rooms", tag = "presence",
+    params(InNamespace, Page),
+    responses(
+        (status = 200, description = "Some of the rooms.", body = Rooms),
+        (status = "default", description = "It was not done.", body = Told<'static>, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn rooms(State(state): State<ApiState>, call: Call) -> Result<Json<Rooms>, Problem> {
+    let limit = call.limit()?.unwrap_or(usize::MAX);
+    let page = state.service().rooms(call.namespace(), call.after(), limit).await?;
+    let opened = page.rooms.iter().filter_map(|busy| {
+        let room = busy.room.shown().filter(|room| call.asker().key.opens_room(room))?;
+        Some(Room { room: room.to_owned(), members: busy.members })
+    });
+    let next = page.next.as_ref().and_then(|next| next.shown()).map(str::to_owned);
+    Ok(Json(Rooms { rooms: opened.collect(), next }))
 }

@@ -2,14 +2,19 @@
 //!
 //! It knows the service and nothing behind it. Every request is let in here, and answered by one function of a table.
 
+mod batch;
 mod body;
 mod call;
 mod contract;
 mod events;
 mod guard;
 mod members;
+mod nodes;
 mod operations;
 mod problem;
+mod repeated;
+mod revocations;
+mod sessions;
 mod state;
 
 use std::net::IpAddr;
@@ -30,9 +35,10 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::batch::Items;
 use self::call::{Asker, decoded};
 use self::contract::Contract;
-use self::guard::{Done, guard};
+use self::guard::{Done, Guard, guard};
 use self::operations::ROOT;
 use self::problem::{Kind, Problem};
 use self::state::ApiState;
@@ -40,6 +46,7 @@ use crate::auth::{ApiKey, ApiKeys, NoKey};
 use crate::config::Config;
 use crate::domain::Refusal;
 use crate::metrics::Metrics;
+use crate::repeats::Repeats;
 use crate::service::{Allowed, KeyLimiter, Service};
 
 /// What a body may have beside the event in it, in bytes.
@@ -57,7 +64,7 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 pub struct Api {
     keys: Arc<ApiKeys>,
     has_listener: bool,
-    limiter: KeyLimiter,
+    limiter: Arc<KeyLimiter>,
     /// The largest body of one event, and of a batch, in bytes.
     body_bytes: [usize; 2],
     /// What answers, once there is something to answer with.
@@ -86,27 +93,34 @@ impl Api {
         Arc::new(Self {
             keys,
             has_listener: config.api.address().is_some(),
-            limiter: KeyLimiter::new(config.api.requests()),
+            limiter: Arc::new(KeyLimiter::new(config.api.requests())),
             body_bytes: [event, config.limits.payload_bytes.max(event)],
             ready: ArcSwapOption::empty(),
             metrics,
         })
     }
 
-    /// Answers from now on.
+    /// Answers from now on; what may come again is in `repeats`.
     ///
     /// # Panics
     /// If the contract cannot be written: a mistake in the code.
-    pub fn serve(&self, service: Service) {
+    pub fn serve(&self, service: Service, repeats: Arc<dyn Repeats>) {
         let state = ApiState::new(service);
         let (router, contract) = OpenApiRouter::with_openapi(Contract::openapi())
             .routes(routes!(events::publish, events::history))
             .routes(routes!(events::publish_to_user))
             .routes(routes!(events::publish_to_all))
+            .routes(routes!(batch::batch))
             .routes(routes!(members::members))
+            .routes(routes!(members::rooms))
+            .routes(routes!(sessions::sessions, sessions::end_user))
+            .routes(routes!(sessions::end_session))
+            .routes(routes!(sessions::seat, sessions::unseat))
+            .routes(routes!(revocations::revoke))
+            .routes(routes!(nodes::nodes))
             .split_for_parts();
         let router = router
-            .route_layer(from_fn_with_state(self.guard(), guard))
+            .route_layer(from_fn_with_state(Guard::new(self.body_bytes, repeats, self.metrics.clone()), guard))
             .fallback(|| async { Problem::new(Kind::UnknownPath, "there is nothing at this path") })
             .method_not_allowed_fallback(|| async {
                 Problem::new(Kind::MethodNotAllowed, "this path has other methods; Allow names them")
@@ -114,10 +128,6 @@ impl Api {
             .with_state(state);
         let contract = contract.to_json().expect("the contract is plain structs").into();
         self.ready.store(Some(Arc::new(Ready { router, contract })));
-    }
-
-    fn guard(&self) -> guard::Guard {
-        guard::Guard { body_bytes: self.body_bytes, metrics: self.metrics.clone() }
     }
 
     /// Whether a request is for it; `is_side` if it came in by the listener that it has for itself.
@@ -182,6 +192,7 @@ impl Api {
         let path = request.uri().path();
         decoded(path)?;
         decoded(request.uri().query().unwrap_or_default())?;
+        let is_batch = path == "/api/v1/batch";
         let rest = below_root(path).filter(|_| !self.keys.is_empty()).ok_or_else(unknown)?;
         if let Some(answer) = self.public(request.method(), rest) {
             return answer;
@@ -210,6 +221,9 @@ impl Api {
         let ready = self.ready.load_full().ok_or(Refusal::Unavailable)?;
         let (mut parts, body) = request.into_parts();
         parts.extensions.insert(Arc::new(Asker { key, request: id.to_owned(), from }));
+        if is_batch {
+            parts.extensions.insert(Items { router: ready.router.clone(), limiter: self.limiter.clone() });
+        }
         let request = Request::from_parts(parts, Body::from(body));
         let Ok(response) = ready.router.clone().oneshot(request).await;
         Ok(response)

@@ -42,8 +42,18 @@ pub(super) const OPERATIONS: &[Operation] = &[
     operation("publish", Method::POST, "/rooms/{room}/events", Scope::Publish, NAMESPACE),
     operation("publish_to_user", Method::POST, "/users/{user}/events", Scope::Publish, NAMESPACE),
     operation("publish_to_all", Method::POST, "/events", Scope::Publish, NAMESPACE),
+    // Each item needs its own scope.
+    operation("batch", Method::POST, "/batch", Scope::Publish, &[]),
     operation("history", Method::GET, "/rooms/{room}/events", Scope::Read, &["namespace", "after", "before", "limit"]),
+    operation("rooms", Method::GET, "/rooms", Scope::Read, PAGE),
     operation("members", Method::GET, "/rooms/{room}/members", Scope::Read, PAGE),
+    operation("sessions", Method::GET, "/users/{user}/sessions", Scope::Read, &[]),
+    operation("end_user", Method::DELETE, "/users/{user}/sessions", Scope::Control, &[]),
+    operation("end_session", Method::DELETE, "/sessions/{session}", Scope::Control, &[]),
+    operation("seat", Method::PUT, "/users/{user}/rooms/{room}", Scope::Control, NAMESPACE),
+    operation("unseat", Method::DELETE, "/users/{user}/rooms/{room}", Scope::Control, NAMESPACE),
+    operation("revoke", Method::POST, "/revocations", Scope::Control, &[]),
+    operation("nodes", Method::GET, "/nodes", Scope::Admin, &[]),
 ];
 
 /// Whether requests of an operation are each logged.

@@ -66,10 +66,14 @@ problems! {
     ScopeMissing = "scope_missing", FORBIDDEN;
     /// The key does not open this room or namespace, or reaches rooms only.
     OutOfReach = "out_of_reach", FORBIDDEN;
+    /// A batch has read as much as it may.
+    BatchFull = "batch_full", PAYLOAD_TOO_LARGE;
     /// There is no such session, connected or away.
     NotFound = "not_found", NOT_FOUND;
     /// A request with this `Idempotency-Key` is still under way.
     RepeatRunning = "repeat_running", CONFLICT;
+    /// A request with this `Idempotency-Key` was done, and its answer was too large to be kept.
+    AnswerNotKept = "answer_not_kept", GONE;
     /// Another request had this `Idempotency-Key`.
     RepeatDiffers = "repeat_differs", UNPROCESSABLE_ENTITY;
 }
@@ -134,11 +138,6 @@ impl Problem {
     /// Of which it is told how long to wait.
     pub(super) fn after(self, wait: Duration) -> Self {
         Self { retry_after: Some(wait), ..self }
-    }
-
-    /// Whether the same request may succeed later, so that its answer must not be kept.
-    pub(super) fn may_pass(&self) -> bool {
-        self.retry_after.is_some() || self.status.is_server_error()
     }
 
     /// The body.
@@ -241,9 +240,8 @@ mod tests {
             problem.text(),
             r##"{"type":"/api/v1/docs/#bad_body","title":"Bad Request","status":400,"code":"bad_body","detail":"unknown field `x`","errors":[{"pointer":"/except/rooms/0","detail":"unknown field `x`"}]}"##
         );
-        assert!(!problem.may_pass());
         let limited = Problem::from(Refusal::RateLimited { retry_after: Duration::from_micros(1_500) });
-        assert!(limited.text().contains(r#""retryAfterMs":2"#) && limited.may_pass());
+        assert!(limited.text().contains(r#""retryAfterMs":2"#));
         let response = limited.into_response();
         assert_eq!((response.status().as_u16(), &response.headers()[RETRY_AFTER]), (429, &HeaderValue::from(1)));
     }

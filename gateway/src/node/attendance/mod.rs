@@ -187,7 +187,7 @@ impl Node {
     }
 
     /// Has a change acted on, of which there are few. Without room it is left out: nobody can wait for it here.
-    fn announce(&self, change: Change) {
+    pub(super) fn announce(&self, change: Change) {
         if self.attendance.is_heard() && self.attendance.changes.try_send(change).is_err() {
             self.metrics.lifecycle_dropped.with("full").increment(1);
         }

@@ -4,6 +4,7 @@ mod places;
 mod series;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,10 @@ use tokio::time::Instant;
 
 use self::places::{Home, PlaceState, Record};
 use self::series::Series;
-use super::{Arrival, Attendee, Beat, Beating, Cause, Departed, Entry, Member, Numbered, Page, Place, Presence};
+use super::{
+    Arrival, Attendee, Beat, Beating, Busy, BusyRooms, Cause, Departed, Directory, Entry, Member, Numbered, Page,
+    Place, Presence,
+};
 use crate::config;
 use crate::domain::{RoomName, SessionId};
 use crate::port::PortError;
@@ -27,7 +31,7 @@ pub struct MemoryPlaces {
 #[derive(Debug, Default)]
 struct State {
     nodes: HashMap<u64, Node>,
-    places: HashMap<RoomName, PlaceState>,
+    places: BTreeMap<RoomName, PlaceState>,
     series: HashMap<Numbered, Series>,
     /// Entries that no node has any more, by when their time is over. The number tells two of the same time apart.
     lingering: BTreeMap<(Instant, u64), (SessionId, RoomName)>,
@@ -218,5 +222,25 @@ impl Presence for MemoryPresence {
         drop(state);
         let forgotten = std::mem::take(&mut self.identity.lock().forgotten);
         Ok(Beat { forgotten, departed, lost, entries, held, in_doubt: false })
+    }
+}
+
+#[async_trait]
+impl Directory for MemoryPresence {
+    async fn rooms(&self, namespace: &str, after: Option<&RoomName>, limit: usize) -> Result<BusyRooms, PortError> {
+        let state = self.places.state.lock();
+        let limit = limit.clamp(1, self.page);
+        let (first, end) = RoomName::span(namespace);
+        let first = after.map_or(Bound::Included(&first), Bound::Excluded);
+        let end = end.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        if after.is_some_and(|after| matches!(end, Bound::Excluded(end) if after >= end)) {
+            return Ok(BusyRooms::default());
+        }
+        let mut rest = state.places.range::<RoomName, _>((first, end)).filter(|(_, place)| !place.members.is_empty());
+        let busy =
+            |(room, place): (&RoomName, &PlaceState)| Busy { room: room.clone(), members: place.members.len() as u64 };
+        let rooms: Vec<_> = rest.by_ref().take(limit).map(busy).collect();
+        let next = rooms.last().filter(|_| rest.next().is_some()).map(|last| last.room.clone());
+        Ok(BusyRooms { rooms, next })
     }
 }

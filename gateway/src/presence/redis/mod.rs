@@ -1,5 +1,6 @@
 //! Presence in Redis: `places.lua` says which keys there are, one script per operation changes them.
 
+mod directory;
 mod upkeep;
 
 use std::time::Duration;
@@ -48,6 +49,7 @@ pub struct RedisPresence {
     settle: Script,
     held: Script,
     lay_out: Script,
+    rooms: Script,
 }
 
 /// Who this node is in Redis. What is forgotten comes back under another number, so that the entries it no longer cares
@@ -127,6 +129,7 @@ impl RedisPresence {
             settle: script!("settle.lua"),
             held: script!("held.lua"),
             lay_out: script!("lay_out.lua"),
+            rooms: script!("rooms.lua"),
         }
     }
 
