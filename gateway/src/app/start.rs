@@ -136,8 +136,14 @@ impl Start {
         self.admin.replace(routes);
         let bounds = Bounds::new(&config.limits);
         let (directory, page_bytes) = (self.directory.clone(), config.limits.payload_bytes);
-        let behind =
-            Behind { node: node.clone(), control, revoked: revoked.clone(), directory, metrics: metrics.clone() };
+        let behind = Behind {
+            node: node.clone(),
+            control,
+            revoked: revoked.clone(),
+            directory,
+            formats: self.formats.clone(),
+            metrics: metrics.clone(),
+        };
         self.api.serve(Service::new(behind, bounds, page_bytes), self.repeats.clone());
         self.server.admit();
         self.ready.store(true, Ordering::Release);

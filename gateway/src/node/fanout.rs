@@ -45,7 +45,7 @@ pub(super) async fn run(mut feed: BoxStream<'static, FeedItem>, node: Arc<Node>,
                 node.metrics.feed_items.with("signal").increment(1);
                 if let Some(frame) = Frame::signalled(&event) {
                     let (kind, frame) = (Kind::Signal, Arc::new(frame));
-                    let message = Message { kind, frame, except: event.except, taken_ms: None };
+                    let message = Message { kind, frame, except: event.except.clone(), taken_ms: None };
                     node.hub.dispatch(&room, message, calm).await;
                 }
             }
@@ -56,5 +56,5 @@ pub(super) async fn run(mut feed: BoxStream<'static, FeedItem>, node: Arc<Node>,
 
 pub(super) fn published(position: Position, event: &Event) -> Option<Message> {
     let frame = Arc::new(Frame::published(event, position.offset)?);
-    Some(Message { kind: Kind::Event(position), frame, except: event.except, taken_ms: None })
+    Some(Message { kind: Kind::Event(position), frame, except: event.except.clone(), taken_ms: None })
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
+use super::Session;
 use super::turns::{SMALL_BYTES, SMALL_EVENTS};
 use super::wanted::{RecoveryError, Unrecovered, Wanted};
 use crate::config;
-use crate::domain::{Event, Frame, Offset, SessionId};
+use crate::domain::{Event, Frame, Offset};
 use crate::log::{Log, Range};
 
 /// Events that are read at a time, and their bytes.
@@ -89,7 +90,7 @@ pub(super) async fn read_room(
     log: &dyn Log,
     doubt: &Doubt,
     wanted: &Wanted,
-    session: SessionId,
+    session: &Session,
     budget: &Budget,
 ) -> Result<Option<Part>, RecoveryError> {
     let mut frames = VecDeque::new();
@@ -112,7 +113,7 @@ pub(super) async fn read_room(
         }
         from = page.read_to.unwrap_or(from);
         for (offset, event) in page.events {
-            if event.except == Some(session) {
+            if event.except.as_ref().is_some_and(|except| session.is_excepted(except)) {
                 continue;
             }
             while let Err(too_much) = budget.spend(&event) {

@@ -156,7 +156,7 @@ impl Node {
         budget: &Budget,
     ) -> Result<Option<Vec<Part>>, RecoveryError> {
         let reads: Vec<_> =
-            rooms.iter().map(|wanted| read_room(&*self.log, &self.doubt, wanted, session.id, budget)).collect();
+            rooms.iter().map(|wanted| read_room(&*self.log, &self.doubt, wanted, session, budget)).collect();
         let parts = futures_util::stream::iter(reads).buffer_unordered(CONCURRENCY);
         let parts: Vec<Option<Part>> = parts.try_collect().await?;
         Ok(parts.into_iter().collect())

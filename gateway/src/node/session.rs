@@ -18,7 +18,7 @@ use super::stay::{Left, Membership, Stay};
 use super::typing::Typing;
 use super::{Account, Allowance};
 use crate::auth::Identity;
-use crate::domain::{Frame, Offset, RoomName, SessionId, UserId};
+use crate::domain::{Except, Frame, Offset, RoomName, SessionId, UserId};
 use crate::sessions::{Lease, Record, RoomRecord};
 
 /// Who a session is for: what its connection brought.
@@ -168,6 +168,11 @@ impl Session {
     #[must_use]
     pub fn is_in(&self, room: &RoomName) -> bool {
         self.membership.lock().rooms.contains_key(room)
+    }
+
+    /// Whether an event is not for it. Only where several are meant, its rooms are looked at.
+    pub(super) fn is_excepted(&self, except: &Except) -> bool {
+        except.covers(self.id, |room| self.is_in(room))
     }
 
     /// In how many rooms it is that it asked for.

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use crate::auth;
 use crate::content::Bounds;
 use crate::control::Control;
+use crate::formats::Formats;
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::presence::Directory;
@@ -31,6 +32,8 @@ pub struct Behind {
     pub revoked: Arc<auth::Revoked>,
     /// Knows which rooms have somebody.
     pub directory: Arc<dyn Directory>,
+    /// What all nodes read.
+    pub formats: Formats,
     /// Counts what fails.
     pub metrics: Arc<Metrics>,
 }

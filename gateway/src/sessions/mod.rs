@@ -164,7 +164,7 @@ impl Record {
                 let fields = (session, user, version, rooms, namespace, identified, names, handed, complete_to);
                 rmp_serde::encode::write(&mut bytes, &fields)
             }
-            Format::Ordered => rmp_serde::encode::write(&mut bytes, self),
+            Format::Ordered | Format::Excepting => rmp_serde::encode::write(&mut bytes, self),
         };
         encoded.expect("a record always encodes");
         bytes

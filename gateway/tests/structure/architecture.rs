@@ -45,7 +45,10 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     ("routes", &["auth", "calls", "config", "content", "domain", "log", "metrics", "node", "presence", "recurring"]),
     ("control", &["bus", "domain", "metrics", "node", "port", "sessions"]),
-    ("service", &["auth", "content", "control", "domain", "log", "metrics", "node", "presence", "revocations"]),
+    (
+        "service",
+        &["auth", "content", "control", "domain", "formats", "log", "metrics", "node", "presence", "revocations"],
+    ),
     (
         "socket",
         &["auth", "config", "content", "domain", "metrics", "node", "recurring", "routes", "sessions", "supervisor"],

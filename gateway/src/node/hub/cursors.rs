@@ -66,7 +66,7 @@ impl Cursors {
     fn offer(&self, session: &Session, Dispatch { room, ticket, message }: &Dispatch) -> bool {
         let Ok(at) = self.find(room.number) else { return false };
         let Cursor { joined, from, .. } = self.rooms[at];
-        if joined > *ticket || message.except == Some(session.id) {
+        if joined > *ticket || message.except.as_ref().is_some_and(|except| session.is_excepted(except)) {
             return false;
         }
         match message.kind {

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::auth::Identity;
-use crate::domain::{Epoch, Event, Frame, Pid, SessionId};
+use crate::domain::{Epoch, Event, Except, Frame, Pid, SessionId};
 use crate::log::{AppendError, Appended, FeedItem, Page, Terms};
 use crate::node::{Client, CloseReason, Limiters, Outlet, Patience, Undelivered, Waiting};
 use crate::port::{Port, PortError};
@@ -132,8 +132,9 @@ impl World {
     }
 
     fn send(&self, number: usize, kind: Kind, name: &str, except: Option<SessionId>) {
+        let except = except.map(Except::Session);
         let (name, args) = (name.to_owned(), "[]".to_owned());
-        let event = Event { name, args, attachments: Vec::new(), except, at_ms: 0 };
+        let event = Event { name, args, attachments: Vec::new(), except: except.clone(), at_ms: 0 };
         let frame = Arc::new(Frame::signalled(&event).unwrap());
         let message = Message { kind, frame, except, taken_ms: None };
         // By turns handed over here and now, where that can be, and by the shards.

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::room::{Room, Ticket};
-use crate::domain::{Frame, Offset, Position, SessionId};
+use crate::domain::{Except, Frame, Offset, Position};
 use crate::metrics::Metrics;
 use crate::node::{Session, age_seconds};
 
@@ -32,7 +32,7 @@ pub(in crate::node) struct Message {
     pub(in crate::node) kind: Kind,
     pub(in crate::node) frame: Arc<Frame>,
     /// Who is not to be handed it.
-    pub(in crate::node) except: Option<SessionId>,
+    pub(in crate::node) except: Option<Except>,
     /// When a live event was taken, in milliseconds since 1970: its lag is measured where its delivery begins.
     pub(in crate::node) taken_ms: Option<u64>,
 }
