@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::attendance::Change;
 use super::{Entrance, Node, Seat, Session};
@@ -19,12 +19,22 @@ pub const PUT: &str = "$put";
 /// Removals that are remembered. Beyond that the oldest are forgotten: who is away comes back into those rooms.
 const REMEMBERED: usize = 65_536;
 
+/// How long a session may take to begin until nobody waits for it, and how often it is looked.
+const BEGINNING: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(10);
+
 /// Users that were taken out of rooms a moment ago: those of their sessions that are away, and come back, come without them.
 #[derive(Debug)]
 pub(super) struct Removals {
     /// For how long a session may be away and come back.
     kept: Duration,
-    by_member: Mutex<HashMap<(UserId, RoomName), Removal>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    by_member: HashMap<(UserId, RoomName), Removal>,
+    swept: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -36,37 +46,34 @@ struct Removal {
 
 impl Removals {
     pub(super) fn new(kept: Duration) -> Self {
-        Self { kept, by_member: Mutex::default() }
+        Self { kept, known: Mutex::new(Known { by_member: HashMap::new(), swept: Instant::now() }) }
     }
 
     fn note(&self, user: &UserId, room: &RoomName, upto: Offset) {
         let now = Instant::now();
-        let mut removals = self.by_member.lock();
-        if removals.len() >= REMEMBERED {
-            removals.retain(|_, removal| now - removal.at < self.kept);
-            let oldest = removals.iter().min_by_key(|(_, removal)| removal.at).map(|(member, _)| member.clone());
-            if let Some(oldest) = oldest.filter(|_| removals.len() >= REMEMBERED) {
-                removals.remove(&oldest);
-            }
+        let mut known = self.known.lock();
+        // Now and then, and not each time that somebody comes back.
+        if known.by_member.len() >= REMEMBERED || now - known.swept >= self.kept {
+            known.by_member.retain(|_, removal| now - removal.at < self.kept);
+            known.swept = now;
         }
-        removals.insert((user.clone(), room.clone()), Removal { upto, at: now });
+        if known.by_member.len() >= REMEMBERED {
+            let oldest = known.by_member.iter().min_by_key(|(_, removal)| removal.at).map(|(member, _)| member.clone());
+            oldest.iter().for_each(|oldest| _ = known.by_member.remove(oldest));
+        }
+        known.by_member.insert((user.clone(), room.clone()), Removal { upto, at: now });
     }
 
     /// Takes out of a record the rooms that its user was taken out of since it joined them.
-    pub(super) fn apply(&self, record: Record) -> Record {
-        let mut removals = self.by_member.lock();
-        if removals.is_empty() {
-            return record;
+    pub(super) fn apply(&self, mut record: Record) -> Record {
+        let known = self.known.lock();
+        if let Some(user) = record.who().filter(|_| !known.by_member.is_empty()).cloned() {
+            let now = Instant::now();
+            record.rooms.retain(|room| {
+                let removal = known.by_member.get(&(user.clone(), room.room.clone()));
+                !removal.is_some_and(|removal| now - removal.at < self.kept && room.since <= removal.upto)
+            });
         }
-        let now = Instant::now();
-        removals.retain(|_, removal| now - removal.at < self.kept);
-        let Some(user) = record.who().cloned() else { return record };
-        let was_taken_out = |room: &RoomName, since: Offset| {
-            let removal = removals.get(&(user.clone(), room.clone()));
-            removal.is_some_and(|removal| since <= removal.upto)
-        };
-        let mut record = record;
-        record.rooms.retain(|room| !was_taken_out(&room.room, room.since));
         record
     }
 }
@@ -77,6 +84,14 @@ impl Node {
     /// # Errors
     /// It is in too many rooms, or something cannot be reached.
     pub async fn put_in(self: &Arc<Self>, session: &Arc<Session>, room: &RoomName) -> Result<(), Refusal> {
+        // Whoever begins it stores it first: what was stored before may be all that it can come back to.
+        let deadline = Instant::now() + BEGINNING;
+        while !session.is_begun() {
+            if session.is_over() || Instant::now() >= deadline {
+                return Err(Refusal::Unavailable);
+            }
+            sleep(LOOK).await;
+        }
         let _busy = session.busy.lock().await;
         let via = PUT.into();
         let entrance = Entrance { via: &via, after: None, partial: false, seat: Some(Seat { capacity: None }) };
@@ -161,12 +176,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_is_over_is_forgotten_when_something_is_noted() {
+        let removals = Removals::new(Duration::from_secs(60));
+        let (alice, bob) = (UserId::parse("alice").unwrap(), UserId::parse("bob").unwrap());
+        let room = RoomName::parse("r").unwrap();
+        removals.note(&alice, &room, Offset(8));
+        tokio::time::advance(Duration::from_secs(60)).await;
+        removals.note(&bob, &room, Offset(8));
+        assert_eq!(removals.known.lock().by_member.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn removals_are_bounded() {
         let removals = Removals::new(Duration::from_secs(60));
         let room = RoomName::parse("r").unwrap();
         for number in 0..REMEMBERED + 3 {
             removals.note(&UserId::parse(&number.to_string()).unwrap(), &room, Offset(8));
         }
-        assert_eq!(removals.by_member.lock().len(), REMEMBERED);
+        assert_eq!(removals.known.lock().by_member.len(), REMEMBERED);
     }
 }

@@ -1,10 +1,18 @@
 //! What back ends say to clients, and read.
 
+use std::sync::Arc;
+
+use gateway::bus::{Bus, RedisBus};
+use gateway::formats::Format;
+use gateway::metrics::Metrics;
+use gateway::supervisor::Supervisor;
 use serde_json::json;
+use tokio::sync::mpsc;
 
 use crate::caller::node;
 use crate::support::client::Client;
-use crate::support::metric;
+use crate::support::redis::Redis;
+use crate::support::{config, eventually, metric};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_back_end_says_is_heard_kept_and_read() {
@@ -154,4 +162,28 @@ async fn history_is_read_between_two_offsets() {
     assert_eq!(read(format!("after={first}&before={first}")).await, (vec![], false));
     assert_eq!(read(format!("before={last}&limit=2")).await, (vec![2, 3], true));
     assert_eq!(read("limit=2".into()).await, (vec![3, 4], true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_do_not_read_exceptions_are_sent_none() {
+    let redis = Redis::start().await;
+    let (gateway, back_end) = node(&[("GATEWAY_REDIS_URL", &redis.url())]).await;
+    let body = json!({ "event": "e", "except": { "rooms": ["muted"] } });
+    let said = async || back_end.post("/api/v1/rooms/r/events", &body).await;
+    eventually("all read them", || async { said().await.status == 201 }).await;
+    // A node of the version before is known by nothing but that it is one of the nodes.
+    let settings = config(&[]).redis;
+    let older = RedisBus::connect(&redis.url(), &settings, Arc::new(Metrics::new()), &Supervisor::default()).await;
+    let (older, (sink, _silent)) = (older.unwrap(), mpsc::channel(1));
+    older.subscribe("gateway:nodes", sink).await.unwrap();
+    eventually("it is refused", || async { said().await.status == 503 }).await;
+    assert_eq!(said().await.code(), "unavailable");
+    assert_eq!(
+        back_end.post("/api/v1/rooms/r/events", &json!({ "event": "e" })).await.status,
+        201,
+        "all others are not"
+    );
+    older.unsubscribe("gateway:nodes").await;
+    eventually("it goes again", || async { said().await.status == 201 }).await;
+    assert_eq!(metric(&gateway, "gateway_format"), f64::from(Format::Excepting.number()));
 }
