@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::gap::Lost;
-use super::stay::Stay;
+use super::rooms::gap::Lost;
+use super::session::stay::Stay;
 use super::{CloseReason, Departure, Hold, Node, RecoveryError, Session, Turn, Unrecovered, Wanted};
 use crate::auth::Identity;
 use crate::domain::{Frame, Mark, Offset, Refusal, RoomName, UserId};

@@ -1,47 +1,36 @@
 //! The node: sessions join, leave, publish, signal and read here, whatever edge they came through.
 
 mod attendance;
-mod canary;
-mod fanout;
-mod gap;
-mod gate;
-mod hearing;
-mod hub;
+mod comebacks;
 mod limits;
 mod membership;
-mod order;
-mod outlet;
 mod peers;
-mod reading;
 mod recovery;
-mod roster;
-mod seating;
+mod rooms;
 mod session;
-mod stay;
 mod troubles;
-mod turns;
-mod typing;
 mod wanted;
 
 use attendance::Attendance;
+pub use attendance::order::Turn;
 pub use attendance::{Change, Departure};
-pub use gate::{Hold, Patience};
-pub use hearing::{Ask, Hearing, Listening};
-pub use hub::Hub;
+pub use comebacks::roster::{Roster, RosterChange, Stage};
 pub use limits::{
     Account, AddressLimiter, Allowance, FailureLimiter, HandshakeLimiter, Limiters, Party, RouteLimiter, Slot, Slots,
     StrangerLimiter, Throughput, Verdict,
 };
 pub use membership::{Entrance, Joined, STANDING, Seat};
-pub use order::Turn;
-pub use outlet::{CloseReason, Outlet, Undelivered, Waiting};
 pub use peers::Peers;
-use reading::Doubt;
 pub use recovery::{Replay, Reseated};
-pub use roster::{Roster, RosterChange, Stage};
+pub use rooms::hearing::{Ask, Hearing, Listening};
+pub use rooms::hub::Hub;
+use rooms::reading::Doubt;
+use rooms::turns::Turns;
+use rooms::{canary, fanout};
+pub use session::gate::{Hold, Patience};
+pub use session::outlet::{CloseReason, Outlet, Undelivered, Waiting};
 pub use session::{Client, Session};
 use troubles::Troubles;
-use turns::Turns;
 pub use wanted::{RecoveryError, Unrecovered, Wanted, wanted};
 
 use std::sync::Arc;

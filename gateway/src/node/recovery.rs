@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt};
 
-use super::reading::{Budget, Part, read_room};
-use super::turns::{Held, SMALL_BYTES, Size};
+use super::rooms::reading::{Budget, Part, read_room};
+use super::rooms::turns::{Held, SMALL_BYTES, Size};
 use super::wanted::{RecoveryError, Unrecovered, Wanted};
 use super::{Hold, Node, Session, Turn};
 use crate::domain::{Frame, Mark, Offset, RoomName};

@@ -122,9 +122,9 @@ const LIBRARIES: &[(&str, &[&str])] = &[
 
 /// Files, or folders of files, that another module uses and that must not use it: two files in a circle are one file.
 const ONE_WAY: &[(&str, &str)] = &[
-    ("src/node/reading.rs", "recovery"),
+    ("src/node/rooms/reading.rs", "recovery"),
     ("src/node/wanted.rs", "recovery"),
-    ("src/node/gate/", "recovery"),
+    ("src/node/session/gate/", "recovery"),
     ("src/routes/context.rs", "run"),
     ("src/routes/context.rs", "table"),
     ("src/routes/actions/", "run"),
@@ -286,10 +286,10 @@ const ENDING_TASKS: &[(&str, usize, &str)] = &[
     ("src/bus/redis/listener.rs", 1, "what one connection is asked, until it is over"),
     ("src/http/serving.rs", 1, "until the connection ends"),
     ("src/node/attendance/beat.rs", 1, "settles what is owed, once"),
-    ("src/node/gate/hold.rs", 1, "hands over what waits"),
+    ("src/node/session/gate/hold.rs", 1, "hands over what waits"),
     ("src/node/membership.rs", 1, "a replay ends"),
     ("src/node/mod.rs", 2, "releases a session; the threads of shards, supervised"),
-    ("src/node/typing.rs", 2, "until the typing is over; tells what ended"),
+    ("src/node/rooms/typing.rs", 2, "until the typing is over; tells what ended"),
     ("src/operators/mod.rs", 1, "hears of the stop by itself, supervised"),
     ("src/operators/driver.rs", 1, "until the adapter or the bus lets go of the channel, with the listener"),
     ("src/revocations/redis.rs", 1, "until it has subscribed"),

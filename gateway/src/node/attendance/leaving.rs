@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
+use super::order::Turn;
 use super::{Attendance, CONCURRENCY, Change, Departure, attendee, by_attendee};
 use crate::domain::RoomName;
-use crate::node::order::Turn;
 use crate::node::{Node, Session};
 use crate::port::PortError;
 use crate::presence::{Arrival, Attendee, Departed, Entered, Numbered};

@@ -2,6 +2,7 @@
 
 mod beat;
 mod leaving;
+pub(in crate::node) mod order;
 mod review;
 
 use std::collections::HashMap;
@@ -13,8 +14,8 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use self::leaving::Leaving;
+use self::order::{Order, Turn};
 use self::review::Review;
-use super::order::{Order, Turn};
 use super::{Node, RecoveryError, Reseated, Session, Wanted};
 use crate::domain::{Refusal, RoomName};
 use crate::port::PortError;

@@ -13,8 +13,8 @@ mod model;
 mod room;
 mod shard;
 
-pub(super) use cursors::Cursors;
-pub(super) use shard::{Kind, Message, Shard};
+pub(in crate::node) use cursors::Cursors;
+pub(in crate::node) use shard::{Kind, Message, Shard};
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,11 +27,11 @@ use tokio::time::Instant;
 
 use self::room::{Listening, Room, Ticket};
 use self::shard::Dispatch;
-use super::Session;
-use super::stay::Stay;
 use crate::domain::{Epoch, Offset, Position, RoomName};
 use crate::log::{Log, Range};
 use crate::metrics::Metrics;
+use crate::node::session::Session;
+use crate::node::session::stay::Stay;
 use crate::port::PortError;
 
 /// Members that are handed a message without waking their shards: about a millisecond, at 8 µs each.
@@ -56,7 +56,7 @@ pub struct Hub {
 }
 
 impl Hub {
-    pub(super) fn new(log: Arc<dyn Log>, linger: Duration, shards: usize, metrics: Arc<Metrics>) -> Self {
+    pub(in crate::node) fn new(log: Arc<dyn Log>, linger: Duration, shards: usize, metrics: Arc<Metrics>) -> Self {
         let shards = (0..shards.max(1)).map(|number| Arc::new(Shard::new(number, metrics.clone()))).collect();
         Self {
             log,
@@ -77,7 +77,7 @@ impl Hub {
     ///
     /// # Errors
     /// The log cannot be reached.
-    pub(super) async fn enter(
+    pub(in crate::node) async fn enter(
         &self,
         session: &Arc<Session>,
         name: &RoomName,
@@ -120,7 +120,7 @@ impl Hub {
         (session.lease.holder % self.shards.len() as u64) as usize
     }
 
-    pub(super) fn shards(&self) -> &[Arc<Shard>] {
+    pub(in crate::node) fn shards(&self) -> &[Arc<Shard>] {
         &self.shards
     }
 
@@ -184,13 +184,13 @@ impl Hub {
     }
 
     /// Notes that a member needs no published events up to an offset: they were read from the log for it.
-    pub(super) fn skip_to(&self, session: &Session, name: &RoomName, from: Offset) {
+    pub(in crate::node) fn skip_to(&self, session: &Session, name: &RoomName, from: Offset) {
         let Some(room) = self.rooms.lock().get(name).cloned() else { return };
         session.cursors.lock().skip_to(room.number, from);
     }
 
     /// Takes a session out of a room. When this returns, nothing that is on its way there will reach it.
-    pub(super) fn leave(&self, session: &Session, name: &RoomName) {
+    pub(in crate::node) fn leave(&self, session: &Session, name: &RoomName) {
         let Some(room) = self.rooms.lock().get(name).cloned() else { return };
         let mut state = room.state.lock();
         let Some(joined) = session.cursors.lock().leave(room.number) else { return };
@@ -212,7 +212,7 @@ impl Hub {
     /// reach every session in the order of these calls, which must come one after the other. Waits for a shard that is
     /// behind. While it is `calm`, nothing else waits to be dispatched, a few members are handed it here and now: waking
     /// the shards would cost more than delivering.
-    pub(super) async fn dispatch(&self, name: &RoomName, message: Message, calm: bool) {
+    pub(in crate::node) async fn dispatch(&self, name: &RoomName, message: Message, calm: bool) {
         let Some((dispatch, shards, members)) = self.ticket(name, message) else { return };
         for shard in shards {
             let shard = &self.shards[shard];
@@ -242,7 +242,7 @@ impl Hub {
     }
 
     /// Begins to fill a gap: the rooms that are listened to, each with the last position that was dispatched.
-    pub(super) fn positions_at_gap(&self) -> Vec<(RoomName, Position)> {
+    pub(in crate::node) fn positions_at_gap(&self) -> Vec<(RoomName, Position)> {
         self.gaps.fetch_add(1, Ordering::AcqRel);
         self.gap_came.notify_one();
         let rooms: Vec<_> = self.rooms.lock().iter().map(|(name, room)| (name.clone(), room.clone())).collect();
@@ -250,7 +250,7 @@ impl Hub {
     }
 
     /// Moves a room to where the log stands after a gap, so that joins are told a position of the history that is.
-    pub(super) fn catch_up(&self, name: &RoomName, head: Position) {
+    pub(in crate::node) fn catch_up(&self, name: &RoomName, head: Position) {
         let Some(room) = self.rooms.lock().get(name).cloned() else { return };
         let mut state = room.state.lock();
         if state.last.is_some_and(|last| last.offset <= head.offset) {
@@ -259,7 +259,7 @@ impl Hub {
     }
 
     /// Stops listening to rooms that have had no member for a while, and to those to which nobody came after all, for ever.
-    pub(super) async fn sweep_forever(&self) {
+    pub(in crate::node) async fn sweep_forever(&self) {
         let mut tick = tokio::time::interval((self.linger / 4).max(Duration::from_millis(100)));
         loop {
             tick.tick().await;
@@ -280,17 +280,17 @@ impl Hub {
     }
 
     /// Waits until a gap of the feed begins to be filled.
-    pub(super) async fn gap_came(&self) {
+    pub(in crate::node) async fn gap_came(&self) {
         self.gap_came.notified().await;
     }
 
     /// Whether a room that is listened to is of another history.
-    pub(super) fn has_another_epoch(&self, epoch: Epoch) -> bool {
+    pub(in crate::node) fn has_another_epoch(&self, epoch: Epoch) -> bool {
         self.rooms.lock().values().any(|room| room.state.lock().last.is_some_and(|last| last.epoch != epoch))
     }
 
     /// Notes that the node's canary came: what was appended before its position was dispatched.
-    pub(super) fn heard_canary(&self, position: Position) {
+    pub(in crate::node) fn heard_canary(&self, position: Position) {
         *self.canary_heard.lock() = Instant::now();
         *self.complete_to.lock() = Some(position);
         for shard in &self.shards {
@@ -299,11 +299,11 @@ impl Hub {
     }
 
     /// Up to where a session was handed everything that its rooms had, or its gate has it.
-    pub(super) fn handed_to(&self, session: &Session) -> Offset {
+    pub(in crate::node) fn handed_to(&self, session: &Session) -> Offset {
         self.shards[self.shard_of(session)].marked()
     }
 
-    pub(super) fn canary_heard(&self) -> Instant {
+    pub(in crate::node) fn canary_heard(&self) -> Instant {
         *self.canary_heard.lock()
     }
 }

@@ -7,13 +7,13 @@ use futures_util::{FutureExt, StreamExt};
 
 use super::gap::{self, fill_gap};
 use super::hub::{Kind, Message};
-use super::{Node, age_seconds};
 use crate::domain::{Event, Frame, Position, RoomName};
 use crate::log::FeedItem;
+use crate::node::{Node, age_seconds};
 
 /// One task for the whole feed: its order is the order that every session sees, across all its rooms. It encodes an
 /// event once and decides what a room is past; delivering is the shards'.
-pub(super) async fn run(mut feed: BoxStream<'static, FeedItem>, node: Arc<Node>, canary: RoomName) {
+pub(in crate::node) async fn run(mut feed: BoxStream<'static, FeedItem>, node: Arc<Node>, canary: RoomName) {
     let (mut next, mut epoch) = (None, None);
     while let Some(item) = match next.take() {
         Some(item) => Some(item),
@@ -54,7 +54,7 @@ pub(super) async fn run(mut feed: BoxStream<'static, FeedItem>, node: Arc<Node>,
     }
 }
 
-pub(super) fn published(position: Position, event: &Event) -> Option<Message> {
+pub(in crate::node) fn published(position: Position, event: &Event) -> Option<Message> {
     let frame = Arc::new(Frame::published(event, position.offset)?);
     Some(Message { kind: Kind::Event(position), frame, except: event.except, taken_ms: None })
 }

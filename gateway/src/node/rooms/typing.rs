@@ -7,12 +7,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Node, Session};
 use crate::domain::{Event, Refusal, RoomName};
+use crate::node::{Node, Session};
 
 /// Where one session is typing: by room and the event that says so.
 #[derive(Debug, Default)]
-pub(super) struct Typing(Mutex<HashMap<(RoomName, String), Typist>>);
+pub(in crate::node) struct Typing(Mutex<HashMap<(RoomName, String), Typist>>);
 
 #[derive(Debug)]
 struct Typist {
@@ -148,7 +148,7 @@ impl Node {
     }
 
     /// Ends all typing of a session that leaves a room, or all rooms.
-    pub(super) fn leave_typing(self: &Arc<Self>, session: &Session, room: Option<&RoomName>) {
+    pub(in crate::node) fn leave_typing(self: &Arc<Self>, session: &Session, room: Option<&RoomName>) {
         let ended = session.typing.stop_all(room);
         if !ended.is_empty() {
             let node = self.clone();

@@ -12,13 +12,13 @@ use serde::Serialize;
 use super::fanout::published;
 use super::hub::{Kind, Message};
 use super::reading::{PAGE, PAGE_BYTES};
-use super::{Node, Unrecovered};
 use crate::domain::{Event, Frame, Offset, Position, RoomName};
 use crate::log::Range;
+use crate::node::{Node, Unrecovered};
 use crate::port::PortError;
 
 /// What is held in memory at a time of what all rooms missed, in bytes. The rest is read when that has been delivered.
-pub(super) const BUDGET: usize = 32 * 1024 * 1024;
+pub(in crate::node) const BUDGET: usize = 32 * 1024 * 1024;
 /// What an event takes beside its text.
 const OVERHEAD: usize = 256;
 /// How long to wait before a gap is tried again that could not be filled because the log is away.
@@ -31,7 +31,7 @@ const CONCURRENCY: usize = 16;
 
 /// Delivers what the rooms of this node missed, from the log, before anything newer: the earliest events of all rooms,
 /// as many as fit into the budget, then the next. Nothing else is fanned out meanwhile, so the order stays whole.
-pub(super) async fn fill_gap(node: &Node, budget: usize) {
+pub(in crate::node) async fn fill_gap(node: &Node, budget: usize) {
     let (mut lost, mut given_up) = (HashSet::new(), HashSet::new());
     let mut events = 0;
     loop {
@@ -86,10 +86,10 @@ async fn persist(node: &Node, budget: usize, given_up: &HashSet<RoomName>) -> Mi
 
 /// What the members of a room are told when events for them were lost: a gap is never silent.
 #[derive(Serialize)]
-pub(super) struct Lost<'a> {
+pub(in crate::node) struct Lost<'a> {
     /// Nothing for what is sent to a user or to everybody.
-    pub(super) room: Option<&'a str>,
-    pub(super) reason: &'static str,
+    pub(in crate::node) room: Option<&'a str>,
+    pub(in crate::node) reason: &'static str,
 }
 
 /// Events in the one order of all rooms.

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
-use super::{Node, now_ms};
 use crate::domain::RoomName;
+use crate::node::{Node, now_ms};
 
 /// Sends the canary for ever, and at once after a gap. Hearing it is the fan-out's part.
-pub(super) async fn run(node: Arc<Node>, room: RoomName, interval: Duration) {
+pub(in crate::node) async fn run(node: Arc<Node>, room: RoomName, interval: Duration) {
     let mut tick = tokio::time::interval(interval);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut subscribed = false;

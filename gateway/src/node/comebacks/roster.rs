@@ -10,9 +10,9 @@ use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::{CloseReason, Node, Session};
 use crate::domain::{PidHash, SessionId, UserId};
 use crate::formats::Formats;
+use crate::node::{CloseReason, Node, Session};
 use crate::sessions::Lease;
 
 /// Changes that wait for whoever wants to know of them; older ones are lost, and their number is told.
@@ -115,13 +115,13 @@ impl Roster {
         self.changes.subscribe()
     }
 
-    pub(super) fn insert(&self, session: &Arc<Session>, ends: Option<Instant>) {
+    pub(in crate::node) fn insert(&self, session: &Arc<Session>, ends: Option<Instant>) {
         self.connected.lock().insert(session.lease.holder, Connected { session: session.clone(), ends });
         self.announce(session, Stage::Came);
     }
 
     /// Takes a session out, to which its client may come back or not; false if it was not in.
-    pub(super) fn remove(&self, session: &Session, may_return: bool) -> bool {
+    pub(in crate::node) fn remove(&self, session: &Session, may_return: bool) -> bool {
         let was_in = self.connected.lock().remove(&session.lease.holder).is_some();
         if was_in {
             self.announce(session, Stage::Left { reason: session.closing(), may_return });
@@ -165,7 +165,7 @@ impl Node {
     }
 
     /// Keeps the records of connected sessions from expiring, and up to date, for ever.
-    pub(super) async fn renew_forever(&self, every: Duration) {
+    pub(in crate::node) async fn renew_forever(&self, every: Duration) {
         let mut tick = interval(every);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -213,7 +213,7 @@ impl Node {
     }
 
     /// Closes the connections whose sessions were claimed by others, for ever.
-    pub(super) async fn heed_claims_forever(&self) {
+    pub(in crate::node) async fn heed_claims_forever(&self) {
         let mut superseded = self.sessions.superseded();
         while let Some(lease) = superseded.next().await {
             if let Some(session) = self.roster.find(lease) {

@@ -1,5 +1,10 @@
 //! A session: a client's logical presence on this node, and the outlet through which it hears.
 
+pub(in crate::node) mod gate;
+pub(in crate::node) mod outlet;
+pub(in crate::node) mod seating;
+pub(in crate::node) mod stay;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -10,15 +15,15 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 
-use super::gate::{Gate, Patience, Reached};
-use super::hub::Cursors;
-use super::outlet::{CloseReason, Outlet};
-use super::seating::Seating;
-use super::stay::{Left, Membership, Stay};
-use super::typing::Typing;
-use super::{Account, Allowance};
+use self::gate::{Gate, Patience, Reached};
+use self::outlet::{CloseReason, Outlet};
+use self::seating::Seating;
+use self::stay::{Left, Membership, Stay};
 use crate::auth::Identity;
 use crate::domain::{Frame, Offset, RoomName, SessionId, UserId};
+use crate::node::limits::{Account, Allowance};
+use crate::node::rooms::hub::Cursors;
+use crate::node::rooms::typing::Typing;
 use crate::sessions::{Lease, Record, RoomRecord};
 
 /// Who a session is for: what its connection brought.
@@ -56,11 +61,11 @@ pub struct Session {
     pub lease: Lease,
     /// What it may send.
     pub allowance: Arc<Allowance>,
-    pub(super) gate: Arc<Gate>,
+    pub(in crate::node) gate: Arc<Gate>,
     /// How far it is in what is dispatched to its rooms. Locked while it is handed something of that.
-    pub(super) cursors: Mutex<Cursors>,
+    pub(in crate::node) cursors: Mutex<Cursors>,
     membership: Mutex<Membership>,
-    pub(super) typing: Typing,
+    pub(in crate::node) typing: Typing,
     /// How many replays began.
     replays: AtomicU32,
     /// Whether its beginning is over: until then only who begins it may store it.
@@ -74,7 +79,7 @@ pub struct Session {
     /// Nothing up to here is for it in rooms that it joins from now on: it was handed newer events, from the log.
     floor: AtomicU64,
     /// Where it is in the order of what presence is asked for it.
-    pub(super) seating: Seating,
+    pub(in crate::node) seating: Seating,
     /// Whether its client was told that it ends.
     ending: AtomicBool,
     /// Why this node ends its connection, if it does.
@@ -82,7 +87,7 @@ pub struct Session {
     /// Held while something of the session is being done that others must see whole before they see its end.
     pub busy: tokio::sync::Mutex<()>,
     /// Held while the record is stored, so that an older one never comes after a newer one.
-    pub(super) saving: tokio::sync::Mutex<()>,
+    pub(in crate::node) saving: tokio::sync::Mutex<()>,
 }
 
 impl fmt::Debug for Session {
@@ -194,28 +199,28 @@ impl Session {
     }
 
     /// Where it is counted: rooms and names.
-    pub(super) fn seats(&self) -> Vec<RoomName> {
+    pub(in crate::node) fn seats(&self) -> Vec<RoomName> {
         self.membership.lock().seats()
     }
 
     /// Whether it is counted in a room.
-    pub(super) fn is_seated(&self, room: &RoomName) -> bool {
+    pub(in crate::node) fn is_seated(&self, room: &RoomName) -> bool {
         self.membership.lock().rooms.get(room).is_some_and(|stay| stay.seated)
     }
 
     /// Lets go of a name that somebody else holds.
-    pub(super) fn drop_name(&self, name: &RoomName) {
+    pub(in crate::node) fn drop_name(&self, name: &RoomName) {
         self.membership.lock().names.retain(|(_, held)| held != name);
     }
 
     /// Notes that it is counted in a room that it is in; false if it is not in it any more.
-    pub(super) fn seat(&self, room: &RoomName) -> bool {
+    pub(in crate::node) fn seat(&self, room: &RoomName) -> bool {
         self.membership.lock().rooms.get_mut(room).map(|stay| stay.seated = true).is_some()
     }
 
     /// Notes that it holds a name; returns the places of the one that it had by the same event, which it lets go. Nothing
     /// is noted, and the name's own come back, if the session is over.
-    pub(super) fn take_name(&self, via: &Arc<str>, name: &RoomName) -> Vec<RoomName> {
+    pub(in crate::node) fn take_name(&self, via: &Arc<str>, name: &RoomName) -> Vec<RoomName> {
         let mut membership = self.membership.lock();
         if membership.departed {
             return name.looks();
@@ -229,12 +234,12 @@ impl Session {
     }
 
     /// Hands a live frame of a room to the client, at once or after what waits already; false if it will not get it.
-    pub(super) fn deliver(&self, room: &RoomName, offset: Option<Offset>, frame: &Arc<Frame>) -> bool {
+    pub(in crate::node) fn deliver(&self, room: &RoomName, offset: Option<Offset>, frame: &Arc<Frame>) -> bool {
         self.gate.deliver(room, offset, frame)
     }
 
     /// Hands a notice to the client after what waits already; if it cannot take it, it is closed.
-    pub(super) fn notify_in(&self, room: &RoomName, notice: &Arc<Frame>) {
+    pub(in crate::node) fn notify_in(&self, room: &RoomName, notice: &Arc<Frame>) {
         self.gate.notify(room, notice);
     }
 
@@ -251,12 +256,12 @@ impl Session {
 
     /// Why this node ends its connection, the last reason of several. Who was ended for good stays so: however the
     /// connection ends, nobody gets the session back.
-    pub(super) fn closing(&self) -> Option<CloseReason> {
+    pub(in crate::node) fn closing(&self) -> Option<CloseReason> {
         *self.closing.lock()
     }
 
     /// Notes that the session is in a room, or since when it is; false if it is over and must not be.
-    pub(super) fn remember(&self, room: &RoomName, stay: Stay) -> bool {
+    pub(in crate::node) fn remember(&self, room: &RoomName, stay: Stay) -> bool {
         let mut membership = self.membership.lock();
         if !membership.departed {
             membership.rooms.insert(room.clone(), stay);
@@ -265,21 +270,21 @@ impl Session {
     }
 
     /// Notes that the replay with which it joined a room has ended, and what it had been handed before.
-    pub(super) fn replay_ended(&self, room: &RoomName, handed: Offset) {
+    pub(in crate::node) fn replay_ended(&self, room: &RoomName, handed: Offset) {
         if let Some(stay) = self.membership.lock().rooms.get_mut(room) {
             stay.handed = handed;
         }
     }
 
     /// Notes since when it is in a room to which it came back, if it is.
-    pub(super) fn stay_since(&self, room: &RoomName, since: Offset, complete_from: Offset) {
+    pub(in crate::node) fn stay_since(&self, room: &RoomName, since: Offset, complete_from: Offset) {
         if let Some(stay) = self.membership.lock().rooms.get_mut(room) {
             (stay.since, stay.complete_from) = (since, complete_from);
         }
     }
 
     /// Notes that it is no longer; returns how it was, if it was.
-    pub(super) fn forget(&self, room: &RoomName) -> Option<Stay> {
+    pub(in crate::node) fn forget(&self, room: &RoomName) -> Option<Stay> {
         self.membership.lock().rooms.remove(room)
     }
 
@@ -296,7 +301,7 @@ impl Session {
     }
 
     /// Ends all membership for good; returns what it was in.
-    pub(super) fn depart(&self) -> Left {
+    pub(in crate::node) fn depart(&self) -> Left {
         let mut membership = self.membership.lock();
         membership.departed = true;
         let seats = membership.seats();
@@ -305,32 +310,32 @@ impl Session {
     }
 
     /// The number of a replay that begins.
-    pub(super) fn next_replay(&self) -> u32 {
+    pub(in crate::node) fn next_replay(&self) -> u32 {
         self.replays.fetch_add(1, Ordering::AcqRel) + 1
     }
 
     /// Counts replays on from those that the session had on another connection.
-    pub(super) fn count_replays_from(&self, last: u32) {
+    pub(in crate::node) fn count_replays_from(&self, last: u32) {
         self.replays.store(last, Ordering::Release);
     }
 
     /// From which offset on it has, or will have, everything of a room that it is in.
-    pub(super) fn complete_from(&self, room: &RoomName) -> Option<Offset> {
+    pub(in crate::node) fn complete_from(&self, room: &RoomName) -> Option<Offset> {
         self.membership.lock().rooms.get(room).map(|stay| stay.complete_from)
     }
 
     /// Notes that what it joins from now on is nothing to it up to an offset.
-    pub(super) fn raise_floor(&self, upto: Offset) {
+    pub(in crate::node) fn raise_floor(&self, upto: Offset) {
         self.floor.fetch_max(upto.0, Ordering::AcqRel);
     }
 
-    pub(super) fn floor(&self) -> Offset {
+    pub(in crate::node) fn floor(&self) -> Offset {
         Offset(self.floor.load(Ordering::Acquire))
     }
 
     /// What must be stored so that it can come back; nothing if it is over, because then its rooms are gone. Whatever
     /// changes from now on makes it stale. `handed_to` is up to where its gate was given everything.
-    pub(super) fn record(&self, handed_to: Offset) -> Option<Record> {
+    pub(in crate::node) fn record(&self, handed_to: Offset) -> Option<Record> {
         self.begun.store(true, Ordering::Release);
         self.saved.store(true, Ordering::Release);
         let membership = self.membership.lock();
@@ -357,20 +362,20 @@ impl Session {
     }
 
     /// Notes that what is stored is not what the session is.
-    pub(super) fn mark_unsaved(&self) {
+    pub(in crate::node) fn mark_unsaved(&self) {
         self.saved.store(false, Ordering::Release);
     }
 
-    pub(super) fn is_begun(&self) -> bool {
+    pub(in crate::node) fn is_begun(&self) -> bool {
         self.begun.load(Ordering::Acquire)
     }
 
-    pub(super) fn is_saved(&self) -> bool {
+    pub(in crate::node) fn is_saved(&self) -> bool {
         self.saved.load(Ordering::Acquire)
     }
 
     /// Up to where the stored record says that a client has everything.
-    pub(super) fn saved_to(&self) -> Offset {
+    pub(in crate::node) fn saved_to(&self) -> Offset {
         Offset(self.saved_to.load(Ordering::Acquire))
     }
 }

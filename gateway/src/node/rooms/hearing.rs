@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::Node;
 use crate::bus::Bus;
+use crate::node::Node;
 use crate::supervisor::Supervisor;
 
 /// Asks another node whether it hears. The way must not lead through what this node may be deaf on.

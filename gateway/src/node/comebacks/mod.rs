@@ -1,0 +1,3 @@
+//! Comebacks: which sessions are connected to this node, and their right to come back.
+
+pub(super) mod roster;
