@@ -14,8 +14,8 @@ use crate::log::{Log, Range};
 use crate::node::wanted::{RecoveryError, Unrecovered, Wanted};
 
 /// Events that are read at a time, and their bytes.
-pub(in crate::node) const PAGE: usize = 100;
-pub(in crate::node) const PAGE_BYTES: usize = 1024 * 1024;
+pub(super) const PAGE: usize = 100;
+pub(super) const PAGE_BYTES: usize = 1024 * 1024;
 
 /// How long those who come back wait for the nodes to find out whether the log lost its last writes, from the first one on,
 /// and how often it is looked. After that they are told that they may have missed something.
@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(25);
 
 /// Before which offset the log was in doubt last, and since when this node knows.
 #[derive(Debug, Default)]
-pub(in crate::node) struct Doubt(Mutex<Option<(Offset, Instant)>>);
+pub(super) struct Doubt(Mutex<Option<(Offset, Instant)>>);
 
 impl Doubt {
     /// Whether the nodes have had their time to find out.
@@ -39,7 +39,7 @@ impl Doubt {
 }
 
 /// How much may still be replayed to one session.
-pub(in crate::node) struct Budget {
+pub(super) struct Budget {
     events: AtomicUsize,
     bytes: AtomicUsize,
     /// More than this may be replayed, but not in this reading.
@@ -47,12 +47,12 @@ pub(in crate::node) struct Budget {
 }
 
 impl Budget {
-    pub(in crate::node) fn new(settings: &config::Recovery) -> Self {
+    pub(super) fn new(settings: &config::Recovery) -> Self {
         Self { events: settings.max_events.into(), bytes: settings.max_bytes.into(), is_small: false }
     }
 
     /// That of a first reading, which ends where a replay turns out to be large.
-    pub(in crate::node) fn small(settings: &config::Recovery) -> Self {
+    pub(super) fn small(settings: &config::Recovery) -> Self {
         let (events, bytes) = (settings.max_events.min(SMALL_EVENTS), settings.max_bytes.min(SMALL_BYTES));
         let is_small = events < settings.max_events || bytes < settings.max_bytes;
         Self { events: events.into(), bytes: bytes.into(), is_small }
@@ -79,13 +79,13 @@ impl Budget {
 }
 
 /// What one room has for a session.
-pub(in crate::node) struct Part {
-    pub(in crate::node) frames: Vec<(Offset, Frame)>,
-    pub(in crate::node) upto: Offset,
+pub(super) struct Part {
+    pub(super) frames: Vec<(Offset, Frame)>,
+    pub(super) upto: Offset,
 }
 
 /// Reads one room; nothing if a larger budget may do.
-pub(in crate::node) async fn read_room(
+pub(super) async fn read_room(
     log: &dyn Log,
     doubt: &Doubt,
     wanted: &Wanted,

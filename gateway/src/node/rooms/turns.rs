@@ -17,8 +17,8 @@ use crate::node::wanted::RecoveryError;
 /// How long a large replay waits for its turn, and a small one three times. Whoever waits longer is told to come back, and has lost nothing.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The largest replay that counts as small, in bytes and in events. Nearly all are: a client that was away for seconds.
-pub(in crate::node) const SMALL_BYTES: usize = 64 * 1024;
-pub(in crate::node) const SMALL_EVENTS: usize = 256;
+pub(super) const SMALL_BYTES: usize = 64 * 1024;
+pub(super) const SMALL_EVENTS: usize = 256;
 /// The unit in which memory is taken, in bytes.
 const UNIT: usize = 1024;
 
@@ -39,7 +39,7 @@ const LARGE: Bounds = Bounds { reading: 8, memory: 256 * 1024 * 1024, of_address
 
 /// The size of a replay, which nobody knows before it has been read: each is read as a small one first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::node) enum Size {
+pub(super) enum Size {
     Small,
     Large,
 }
@@ -68,7 +68,7 @@ type Addresses = Mutex<HashMap<IpAddr, Arc<Semaphore>>>;
 
 /// Hands out turns.
 #[derive(Debug)]
-pub(in crate::node) struct Turns {
+pub(super) struct Turns {
     small: Lane,
     large: Lane,
     metrics: Arc<Metrics>,
@@ -76,7 +76,7 @@ pub(in crate::node) struct Turns {
 
 /// Leave to read a replay.
 #[derive(Debug)]
-pub(in crate::node) struct Turn {
+pub(super) struct Turn {
     size: Size,
     _reading: OwnedSemaphorePermit,
     memory: OwnedSemaphorePermit,
@@ -85,7 +85,7 @@ pub(in crate::node) struct Turn {
 
 /// What a replay keeps until its client has it.
 #[derive(Debug)]
-pub(in crate::node) struct Held {
+pub(super) struct Held {
     _memory: OwnedSemaphorePermit,
     _address: Option<AddressTurn>,
 }
@@ -113,7 +113,7 @@ impl Lane {
 }
 
 impl Turns {
-    pub(in crate::node) fn new(metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
         Self { small: Lane::new(SMALL), large: Lane::new(LARGE), metrics }
     }
 
@@ -121,12 +121,7 @@ impl Turns {
     ///
     /// # Errors
     /// It took too long.
-    pub(in crate::node) async fn wait(
-        &self,
-        size: Size,
-        address: IpAddr,
-        most_bytes: usize,
-    ) -> Result<Turn, RecoveryError> {
+    pub(super) async fn wait(&self, size: Size, address: IpAddr, most_bytes: usize) -> Result<Turn, RecoveryError> {
         let lane = match size {
             Size::Small => &self.small,
             Size::Large => &self.large,
@@ -145,7 +140,7 @@ impl Turns {
 
 impl Turn {
     /// Ends the reading of what turned out to have so many bytes.
-    pub(in crate::node) fn hold(self, bytes: usize) -> Held {
+    pub(super) fn hold(self, bytes: usize) -> Held {
         let Self { size, mut memory, address, .. } = self;
         let spare = memory.num_permits().saturating_sub(bytes / UNIT + 1);
         drop(memory.split(spare));

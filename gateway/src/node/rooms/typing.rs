@@ -1,113 +1,19 @@
 //! Typing: a signal that ends by itself, when it is not repeated in time or its session leaves.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 
+use super::Rooms;
 use crate::domain::{Event, Refusal, RoomName};
-use crate::node::{Node, Session};
+use crate::node::session::Session;
+use crate::node::session::typing::{Step, Watch};
 
-/// Where one session is typing: by room and the event that says so.
-#[derive(Debug, Default)]
-pub(in crate::node) struct Typing(Mutex<HashMap<(RoomName, String), Typist>>);
-
-#[derive(Debug)]
-struct Typist {
-    /// When it ends by itself, or when its task looks again.
-    until: Instant,
-    /// When the others were told last; nothing once they were told that it ended.
-    told: Option<Instant>,
-    /// What they are told when it ends.
-    end: Event,
-}
-
-/// What is to be done about a session that types.
-#[derive(Debug, PartialEq, Eq)]
-enum Step {
-    /// The others do not know yet. `watched`: a task sees to its end already.
-    Begin { watched: bool },
-    /// They know, but who came since does not.
-    Repeat,
-    /// They were told a moment ago.
-    Nothing,
-}
-
-/// What a task that sees to the end of typing finds.
-#[derive(Debug, PartialEq, Eq)]
-enum Watch {
-    /// It goes on until then.
-    Until(Instant),
-    /// It ended just now, and the others do not know.
-    Ended(Event),
-    /// Nothing is left to see to.
-    Over,
-}
-
-impl Typing {
-    /// Notes that the session types for `ttl` from now; nothing if it does so in too many places already.
-    fn note(&self, room: &RoomName, end: &Event, ttl: Duration, limit: usize) -> Option<Step> {
-        let now = Instant::now();
-        let mut typists = self.0.lock();
-        let count = typists.len();
-        match typists.get_mut(&(room.clone(), end.name.clone())) {
-            Some(typist) => {
-                typist.until = now + ttl;
-                typist.end = end.clone();
-                let step = match typist.told {
-                    None => Step::Begin { watched: true },
-                    Some(told) if now < told + ttl / 2 => return Some(Step::Nothing),
-                    Some(_) => Step::Repeat,
-                };
-                typist.told = Some(now);
-                Some(step)
-            }
-            None if limit > 0 && count >= limit => None,
-            None => {
-                let typist = Typist { until: now + ttl, told: Some(now), end: end.clone() };
-                typists.insert((room.clone(), end.name.clone()), typist);
-                Some(Step::Begin { watched: false })
-            }
-        }
-    }
-
-    fn watch(&self, key: &(RoomName, String)) -> Watch {
-        let mut typists = self.0.lock();
-        match typists.get(key) {
-            None => Watch::Over,
-            Some(typist) if typist.until > Instant::now() => Watch::Until(typist.until),
-            Some(_) => match typists.remove(key) {
-                Some(Typist { told: Some(_), end, .. }) => Watch::Ended(end),
-                _ => Watch::Over,
-            },
-        }
-    }
-
-    /// Ends it; what is to be told, if anybody knows. Its task goes on to its time, so that there is one at the most.
-    fn stop(&self, key: &(RoomName, String)) -> Option<Event> {
-        let mut typists = self.0.lock();
-        let typist = typists.get_mut(key)?;
-        typist.told.take().map(|_| typist.end.clone())
-    }
-
-    /// Ends it in one room, or everywhere; where, and what is to be told there.
-    fn stop_all(&self, room: Option<&RoomName>) -> Vec<(RoomName, Event)> {
-        let mut typists = self.0.lock();
-        let here = typists.iter_mut().filter(|((place, _), _)| room.is_none_or(|room| room == place));
-        here.filter_map(|((place, _), typist)| typist.told.take().map(|_| (place.clone(), typist.end.clone())))
-            .collect()
-    }
-}
-
-impl Node {
+impl Rooms {
     /// Tells a room that a session types: `begin` now, unless the room was told a moment ago, and `end` when `ttl` has
     /// passed without another call.
-    ///
-    /// # Errors
-    /// The session types in too many places, or the other nodes cannot be reached.
-    pub async fn begin_typing(
+    pub(in crate::node) async fn begin_typing(
         self: &Arc<Self>,
         session: &Arc<Session>,
         room: &RoomName,
@@ -118,9 +24,9 @@ impl Node {
         let limit = self.limits.rooms_per_session;
         let step = session.typing.note(room, end, ttl, limit).ok_or(Refusal::TooManyRooms { limit })?;
         if step == (Step::Begin { watched: false }) {
-            let (node, session, key) = (self.clone(), Arc::downgrade(session), (room.clone(), end.name.clone()));
+            let (rooms, session, key) = (self.clone(), Arc::downgrade(session), (room.clone(), end.name.clone()));
             // Not waited for when the node stops: its clients are told by their leaving.
-            tokio::spawn(async move { node.end_typing_in_time(session, key).await });
+            tokio::spawn(async move { rooms.end_typing_in_time(session, key).await });
         }
         if step == Step::Nothing { Ok(()) } else { self.signal(room, begin).await }
     }
@@ -137,10 +43,12 @@ impl Node {
     }
 
     /// Ends at once what [`Self::begin_typing`] began; nothing happens if it is over.
-    ///
-    /// # Errors
-    /// The other nodes cannot be reached.
-    pub async fn end_typing(&self, session: &Session, room: &RoomName, end: &Event) -> Result<(), Refusal> {
+    pub(in crate::node) async fn end_typing(
+        &self,
+        session: &Session,
+        room: &RoomName,
+        end: &Event,
+    ) -> Result<(), Refusal> {
         match session.typing.stop(&(room.clone(), end.name.clone())) {
             Some(end) => self.signal(room, &end).await,
             None => Ok(()),
@@ -151,66 +59,12 @@ impl Node {
     pub(in crate::node) fn leave_typing(self: &Arc<Self>, session: &Session, room: Option<&RoomName>) {
         let ended = session.typing.stop_all(room);
         if !ended.is_empty() {
-            let node = self.clone();
+            let rooms = self.clone();
             self.tasks.spawn(async move {
                 for (room, end) in ended {
-                    node.signal(&room, &end).await.ok();
+                    rooms.signal(&room, &end).await.ok();
                 }
             });
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TTL: Duration = Duration::from_secs(4);
-
-    fn end() -> Event {
-        Event { name: "typing".into(), args: "[false]".into(), attachments: Vec::new(), except: None, at_ms: 0 }
-    }
-
-    fn room() -> RoomName {
-        RoomName::parse("r").unwrap()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_repeated_is_told_again_only_after_half_its_time_and_goes_on() {
-        let (typing, key) = (Typing::default(), (room(), "typing".to_owned()));
-        assert_eq!(typing.note(&room(), &end(), TTL, 1), Some(Step::Begin { watched: false }));
-        tokio::time::advance(TTL / 4).await;
-        assert_eq!(typing.note(&room(), &end(), TTL, 1), Some(Step::Nothing));
-        tokio::time::advance(TTL / 2).await;
-        assert_eq!(typing.note(&room(), &end(), TTL, 1), Some(Step::Repeat));
-        let until = Instant::now() + TTL;
-        assert_eq!(typing.watch(&key), Watch::Until(until));
-        tokio::time::advance(TTL).await;
-        assert_eq!(typing.watch(&key), Watch::Ended(end()));
-        assert_eq!(typing.watch(&key), Watch::Over);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_was_ended_may_begin_again_under_the_same_watch() {
-        let (typing, key) = (Typing::default(), (room(), "typing".to_owned()));
-        typing.note(&room(), &end(), TTL, 1);
-        assert_eq!(typing.stop(&key), Some(end()));
-        assert_eq!(typing.stop(&key), None);
-        assert_eq!(typing.note(&room(), &end(), TTL, 1), Some(Step::Begin { watched: true }));
-        assert_eq!(typing.stop(&key), Some(end()));
-        tokio::time::advance(TTL).await;
-        assert_eq!(typing.watch(&key), Watch::Over);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn leaving_a_room_ends_it_there_and_places_are_limited() {
-        let (typing, other) = (Typing::default(), RoomName::parse("other").unwrap());
-        for place in [&room(), &other] {
-            assert_eq!(typing.note(place, &end(), TTL, 2), Some(Step::Begin { watched: false }));
-        }
-        assert_eq!(typing.note(&RoomName::parse("third").unwrap(), &end(), TTL, 2), None);
-        assert_eq!(typing.stop_all(Some(&room())), [(room(), end())]);
-        assert_eq!(typing.stop_all(None), [(other, end())]);
-        assert_eq!(typing.stop_all(None), []);
     }
 }

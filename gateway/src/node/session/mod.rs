@@ -1,9 +1,16 @@
 //! A session: a client's logical presence on this node, and the outlet through which it hears.
 
-pub(in crate::node) mod gate;
-pub(in crate::node) mod outlet;
-pub(in crate::node) mod seating;
-pub(in crate::node) mod stay;
+mod cursors;
+mod gate;
+mod outlet;
+mod seating;
+mod stay;
+pub(in crate::node) mod typing;
+
+pub(in crate::node) use cursors::{Cursor, Cursors, Ticket};
+pub use gate::{Hold, Patience};
+pub use outlet::{CloseReason, Outlet, Undelivered, Waiting};
+pub(in crate::node) use stay::Stay;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,15 +22,13 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 
-use self::gate::{Gate, Patience, Reached};
-use self::outlet::{CloseReason, Outlet};
+use self::gate::{Gate, Reached};
 use self::seating::Seating;
-use self::stay::{Left, Membership, Stay};
+use self::stay::{Left, Membership};
+use self::typing::Typing;
 use crate::auth::Identity;
 use crate::domain::{Frame, Offset, RoomName, SessionId, UserId};
 use crate::node::limits::{Account, Allowance};
-use crate::node::rooms::hub::Cursors;
-use crate::node::rooms::typing::Typing;
 use crate::sessions::{Lease, Record, RoomRecord};
 
 /// Who a session is for: what its connection brought.

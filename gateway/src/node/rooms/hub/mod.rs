@@ -5,16 +5,15 @@
 //! come. Members are added under the lock under which that moves, and joins and dispatches are numbered in one
 //! sequence, so the boundary of a join is exact however far the shards are behind.
 
-mod cursors;
 #[cfg(test)]
 mod given_up;
+mod handing;
 #[cfg(test)]
 mod model;
 mod room;
 mod shard;
 
-pub(in crate::node) use cursors::Cursors;
-pub(in crate::node) use shard::{Kind, Message, Shard};
+pub(super) use shard::{Kind, Message, Shard};
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,13 +24,12 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use self::room::{Listening, Room, Ticket};
+use self::room::{Listening, Room};
 use self::shard::Dispatch;
 use crate::domain::{Epoch, Offset, Position, RoomName};
 use crate::log::{Log, Range};
 use crate::metrics::Metrics;
-use crate::node::session::Session;
-use crate::node::session::stay::Stay;
+use crate::node::session::{Session, Stay, Ticket};
 use crate::port::PortError;
 
 /// Members that are handed a message without waking their shards: about a millisecond, at 8 µs each.
@@ -39,12 +37,12 @@ const FEW: usize = 128;
 
 /// The sessions of this node, by room.
 #[derive(Debug)]
-pub struct Hub {
+pub(super) struct Hub {
     log: Arc<dyn Log>,
     linger: Duration,
     metrics: Arc<Metrics>,
     rooms: Mutex<HashMap<RoomName, Arc<Room>>>,
-    shards: Box<[Arc<Shard>]>,
+    shards: Arc<[Arc<Shard>]>,
     /// The last ticket; rooms are numbered by them too.
     tickets: AtomicU64,
     /// How many gaps the feed had. Whoever asks where the log stands must ask again if one came meanwhile.
@@ -56,7 +54,7 @@ pub struct Hub {
 }
 
 impl Hub {
-    pub(in crate::node) fn new(log: Arc<dyn Log>, linger: Duration, shards: usize, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(log: Arc<dyn Log>, linger: Duration, shards: usize, metrics: Arc<Metrics>) -> Self {
         let shards = (0..shards.max(1)).map(|number| Arc::new(Shard::new(number, metrics.clone()))).collect();
         Self {
             log,
@@ -77,7 +75,7 @@ impl Hub {
     ///
     /// # Errors
     /// The log cannot be reached.
-    pub(in crate::node) async fn enter(
+    pub(super) async fn enter(
         &self,
         session: &Arc<Session>,
         name: &RoomName,
@@ -116,11 +114,10 @@ impl Hub {
     }
 
     fn shard_of(&self, session: &Session) -> usize {
-        // Random, so the remainder is even; the holder of a session never changes.
-        (session.lease.holder % self.shards.len() as u64) as usize
+        shard_of(session, self.shards.len())
     }
 
-    pub(in crate::node) fn shards(&self) -> &[Arc<Shard>] {
+    pub(super) fn shards(&self) -> &[Arc<Shard>] {
         &self.shards
     }
 
@@ -170,7 +167,7 @@ impl Hub {
         let floor = session.floor();
         boundary.offset = boundary.offset.max(floor);
         let mut cursors = session.cursors.lock();
-        if cursors.is_in(room.number) || !session.remember(&room.name, Stay::new(boundary.offset, via)) {
+        if cursors.of(room.number).is_some() || !session.remember(&room.name, Stay::new(boundary.offset, via)) {
             return boundary;
         }
         if state.members.is_empty() {
@@ -184,13 +181,13 @@ impl Hub {
     }
 
     /// Notes that a member needs no published events up to an offset: they were read from the log for it.
-    pub(in crate::node) fn skip_to(&self, session: &Session, name: &RoomName, from: Offset) {
+    pub(super) fn skip_to(&self, session: &Session, name: &RoomName, from: Offset) {
         let Some(room) = self.rooms.lock().get(name).cloned() else { return };
         session.cursors.lock().skip_to(room.number, from);
     }
 
     /// Takes a session out of a room. When this returns, nothing that is on its way there will reach it.
-    pub(in crate::node) fn leave(&self, session: &Session, name: &RoomName) {
+    pub(super) fn leave(&self, session: &Session, name: &RoomName) {
         let Some(room) = self.rooms.lock().get(name).cloned() else { return };
         let mut state = room.state.lock();
         let Some(joined) = session.cursors.lock().leave(room.number) else { return };
@@ -212,7 +209,7 @@ impl Hub {
     /// reach every session in the order of these calls, which must come one after the other. Waits for a shard that is
     /// behind. While it is `calm`, nothing else waits to be dispatched, a few members are handed it here and now: waking
     /// the shards would cost more than delivering.
-    pub(in crate::node) async fn dispatch(&self, name: &RoomName, message: Message, calm: bool) {
+    pub(super) async fn dispatch(&self, name: &RoomName, message: Message, calm: bool) {
         let Some((dispatch, shards, members)) = self.ticket(name, message) else { return };
         for shard in shards {
             let shard = &self.shards[shard];
@@ -242,7 +239,7 @@ impl Hub {
     }
 
     /// Begins to fill a gap: the rooms that are listened to, each with the last position that was dispatched.
-    pub(in crate::node) fn positions_at_gap(&self) -> Vec<(RoomName, Position)> {
+    pub(super) fn positions_at_gap(&self) -> Vec<(RoomName, Position)> {
         self.gaps.fetch_add(1, Ordering::AcqRel);
         self.gap_came.notify_one();
         let rooms: Vec<_> = self.rooms.lock().iter().map(|(name, room)| (name.clone(), room.clone())).collect();
@@ -250,7 +247,7 @@ impl Hub {
     }
 
     /// Moves a room to where the log stands after a gap, so that joins are told a position of the history that is.
-    pub(in crate::node) fn catch_up(&self, name: &RoomName, head: Position) {
+    pub(super) fn catch_up(&self, name: &RoomName, head: Position) {
         let Some(room) = self.rooms.lock().get(name).cloned() else { return };
         let mut state = room.state.lock();
         if state.last.is_some_and(|last| last.offset <= head.offset) {
@@ -259,7 +256,7 @@ impl Hub {
     }
 
     /// Stops listening to rooms that have had no member for a while, and to those to which nobody came after all, for ever.
-    pub(in crate::node) async fn sweep_forever(&self) {
+    pub(super) async fn sweep_forever(&self) {
         let mut tick = tokio::time::interval((self.linger / 4).max(Duration::from_millis(100)));
         loop {
             tick.tick().await;
@@ -280,30 +277,47 @@ impl Hub {
     }
 
     /// Waits until a gap of the feed begins to be filled.
-    pub(in crate::node) async fn gap_came(&self) {
+    pub(super) async fn gap_came(&self) {
         self.gap_came.notified().await;
     }
 
     /// Whether a room that is listened to is of another history.
-    pub(in crate::node) fn has_another_epoch(&self, epoch: Epoch) -> bool {
+    pub(super) fn has_another_epoch(&self, epoch: Epoch) -> bool {
         self.rooms.lock().values().any(|room| room.state.lock().last.is_some_and(|last| last.epoch != epoch))
     }
 
     /// Notes that the node's canary came: what was appended before its position was dispatched.
-    pub(in crate::node) fn heard_canary(&self, position: Position) {
+    pub(super) fn heard_canary(&self, position: Position) {
         *self.canary_heard.lock() = Instant::now();
         *self.complete_to.lock() = Some(position);
-        for shard in &self.shards {
+        for shard in self.shards.iter() {
             shard.mark(position.offset);
         }
     }
 
-    /// Up to where a session was handed everything that its rooms had, or its gate has it.
-    pub(in crate::node) fn handed_to(&self, session: &Session) -> Offset {
-        self.shards[self.shard_of(session)].marked()
+    /// Up to where sessions were handed everything.
+    pub(super) fn marks(&self) -> Marks {
+        Marks(self.shards.clone())
     }
 
-    pub(in crate::node) fn canary_heard(&self) -> Instant {
+    pub(super) fn canary_heard(&self) -> Instant {
         *self.canary_heard.lock()
     }
+}
+
+/// Up to where sessions were handed everything: all that others need to know of the hub.
+#[derive(Clone, Debug)]
+pub(in crate::node) struct Marks(Arc<[Arc<Shard>]>);
+
+impl Marks {
+    /// Up to where a session was handed everything that its rooms had, or its gate has it.
+    pub(in crate::node) fn handed_to(&self, session: &Session) -> Offset {
+        self.0[shard_of(session, self.0.len())].marked()
+    }
+}
+
+/// Which of so many shards a session belongs to.
+fn shard_of(session: &Session, shards: usize) -> usize {
+    // Random, so the remainder is even; the holder of a session never changes.
+    (session.lease.holder % shards as u64) as usize
 }
