@@ -97,7 +97,7 @@ impl Attendance {
             let seats: HashSet<_> = session.seats().into_iter().collect();
             let known: HashSet<_> = held.iter().map(|held| &held.place).collect();
             // Whoever is still beginning must not be stored yet, by which it is asked whether it is superseded.
-            let may_miss = !session.is_elsewhere(is_seldom) && session.is_begun();
+            let may_miss = !session.is_elsewhere(is_seldom) && session.stored().is_some();
             let mut places = Vec::new();
             for seat in seats.iter().filter(|seat| may_miss && !known.contains(seat)) {
                 let suspect = Suspect::Missing(holder, seat.clone());

@@ -61,9 +61,10 @@ impl Comebacks {
             Err(error) => return self.note(&error),
         };
         for session in sessions {
-            let is_stale = self.marks.handed_to(session).0.saturating_sub(session.saved_to().0) > self.stale_after;
-            // Whoever is still beginning stores itself.
-            if !session.is_begun() || (session.is_saved() && !is_stale && !lost.contains(&session.lease)) {
+            // Whoever is still beginning stores itself, and who has departed is not to be stored any more.
+            let Some(stored) = session.stored() else { continue };
+            let behind = self.marks.handed_to(session).0.saturating_sub(stored.complete_to.0);
+            if stored.is_current && behind <= self.stale_after && !lost.contains(&session.lease) {
                 continue;
             }
             // Forgotten, by a store that lost its data, is made good; taken over is not.

@@ -6,7 +6,7 @@ use super::Session;
 
 /// Where a session is in the order of what presence is asked for it.
 #[derive(Debug, Default)]
-pub(in crate::node) struct Seating {
+pub(super) struct Seating {
     /// Which of the holders that the session had its lease makes this one.
     term: AtomicU32,
     /// How many times presence was asked something.
