@@ -12,10 +12,12 @@ use std::task::{Poll, ready};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::room::{Room, Ticket};
+use super::handing::hand;
+use super::room::Room;
 use crate::domain::{Except, Frame, Offset, Position};
 use crate::metrics::Metrics;
-use crate::node::{Session, age_seconds};
+use crate::node::clock::age_seconds;
+use crate::node::session::{Session, Ticket};
 
 /// How many dispatches may wait for a shard. When it is full, the fan-out waits, and then the feed.
 const QUEUE: usize = 256;
@@ -28,17 +30,17 @@ const UNDER_WAY: usize = 16;
 
 /// What the members of a room are to be handed.
 #[derive(Clone, Debug)]
-pub(in crate::node) struct Message {
-    pub(in crate::node) kind: Kind,
-    pub(in crate::node) frame: Arc<Frame>,
+pub(in crate::node::rooms) struct Message {
+    pub(in crate::node::rooms) kind: Kind,
+    pub(in crate::node::rooms) frame: Arc<Frame>,
     /// Who is not to be handed it.
-    pub(in crate::node) except: Option<Except>,
+    pub(in crate::node::rooms) except: Option<Except>,
     /// When a live event was taken, in milliseconds since 1970: its lag is measured where its delivery begins.
-    pub(in crate::node) taken_ms: Option<u64>,
+    pub(in crate::node::rooms) taken_ms: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(in crate::node) enum Kind {
+pub(in crate::node::rooms) enum Kind {
     /// A published event.
     Event(Position),
     Signal,
@@ -64,7 +66,7 @@ pub(super) struct Delivery {
 
 /// The sessions of a node that one task delivers to.
 #[derive(Debug)]
-pub(in crate::node) struct Shard {
+pub(in crate::node::rooms) struct Shard {
     queue: mpsc::Sender<Dispatch>,
     work: Mutex<Work>,
     /// What was dispatched up to here was delivered.
@@ -132,7 +134,7 @@ impl Shard {
     }
 
     /// Delivers for ever.
-    pub(in crate::node) async fn run(&self) {
+    pub(in crate::node::rooms) async fn run(&self) {
         loop {
             while self.round() {
                 tokio::task::yield_now().await;
@@ -205,7 +207,7 @@ impl Work {
                 ended = false;
                 break;
             }
-            let handed = session.cursors.lock().hand(&session, dispatch, older);
+            let handed = hand(&session, dispatch, older);
             spent += handed.max(1);
             delivered += handed as u64;
             *done = joined;

@@ -19,7 +19,7 @@ pub(super) struct Seating {
 
 /// A session that is just taking a seat, of which nobody knows yet.
 #[must_use = "the seat is taken when this is dropped"]
-pub(super) struct Taking<'a>(&'a Session);
+pub(in crate::node) struct Taking<'a>(&'a Session);
 
 impl Drop for Taking<'_> {
     fn drop(&mut self) {
@@ -34,32 +34,32 @@ impl Session {
     }
 
     /// Which of its holders this one is.
-    pub(super) fn term(&self) -> u32 {
+    pub(in crate::node) fn term(&self) -> u32 {
         self.seating.term.load(Ordering::Acquire)
     }
 
     /// The number of what presence is asked next: below those of all that is decided later.
-    pub(super) fn next_step(&self) -> u32 {
+    pub(in crate::node) fn next_step(&self) -> u32 {
         self.seating.steps.fetch_add(1, Ordering::AcqRel) + 1
     }
 
     /// Notes that it takes a seat, as long as what this returns is there.
-    pub(super) fn take_seat(&self) -> Taking<'_> {
+    pub(in crate::node) fn take_seat(&self) -> Taking<'_> {
         self.seating.taking.fetch_add(1, Ordering::AcqRel);
         Taking(self)
     }
 
-    pub(super) fn is_taking_seats(&self) -> bool {
+    pub(in crate::node) fn is_taking_seats(&self) -> bool {
         self.seating.taking.load(Ordering::Acquire) > 0
     }
 
     /// Notes that the store has it somewhere for another holder: it is known to be missing.
-    pub(super) fn note_elsewhere(&self) {
+    pub(in crate::node) fn note_elsewhere(&self) {
         self.seating.elsewhere.store(true, Ordering::Release);
     }
 
     /// Whether that was noted. It may have changed since if it `may_be_over`: then that is to be found out anew.
-    pub(super) fn is_elsewhere(&self, may_be_over: bool) -> bool {
+    pub(in crate::node) fn is_elsewhere(&self, may_be_over: bool) -> bool {
         if may_be_over {
             self.seating.elsewhere.store(false, Ordering::Release);
         }

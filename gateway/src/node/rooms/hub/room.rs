@@ -7,12 +7,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::domain::{Position, RoomName};
-use crate::node::Session;
-
-/// A number of the one sequence in which joins and dispatches happen on this node: what has a higher one than a join
-/// is for who joined, what has a lower one is not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Ticket(pub(super) u64);
+use crate::node::session::{Session, Ticket};
 
 #[derive(Debug)]
 pub(super) struct Room {

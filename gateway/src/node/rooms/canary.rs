@@ -6,27 +6,28 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
-use super::{Node, now_ms};
+use super::Rooms;
 use crate::domain::RoomName;
+use crate::node::clock::now_ms;
 
 /// Sends the canary for ever, and at once after a gap. Hearing it is the fan-out's part.
-pub(super) async fn run(node: Arc<Node>, room: RoomName, interval: Duration) {
+pub(super) async fn run(rooms: Arc<Rooms>, room: RoomName, interval: Duration) {
     let mut tick = tokio::time::interval(interval);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut subscribed = false;
     loop {
         tokio::select! {
             _ = tick.tick() => {}
-            () = node.hub.gap_came() => {}
+            () = rooms.hub.gap_came() => {}
         }
         if !subscribed {
-            subscribed = node.log.subscribe(&room).await.is_ok();
+            subscribed = rooms.log.subscribe(&room).await.is_ok();
         }
-        if let Err(error) = node.log.mark(&room, now_ms()).await {
+        if let Err(error) = rooms.log.mark(&room, now_ms()).await {
             // Every second, as long as it lasts: the gauge of the silence tells operators, the log need not.
             tracing::debug!(%error, "the canary could not be sent");
-            node.metrics.log_errors.with(error.operation).increment(1);
+            rooms.metrics.log_errors.with(error.operation).increment(1);
         }
-        node.metrics.canary_silence.set(node.hub.canary_heard().elapsed().as_secs_f64());
+        rooms.metrics.canary_silence.set(rooms.hub.canary_heard().elapsed().as_secs_f64());
     }
 }

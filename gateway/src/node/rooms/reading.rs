@@ -7,12 +7,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use super::Session;
 use super::turns::{SMALL_BYTES, SMALL_EVENTS};
-use super::wanted::{RecoveryError, Unrecovered, Wanted};
 use crate::config;
 use crate::domain::{Event, Frame, Offset};
 use crate::log::{Log, Range};
+use crate::node::session::Session;
+use crate::node::wanted::{RecoveryError, Unrecovered, Wanted};
 
 /// Events that are read at a time, and their bytes.
 pub(super) const PAGE: usize = 100;

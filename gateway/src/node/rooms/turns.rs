@@ -10,9 +10,9 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::wanted::RecoveryError;
 use crate::domain::{Refusal, network};
 use crate::metrics::Metrics;
+use crate::node::wanted::RecoveryError;
 
 /// How long a large replay waits for its turn, and a small one three times. Whoever waits longer is told to come back, and has lost nothing.
 const PATIENCE: Duration = Duration::from_secs(10);

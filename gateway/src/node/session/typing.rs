@@ -1,18 +1,16 @@
-//! Typing: a signal that ends by itself, when it is not repeated in time or its session leaves.
+//! Where a session is typing: until when, and who knows.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
-use super::{Node, Session};
-use crate::domain::{Event, Refusal, RoomName};
+use crate::domain::{Event, RoomName};
 
 /// Where one session is typing: by room and the event that says so.
 #[derive(Debug, Default)]
-pub(super) struct Typing(Mutex<HashMap<(RoomName, String), Typist>>);
+pub(in crate::node) struct Typing(Mutex<HashMap<(RoomName, String), Typist>>);
 
 #[derive(Debug)]
 struct Typist {
@@ -26,7 +24,7 @@ struct Typist {
 
 /// What is to be done about a session that types.
 #[derive(Debug, PartialEq, Eq)]
-enum Step {
+pub(in crate::node) enum Step {
     /// The others do not know yet. `watched`: a task sees to its end already.
     Begin { watched: bool },
     /// They know, but who came since does not.
@@ -37,7 +35,7 @@ enum Step {
 
 /// What a task that sees to the end of typing finds.
 #[derive(Debug, PartialEq, Eq)]
-enum Watch {
+pub(in crate::node) enum Watch {
     /// It goes on until then.
     Until(Instant),
     /// It ended just now, and the others do not know.
@@ -48,7 +46,7 @@ enum Watch {
 
 impl Typing {
     /// Notes that the session types for `ttl` from now; nothing if it does so in too many places already.
-    fn note(&self, room: &RoomName, end: &Event, ttl: Duration, limit: usize) -> Option<Step> {
+    pub(in crate::node) fn note(&self, room: &RoomName, end: &Event, ttl: Duration, limit: usize) -> Option<Step> {
         let now = Instant::now();
         let mut typists = self.0.lock();
         let count = typists.len();
@@ -73,7 +71,8 @@ impl Typing {
         }
     }
 
-    fn watch(&self, key: &(RoomName, String)) -> Watch {
+    /// What there is to see to.
+    pub(in crate::node) fn watch(&self, key: &(RoomName, String)) -> Watch {
         let mut typists = self.0.lock();
         match typists.get(key) {
             None => Watch::Over,
@@ -86,78 +85,18 @@ impl Typing {
     }
 
     /// Ends it; what is to be told, if anybody knows. Its task goes on to its time, so that there is one at the most.
-    fn stop(&self, key: &(RoomName, String)) -> Option<Event> {
+    pub(in crate::node) fn stop(&self, key: &(RoomName, String)) -> Option<Event> {
         let mut typists = self.0.lock();
         let typist = typists.get_mut(key)?;
         typist.told.take().map(|_| typist.end.clone())
     }
 
     /// Ends it in one room, or everywhere; where, and what is to be told there.
-    fn stop_all(&self, room: Option<&RoomName>) -> Vec<(RoomName, Event)> {
+    pub(in crate::node) fn stop_all(&self, room: Option<&RoomName>) -> Vec<(RoomName, Event)> {
         let mut typists = self.0.lock();
         let here = typists.iter_mut().filter(|((place, _), _)| room.is_none_or(|room| room == place));
         here.filter_map(|((place, _), typist)| typist.told.take().map(|_| (place.clone(), typist.end.clone())))
             .collect()
-    }
-}
-
-impl Node {
-    /// Tells a room that a session types: `begin` now, unless the room was told a moment ago, and `end` when `ttl` has
-    /// passed without another call.
-    ///
-    /// # Errors
-    /// The session types in too many places, or the other nodes cannot be reached.
-    pub async fn begin_typing(
-        self: &Arc<Self>,
-        session: &Arc<Session>,
-        room: &RoomName,
-        begin: &Event,
-        end: &Event,
-        ttl: Duration,
-    ) -> Result<(), Refusal> {
-        let limit = self.limits.rooms_per_session;
-        let step = session.typing.note(room, end, ttl, limit).ok_or(Refusal::TooManyRooms { limit })?;
-        if step == (Step::Begin { watched: false }) {
-            let (node, session, key) = (self.clone(), Arc::downgrade(session), (room.clone(), end.name.clone()));
-            // Not waited for when the node stops: its clients are told by their leaving.
-            tokio::spawn(async move { node.end_typing_in_time(session, key).await });
-        }
-        if step == Step::Nothing { Ok(()) } else { self.signal(room, begin).await }
-    }
-
-    async fn end_typing_in_time(self: Arc<Self>, session: Weak<Session>, key: (RoomName, String)) {
-        while let Some(watch) = session.upgrade().map(|session| session.typing.watch(&key)) {
-            match watch {
-                Watch::Until(until) => sleep_until(until).await,
-                // Signals may be lost; whoever shows them lets them fade.
-                Watch::Ended(end) => _ = self.signal(&key.0, &end).await,
-                Watch::Over => return,
-            }
-        }
-    }
-
-    /// Ends at once what [`Self::begin_typing`] began; nothing happens if it is over.
-    ///
-    /// # Errors
-    /// The other nodes cannot be reached.
-    pub async fn end_typing(&self, session: &Session, room: &RoomName, end: &Event) -> Result<(), Refusal> {
-        match session.typing.stop(&(room.clone(), end.name.clone())) {
-            Some(end) => self.signal(room, &end).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Ends all typing of a session that leaves a room, or all rooms.
-    pub(super) fn leave_typing(self: &Arc<Self>, session: &Session, room: Option<&RoomName>) {
-        let ended = session.typing.stop_all(room);
-        if !ended.is_empty() {
-            let node = self.clone();
-            self.tasks.spawn(async move {
-                for (room, end) in ended {
-                    node.signal(&room, &end).await.ok();
-                }
-            });
-        }
     }
 }
 

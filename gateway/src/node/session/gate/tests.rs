@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::domain::Event;
-use crate::node::Waiting;
+use crate::node::session::Waiting;
 
 /// A client whose queue has a limited room.
 #[derive(Default)]

@@ -18,7 +18,7 @@ type Key = (RoomName, String);
 
 /// What is to be acted on, by whom it happened to.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Order(Arc<Mutex<HashMap<Key, Line>>>);
+pub(in crate::node) struct Order(Arc<Mutex<HashMap<Key, Line>>>);
 
 /// What happened to one member of one place. Somebody's turn it always is.
 #[derive(Debug, Default)]
@@ -40,7 +40,7 @@ pub struct Turn {
 
 impl Order {
     /// Takes the place of something that happened; to be called as soon as it is known.
-    pub(super) fn enlist(&self, place: &RoomName, member: &str, sequence: u64) -> Turn {
+    pub(in crate::node) fn enlist(&self, place: &RoomName, member: &str, sequence: u64) -> Turn {
         let key = (place.clone(), member.to_owned());
         let mut lines = self.0.lock();
         let coming = match lines.get_mut(&key) {

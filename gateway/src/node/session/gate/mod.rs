@@ -17,7 +17,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-use super::{CloseReason, Outlet, Undelivered};
+use super::outlet::{CloseReason, Outlet, Undelivered};
 use crate::config::Limits;
 use crate::domain::{Frame, Offset, RoomName};
 
@@ -47,7 +47,7 @@ impl Patience {
     }
 }
 
-pub(super) struct Gate {
+pub(in crate::node) struct Gate {
     outlet: Box<dyn Outlet>,
     patience: Patience,
     state: Mutex<State>,
@@ -76,11 +76,11 @@ struct Waiting {
 /// How far a session was handed what its rooms had. Rooms may be silent for longer than the log keeps anything; then an
 /// offset that the client knows says nothing by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Reached {
+pub(in crate::node) struct Reached {
     /// The newest offset that it was handed.
-    pub(super) handed: Offset,
+    pub(in crate::node) handed: Offset,
     /// A client that has heard that has everything up to here.
-    pub(super) complete_to: Offset,
+    pub(in crate::node) complete_to: Offset,
 }
 
 /// What becomes of a frame that does not fit.
@@ -103,22 +103,27 @@ enum Progress {
 }
 
 impl Gate {
-    pub(super) fn new(outlet: Box<dyn Outlet>, patience: Patience) -> Self {
+    pub(in crate::node) fn new(outlet: Box<dyn Outlet>, patience: Patience) -> Self {
         Self { outlet, patience, state: Mutex::default() }
     }
 
-    pub(super) fn outlet(&self) -> &dyn Outlet {
+    pub(in crate::node) fn outlet(&self) -> &dyn Outlet {
         &*self.outlet
     }
 
     /// Takes a live frame for the client, an event with its offset or a signal; false if it will not get it. A signal
     /// that does not fit is dropped, as signals may be.
-    pub(super) fn deliver(self: &Arc<Self>, room: &RoomName, offset: Option<Offset>, frame: &Arc<Frame>) -> bool {
+    pub(in crate::node) fn deliver(
+        self: &Arc<Self>,
+        room: &RoomName,
+        offset: Option<Offset>,
+        frame: &Arc<Frame>,
+    ) -> bool {
         self.take(room, offset, frame, if offset.is_some() { Overflow::Close } else { Overflow::Drop })
     }
 
     /// Takes a notice that the client must not miss.
-    pub(super) fn notify(self: &Arc<Self>, room: &RoomName, notice: &Arc<Frame>) {
+    pub(in crate::node) fn notify(self: &Arc<Self>, room: &RoomName, notice: &Arc<Frame>) {
         self.take(room, None, notice, Overflow::Close);
     }
 
@@ -163,7 +168,7 @@ impl Gate {
     }
 
     /// Lets nothing live pass as long as the hold is there.
-    pub(super) fn hold(self: &Arc<Self>) -> Hold {
+    pub(in crate::node) fn hold(self: &Arc<Self>) -> Hold {
         let mut state = self.state.lock();
         state.held += 1;
         Hold::new(self, state.handed)
@@ -171,7 +176,7 @@ impl Gate {
 
     /// Hands a frame over before everything that waits, while the gate is held. Waits for a full queue. `moves` is
     /// the offset to which the frame moves the client's.
-    pub(super) async fn overtake(&self, frame: &Frame, moves: Option<Offset>) {
+    pub(in crate::node) async fn overtake(&self, frame: &Frame, moves: Option<Offset>) {
         let mut deadline = None;
         loop {
             {
@@ -200,7 +205,7 @@ impl Gate {
 
     /// Waits until a client that takes what it is handed has taken most of it: what it is to be handed next stays where
     /// it is counted.
-    pub(super) async fn keep_pace(&self) {
+    pub(in crate::node) async fn keep_pace(&self) {
         let deadline = Instant::now() + self.patience.time;
         while self.outlet.waiting().bytes > PACE_BYTES {
             {
@@ -217,14 +222,14 @@ impl Gate {
     }
 
     /// Drops what waits of a room that the client is not in after all.
-    pub(super) fn forget(&self, room: &RoomName) {
+    pub(in crate::node) fn forget(&self, room: &RoomName) {
         let mut state = self.state.lock();
         state.waiting.retain(|wait| wait.room != *room);
         state.bytes = state.waiting.iter().map(|wait| wait.frame.size()).sum();
     }
 
     /// How far the client was handed everything, when the gate has been given all up to `complete_to`.
-    pub(super) fn reached(&self, complete_to: Offset) -> Reached {
+    pub(in crate::node) fn reached(&self, complete_to: Offset) -> Reached {
         let mut state = self.state.lock();
         if !state.shut && state.held == 0 && state.waiting.is_empty() {
             state.reached = Reached { handed: state.handed, complete_to };
@@ -233,7 +238,7 @@ impl Gate {
     }
 
     /// What the client was handed so far, for one that comes back and was handed it elsewhere.
-    pub(super) fn begin_at(&self, handed: Offset) {
+    pub(in crate::node) fn begin_at(&self, handed: Offset) {
         self.state.lock().handed = handed;
     }
 
@@ -287,7 +292,7 @@ impl Gate {
     }
 
     /// Lets nothing pass any more, and drops what waits: the session is over before it began.
-    pub(super) fn shut(&self) {
+    pub(in crate::node) fn shut(&self) {
         let mut state = self.state.lock();
         state.shut = true;
         state.waiting = VecDeque::new();

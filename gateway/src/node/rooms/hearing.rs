@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::Node;
+use super::Rooms;
 use crate::bus::Bus;
 use crate::supervisor::Supervisor;
 
@@ -81,9 +81,9 @@ impl std::fmt::Debug for Listening {
     }
 }
 
-impl Node {
+impl Rooms {
     /// Compares what this node hears with what others hear, for ever.
-    pub async fn mind_hearing(self: Arc<Self>, listening: Listening) {
+    pub(in crate::node) async fn mind_hearing(&self, listening: Listening) {
         let Listening { is_alone, bus, roll, address, ask, deaf_after, drain_after, supervisor } = listening;
         let (mut others, mut deaf_since) = (Vec::new(), None);
         let mut tick = interval((deaf_after / 4).min(Duration::from_secs(1)));

@@ -1,18 +1,16 @@
-//! The roster: the sessions that have a connection to this node, and their right to come back, kept up to date.
+//! The roster: the sessions that have a connection to this node.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use futures_util::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::Instant;
 
-use super::{CloseReason, Node, Session};
 use crate::domain::{PidHash, SessionId, UserId};
-use crate::formats::Formats;
+use crate::node::session::{CloseReason, Session};
 use crate::sessions::Lease;
 
 /// Changes that wait for whoever wants to know of them; older ones are lost, and their number is told.
@@ -146,79 +144,12 @@ impl Roster {
         self.changes.send(change).ok();
     }
 
-    fn find(&self, lease: Lease) -> Option<Arc<Session>> {
+    pub(super) fn find(&self, lease: Lease) -> Option<Arc<Session>> {
         self.connected.lock().get(&lease.holder).map(|it| it.session.clone())
     }
 
-    fn aged(&self, now: Instant) -> Vec<Arc<Session>> {
+    pub(super) fn aged(&self, now: Instant) -> Vec<Arc<Session>> {
         let connected = self.connected.lock();
         connected.values().filter(|it| it.ends.is_some_and(|ends| ends <= now)).map(|it| it.session.clone()).collect()
-    }
-}
-
-impl Node {
-    /// Closes connections that are as old as they may get; to be called every few seconds.
-    pub fn close_aged(&self) {
-        for session in self.roster.aged(Instant::now()) {
-            session.close(CloseReason::Aged);
-        }
-    }
-
-    /// Keeps the records of connected sessions from expiring, and up to date, for ever.
-    pub(super) async fn renew_forever(&self, every: Duration) {
-        let mut tick = interval(every);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tick.tick().await;
-            self.renew(&self.roster.all()).await;
-        }
-    }
-
-    /// Stores all sessions anew whenever an older format is to be written, for ever: nodes that read no newer one could not
-    /// let them come back.
-    pub async fn heed_formats_forever(self: Arc<Self>, formats: Formats) {
-        let mut changes = formats.changes();
-        let mut before = *changes.borrow_and_update();
-        // The sender is `formats`' own.
-        while changes.changed().await.is_ok() {
-            let now = *changes.borrow_and_update();
-            if now < before {
-                let sessions = self.roster.all();
-                sessions.iter().for_each(|session| session.mark_unsaved());
-                self.renew(&sessions).await;
-            }
-            before = now;
-        }
-    }
-
-    async fn renew(&self, sessions: &[Arc<Session>]) {
-        let leases: Vec<Lease> = sessions.iter().map(|session| session.lease).collect();
-        let lost: HashSet<Lease> = match self.sessions.renew(&leases).await {
-            Ok(lost) => lost.into_iter().collect(),
-            Err(error) => return self.note_sessions_error(&error),
-        };
-        // Nothing may be said in its rooms for longer than the log keeps anything: what it stands at must stay younger.
-        let stale = u64::try_from(self.limits.room_retention.as_micros() / 8).unwrap_or(u64::MAX);
-        for session in sessions {
-            let is_stale = self.hub.handed_to(session).0.saturating_sub(session.saved_to().0) > stale;
-            // Whoever is still beginning stores itself.
-            if !session.is_begun() || (session.is_saved() && !is_stale && !lost.contains(&session.lease)) {
-                continue;
-            }
-            // Forgotten, by a store that lost its data, is made good; taken over is not.
-            if self.save(session).await == Ok(false) {
-                session.close(CloseReason::Replaced);
-            }
-        }
-    }
-
-    /// Closes the connections whose sessions were claimed by others, for ever.
-    pub(super) async fn heed_claims_forever(&self) {
-        let mut superseded = self.sessions.superseded();
-        while let Some(lease) = superseded.next().await {
-            if let Some(session) = self.roster.find(lease) {
-                session.close(CloseReason::Replaced);
-            }
-        }
     }
 }

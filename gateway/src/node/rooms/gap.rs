@@ -9,12 +9,13 @@ use futures_util::StreamExt;
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use super::Rooms;
 use super::fanout::published;
 use super::hub::{Kind, Message};
 use super::reading::{PAGE, PAGE_BYTES};
-use super::{Node, Unrecovered};
 use crate::domain::{Event, Frame, Offset, Position, RoomName};
 use crate::log::Range;
+use crate::node::wanted::Unrecovered;
 use crate::port::PortError;
 
 /// What is held in memory at a time of what all rooms missed, in bytes. The rest is read when that has been delivered.
@@ -31,50 +32,50 @@ const CONCURRENCY: usize = 16;
 
 /// Delivers what the rooms of this node missed, from the log, before anything newer: the earliest events of all rooms,
 /// as many as fit into the budget, then the next. Nothing else is fanned out meanwhile, so the order stays whole.
-pub(super) async fn fill_gap(node: &Node, budget: usize) {
+pub(super) async fn fill_gap(rooms: &Rooms, budget: usize) {
     let (mut lost, mut given_up) = (HashSet::new(), HashSet::new());
     let mut events = 0;
     loop {
-        let missed = persist(node, budget, &given_up).await;
-        node.metrics.feed_gap_rounds.increment(1);
-        for (room, reason) in missed.lost_rooms {
-            if missed.unreadable.contains(&room) {
+        let round = persist(rooms, budget, &given_up).await;
+        rooms.metrics.feed_gap_rounds.increment(1);
+        for (room, reason) in round.lost_rooms {
+            if round.unreadable.contains(&room) {
                 given_up.insert(room.clone());
             }
             // Once, however many rounds it takes to come to where it is whole again.
             if lost.insert(room.clone()) {
                 let frame = Arc::new(Frame::notice("gateway:gap", &Lost { room: room.shown(), reason }, None));
                 let message = Message { kind: Kind::Notice, frame, except: None, taken_ms: None };
-                node.hub.dispatch(&room, message, false).await;
+                rooms.hub.dispatch(&room, message, false).await;
             }
         }
-        events += missed.events.len();
-        for ((_, room), (position, event)) in missed.events {
+        events += round.events.len();
+        for ((_, room), (position, event)) in round.events {
             if let Some(message) = published(position, &event) {
-                node.hub.dispatch(&room, message, false).await;
+                rooms.hub.dispatch(&room, message, false).await;
             }
         }
-        for (room, head) in missed.heads {
-            node.hub.catch_up(&room, head);
+        for (room, head) in round.heads {
+            rooms.hub.catch_up(&room, head);
         }
-        if !missed.more {
+        if !round.more {
             break;
         }
     }
-    node.metrics.feed_gaps.with(if lost.is_empty() { "filled" } else { "lost" }).increment(1);
+    rooms.metrics.feed_gaps.with(if lost.is_empty() { "filled" } else { "lost" }).increment(1);
     tracing::info!(events, lost_rooms = lost.len(), "filled a gap of the feed from the log");
 }
 
 /// Tries until all rooms could be read, or some cannot although others can.
-async fn persist(node: &Node, budget: usize, given_up: &HashSet<RoomName>) -> Missed {
+async fn persist(rooms: &Rooms, budget: usize, given_up: &HashSet<RoomName>) -> Round {
     let mut tries = 1;
     loop {
-        let missed = missed(node, budget, given_up).await;
-        let Some(error) = &missed.failure else { return missed };
-        node.metrics.log_errors.with(error.operation).increment(1);
-        if (error.is_permanent() || tries >= TRIES) && !missed.heads.is_empty() {
+        let round = read_round(rooms, budget, given_up).await;
+        let Some(error) = &round.failure else { return round };
+        rooms.metrics.log_errors.with(error.operation).increment(1);
+        if (error.is_permanent() || tries >= TRIES) && !round.heads.is_empty() {
             error.tell("a room's part of a gap of the feed is given up for lost");
-            return missed;
+            return round;
         }
         if tries == 1 {
             error.tell("a gap of the feed waits for the log");
@@ -86,17 +87,18 @@ async fn persist(node: &Node, budget: usize, given_up: &HashSet<RoomName>) -> Mi
 
 /// What the members of a room are told when events for them were lost: a gap is never silent.
 #[derive(Serialize)]
-pub(super) struct Lost<'a> {
+pub(in crate::node) struct Lost<'a> {
     /// Nothing for what is sent to a user or to everybody.
-    pub(super) room: Option<&'a str>,
-    pub(super) reason: &'static str,
+    pub(in crate::node) room: Option<&'a str>,
+    pub(in crate::node) reason: &'static str,
 }
 
 /// Events in the one order of all rooms.
 type Events = BTreeMap<(Offset, RoomName), (Position, Event)>;
 
+/// What is read at a time of what was missed.
 #[derive(Default)]
-struct Missed {
+struct Round {
     events: Events,
     /// Up to where the events are complete, in every room that could be read.
     heads: Vec<(RoomName, Position)>,
@@ -142,22 +144,22 @@ impl Earliest {
 }
 
 /// Reads what every room missed, sorted over all rooms: a session's one last offset must cover them all.
-async fn missed(node: &Node, budget: usize, given_up: &HashSet<RoomName>) -> Missed {
-    let rooms = node.hub.positions_at_gap().into_iter().filter(|(room, _)| !given_up.contains(room));
+async fn read_round(rooms: &Rooms, budget: usize, given_up: &HashSet<RoomName>) -> Round {
+    let positions = rooms.hub.positions_at_gap().into_iter().filter(|(room, _)| !given_up.contains(room));
     let earliest = Mutex::new(Earliest::new(budget));
-    let reads: Vec<_> = rooms.map(|(room, last)| read_room(node, room, last, &earliest)).collect();
+    let reads: Vec<_> = positions.map(|(room, last)| read_room(rooms, room, last, &earliest)).collect();
     let mut reads = futures_util::stream::iter(reads).buffer_unordered(CONCURRENCY);
-    let mut missed = Missed::default();
+    let mut round = Round::default();
     while let Some(read) = reads.next().await {
         match read {
             Ok((room, head, why_lost)) => {
-                missed.lost_rooms.extend(why_lost.map(|why| (room.clone(), why.reason())));
-                missed.heads.push((room, head));
+                round.lost_rooms.extend(why_lost.map(|why| (room.clone(), why.reason())));
+                round.heads.push((room, head));
             }
             Err((room, error)) => {
-                missed.unreadable.insert(room.clone());
-                missed.lost_rooms.push((room, "unreadable"));
-                missed.failure = missed.failure.filter(|known| !known.is_permanent()).or(Some(error));
+                round.unreadable.insert(room.clone());
+                round.lost_rooms.push((room, "unreadable"));
+                round.failure = round.failure.filter(|known| !known.is_permanent()).or(Some(error));
             }
         }
     }
@@ -165,29 +167,29 @@ async fn missed(node: &Node, budget: usize, given_up: &HashSet<RoomName>) -> Mis
     let Earliest { events, upto: fitting, .. } = earliest.into_inner();
     // Rooms are read one after the other. What one had beyond the earliest of these reads comes through the feed, in its
     // place among the others'; what did not fit comes in the next round.
-    let read_to = missed.heads.iter().map(|(_, head)| head.offset).min().unwrap_or_default();
-    missed.more = fitting < read_to;
+    let read_to = round.heads.iter().map(|(_, head)| head.offset).min().unwrap_or_default();
+    round.more = fitting < read_to;
     let upto = read_to.min(fitting);
-    missed.events = events;
-    missed.events.retain(|(offset, _), _| *offset <= upto);
-    for (_, head) in &mut missed.heads {
+    round.events = events;
+    round.events.retain(|(offset, _), _| *offset <= upto);
+    for (_, head) in &mut round.heads {
         head.offset = upto;
     }
-    missed
+    round
 }
 
 /// Reads what one room missed, as far as it fits; returns where the log stood, and why some of it is gone. Offsets of a new
 /// history are above those of the one it replaces, so reading goes on where the room stood; but what the old one had
 /// after that is gone.
 async fn read_room(
-    node: &Node,
+    rooms: &Rooms,
     room: RoomName,
     last: Position,
     earliest: &Mutex<Earliest>,
 ) -> Result<(RoomName, Position, Option<Unrecovered>), (RoomName, PortError)> {
     let (mut after, mut why_lost) = (last.offset, None);
     loop {
-        let page = match node.log.read(&room, Range::After { offset: after, limit: PAGE }, PAGE_BYTES).await {
+        let page = match rooms.log.read(&room, Range::After { offset: after, limit: PAGE }, PAGE_BYTES).await {
             Ok(page) => page,
             Err(error) => return Err((room, error)),
         };

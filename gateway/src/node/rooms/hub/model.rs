@@ -13,7 +13,8 @@ use super::*;
 use crate::auth::Identity;
 use crate::domain::{Epoch, Event, Except, Frame, Pid, SessionId};
 use crate::log::{AppendError, Appended, FeedItem, Page, Terms};
-use crate::node::{Client, CloseReason, Limiters, Outlet, Patience, Undelivered, Waiting};
+use crate::node::limits::Limiters;
+use crate::node::session::{Client, CloseReason, Outlet, Patience, Undelivered, Waiting};
 use crate::port::{Port, PortError};
 use crate::sessions::Lease;
 
@@ -150,7 +151,7 @@ impl World {
     }
 
     fn finish(&self) {
-        for shard in &self.hub.shards {
+        for shard in self.hub.shards.iter() {
             while shard.round() {}
         }
     }

@@ -5,15 +5,14 @@
 //! come. Members are added under the lock under which that moves, and joins and dispatches are numbered in one
 //! sequence, so the boundary of a join is exact however far the shards are behind.
 
-mod cursors;
 #[cfg(test)]
 mod given_up;
+mod handing;
 #[cfg(test)]
 mod model;
 mod room;
 mod shard;
 
-pub(super) use cursors::Cursors;
 pub(super) use shard::{Kind, Message, Shard};
 
 use std::collections::HashMap;
@@ -25,13 +24,12 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use self::room::{Listening, Room, Ticket};
+use self::room::{Listening, Room};
 use self::shard::Dispatch;
-use super::Session;
-use super::stay::Stay;
 use crate::domain::{Epoch, Offset, Position, RoomName};
 use crate::log::{Log, Range};
 use crate::metrics::Metrics;
+use crate::node::session::{Session, Stay, Ticket};
 use crate::port::PortError;
 
 /// Members that are handed a message without waking their shards: about a millisecond, at 8 µs each.
@@ -39,12 +37,12 @@ const FEW: usize = 128;
 
 /// The sessions of this node, by room.
 #[derive(Debug)]
-pub struct Hub {
+pub(super) struct Hub {
     log: Arc<dyn Log>,
     linger: Duration,
     metrics: Arc<Metrics>,
     rooms: Mutex<HashMap<RoomName, Arc<Room>>>,
-    shards: Box<[Arc<Shard>]>,
+    shards: Arc<[Arc<Shard>]>,
     /// The last ticket; rooms are numbered by them too.
     tickets: AtomicU64,
     /// How many gaps the feed had. Whoever asks where the log stands must ask again if one came meanwhile.
@@ -116,8 +114,7 @@ impl Hub {
     }
 
     fn shard_of(&self, session: &Session) -> usize {
-        // Random, so the remainder is even; the holder of a session never changes.
-        (session.lease.holder % self.shards.len() as u64) as usize
+        shard_of(session, self.shards.len())
     }
 
     pub(super) fn shards(&self) -> &[Arc<Shard>] {
@@ -170,7 +167,7 @@ impl Hub {
         let floor = session.floor();
         boundary.offset = boundary.offset.max(floor);
         let mut cursors = session.cursors.lock();
-        if cursors.is_in(room.number) || !session.remember(&room.name, Stay::new(boundary.offset, via)) {
+        if cursors.of(room.number).is_some() || !session.remember(&room.name, Stay::new(boundary.offset, via)) {
             return boundary;
         }
         if state.members.is_empty() {
@@ -293,17 +290,34 @@ impl Hub {
     pub(super) fn heard_canary(&self, position: Position) {
         *self.canary_heard.lock() = Instant::now();
         *self.complete_to.lock() = Some(position);
-        for shard in &self.shards {
+        for shard in self.shards.iter() {
             shard.mark(position.offset);
         }
     }
 
-    /// Up to where a session was handed everything that its rooms had, or its gate has it.
-    pub(super) fn handed_to(&self, session: &Session) -> Offset {
-        self.shards[self.shard_of(session)].marked()
+    /// Up to where sessions were handed everything.
+    pub(super) fn marks(&self) -> Marks {
+        Marks(self.shards.clone())
     }
 
     pub(super) fn canary_heard(&self) -> Instant {
         *self.canary_heard.lock()
     }
+}
+
+/// Up to where sessions were handed everything: all that others need to know of the hub.
+#[derive(Clone, Debug)]
+pub(in crate::node) struct Marks(Arc<[Arc<Shard>]>);
+
+impl Marks {
+    /// Up to where a session was handed everything that its rooms had, or its gate has it.
+    pub(in crate::node) fn handed_to(&self, session: &Session) -> Offset {
+        self.0[shard_of(session, self.0.len())].marked()
+    }
+}
+
+/// Which of so many shards a session belongs to.
+fn shard_of(session: &Session, shards: usize) -> usize {
+    // Random, so the remainder is even; the holder of a session never changes.
+    (session.lease.holder % shards as u64) as usize
 }
