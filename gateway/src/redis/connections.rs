@@ -37,6 +37,13 @@ impl std::fmt::Debug for Known {
     }
 }
 
+impl Known {
+    /// How many connections had been lost when it was last known to work: whatever comes on it comes from before the next.
+    pub(super) fn losses(&self) -> u64 {
+        self.losses + self.generation
+    }
+}
+
 /// The managers of `deadpool-redis`, one for each place where the primary is. They send a PING before each use; asking
 /// again is only worth a round trip when a connection of this node was lost since, or when this one was idle.
 #[derive(Debug)]

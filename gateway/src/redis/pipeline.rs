@@ -19,6 +19,8 @@ const WAITING: usize = 4096;
 const BATCH: usize = 256;
 
 type Answer = Result<Value, CommandError>;
+/// With how many connections had been lost when that was made which it came on.
+type Told = Result<(Value, u64), CommandError>;
 
 /// Calls of one script. One round trip is under way at a time, with all the calls that waited when it began; each gets
 /// its own answer or error. What is lost with the connection is in doubt for each. A call after a pause goes out at once.
@@ -33,7 +35,7 @@ pub struct Pipeline {
 #[derive(Debug)]
 struct Call {
     command: Cmd,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<Told>,
 }
 
 impl Pipeline {
@@ -50,7 +52,7 @@ impl Pipeline {
     }
 
     /// Runs the script with `keys`; `arguments` appends its arguments, of which the last tells which process of Redis it
-    /// runs in, as with [`Commands::run_knowing_process`].
+    /// runs in, and returns what it came to, as with [`Commands::run_counting_losses`].
     ///
     /// # Errors
     /// Redis cannot be reached, refuses this call, or takes too long.
@@ -58,7 +60,7 @@ impl Pipeline {
         &self,
         keys: &[String],
         arguments: impl FnOnce(&mut Cmd),
-    ) -> Result<T, CommandError> {
+    ) -> Result<(T, u64), CommandError> {
         let mut command = redis::cmd("EVALSHA");
         command.arg(&self.hash).arg(keys.len()).arg(keys);
         arguments(&mut command);
@@ -68,8 +70,8 @@ impl Pipeline {
             answered.await.unwrap_or(Err(CommandError::Stopped))
         };
         let value = tokio::time::timeout(self.timeout, value).await;
-        let value = value.unwrap_or(Err(CommandError::Timeout(self.timeout)))?;
-        Ok(redis::from_redis_value(value).map_err(RedisError::from)?)
+        let (value, losses) = value.unwrap_or(Err(CommandError::Timeout(self.timeout)))?;
+        Ok((redis::from_redis_value(value).map_err(RedisError::from)?, losses))
     }
 }
 
@@ -99,8 +101,8 @@ impl Writer {
             if waiting.is_empty() {
                 continue;
             }
-            let process = match self.connection().await {
-                Ok(known) => known.process.clone(),
+            let (process, losses) = match self.connection().await {
+                Ok(known) => (known.process.clone(), known.losses()),
                 Err(error) => {
                     for call in waiting.drain(..) {
                         call.answer.send(Err(CommandError::Connect(error.clone()))).ok();
@@ -116,7 +118,7 @@ impl Writer {
                 callers.push(call.answer);
             }
             for (caller, answer) in callers.into_iter().zip(self.answers(&mut commands, &process).await) {
-                caller.send(answer).ok();
+                caller.send(answer.map(|value| (value, losses))).ok();
             }
         }
     }

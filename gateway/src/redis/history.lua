@@ -1,8 +1,9 @@
--- The beginning of all scripts: which history offsets count in, and where it stands.
--- KEYS: 1 clock, 2 the room's stream, and texts, read in one call: 3 counter, 4 epoch, 5 tick; 6 writers, 7 those who have
--- yet to vouch, 8 the script's own if any, a text.
--- ARGV: 1 an epoch for a new history, 2 the highest offset of an event that the node knows of, the last one: which process of
--- Redis this is, or '' if the node may not know.
+-- The beginning of all scripts that must not lose what they did in silence: which history positions count in, and where it
+-- stands.
+-- KEYS: 1 clock, 2 what the script is about, and texts, read in one call: 3 counter, 4 epoch, 5 tick; 6 writers, 7 those who
+-- have yet to vouch, 8 the script's own if any, a text.
+-- ARGV: 1 an epoch for a new history, 2 the highest offset that the node knows of, 3 retention in ms, then the script's own, the
+-- last one: which process of Redis this is, or '' if the node may not know.
 --
 -- A history begins anew when there is none, or when nodes know offsets that it does not have: then Redis lost its last
 -- writes. Every offset is at least the time in microseconds, so none is ever given twice, whatever was lost.
@@ -78,11 +79,20 @@ end
 
 -- The clock: what came after an offset is no older than the offset's mark. Sixteen marks in a retention are enough, and
 -- the tick is there until the next one is due.
-local function keep_clock(before, retention)
+local function keep_clock(before)
   if not tick then
-    local now = milliseconds()
+    local now, retention = milliseconds(), tonumber(ARGV[3])
     redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('(%.0f', now - retention))
     redis.call('ZADD', KEYS[1], now, digits(before))
     redis.call('SET', KEYS[5], '', 'PX', math.max(1, math.floor(retention / 16)))
   end
+end
+
+-- Gives what a script keeps its place in the history: without that its loss would not show. Returns the place.
+local function advance()
+  keep_clock(head)
+  head = math.max(head + 1, microseconds())
+  local place = digits(head)
+  redis.call('SET', KEYS[3], place)
+  return place
 end
