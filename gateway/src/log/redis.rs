@@ -35,7 +35,7 @@ use super::{AppendError, Appended, Budget, Dedupe, FeedItem, Log, Page, Range, R
 use crate::bus::{Bus, BusMessage};
 use crate::domain::{Event, Offset, RoomName};
 use crate::port::{Port, PortError};
-use crate::redis::{CommandError, Commands, History, Pipeline, milliseconds};
+use crate::redis::{CommandError, Commands, History, Knowledge, Pipeline, milliseconds};
 use watch::watch;
 use wire::{entry_offset, item, place};
 
@@ -174,14 +174,14 @@ impl RedisLog {
                 .arg(attempt.what)
                 .arg(attempt.weighed.unwrap_or_default());
         });
-        let (answer, losses): (Bytes, u64) = answer.await.map_err(AttemptError::Command)?;
+        let (answer, process): (Bytes, Arc<str>) = answer.await.map_err(AttemptError::Command)?;
         match &*answer {
             b"full" => return Err(AttemptError::Refused(AppendError::Full)),
             b"new" => return Err(AttemptError::Refused(AppendError::NewRoom)),
             _ => {}
         }
         let (position, duplicate) = place(&answer).ok_or(AttemptError::Damaged)?;
-        self.history.kept(position.offset, losses);
+        self.history.kept(position.offset, &process);
         Ok(Appended { position, duplicate: duplicate == b"1" })
     }
 }
@@ -313,23 +313,20 @@ impl Log for RedisLog {
     }
 
     async fn mark(&self, room: &RoomName, at_ms: u64) -> Result<(), PortError> {
-        let mut knew = Vec::new();
-        let answer = self.commands.run_knowing_process(&self.mark, |script| {
-            knew = self.history.take_knowledge();
-            let texts: Vec<_> = knew.iter().map(Offset::to_string).collect();
+        let mut knowledge = Knowledge::default();
+        let answer = self.commands.run_telling_process(&self.mark, |script| {
+            knowledge = self.history.knowledge();
             script
                 .key(self.keys(room))
                 .arg(self.history.arguments())
                 .arg(&self.writer)
-                .arg(texts.join(" "))
+                .arg(knowledge.to_string())
                 .arg(self.channel(room))
                 .arg(at_ms);
         });
-        let answer: Result<(), _> = answer.await;
-        answer.map_err(|error| {
-            self.history.put_back(&knew);
-            Port::Log.failed("mark", error)
-        })
+        let ((), process) = answer.await.map_err(|error| Port::Log.failed("mark", error))?;
+        self.history.told(&knowledge, &process);
+        Ok(())
     }
 
     fn feed(&self) -> BoxStream<'static, FeedItem> {

@@ -24,7 +24,7 @@ const FRESH: Duration = Duration::from_secs(5);
 pub(super) struct Known {
     pub(super) connection: MultiplexedConnection,
     /// The run id of the process of Redis at its other end, or nothing if it did not say.
-    pub(super) process: String,
+    pub(super) process: Arc<str>,
     manager: Manager,
     address: Address,
     losses: u64,
@@ -34,13 +34,6 @@ pub(super) struct Known {
 impl std::fmt::Debug for Known {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Known").field("losses", &self.losses).finish_non_exhaustive()
-    }
-}
-
-impl Known {
-    /// How many connections had been lost when it was last known to work: whatever comes on it comes from before the next.
-    pub(super) fn losses(&self) -> u64 {
-        self.losses + self.generation
     }
 }
 
@@ -111,7 +104,7 @@ impl managed::Manager for Connections {
         let mut connection = manager.create().await.map_err(failed)?;
         let greeting = greet(&mut connection).await.map_err(failed)?;
         let generation = self.primary.welcome(generation, &address, &greeting)?;
-        let process = greeting.run_id.unwrap_or_default();
+        let process = greeting.run_id.unwrap_or_default().into();
         Ok(Known { connection, process, manager, address, losses, generation })
     }
 

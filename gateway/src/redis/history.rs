@@ -7,7 +7,7 @@ use std::time::Duration;
 use deadpool_redis::redis::Script;
 use parking_lot::Mutex;
 
-use super::witness::Witness;
+use super::witness::{Known, Witness};
 use super::{Commands, milliseconds};
 use crate::domain::{Epoch, Offset};
 
@@ -58,10 +58,9 @@ impl History {
         (Epoch::random().to_string(), self.witness.lock().known().0, milliseconds(self.retention))
     }
 
-    /// Notes the place of what this node had kept, by an answer on a connection that was made after so many
-    /// [losses](Commands::losses).
-    pub fn kept(&self, offset: Offset, losses: u64) {
-        self.witness.lock().kept(offset, losses);
+    /// Notes the place of what a process of Redis kept for this node.
+    pub fn kept(&self, offset: Offset, process: &Arc<str>) {
+        self.witness.lock().kept(offset, process);
     }
 
     /// Notes the place of something that others had kept, and this node heard of.
@@ -76,16 +75,26 @@ impl History {
         self.witness.lock().missed();
     }
 
-    /// Takes what this node has to vouch for: another process of Redis must have it.
+    /// What this node has to vouch for: another process of Redis must have it.
     #[must_use]
-    pub fn take_knowledge(&self) -> Vec<Offset> {
+    pub fn knowledge(&self) -> Knowledge {
         let mut witness = self.witness.lock();
         witness.note(self.commands.losses());
-        witness.take()
+        Knowledge(witness.knowledge())
     }
 
-    /// Puts it back: nobody was told.
-    pub fn put_back(&self, knew: &[Offset]) {
-        self.witness.lock().put_back(knew);
+    /// Notes that a process was told of it.
+    pub fn told(&self, knowledge: &Knowledge, process: &Arc<str>) {
+        self.witness.lock().told(&knowledge.0, process);
+    }
+}
+
+/// What a node vouches for, as text: `{process}:{offset}` with spaces between.
+#[derive(Debug, Default)]
+pub struct Knowledge(Vec<Known>);
+
+impl std::fmt::Display for Knowledge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|Known { offset, process }| write!(f, "{process}:{offset} "))
     }
 }

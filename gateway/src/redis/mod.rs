@@ -15,7 +15,7 @@ mod witness;
 
 pub use doubt::Doubt;
 pub use error::{CommandError, ConnectError, SettingsError, kind_of_words};
-pub use history::History;
+pub use history::{History, Knowledge};
 pub use memory::Memory;
 pub use pipeline::Pipeline;
 pub use primary::{Address, Greeting, Primary};
@@ -152,16 +152,15 @@ impl Commands {
         Ok(self.invoke(script, prepare, true).await?.0)
     }
 
-    /// The same, and with the answer comes how many connections had been lost when that was made which it came on: see
-    /// [`Self::losses`].
+    /// The same, and with the answer comes which process that was.
     ///
     /// # Errors
     /// Redis cannot be reached, refuses, or takes too long.
-    pub async fn run_counting_losses<T: FromRedisValue>(
+    pub async fn run_telling_process<T: FromRedisValue>(
         &self,
         script: &Script,
         prepare: impl FnOnce(&mut ScriptInvocation<'_>),
-    ) -> Result<(T, u64), CommandError> {
+    ) -> Result<(T, Arc<str>), CommandError> {
         self.invoke(script, prepare, true).await
     }
 
@@ -177,17 +176,17 @@ impl Commands {
         script: &Script,
         prepare: impl FnOnce(&mut ScriptInvocation<'_>),
         knowing_process: bool,
-    ) -> Result<(T, u64), CommandError> {
+    ) -> Result<(T, Arc<str>), CommandError> {
         let deadline = Instant::now() + self.timeout;
         let mut known = self.connection(deadline).await?;
-        let losses = known.losses();
+        let process = known.process.clone();
         let mut invocation = script.prepare_invoke();
         prepare(&mut invocation);
         if knowing_process {
             invocation.arg(&*known.process);
         }
         let answer = timeout_at(deadline, invocation.invoke_async(&mut known.connection)).await;
-        Ok((self.settle(known, answer)?, losses))
+        Ok((self.settle(known, answer)?, process))
     }
 
     /// Runs one command.

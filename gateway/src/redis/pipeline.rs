@@ -1,5 +1,6 @@
 //! Calls of one script by many at once, over one connection: those of a moment share a round trip.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool::managed::Manager as _;
@@ -19,8 +20,8 @@ const WAITING: usize = 4096;
 const BATCH: usize = 256;
 
 type Answer = Result<Value, CommandError>;
-/// With how many connections had been lost when that was made which it came on.
-type Told = Result<(Value, u64), CommandError>;
+/// With the process of Redis that gave it.
+type Told = Result<(Value, Arc<str>), CommandError>;
 
 /// Calls of one script. One round trip is under way at a time, with all the calls that waited when it began; each gets
 /// its own answer or error. What is lost with the connection is in doubt for each. A call after a pause goes out at once.
@@ -52,7 +53,7 @@ impl Pipeline {
     }
 
     /// Runs the script with `keys`; `arguments` appends its arguments, of which the last tells which process of Redis it
-    /// runs in, and returns what it came to, as with [`Commands::run_counting_losses`].
+    /// runs in, and returns what it came to, as with [`Commands::run_telling_process`].
     ///
     /// # Errors
     /// Redis cannot be reached, refuses this call, or takes too long.
@@ -60,7 +61,7 @@ impl Pipeline {
         &self,
         keys: &[String],
         arguments: impl FnOnce(&mut Cmd),
-    ) -> Result<(T, u64), CommandError> {
+    ) -> Result<(T, Arc<str>), CommandError> {
         let mut command = redis::cmd("EVALSHA");
         command.arg(&self.hash).arg(keys.len()).arg(keys);
         arguments(&mut command);
@@ -70,8 +71,8 @@ impl Pipeline {
             answered.await.unwrap_or(Err(CommandError::Stopped))
         };
         let value = tokio::time::timeout(self.timeout, value).await;
-        let (value, losses) = value.unwrap_or(Err(CommandError::Timeout(self.timeout)))?;
-        Ok((redis::from_redis_value(value).map_err(RedisError::from)?, losses))
+        let (value, process) = value.unwrap_or(Err(CommandError::Timeout(self.timeout)))?;
+        Ok((redis::from_redis_value(value).map_err(RedisError::from)?, process))
     }
 }
 
@@ -101,8 +102,8 @@ impl Writer {
             if waiting.is_empty() {
                 continue;
             }
-            let (process, losses) = match self.connection().await {
-                Ok(known) => (known.process.clone(), known.losses()),
+            let process = match self.connection().await {
+                Ok(known) => known.process.clone(),
                 Err(error) => {
                     for call in waiting.drain(..) {
                         call.answer.send(Err(CommandError::Connect(error.clone()))).ok();
@@ -113,12 +114,12 @@ impl Writer {
             let mut commands = redis::Pipeline::with_capacity(waiting.len());
             let mut callers = Vec::with_capacity(waiting.len());
             for mut call in waiting.drain(..) {
-                call.command.arg(&process);
+                call.command.arg(&*process);
                 commands.add_command(call.command);
                 callers.push(call.answer);
             }
             for (caller, answer) in callers.into_iter().zip(self.answers(&mut commands, &process).await) {
-                caller.send(answer.map(|value| (value, losses))).ok();
+                caller.send(answer.map(|value| (value, process.clone()))).ok();
             }
         }
     }
@@ -130,7 +131,7 @@ impl Writer {
         let unknown: Vec<usize> = (0..answers.len()).filter(|index| is_unknown(&answers[*index])).collect();
         if !unknown.is_empty()
             && self.load().await
-            && self.connection.as_ref().is_some_and(|known| known.process == process)
+            && self.connection.as_ref().is_some_and(|known| *known.process == *process)
         {
             let mut again = redis::Pipeline::with_capacity(unknown.len());
             for (index, command) in commands.cmd_iter().enumerate() {

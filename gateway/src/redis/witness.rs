@@ -1,79 +1,93 @@
 //! What a node knows of what was kept, to notice that some of it was lost.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use crate::domain::Offset;
 
-/// Offsets that wait to be vouched for, at the most: as many connections as may be lost between two marks, and more.
+/// What waits to be vouched for, at the most.
 const MOST: usize = 64;
+
+/// Something that was kept, and by which process of Redis: its run id, or nothing if that is not known.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Known {
+    pub(super) offset: Offset,
+    pub(super) process: Arc<str>,
+}
 
 /// What this node knows of what was kept. A history that does not have it has lost writes.
 #[derive(Debug, Default)]
 pub(super) struct Witness {
-    /// The highest offset of what it had kept itself.
-    kept: Offset,
+    /// The highest offset of what each process kept for it, until another one was told. A primary that is none any more may
+    /// have taken something after the next one began, so an offset alone does not say who has to have it.
+    kept: Vec<Known>,
     /// The highest offset of what it heard of.
     heard: Offset,
-    /// What both were whenever a connection was lost, since it last vouched. Only who has the log knows which of them came
-    /// from the process before: what the next one has lost lies below what that gives itself.
-    knew: Vec<Offset>,
+    /// What that was whenever a connection was lost, since it last vouched. Only who has the log knows which of them came from
+    /// the process before: what the next one has lost lies below what that gives itself.
+    missed: BTreeSet<Offset>,
     /// How many connections had been lost by then.
     losses: u64,
+    /// The highest of all.
+    highest: Offset,
 }
 
 impl Witness {
     /// The highest offset that it knows.
     pub(super) fn known(&self) -> Offset {
-        self.kept.max(self.heard)
+        self.highest
     }
 
-    /// Notes what was kept, by an answer on a connection that was made after so many losses.
-    pub(super) fn kept(&mut self, offset: Offset, losses: u64) {
-        self.note(losses);
-        self.kept = self.kept.max(offset);
-        if losses < self.losses {
-            // It was kept before that loss, which was noticed first.
-            self.add(offset);
+    /// Notes what a process kept.
+    pub(super) fn kept(&mut self, offset: Offset, process: &Arc<str>) {
+        self.highest = self.highest.max(offset);
+        match self.kept.iter_mut().find(|known| known.process == *process) {
+            Some(known) => known.offset = known.offset.max(offset),
+            None => {
+                if self.kept.len() == MOST {
+                    self.kept.remove(0);
+                }
+                self.kept.push(Known { offset, process: process.clone() });
+            }
         }
     }
 
     /// Notes what was heard.
     pub(super) fn heard(&mut self, offset: Offset) {
+        self.highest = self.highest.max(offset);
         self.heard = self.heard.max(offset);
     }
 
     /// Notes that something may not have been heard: what comes now comes on another connection.
     pub(super) fn missed(&mut self) {
-        self.add(self.heard);
+        if self.heard > Offset::START {
+            self.missed.insert(self.heard);
+        }
+        if self.missed.len() > MOST {
+            // Not an end: between its neighbours, of which one is higher.
+            let middle = self.missed.iter().nth(MOST / 2).copied();
+            middle.map(|offset| self.missed.remove(&offset));
+        }
     }
 
-    /// Notes how many connections were lost. Whatever comes after that may be another process' doing.
+    /// Notes how many connections were lost. Whatever is heard after that may be another process' doing.
     pub(super) fn note(&mut self, losses: u64) {
         if losses > self.losses {
             self.losses = losses;
-            self.add(self.kept);
-            self.add(self.heard);
+            self.missed();
         }
     }
 
-    /// Takes what is to be vouched for.
-    pub(super) fn take(&mut self) -> Vec<Offset> {
-        std::mem::take(&mut self.knew)
+    /// What is to be vouched for.
+    pub(super) fn knowledge(&self) -> Vec<Known> {
+        let heard = self.missed.iter().map(|offset| Known { offset: *offset, process: Arc::default() });
+        self.kept.iter().cloned().chain(heard).collect()
     }
 
-    /// Puts back what was not vouched for after all.
-    pub(super) fn put_back(&mut self, knew: &[Offset]) {
-        knew.iter().for_each(|offset| self.add(*offset));
-    }
-
-    fn add(&mut self, offset: Offset) {
-        if offset == Offset::START || self.knew.contains(&offset) {
-            return;
-        }
-        if self.knew.len() == MOST {
-            // Between its neighbours, of which one is higher.
-            self.knew.sort_unstable();
-            self.knew.remove(MOST / 2);
-        }
-        self.knew.push(offset);
+    /// Notes that a process was told that much: what others had kept is settled.
+    pub(super) fn told(&mut self, knowledge: &[Known], process: &Arc<str>) {
+        self.kept.retain(|known| known.process == *process || !knowledge.contains(known));
+        self.missed.retain(|offset| !knowledge.iter().any(|known| known.process.is_empty() && known.offset == *offset));
     }
 }
 
@@ -81,51 +95,54 @@ impl Witness {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_was_known_at_each_loss_is_to_be_vouched_for_once() {
-        let mut witness = Witness::default();
-        witness.note(1);
-        assert!(witness.take().is_empty(), "nothing was known");
-        witness.kept(Offset(10), 1);
-        witness.note(2);
-        witness.note(2);
-        witness.kept(Offset(20), 2);
-        witness.note(3);
-        assert_eq!(witness.take(), [Offset(10), Offset(20)]);
-        witness.note(3);
-        assert!(witness.take().is_empty());
-        witness.put_back(&[Offset(10)]);
-        assert_eq!((witness.take(), witness.known()), (vec![Offset(10)], Offset(20)));
+    fn texts(witness: &Witness) -> Vec<String> {
+        witness.knowledge().iter().map(|known| format!("{}:{}", known.process, known.offset)).collect()
     }
 
     #[test]
-    fn an_answer_that_is_looked_at_after_the_loss_is_from_before_it() {
+    fn what_each_process_kept_is_vouched_for_until_another_one_was_told() {
+        let (one, two): (Arc<str>, Arc<str>) = ("one".into(), "two".into());
         let mut witness = Witness::default();
-        witness.kept(Offset(10), 0);
-        witness.note(1);
-        witness.kept(Offset(12), 0);
-        witness.kept(Offset(90), 1);
-        assert_eq!((witness.take(), witness.known()), (vec![Offset(10), Offset(12)], Offset(90)));
+        witness.kept(Offset(10), &one);
+        witness.kept(Offset(9), &one);
+        witness.told(&witness.knowledge(), &one);
+        assert_eq!(texts(&witness), ["one:10"]);
+        witness.kept(Offset(90), &two);
+        let told = witness.knowledge();
+        // An answer of the old one that was looked at late.
+        witness.kept(Offset(12), &one);
+        witness.told(&told, &two);
+        assert_eq!(texts(&witness), ["one:12", "two:90"]);
+        witness.told(&witness.knowledge(), &two);
+        assert_eq!((texts(&witness), witness.known()), (vec!["two:90".to_owned()], Offset(90)));
     }
 
     #[test]
-    fn what_was_heard_before_a_gap_is_not_hidden_by_what_was_kept_after_it() {
+    fn what_was_heard_is_vouched_for_at_each_loss() {
         let mut witness = Witness::default();
         witness.note(1);
-        witness.kept(Offset(90), 1);
-        witness.heard(Offset(12));
+        assert!(witness.knowledge().is_empty(), "nothing was known");
+        witness.heard(Offset(10));
+        witness.note(2);
+        witness.note(2);
+        witness.heard(Offset(20));
         witness.missed();
-        assert_eq!(witness.take(), [Offset(12)]);
+        assert_eq!(texts(&witness), [":10", ":20"]);
+        witness.told(&witness.knowledge(), &Arc::from("one"));
+        assert!(witness.knowledge().is_empty());
     }
 
     #[test]
     fn it_is_bounded_and_the_highest_stays() {
         let mut witness = Witness::default();
         for number in 1..=200 {
-            witness.kept(Offset(number), number - 1);
+            witness.heard(Offset(number));
             witness.note(number);
+            witness.kept(Offset(number), &number.to_string().into());
         }
-        let knew = witness.take();
-        assert!(knew.len() == MOST && knew.contains(&Offset(1)) && knew.contains(&Offset(200)));
+        let all = witness.knowledge();
+        assert_eq!(all.len(), 2 * MOST);
+        assert!(all.iter().any(|known| known.offset == Offset(1)), "of what was heard");
+        assert_eq!(all.iter().filter(|known| known.offset == Offset(200)).count(), 2);
     }
 }

@@ -100,9 +100,9 @@ impl RedisSessions {
     }
 
     /// Notes the place of what was done, so that its loss would show.
-    fn note(&self, place: Option<&str>, losses: u64) {
+    fn note(&self, place: Option<&str>, process: &Arc<str>) {
         if let Some(offset) = place.and_then(Offset::parse) {
-            self.history.kept(offset, losses);
+            self.history.kept(offset, process);
         }
     }
 }
@@ -110,7 +110,7 @@ impl RedisSessions {
 #[async_trait]
 impl Sessions for RedisSessions {
     async fn save(&self, lease: Lease, record: &Record) -> Result<bool, PortError> {
-        let answer = self.commands.run_counting_losses(&self.save, |script| {
+        let answer = self.commands.run_telling_process(&self.save, |script| {
             script.key(self.history.keys(self.key(lease.pid)));
             script
                 .arg(self.history.arguments())
@@ -126,9 +126,9 @@ impl Sessions for RedisSessions {
                 .arg(&record.namespace)
                 .arg(record.term);
         });
-        let (kept_at, losses): (Option<String>, u64) =
+        let (kept_at, process): (Option<String>, Arc<str>) =
             answer.await.map_err(|error| Port::Sessions.failed("save", error))?;
-        self.note(kept_at.as_deref(), losses);
+        self.note(kept_at.as_deref(), &process);
         Ok(kept_at.is_some())
     }
 
@@ -175,14 +175,14 @@ impl Sessions for RedisSessions {
             Whose::User(user) => ("user", user.as_str().to_owned()),
             Whose::Session(session) => ("id", session.to_string()),
         };
-        let answer = self.commands.run_counting_losses(&self.forget, |script| {
+        let answer = self.commands.run_telling_process(&self.forget, |script| {
             script.key(self.history.keys(format!("{}{kind}:{name}", self.found())));
             script.arg(self.history.arguments());
             script.arg(format!("{}:session:", self.prefix)).arg(kind).arg(name).arg(self.time_held());
         });
-        let ((forgotten, done_at), losses): ((usize, Option<String>), u64) =
+        let ((forgotten, done_at), process): ((usize, Option<String>), Arc<str>) =
             answer.await.map_err(|error| Port::Sessions.failed("forget", error))?;
-        self.note(done_at.as_deref(), losses);
+        self.note(done_at.as_deref(), &process);
         Ok(forgotten)
     }
 

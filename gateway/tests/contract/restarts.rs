@@ -16,7 +16,9 @@ use gateway::supervisor::Supervisor;
 use tokio::time::Instant;
 
 use crate::support;
+use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
+use crate::support::topology::replica_of;
 
 const RETENTION: Retention = Retention::of_events(200, Duration::from_secs(3600), Duration::from_secs(600));
 
@@ -29,10 +31,13 @@ async fn node(redis: &Redis) -> RedisLog {
 }
 
 async fn node_with_sessions(redis: &Redis) -> (RedisLog, RedisSessions) {
+    node_at(&redis.url()).await
+}
+
+async fn node_at(url: &str) -> (RedisLog, RedisSessions) {
     let settings = support::config(&[]).redis;
-    let bus =
-        RedisBus::connect(&redis.url(), &settings, Arc::new(Metrics::new()), &Supervisor::default()).await.unwrap();
-    let (bus, commands) = (Arc::new(bus), Commands::new(&redis.url(), &settings).unwrap());
+    let bus = RedisBus::connect(url, &settings, Arc::new(Metrics::new()), &Supervisor::default()).await.unwrap();
+    let (bus, commands) = (Arc::new(bus), Commands::new(url, &settings).unwrap());
     let log = RedisLog::new(commands.clone(), bus.clone(), "restarts", RETENTION, settings.feed_buffer);
     let (window, formats) = (Duration::from_secs(60), Formats::new(Format::NEWEST));
     let sessions = RedisSessions::new(commands, bus, "restarts", window, formats, log.history());
@@ -221,6 +226,34 @@ async fn an_end_that_is_gone_is_told_of_by_who_ended() {
 #[tokio::test]
 async fn a_save_that_is_gone_is_noticed_although_who_saved_is_gone_too() {
     what_sessions_lost_is_noticed(Deed::Save, false).await;
+}
+
+#[tokio::test]
+async fn what_the_old_primary_still_took_after_the_new_one_had_begun_is_told_of() {
+    let old = Redis::start().await;
+    let new = replica_of(&old).await;
+    let (way_of_one, way_of_two) = (Proxy::before(&old).await, Proxy::before(&old).await);
+    let ((one, _), (two, _)) = (node_at(&way_of_one.url()).await, node_at(&way_of_two.url()).await);
+    for log in [&one, &two] {
+        mark(log).await;
+        append(log).await;
+    }
+    let before = page(&one).await;
+    assert!(old.command("WAIT 1 5000").await.starts_with(":1"));
+    new.command("REPLICAOF NO ONE").await;
+    way_of_two.point_to(&new);
+    way_of_two.freeze();
+    mark(&two).await;
+    let kept = append(&two).await;
+    // One node has not heard of it, and the old primary neither.
+    let lost = append(&one).await;
+    assert!(kept < lost, "an offset alone does not tell that it is missing");
+    way_of_one.point_to(&new);
+    way_of_one.freeze();
+    mark(&one).await;
+    let after = page(&two).await;
+    assert_ne!(after.head.epoch, before.head.epoch);
+    assert!(after.began > lost && !after.reaches_back_to(lost), "{after:?}, {lost}");
 }
 
 #[tokio::test]
