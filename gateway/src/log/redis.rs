@@ -318,9 +318,8 @@ impl Log for RedisLog {
             knowledge = self.history.knowledge();
             script
                 .key(self.keys(room))
-                .arg(self.history.arguments())
+                .arg(self.history.arguments_vouching(&knowledge))
                 .arg(&self.writer)
-                .arg(knowledge.to_string())
                 .arg(self.channel(room))
                 .arg(at_ms);
         });

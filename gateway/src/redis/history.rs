@@ -54,8 +54,14 @@ impl History {
 
     /// The arguments that all its scripts begin with.
     #[must_use]
-    pub fn arguments(&self) -> (String, u64, u64) {
-        (Epoch::random().to_string(), self.witness.lock().known().0, milliseconds(self.retention))
+    pub fn arguments(&self) -> (String, String, u64) {
+        self.arguments_vouching(&self.knowledge())
+    }
+
+    /// The same, vouching for what is to be [told](Self::told) afterwards.
+    #[must_use]
+    pub fn arguments_vouching(&self, knowledge: &Knowledge) -> (String, String, u64) {
+        (Epoch::random().to_string(), knowledge.to_string(), milliseconds(self.retention))
     }
 
     /// Notes the place of what a process of Redis kept for this node.
@@ -80,21 +86,25 @@ impl History {
     pub fn knowledge(&self) -> Knowledge {
         let mut witness = self.witness.lock();
         witness.note(self.commands.losses());
-        Knowledge(witness.knowledge())
+        Knowledge { highest: witness.known(), kept: witness.knowledge() }
     }
 
     /// Notes that a process was told of it.
     pub fn told(&self, knowledge: &Knowledge, process: &Arc<str>) {
-        self.witness.lock().told(&knowledge.0, process);
+        self.witness.lock().told(&knowledge.kept, process);
     }
 }
 
-/// What a node vouches for, as text: `{process}:{offset}` with spaces between.
+/// What a node knows and vouches for, as text: the highest offset, and ` {process}:{offset}` of each process.
 #[derive(Debug, Default)]
-pub struct Knowledge(Vec<Known>);
+pub struct Knowledge {
+    highest: Offset,
+    kept: Vec<Known>,
+}
 
 impl std::fmt::Display for Knowledge {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|Known { offset, process }| write!(f, "{process}:{offset} "))
+        write!(f, "{}", self.highest)?;
+        self.kept.iter().try_for_each(|Known { offset, process }| write!(f, " {process}:{offset}"))
     }
 }
