@@ -147,6 +147,7 @@ impl Node {
             room: room.clone(),
             after,
             complete_from: after,
+            kept_at: None,
             via: via.clone(),
             partial: entrance.partial,
             seat: None,

@@ -50,7 +50,7 @@ use crate::formats::Formats;
 use crate::log::{Appended, Log, Page, Range, Terms};
 use crate::metrics::Metrics;
 use crate::presence::{self, Presence};
-use crate::sessions::{Lease, Record, Sessions, Whose};
+use crate::sessions::{Claimed, Lease, Sessions, Whose};
 use crate::supervisor::Supervisor;
 
 /// One gateway process's part of the cluster: its sessions, their rooms, and the way of every event.
@@ -185,7 +185,12 @@ impl Node {
     ///
     /// # Errors
     /// The store of sessions cannot be reached.
-    pub async fn claim(&self, lease: Lease, namespace: &str, user: Option<&UserId>) -> Result<Option<Record>, Refusal> {
+    pub async fn claim(
+        &self,
+        lease: Lease,
+        namespace: &str,
+        user: Option<&UserId>,
+    ) -> Result<Option<Claimed>, Refusal> {
         self.comebacks.claim(lease, namespace, user).await
     }
 

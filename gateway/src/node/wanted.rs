@@ -15,6 +15,8 @@ pub struct Wanted {
     pub after: Offset,
     /// The session has, or had, everything of the room from here on.
     pub complete_from: Offset,
+    /// Where the log stood when it was stored that the session is in this room, if something says so that may be lost.
+    pub kept_at: Option<Offset>,
     /// The client event by which it is, or was, joined.
     pub via: Arc<str>,
     /// What is still there will do, if not everything is.
@@ -83,6 +85,13 @@ pub enum RecoveryError {
     Log(PortError),
     /// Something else could not be asked; later it may.
     Unavailable(Refusal),
+}
+
+impl Wanted {
+    /// What is missing before this is missing here: what was said in the room, or that it is the session's.
+    pub(super) fn stands_at(&self, read_to: Offset) -> Offset {
+        self.kept_at.map_or(read_to, |kept_at| kept_at.min(read_to))
+    }
 }
 
 impl From<PortError> for RecoveryError {

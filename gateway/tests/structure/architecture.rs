@@ -17,7 +17,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("formats", &[]),
     ("recurring", &[]),
     ("port", &[]),
-    ("redis", &["config", "metrics", "port", "supervisor"]),
+    ("redis", &["config", "domain", "metrics", "port", "supervisor"]),
     ("sqlite", &["port"]),
     ("bus", &["config", "metrics", "port", "redis", "supervisor"]),
     ("calls", &["config", "domain", "metrics", "recurring"]),

@@ -1,6 +1,7 @@
 //! Comebacks: which sessions are connected to this node, and what is kept so that they can come back.
 //!
-//! Of the rooms it knows how far sessions were handed what was said there, because records say so, and nothing else.
+//! Of the rooms it knows how far sessions were handed what was said there, because records say so, and when the log begins a new
+//! history, because they are stored again then; and nothing else.
 
 mod connected;
 mod records;
@@ -25,7 +26,7 @@ use crate::node::rooms::Marks;
 use crate::node::session::Session;
 use crate::node::troubles::Failing;
 use crate::port::PortError;
-use crate::sessions::{Lease, Record, Sessions, Whose};
+use crate::sessions::{Claimed, Lease, Sessions, Whose};
 
 /// The sessions that are connected to this node, and the way to the store of sessions.
 #[derive(Debug)]
@@ -81,10 +82,10 @@ impl Comebacks {
         lease: Lease,
         namespace: &str,
         user: Option<&UserId>,
-    ) -> Result<Option<Record>, Refusal> {
+    ) -> Result<Option<Claimed>, Refusal> {
         let claimed = self.sessions.claim(lease, namespace, user).await;
         let claimed = claimed.map_err(|error| self.unavailable(&error))?;
-        Ok(claimed.map(|record| self.removals.apply(record)))
+        Ok(claimed.map(|claimed| Claimed { record: self.removals.apply(claimed.record), ..claimed }))
     }
 
     /// Remembers that a user was taken out of a room that it had joined up to an offset.

@@ -2,13 +2,14 @@
 
 use crate::domain::{Mark, Offset};
 use crate::node::wanted::{Unrecovered, Wanted};
-use crate::sessions::{Record, RoomRecord};
+use crate::sessions::{Claimed, RoomRecord};
 
 /// Where a session that comes back missed events, by its record and what its client says it heard last.
 ///
 /// # Errors
 /// Why that cannot be known.
-pub fn wanted(record: &Record, heard: Mark) -> Result<Vec<Wanted>, Unrecovered> {
+pub fn wanted(claimed: &Claimed, heard: Mark) -> Result<Vec<Wanted>, Unrecovered> {
+    let Claimed { record, kept_at } = claimed;
     let has_all_to = if heard.offset >= record.handed { record.complete_to } else { Offset::START };
     let room = |room: &RoomRecord| {
         // Handed over after the replay began means after its end, and so does the notice of its end.
@@ -16,7 +17,7 @@ pub fn wanted(record: &Record, heard: Mark) -> Result<Vec<Wanted>, Unrecovered> 
         let after = room.since.max(heard.offset).max(has_all_to);
         let complete_from = room.complete_from;
         let (room, via) = (room.room.clone(), room.via.as_str().into());
-        let wanted = Wanted { room, after, complete_from, via, partial: false, seat: None };
+        let wanted = Wanted { room, after, complete_from, kept_at: *kept_at, via, partial: false, seat: None };
         if replay_is_over { Ok(wanted) } else { Err(Unrecovered::Interrupted) }
     };
     record.rooms.iter().map(room).collect()
@@ -26,6 +27,7 @@ pub fn wanted(record: &Record, heard: Mark) -> Result<Vec<Wanted>, Unrecovered> 
 mod tests {
     use super::*;
     use crate::domain::{RoomName, SessionId};
+    use crate::sessions::Record;
 
     fn record(since: u64, replay: u32, handed: u64) -> Record {
         let room = RoomName::parse("r").unwrap();
@@ -53,7 +55,7 @@ mod tests {
     }
 
     fn after(record: &Record, heard: &str) -> Result<u64, Unrecovered> {
-        wanted(record, Mark::parse(heard).unwrap()).map(|rooms| rooms[0].after.0)
+        wanted(&record.clone().into(), Mark::parse(heard).unwrap()).map(|rooms| rooms[0].after.0)
     }
 
     #[test]

@@ -14,10 +14,12 @@ use crate::sessions::Lease;
 use crate::supervisor::Supervisor;
 
 impl Comebacks {
-    /// Starts what comebacks need: records are renewed four times within the window for them, and claims are heeded.
+    /// Starts what comebacks need: records are renewed four times within the window for them, and stored
+    /// again where the log begins anew, and claims are heeded.
     pub(in crate::node) fn run(self: &Arc<Self>, window: Duration, supervisor: &Supervisor) {
-        let (keeper, listener) = (self.clone(), self.clone());
+        let (keeper, follower, listener) = (self.clone(), self.clone(), self.clone());
         supervisor.run("renewal of sessions", async move { keeper.renew_forever(window / 4).await });
+        supervisor.run("sessions of a new history", async move { follower.heed_histories_forever().await });
         supervisor.run("claims of sessions", async move { listener.heed_claims_forever().await });
     }
 
@@ -46,12 +48,25 @@ impl Comebacks {
         while changes.changed().await.is_ok() {
             let now = *changes.borrow_and_update();
             if now < before {
-                let sessions = self.roster.all();
-                sessions.iter().for_each(|session| session.mark_unsaved());
-                self.renew(&sessions).await;
+                self.store_anew().await;
             }
             before = now;
         }
+    }
+
+    /// Stores all sessions anew whenever the log begins a new history, for ever: what was stored before may be gone, and who
+    /// came back to it would be told so.
+    async fn heed_histories_forever(&self) {
+        loop {
+            self.marks.history_began().await;
+            self.store_anew().await;
+        }
+    }
+
+    async fn store_anew(&self) {
+        let sessions = self.roster.all();
+        sessions.iter().for_each(|session| session.mark_unsaved());
+        self.renew(&sessions).await;
     }
 
     async fn renew(&self, sessions: &[Arc<Session>]) {

@@ -97,7 +97,8 @@ pub(super) async fn read_room(
     let mut from = wanted.after;
     loop {
         let page = log.read(&wanted.room, Range::After { offset: from, limit: PAGE }, PAGE_BYTES).await?;
-        if let Some(before) = page.in_doubt_before.filter(|before| from < *before && !wanted.partial) {
+        if let Some(before) = page.in_doubt_before.filter(|before| wanted.stands_at(from) < *before && !wanted.partial)
+        {
             if doubt.is_old(before) {
                 return Err(Unrecovered::History.into());
             }
@@ -107,6 +108,9 @@ pub(super) async fn read_room(
         // Asked of every page: what is still to be read may go while earlier pages are.
         if !page.reaches_back_to(from) && !wanted.partial {
             return Err(why_not(from, page.began, page.head.offset).into());
+        }
+        if wanted.stands_at(from) < page.began && !wanted.partial {
+            return Err(Unrecovered::History.into());
         }
         if page.unreadable && !wanted.partial {
             return Err(Unrecovered::Unreadable.into());

@@ -48,6 +48,7 @@ pub(super) struct Hub {
     /// How many gaps the feed had. Whoever asks where the log stands must ask again if one came meanwhile.
     gaps: AtomicU64,
     gap_came: Notify,
+    history_began: Arc<Notify>,
     canary_heard: Mutex<Instant>,
     /// What was appended up to here to any room that is listened to was dispatched.
     complete_to: Mutex<Option<Position>>,
@@ -65,6 +66,7 @@ impl Hub {
             tickets: AtomicU64::new(0),
             gaps: AtomicU64::new(0),
             gap_came: Notify::new(),
+            history_began: Arc::default(),
             canary_heard: Mutex::new(Instant::now()),
             complete_to: Mutex::new(None),
         }
@@ -289,7 +291,10 @@ impl Hub {
     /// Notes that the node's canary came: what was appended before its position was dispatched.
     pub(super) fn heard_canary(&self, position: Position) {
         *self.canary_heard.lock() = Instant::now();
-        *self.complete_to.lock() = Some(position);
+        let before = self.complete_to.lock().replace(position);
+        if before.is_some_and(|before| before.epoch != position.epoch) {
+            self.history_began.notify_one();
+        }
         for shard in self.shards.iter() {
             shard.mark(position.offset);
         }
@@ -297,7 +302,7 @@ impl Hub {
 
     /// Up to where sessions were handed everything.
     pub(super) fn marks(&self) -> Marks {
-        Marks(self.shards.clone())
+        Marks { shards: self.shards.clone(), history_began: self.history_began.clone() }
     }
 
     pub(super) fn canary_heard(&self) -> Instant {
@@ -307,12 +312,20 @@ impl Hub {
 
 /// Up to where sessions were handed everything: all that others need to know of the hub.
 #[derive(Clone, Debug)]
-pub(in crate::node) struct Marks(Arc<[Arc<Shard>]>);
+pub(in crate::node) struct Marks {
+    shards: Arc<[Arc<Shard>]>,
+    history_began: Arc<Notify>,
+}
 
 impl Marks {
     /// Up to where a session was handed everything that its rooms had, or its gate has it.
     pub(in crate::node) fn handed_to(&self, session: &Session) -> Offset {
-        self.0[shard_of(session, self.0.len())].marked()
+        self.shards[shard_of(session, self.shards.len())].marked()
+    }
+
+    /// Waits until the log is heard in another history than before. For one who waits.
+    pub(in crate::node) async fn history_began(&self) {
+        self.history_began.notified().await;
     }
 }
 

@@ -1,8 +1,10 @@
--- The beginning of all scripts: which history offsets count in, and where it stands.
--- KEYS: 1 clock, 2 the room's stream, and texts, read in one call: 3 counter, 4 epoch, 5 tick; 6 writers, 7 those who have
--- yet to vouch, 8 the script's own if any, a text.
--- ARGV: 1 an epoch for a new history, 2 the highest offset of an event that the node knows of, the last one: which process of
--- Redis this is, or '' if the node may not know.
+-- The beginning of all scripts that must not lose what they did in silence: which history positions count in, and where it
+-- stands.
+-- KEYS: 1 clock, 2 what the script is about, and texts, read in one call: 3 counter, 4 epoch, 5 tick; 6 writers, 7 those who
+-- have yet to vouch, 8 the script's own if any, a text.
+-- ARGV: 1 an epoch for a new history, 2 what the node knows was kept: the highest offset, and what it has to vouch for, as
+-- ' {process}:{offset}' each, of what it heard without the process, 3 retention in ms, then the script's own, the last one:
+-- which process of Redis this is, or '' if the node may not know.
 --
 -- A history begins anew when there is none, or when nodes know offsets that it does not have: then Redis lost its last
 -- writes. Every offset is at least the time in microseconds, so none is ever given twice, whatever was lost.
@@ -30,6 +32,7 @@ end
 
 local texts = redis.call('MGET', KEYS[3], KEYS[4], KEYS[5], KEYS[8] or KEYS[5])
 local head, tick = tonumber(texts[1] or '0'), texts[3]
+local highest = tonumber(string.match(ARGV[2], '^%d+'))
 -- `base` is where the log stood when this process was first seen, `since` where it went on, `doubt` until when, in ms, others
 -- may vouch, or 0. Before there were processes the text ended with `began`.
 local epoch, began, process, base, since, doubt =
@@ -46,8 +49,8 @@ local function begin(from)
   redis.call('DEL', KEYS[7])
 end
 
-if not epoch or head == 0 or head < tonumber(ARGV[2]) then
-  head = math.max(microseconds(), tonumber(ARGV[2]))
+if not epoch or head == 0 or head < highest then
+  head = math.max(microseconds(), highest)
   redis.call('SET', KEYS[3], digits(head))
   redis.call('DEL', KEYS[1], KEYS[5])
   tick = false
@@ -76,13 +79,41 @@ elseif server ~= '' and process ~= server then
   remember()
 end
 
+-- What another process kept and this one does not have is lost. That may go on when this one has begun, where a primary does
+-- not know yet that it is none any more: then what is whole begins now.
+local is_lost, goes_on = false, false
+for kept_by, offset in string.gmatch(ARGV[2], ' (%w*):(%d+)') do
+  local knew = tonumber(offset)
+  local is_older = kept_by == '' and knew < tonumber(since) or kept_by ~= '' and server ~= '' and kept_by ~= server
+  if is_older and knew > tonumber(base) then
+    is_lost, goes_on = true, goes_on or knew >= tonumber(since)
+    head = math.max(head, knew + 1)
+  end
+end
+if is_lost then
+  if goes_on then
+    head = math.max(head, microseconds())
+    redis.call('SET', KEYS[3], digits(head))
+  end
+  begin(goes_on and digits(head) or since)
+end
+
 -- The clock: what came after an offset is no older than the offset's mark. Sixteen marks in a retention are enough, and
 -- the tick is there until the next one is due.
-local function keep_clock(before, retention)
+local function keep_clock(before)
   if not tick then
-    local now = milliseconds()
+    local now, retention = milliseconds(), tonumber(ARGV[3])
     redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('(%.0f', now - retention))
     redis.call('ZADD', KEYS[1], now, digits(before))
     redis.call('SET', KEYS[5], '', 'PX', math.max(1, math.floor(retention / 16)))
   end
+end
+
+-- Gives what a script keeps its place in the history: without that its loss would not show. Returns the place.
+local function advance()
+  keep_clock(head)
+  head = math.max(head + 1, microseconds())
+  local place = digits(head)
+  redis.call('SET', KEYS[3], place)
+  return place
 end
