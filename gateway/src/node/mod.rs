@@ -123,6 +123,23 @@ impl Node {
         self.rooms.signal(room, event).await
     }
 
+    /// Hands an event to the members that a room has on this node, without the log and without other nodes: at most once, in
+    /// the order of these calls. Waits while the fan-out is behind.
+    pub async fn relay(&self, room: &RoomName, event: Event) {
+        self.rooms.relay(room, event).await;
+    }
+
+    /// Hands an event to one session, without the log: at most once. False if its client will not get it.
+    pub fn tell(&self, session: &Session, event: &Event) -> bool {
+        self.rooms.tell(session, event)
+    }
+
+    /// The sessions of this node that are in a room.
+    #[must_use]
+    pub fn members(&self, room: &RoomName) -> Vec<Arc<Session>> {
+        self.rooms.members(room)
+    }
+
     /// Reads a part of the history of a room. `limit` is cut to the configured page.
     ///
     /// # Errors

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use futures_util::stream::BoxStream;
+use futures_util::future::ready;
+use futures_util::stream::{BoxStream, once, select};
 use futures_util::{FutureExt, StreamExt};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 
 use super::Rooms;
 use super::gap::{self, fill_gap};
@@ -11,6 +14,16 @@ use super::hub::{Kind, Message};
 use crate::domain::{Event, Frame, Position, RoomName};
 use crate::log::FeedItem;
 use crate::node::clock::age_seconds;
+
+/// The feed, and between its items what is for members here alone. It ends with the feed: without that a node is deaf.
+pub(super) fn with_relays(
+    feed: BoxStream<'static, FeedItem>,
+    relays: Option<mpsc::Receiver<FeedItem>>,
+) -> BoxStream<'static, FeedItem> {
+    let Some(relays) = relays else { return feed };
+    let until_its_end = feed.map(Some).chain(once(ready(None)));
+    select(until_its_end, ReceiverStream::new(relays).map(Some)).scan((), |(), item| ready(item)).boxed()
+}
 
 /// One task for the whole feed: its order is the order that every session sees, across all its rooms. It encodes an
 /// event once and decides what a room is past; delivering is the shards'.

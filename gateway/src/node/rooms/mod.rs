@@ -11,6 +11,7 @@ mod members;
 mod missed;
 mod publish;
 mod reading;
+mod relay;
 mod turns;
 mod typing;
 
@@ -24,6 +25,8 @@ pub use publish::{dedupe, dedupe_of};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use self::hub::Hub;
@@ -31,12 +34,15 @@ use self::reading::Doubt;
 use self::turns::Turns;
 use crate::config::{self, Config};
 use crate::domain::{Refusal, RoomName};
-use crate::log::Log;
+use crate::log::{FeedItem, Log};
 use crate::metrics::Metrics;
 use crate::node::troubles::Failing;
 use crate::port::PortError;
 use crate::recurring::Recurring;
 use crate::supervisor::Supervisor;
+
+/// Events for members here alone that wait for the fan-out.
+const RELAYS: usize = 256;
 
 /// The limits that rooms have.
 #[derive(Clone, Debug)]
@@ -57,6 +63,9 @@ pub(in crate::node) struct Rooms {
     doubt: Doubt,
     failing: Failing,
     full: Recurring,
+    /// What is for members here alone, and where the fan-out takes it.
+    relays: mpsc::Sender<FeedItem>,
+    relayed: Mutex<Option<mpsc::Receiver<FeedItem>>>,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
 }
@@ -74,6 +83,7 @@ impl Rooms {
             Limits { rooms_per_session: config.limits.rooms_per_session, history_page: config.limits.history_page };
         // As many as threads that could deliver at the same time.
         let shards = tokio::runtime::Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
+        let (relays, relayed) = mpsc::channel(RELAYS);
         Self {
             hub: Hub::new(log.clone(), config.rooms.linger, shards, metrics.clone()),
             log,
@@ -84,6 +94,8 @@ impl Rooms {
             doubt: Doubt::default(),
             failing: Failing::new("the log failed", "something in the log is broken"),
             full: Recurring::new("the log is full, and publishes are refused"),
+            relays,
+            relayed: Mutex::new(Some(relayed)),
             metrics,
             tasks,
         }
@@ -92,7 +104,8 @@ impl Rooms {
     /// Starts what rooms need: fan-out and shards, canary, and listening no longer to rooms that nobody is in.
     pub(in crate::node) fn run(self: &Arc<Self>, name: &str, canary: Duration, supervisor: &Supervisor) {
         let room = RoomName::internal(&format!("canary:{name}"));
-        supervisor.run("fan-out", fanout::run(self.log.feed(), self.clone(), room.clone()));
+        let feed = fanout::with_relays(self.log.feed(), self.relayed.lock().take());
+        supervisor.run("fan-out", fanout::run(feed, self.clone(), room.clone()));
         self.run_shards(supervisor);
         supervisor.run("canary", canary::run(self.clone(), room, canary));
         let sweeper = self.clone();

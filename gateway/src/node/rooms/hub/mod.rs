@@ -200,6 +200,18 @@ impl Hub {
         }
     }
 
+    /// Whether a room has members here.
+    pub(super) fn has_members(&self, name: &RoomName) -> bool {
+        let room = self.rooms.lock().get(name).cloned();
+        room.is_some_and(|room| !room.state.lock().members.is_empty())
+    }
+
+    /// The members that a room has here.
+    pub(super) fn members(&self, name: &RoomName) -> Vec<Arc<Session>> {
+        let room = self.rooms.lock().get(name).cloned();
+        room.map_or_else(Vec::new, |room| room.state.lock().members.values().cloned().collect())
+    }
+
     /// Those that clients have joined, not those that the gateway puts everybody into.
     fn count_room(&self, name: &RoomName, change: f64) {
         if name.shown().is_some() {
