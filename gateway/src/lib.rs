@@ -13,6 +13,7 @@ pub mod config;
 pub mod content;
 pub mod control;
 pub mod domain;
+pub mod emitters;
 pub mod formats;
 pub mod http;
 pub mod log;

@@ -9,10 +9,11 @@ use tokio::sync::watch;
 
 use super::host_name;
 use crate::auth::{OperatorToken, Revoked, Tokens};
-use crate::bus::Bus;
+use crate::bus::{Bus, overhear};
 use crate::config::Config;
 use crate::content::Bounds;
 use crate::control::Control;
+use crate::emitters::{Emitters, Passed};
 use crate::formats::Formats;
 use crate::http::{AdminRoutes, AdminState, Api, AskOverHttp, admin};
 use crate::metrics::Metrics;
@@ -84,6 +85,7 @@ impl Start {
     pub(super) async fn finish(&self) -> anyhow::Result<()> {
         let Self { config, bus, node, router, revoked, metrics, supervisor, .. } = self;
         let (control, heard) = Control::start(bus.clone(), node.clone(), &self.name, &config.redis.prefix).await?;
+        let emitters = Box::pin(self.emitters()).await?;
         let token = OperatorToken::new(config.admin.token.clone(), metrics.clone());
         let operators = if token.is_empty() {
             None
@@ -120,6 +122,13 @@ impl Start {
             supervisor.run("hand-over of a deaf node", self.server.clone().hand_over_when_deaf());
             supervisor.run("hearing", node.clone().mind_hearing(listening));
         }
+        if let Some((emitters, passed)) = emitters {
+            let listened = emitters.listened().zip(self.commands.as_ref());
+            let overhearing = listened.map(|(listened, commands)| {
+                overhear(commands.primary(), config.redis.timeout, listened, metrics.clone(), supervisor)
+            });
+            emitters.run(passed, overhearing, supervisor);
+        }
         let state = AdminState {
             metrics: metrics.clone(),
             ready: self.ready.clone(),
@@ -153,6 +162,17 @@ impl Start {
             version = env!("CARGO_PKG_VERSION"), revision = env!("REVISION"), "ready"
         );
         Ok(())
+    }
+}
+
+impl Start {
+    /// What hears emitters, if any are to be heard.
+    async fn emitters(&self) -> anyhow::Result<Option<(Arc<Emitters>, Passed)>> {
+        let Some(commands) = self.commands.as_ref().filter(|_| self.config.emitters.any()) else { return Ok(None) };
+        let (node, bus, metrics) = (self.node.clone(), self.bus.clone(), self.metrics.clone());
+        let emitters =
+            Emitters::start(&self.config, &self.name, node, bus, commands.clone(), self.formats.clone(), metrics);
+        Ok(Some(emitters.await?))
     }
 }
 

@@ -2,10 +2,12 @@
 //! checks every backend against it.
 
 mod memory;
+mod overheard;
 mod redis;
 
 pub use memory::{MemoryBus, MemoryHub};
-pub use redis::RedisBus;
+pub use overheard::{Listened, Overheard, Overhearing};
+pub use redis::{RedisBus, overhear};
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! The configuration as types: one struct per section of `gateway.default.toml`, which holds every default.
 
 mod api;
+mod emitters;
 mod exposure;
 mod layers;
 mod origin;
@@ -9,6 +10,7 @@ mod redis_url;
 mod secret;
 
 pub use api::{Api, BATCH_ITEMS, Key, Scope};
+pub use emitters::Emitters;
 pub use exposure::MAX_ATTACHMENTS;
 pub use layers::{ConfigError, load};
 pub use origin::Origin;
@@ -46,6 +48,7 @@ pub struct Config {
     pub rooms: Rooms,
     pub presence: Presence,
     pub calls: Calls,
+    pub emitters: Emitters,
     pub redis: Redis,
     pub canary: Canary,
     pub drain: Drain,
@@ -378,6 +381,7 @@ impl Config {
             return Err(("redis.prefix", "must not be empty".into()));
         }
         self.validate_redis_url()?;
+        self.validate_emitters()?;
         if self.redis.pipeline_interval > self.redis.timeout / 2 {
             return Err((
                 "redis.pipeline_interval",

@@ -101,6 +101,29 @@ pub const ACTIONS: [&str; 15] = [
     "unknown",
 ];
 
+/// Libraries of emitters, by what they speak: `@socket.io/redis-emitter` and its kin, the manager of `python-socketio`, and
+/// `@socket.io/redis-streams-emitter`.
+pub const EMITTER_DIALECTS: [&str; 3] = ["redis", "python", "streams"];
+
+/// What emitters wish for; `ignored` is of no concern to a gateway.
+pub const EMITTER_WISHES: [&str; 5] = ["emit", "join", "leave", "disconnect", "ignored"];
+
+/// Why a message of an emitter was not heeded, or not done.
+pub const EMITTER_REFUSALS: [&str; 12] = [
+    "malformed",
+    "too_large",
+    "too_deep",
+    "bad_room",
+    "bad_namespace",
+    "bad_event",
+    "bad_arguments",
+    "too_many_rooms",
+    "pickle",
+    "unsupported",
+    "failed",
+    "trimmed",
+];
+
 /// What the log was asked.
 pub const LOG_OPERATIONS: [&str; 5] = ["append", "read", "subscribe", "signal", "mark"];
 

@@ -224,6 +224,17 @@ metrics! {
     /// How often a back end was left alone for a while because it had failed too often in a row: by all, or by the one user or
     /// session for which it failed.
     call_breaker_openings: Family<Counter> = "gateway_call_breaker_openings_total" ["by": ["all", "one"]];
+    /// What was heard of emitters, by the library that speaks so and by what it wishes.
+    emitters_heard: Family2<Counter> = "gateway_emitters_heard_total" ["dialect": EMITTER_DIALECTS, "what": EMITTER_WISHES];
+    /// Messages of emitters that were not heeded, or not done, by reason.
+    emitters_refused: Family2<Counter> = "gateway_emitters_refused_total"
+        ["dialect": EMITTER_DIALECTS, "reason": EMITTER_REFUSALS];
+    /// Messages of emitters that this node could not take.
+    emitters_lost: Counter = "gateway_emitters_lost_total";
+    /// 1 while this node takes what emitters say for the whole cluster, else 0.
+    emitters_taking: Family<Gauge> = "gateway_emitters_taking" ["of": ["channels", "stream"]];
+    /// How long ago the first of the entries was added that this node took last from the stream of emitters, in seconds.
+    emitters_behind: Gauge = "gateway_emitters_stream_behind_seconds";
     /// Decisions of the rate limiters.
     rate_limit_decisions: Family2<Counter> = "gateway_rate_limit_decisions_total"
         ["limiter": LIMITERS, "decision": ["allow", "deny"]];

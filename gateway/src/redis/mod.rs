@@ -110,6 +110,12 @@ impl Commands {
         }
     }
 
+    /// Where the primary is, for connections of other kinds.
+    #[must_use]
+    pub fn primary(&self) -> Arc<Primary> {
+        self.primary.clone()
+    }
+
     /// Makes one connection, to find out whether that works.
     ///
     /// # Errors
@@ -190,7 +196,10 @@ impl Commands {
     }
 
     /// Runs one command.
-    async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, CommandError> {
+    ///
+    /// # Errors
+    /// Redis cannot be reached, refuses, or takes too long.
+    pub async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, CommandError> {
         let deadline = Instant::now() + self.timeout;
         let mut known = self.connection(deadline).await?;
         let answer = timeout_at(deadline, command.query_async(&mut known.connection)).await;

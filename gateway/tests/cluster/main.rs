@@ -5,6 +5,7 @@ mod budget;
 mod connecting;
 mod drain;
 mod embedded;
+mod emitters;
 mod endpoints;
 mod failover;
 mod formats;

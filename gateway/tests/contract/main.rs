@@ -4,6 +4,7 @@
 mod budget;
 mod bus;
 mod log;
+mod overheard;
 mod presence;
 mod repeats;
 mod restarts;

@@ -19,7 +19,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("port", &[]),
     ("redis", &["config", "domain", "metrics", "port", "supervisor"]),
     ("sqlite", &["port"]),
-    ("bus", &["config", "metrics", "port", "redis", "supervisor"]),
+    ("bus", &["config", "metrics", "port", "recurring", "redis", "supervisor"]),
     ("calls", &["config", "domain", "metrics", "recurring"]),
     ("log", &["bus", "domain", "port", "recurring", "redis", "sqlite", "supervisor"]),
     ("presence", &["config", "domain", "formats", "metrics", "port", "redis"]),
@@ -48,6 +48,23 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "service",
         &["auth", "content", "control", "domain", "formats", "log", "metrics", "node", "presence", "revocations"],
+    ),
+    (
+        "emitters",
+        &[
+            "bus",
+            "config",
+            "content",
+            "domain",
+            "formats",
+            "log",
+            "metrics",
+            "node",
+            "port",
+            "recurring",
+            "redis",
+            "supervisor",
+        ],
     ),
     (
         "socket",
@@ -84,6 +101,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "content",
             "control",
             "domain",
+            "emitters",
             "formats",
             "http",
             "log",
@@ -140,7 +158,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("use engine", &["socket"]),
     ("fred", &["bus"]),
     ("deadpool", &["redis"]),
-    ("deadpool_redis", &["redis", "log", "presence", "repeats", "revocations", "sessions"]),
+    ("deadpool_redis", &["redis", "emitters", "log", "presence", "repeats", "revocations", "sessions"]),
     ("sqlx", &["sqlite", "log", "repeats", "revocations", "sessions"]),
     ("governor", &["node"]),
     ("jsonwebtoken", &["auth"]),
@@ -388,7 +406,7 @@ fn only_the_composition_root_names_backends() {
     let mut violations = Vec::new();
     for source in sources() {
         for &(backend, home) in BACKENDS {
-            let is_built_on_it = ["log", "presence", "repeats", "revocations", "sessions"]
+            let is_built_on_it = ["emitters", "log", "presence", "repeats", "revocations", "sessions"]
                 .contains(&source.part.as_str())
                 && ["redis", "sqlite"].contains(&home);
             if source.part != home && source.part != "app" && !is_built_on_it && names(&source.code, backend) {

@@ -92,6 +92,21 @@ impl Redis {
         String::from_utf8_lossy(&answer[..read.ok().and_then(Result::ok).unwrap_or(0)]).into_owned()
     }
 
+    /// Sends one command of any bytes, and returns what came back, as text.
+    pub async fn send(&self, parts: &[&[u8]]) -> String {
+        let mut command = format!("*{}\r\n", parts.len()).into_bytes();
+        for part in parts {
+            command.extend_from_slice(format!("${}\r\n", part.len()).as_bytes());
+            command.extend_from_slice(part);
+            command.extend_from_slice(b"\r\n");
+        }
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await.unwrap();
+        stream.write_all(&command).await.unwrap();
+        let mut answer = vec![0; 64 * 1024];
+        let read = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut answer)).await.unwrap().unwrap();
+        String::from_utf8_lossy(&answer[..read]).into_owned()
+    }
+
     fn data(&self) -> PathBuf {
         let data = self.folder.path().join("data");
         std::fs::create_dir_all(&data).unwrap();

@@ -6,6 +6,9 @@
 
 mod link;
 mod listener;
+mod overhear;
+
+pub use overhear::overhear;
 
 use std::sync::Arc;
 use std::time::Duration;
