@@ -20,6 +20,8 @@ pub enum Port {
     Sessions,
     /// `revocations/`.
     Revocations,
+    /// `outbox/`.
+    Outbox,
 }
 
 /// Whether it makes sense to try again.
@@ -108,7 +110,9 @@ impl fmt::Display for PortError {
         match port {
             // It is told where nobody knows that there is a bus, as the source of others.
             Port::Bus => write!(f, "the bus cannot {operation}: {source}"),
-            Port::Log | Port::Presence | Port::Sessions | Port::Revocations => write!(f, "{operation}: {source}"),
+            Port::Log | Port::Presence | Port::Sessions | Port::Revocations | Port::Outbox => {
+                write!(f, "{operation}: {source}")
+            }
         }
     }
 }
