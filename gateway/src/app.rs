@@ -1,6 +1,9 @@
 //! The composition root: the only file that names backends. Builds a node from its configuration, runs it, stops it.
 
+mod addresses;
 mod start;
+
+pub use addresses::node_name;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,7 +12,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,10 +20,12 @@ use crate::bus::{Bus, MemoryBus, MemoryHub, RedisBus};
 use crate::calls::Caller;
 use crate::config::{self, Config};
 use crate::formats::{Format, Formats};
+use crate::hooks::Hooks;
 use crate::http::{AdminLimits, AdminRoutes, Hosts, web};
 use crate::log::{Budget, Log, MemoryLog, RedisLog, Retention, SqliteLog};
 use crate::metrics::Metrics;
 use crate::node::{Node, Peers};
+use crate::outbox::{Bounds, MemoryOutbox, Outbox, RedisOutbox, SqliteOutbox, Wants};
 use crate::presence::{MeasuredPresence, MemoryPlaces, MemoryPresence, Presence, RedisPresence};
 use crate::redis::{Commands, ConnectError, Primary};
 use crate::revocations::{MemoryRevocations, RedisRevocations, Revocations, SqliteRevocations};
@@ -31,10 +35,9 @@ use crate::socket::{SocketServer, serve};
 use crate::supervisor::Supervisor;
 use crate::telemetry::{By, audit};
 
+use addresses::{advertised, host_name, listen};
 use start::Start;
 
-/// Connections that may wait in the kernel to be accepted. Linux caps it at `net.core.somaxconn`, 4096 by default.
-const BACKLOG: u32 = 4096;
 /// How long tasks have to end after the last connection did.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -62,6 +65,7 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
     server: SocketServer,
     router: Arc<Router>,
+    hooks: Arc<Hooks>,
     /// The profile and the file that routes are read from.
     routes: (String, Option<PathBuf>),
     ready: Arc<AtomicBool>,
@@ -85,6 +89,7 @@ impl Stores {
             Self::Files(files) => {
                 files.sessions.close().await;
                 files.revocations.close().await;
+                files.outbox.close().await;
                 files.log.close().await;
             }
             Self::Redis(log) => log.close().await,
@@ -97,6 +102,7 @@ struct Files {
     log: Arc<SqliteLog>,
     sessions: Arc<SqliteSessions>,
     revocations: Arc<SqliteRevocations>,
+    outbox: Arc<SqliteOutbox>,
 }
 
 impl Gateway {
@@ -170,12 +176,13 @@ impl Gateway {
         let formats = Formats::new(if redis.is_some() { Format::OLDEST } else { Format::NEWEST });
         let commands = redis.as_ref().map(|redis| redis.commands.clone());
         let backends = backends(&config, &name, &metrics, redis, &formats, &supervisor).await?;
-        let Backends { bus, log, budget, sessions, presence, revocations, stores } = backends;
+        let Backends { bus, log, budget, sessions, presence, revocations, outbox, wants, stores } = backends;
         let presence = Arc::new(MeasuredPresence::new(presence, metrics.clone()));
         let node = Node::new(log, sessions, presence, &config, metrics.clone(), tasks.clone());
         let revoked = Revoked::start(revocations, config.auth.revocations_kept, metrics.clone()).await;
         let tokens = Tokens::start(&config.auth, revoked.clone(), metrics.clone()).await?;
-        let caller = Caller::new(&config.calls, metrics.clone()).context("calls")?;
+        let caller = Arc::new(Caller::new(&config.calls, metrics.clone()).context("calls")?);
+        let hooks = Hooks::new(outbox, wants, caller.clone(), &config.hooks, table.hooks(), metrics.clone());
         let router = Router::new(table, node.clone(), tokens.clone(), caller, &config, metrics.clone());
         let router = Arc::new(router);
         let web = web(config.web.page);
@@ -187,6 +194,7 @@ impl Gateway {
             metrics: metrics.clone(),
             server: server.clone(),
             router: router.clone(),
+            hooks: hooks.clone(),
             routes: (config.profile.clone(), config.file.clone()),
             ready: Arc::new(AtomicBool::new(false)),
             peers: peers.clone(),
@@ -208,6 +216,7 @@ impl Gateway {
             formats,
             node,
             router,
+            hooks,
             revoked,
             tokens,
             server,
@@ -219,7 +228,7 @@ impl Gateway {
         Ok((gateway, start))
     }
 
-    /// Reads the route table again. Sessions stay; a table with a mistake changes nothing.
+    /// Reads the route table again, and its hooks. Sessions stay; a table with a mistake changes nothing.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -227,7 +236,9 @@ impl Gateway {
         let (profile, file) = &self.routes;
         let table = RouteTable::load(profile, file.as_deref());
         audit(By::Signal, "reload", "routes", if table.is_ok() { "done" } else { "failed: there are mistakes" });
-        self.router.replace(table?);
+        let table = table?;
+        self.hooks.replace(table.hooks());
+        self.router.replace(table);
         self.router.recount();
         Ok(())
     }
@@ -275,6 +286,8 @@ struct Backends {
     sessions: Arc<dyn Sessions>,
     presence: Arc<dyn Presence>,
     revocations: Arc<dyn Revocations>,
+    outbox: Arc<dyn Outbox>,
+    wants: Wants,
     stores: Stores,
 }
 
@@ -288,41 +301,57 @@ async fn backends(
 ) -> anyhow::Result<Backends> {
     let retention = retention(&config.log);
     let window = config.recovery.window;
+    let bounds = Bounds { entries: config.hooks.queue_events, bytes: config.hooks.queue_bytes };
+    let wants = Wants::new(&config.redis.prefix, bounds);
     let Some(Redis { primary, commands }) = redis else {
         metrics.bus_connected.set(1.0);
         let bus = Arc::new(MemoryBus::new(Arc::<MemoryHub>::default()));
         // Who was there is gone with the process, and so are they.
-        let presence = Arc::new(MemoryPresence::new(Arc::<MemoryPlaces>::default(), name, &config.presence));
+        let presence = MemoryPresence::new(Arc::<MemoryPlaces>::default(), name, &config.presence);
         let folder = &config.data_dir;
         if folder.as_os_str().is_empty() {
-            let (log, sessions) = (Arc::new(MemoryLog::new(retention)), Arc::new(MemorySessions::new(window)));
+            let outbox = Arc::new(MemoryOutbox::new(wants.clone()));
+            let log = Arc::new(MemoryLog::new(retention).with_outbox(outbox.clone()));
+            let (presence, sessions) =
+                (Arc::new(presence.with_outbox(outbox.clone())), Arc::new(MemorySessions::new(window)));
             let revocations = Arc::new(MemoryRevocations::default());
             let budget = log.budget();
-            return Ok(Backends { bus, log, budget, sessions, presence, revocations, stores: Stores::Memory });
+            let stores = Stores::Memory;
+            return Ok(Backends { bus, log, budget, sessions, presence, revocations, outbox, wants, stores });
         }
         let log = SqliteLog::open(&folder.join("log.sqlite"), retention, supervisor).await.context("data_dir")?;
-        let log = Arc::new(log);
+        let outbox = SqliteOutbox::open(log.database(), wants.clone()).await.context("data_dir")?;
+        let outbox = Arc::new(outbox);
+        let log = Arc::new(log.with_outbox(outbox.clone()));
+        let presence = Arc::new(presence.with_outbox(outbox.clone()));
         let sessions = SqliteSessions::open(&folder.join("sessions.sqlite"), window).await.context("data_dir")?;
         let sessions = Arc::new(sessions);
         let revocations = SqliteRevocations::open(&folder.join("revocations.sqlite")).await.context("data_dir")?;
         let revocations = Arc::new(revocations);
-        let files = Files { log: log.clone(), sessions: sessions.clone(), revocations: revocations.clone() };
+        let files = Files {
+            log: log.clone(),
+            sessions: sessions.clone(),
+            revocations: revocations.clone(),
+            outbox: outbox.clone(),
+        };
         let budget = log.budget();
-        return Ok(Backends { bus, log, budget, sessions, presence, revocations, stores: Stores::Files(files) });
+        let stores = Stores::Files(files);
+        return Ok(Backends { bus, log, budget, sessions, presence, revocations, outbox, wants, stores });
     };
     let settings = &config.redis;
     let bus: Arc<dyn Bus> = Arc::new(RedisBus::start(primary, settings, metrics.clone(), supervisor));
     let commands = commands.watched_by(supervisor);
-    let presence =
-        Arc::new(RedisPresence::new(commands.clone(), &settings.prefix, name, &config.presence, formats.clone()));
+    let presence = RedisPresence::new(commands.clone(), &settings.prefix, name, &config.presence, formats.clone());
+    let presence = Arc::new(presence.with_outbox(wants.clone()));
+    let outbox = Arc::new(RedisOutbox::new(commands.clone(), wants.clone()));
     let revocations = Arc::new(RedisRevocations::new(commands.clone(), bus.clone(), &settings.prefix));
     let log = RedisLog::new(commands.clone(), bus.clone(), &settings.prefix, retention, settings.feed_buffer);
-    let log = Arc::new(log);
+    let log = Arc::new(log.with_outbox(wants.clone()));
     let (prefix, history) = (&settings.prefix, log.history());
     let sessions = RedisSessions::new(commands, bus.clone(), prefix, window, formats.clone(), history);
     let sessions = Arc::new(sessions);
     let (stores, budget) = (Stores::Redis(log.clone()), log.budget());
-    Ok(Backends { bus, log, budget, sessions, presence, revocations, stores })
+    Ok(Backends { bus, log, budget, sessions, presence, revocations, outbox, wants, stores })
 }
 
 fn retention(log: &config::Log) -> Retention {
@@ -334,29 +363,6 @@ fn retention(log: &config::Log) -> Retention {
         max_bytes: log.max_bytes,
         max_percent: log.max_percent,
     }
-}
-
-/// Where other nodes reach the admin listener.
-fn advertised(settings: &config::Admin, listens: SocketAddr) -> String {
-    if !settings.advertise.is_empty() {
-        settings.advertise.clone()
-    } else if listens.ip().is_unspecified() {
-        // Containers of one network find each other by it.
-        format!("{}:{}", host_name(), listens.port())
-    } else {
-        listens.to_string()
-    }
-}
-
-fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let open = || {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A restarted node takes its port back from connections that are still closing.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)
-    };
-    open().with_context(|| format!("cannot listen on {address}"))
 }
 
 async fn upkeep(server: SocketServer, budget: Arc<Budget>, metrics: Arc<Metrics>) {
@@ -375,20 +381,4 @@ async fn upkeep(server: SocketServer, budget: Arc<Budget>, metrics: Arc<Metrics>
             }
         }
     }
-}
-
-/// What a node is called: as configured, or by its host and chance.
-#[must_use]
-pub fn node_name(config: &Config) -> String {
-    if config.node_name.is_empty() {
-        format!("{}-{:06x}", host_name(), rand::random::<u32>() & 0x00ff_ffff)
-    } else {
-        config.node_name.clone()
-    }
-}
-
-fn host_name() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = host.trim();
-    if host.is_empty() { "node".to_owned() } else { host.to_owned() }
 }

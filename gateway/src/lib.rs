@@ -13,6 +13,7 @@ pub mod config;
 pub mod control;
 pub mod domain;
 pub mod formats;
+pub mod hooks;
 pub mod http;
 pub mod log;
 pub mod metrics;

@@ -1,6 +1,7 @@
 //! The configuration as types: one struct per section of `gateway.default.toml`, which holds every default.
 
 mod exposure;
+mod hooks;
 mod layers;
 mod origin;
 mod rates;
@@ -8,6 +9,7 @@ mod redis_url;
 mod secret;
 
 pub use exposure::MAX_ATTACHMENTS;
+pub use hooks::Hooks;
 pub use layers::{ConfigError, load};
 pub use origin::Origin;
 pub use rates::Rate;
@@ -44,6 +46,7 @@ pub struct Config {
     pub rooms: Rooms,
     pub presence: Presence,
     pub calls: Calls,
+    pub hooks: Hooks,
     pub redis: Redis,
     pub canary: Canary,
     pub drain: Drain,
@@ -348,6 +351,7 @@ impl Config {
         }
         self.limits.validate_rates()?;
         self.log.validate()?;
+        self.hooks.validate(&self.limits)?;
         if self.socket.proxy_protocol && self.trusted_proxies.is_empty() {
             return Err(("socket.proxy_protocol", "needs trusted_proxies: nobody else may say who connects".into()));
         }

@@ -3,6 +3,7 @@
 mod admin;
 mod ask;
 mod client_script;
+mod hooks;
 mod hosts;
 mod listener;
 mod revocations;

@@ -224,6 +224,20 @@ metrics! {
     /// How often a back end was left alone for a while because it had failed too often in a row: by all, or by the one user or
     /// session for which it failed.
     call_breaker_openings: Family<Counter> = "gateway_call_breaker_openings_total" ["by": ["all", "one"]];
+    /// Events that wait for the hooks that this node works on.
+    hook_events_waiting: Gauge = "gateway_hook_events_waiting";
+    /// For how long the oldest of them waits, in seconds.
+    hook_oldest: Gauge = "gateway_hook_oldest_seconds";
+    /// Events that the back ends of hooks have taken.
+    hook_events_delivered: Counter = "gateway_hook_events_delivered_total";
+    /// Attempts to tell hooks what happened, by result.
+    hook_attempts: Family<Counter> = "gateway_hook_attempts_total" ["result": HOOK_RESULTS];
+    /// Events that a hook was to be told and that were given up, by reason.
+    hook_events_given_up: Family<Counter> = "gateway_hook_events_given_up_total" ["reason": GIVEN_UP_REASONS];
+    /// Events that were dropped because as many waited for a hook as may wait.
+    hook_events_dropped: Counter = "gateway_hook_events_dropped_total";
+    /// Requests that the store of outboxes failed to serve, by operation.
+    outbox_errors: Family<Counter> = "gateway_outbox_errors_total" ["op": OUTBOX_OPERATIONS];
     /// Decisions of the rate limiters.
     rate_limit_decisions: Family2<Counter> = "gateway_rate_limit_decisions_total"
         ["limiter": LIMITERS, "decision": ["allow", "deny"]];

@@ -131,7 +131,7 @@ pub struct Router {
     current: ArcSwap<Current>,
     node: Arc<Node>,
     tokens: Arc<Tokens>,
-    caller: Caller,
+    caller: Arc<Caller>,
     bounds: Bounds,
     later: Later,
     /// Routes of lifecycle events that refused.
@@ -146,7 +146,7 @@ impl Router {
         table: RouteTable,
         node: Arc<Node>,
         tokens: Arc<Tokens>,
-        caller: Caller,
+        caller: impl Into<Arc<Caller>>,
         config: &Config,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -154,6 +154,7 @@ impl Router {
         let current = ArcSwap::from_pointee(Current::new(table));
         let (bounds, later) = (Bounds { message_bytes, json_depth, arguments }, Later::new(metrics.clone()));
         let refusals = Recurring::new("a route of a lifecycle event refused");
+        let caller = caller.into();
         Self { current, node, tokens, caller, bounds, later, refusals, metrics }
     }
 

@@ -9,6 +9,7 @@ mod endpoints;
 mod failover;
 mod formats;
 mod given_up;
+mod hooks;
 mod nodes;
 mod operators;
 mod order;
