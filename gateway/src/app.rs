@@ -1,8 +1,11 @@
 //! The composition root: the only file that names backends. Builds a node from its configuration, runs it, stops it.
 
+mod addresses;
 mod api_door;
 mod start;
 mod stores;
+
+pub use addresses::node_name;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,7 +14,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -19,6 +21,7 @@ use crate::auth::{ApiKeys, Revoked, Tokens};
 use crate::calls::Caller;
 use crate::config::{self, Config};
 use crate::formats::{Format, Formats};
+use crate::hooks::Hooks;
 use crate::http::{AdminLimits, AdminRoutes, Api, Hosts, web};
 use crate::log::Budget;
 use crate::metrics::Metrics;
@@ -30,12 +33,11 @@ use crate::socket::{SocketServer, serve, serve_back_ends};
 use crate::supervisor::Supervisor;
 use crate::telemetry::{By, audit};
 
+use addresses::{advertised, host_name, listen};
 use api_door::ApiDoor;
 use start::Start;
 use stores::{Backends, Redis, Stores, backends};
 
-/// Connections that may wait in the kernel to be accepted. Linux caps it at `net.core.somaxconn`, 4096 by default.
-const BACKLOG: u32 = 4096;
 /// How long tasks have to end after the last connection did.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -66,7 +68,8 @@ pub struct Gateway {
     server: SocketServer,
     router: Arc<Router>,
     keys: Arc<ApiKeys>,
-    /// The profile and the file that routes and keys are read from.
+    hooks: Arc<Hooks>,
+    /// The profile and the file that routes, hooks and keys are read from.
     routes: (String, Option<PathBuf>),
     ready: Arc<AtomicBool>,
     peers: Arc<Peers>,
@@ -148,12 +151,14 @@ impl Gateway {
         let formats = Formats::new(if redis.is_some() { Format::OLDEST } else { Format::NEWEST });
         let commands = redis.as_ref().map(|redis| redis.commands.clone());
         let backends = backends(&config, &name, &metrics, redis, &formats, &supervisor).await?;
-        let Backends { bus, log, budget, sessions, presence, directory, revocations, repeats, stores } = backends;
+        let Backends { bus, log, budget, sessions, presence, directory, revocations, repeats, outbox, wants, stores } =
+            backends;
         let presence = Arc::new(MeasuredPresence::new(presence, metrics.clone()));
         let node = Node::new(log, sessions, presence, &config, metrics.clone(), tasks.clone());
         let revoked = Revoked::start(revocations, config.auth.revocations_kept, metrics.clone()).await;
         let tokens = Tokens::start(&config.auth, revoked.clone(), metrics.clone()).await?;
-        let caller = Caller::new(&config.calls, metrics.clone()).context("calls")?;
+        let caller = Arc::new(Caller::new(&config.calls, metrics.clone()).context("calls")?);
+        let hooks = Hooks::new(outbox, wants, caller.clone(), &config.hooks, table.hooks(), metrics.clone());
         let router = Router::new(table, node.clone(), tokens.clone(), caller, &config, metrics.clone());
         let router = Arc::new(router);
         let web = web(config.web.page);
@@ -169,6 +174,7 @@ impl Gateway {
             server: server.clone(),
             router: router.clone(),
             keys,
+            hooks: hooks.clone(),
             routes: (config.profile.clone(), config.file.clone()),
             ready: Arc::new(AtomicBool::new(false)),
             peers: peers.clone(),
@@ -193,6 +199,7 @@ impl Gateway {
             formats,
             node,
             router,
+            hooks,
             revoked,
             tokens,
             server,
@@ -207,7 +214,7 @@ impl Gateway {
         Ok((gateway, start))
     }
 
-    /// Reads the route table and the keys of back ends again. Sessions stay; a mistake in either changes nothing.
+    /// Reads the route table with its hooks, and the keys of back ends, again. Sessions stay; a mistake in any changes nothing.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -226,6 +233,7 @@ impl Gateway {
             }
             replaced.map_err(anyhow::Error::msg)?;
         }
+        self.hooks.replace(table.hooks());
         self.router.replace(table);
         self.router.recount();
         Ok(())
@@ -261,29 +269,6 @@ fn misconfigured(error: impl std::fmt::Display) -> StartError {
     StartError::Configuration(error.to_string())
 }
 
-/// Where other nodes reach the admin listener.
-fn advertised(settings: &config::Admin, listens: SocketAddr) -> String {
-    if !settings.advertise.is_empty() {
-        settings.advertise.clone()
-    } else if listens.ip().is_unspecified() {
-        // Containers of one network find each other by it.
-        format!("{}:{}", host_name(), listens.port())
-    } else {
-        listens.to_string()
-    }
-}
-
-fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let open = || {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A restarted node takes its port back from connections that are still closing.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)
-    };
-    open().with_context(|| format!("cannot listen on {address}"))
-}
-
 async fn upkeep(server: SocketServer, budget: Arc<Budget>, metrics: Arc<Metrics>) {
     let mut tick = tokio::time::interval(Metrics::UPKEEP_INTERVAL);
     let mut second = tokio::time::interval(Duration::from_secs(1));
@@ -300,20 +285,4 @@ async fn upkeep(server: SocketServer, budget: Arc<Budget>, metrics: Arc<Metrics>
             }
         }
     }
-}
-
-/// What a node is called: as configured, or by its host and chance.
-#[must_use]
-pub fn node_name(config: &Config) -> String {
-    if config.node_name.is_empty() {
-        format!("{}-{:06x}", host_name(), rand::random::<u32>() & 0x00ff_ffff)
-    } else {
-        config.node_name.clone()
-    }
-}
-
-fn host_name() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = host.trim();
-    if host.is_empty() { "node".to_owned() } else { host.to_owned() }
 }

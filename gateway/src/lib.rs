@@ -2,7 +2,8 @@
 //! between them.
 //!
 //! The modules in reading order; `ARCHITECTURE.md` has the picture. Dependencies point from the edges inwards:
-//! `socket`, `http`, `operators` → `routes`, `service` → `control` → `node` → the ports (`log`, `presence`, `sessions`, `revocations`, `bus`) → `domain`.
+//! `socket`, `http`, `operators` → `routes`, `service` → `control` → `node` → the ports (`log`, `presence`, `sessions`,
+//! `revocations`, `outbox`, `bus`) → `domain`.
 //! Only `app` names backends.
 
 pub mod app;
@@ -15,11 +16,13 @@ pub mod control;
 pub mod domain;
 pub mod emitters;
 pub mod formats;
+pub mod hooks;
 pub mod http;
 pub mod log;
 pub mod metrics;
 pub mod node;
 pub mod operators;
+pub mod outbox;
 pub mod port;
 pub mod presence;
 pub mod process;

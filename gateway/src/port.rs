@@ -22,6 +22,8 @@ pub enum Port {
     Revocations,
     /// `repeats/`.
     Repeats,
+    /// `outbox/`.
+    Outbox,
 }
 
 /// Whether it makes sense to try again.
@@ -110,7 +112,7 @@ impl fmt::Display for PortError {
         match port {
             // It is told where nobody knows that there is a bus, as the source of others.
             Port::Bus => write!(f, "the bus cannot {operation}: {source}"),
-            Port::Log | Port::Presence | Port::Sessions | Port::Revocations | Port::Repeats => {
+            Port::Log | Port::Presence | Port::Sessions | Port::Revocations | Port::Repeats | Port::Outbox => {
                 write!(f, "{operation}: {source}")
             }
         }

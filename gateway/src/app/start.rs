@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::host_name;
+use super::addresses::host_name;
 use crate::auth::{OperatorToken, Revoked, Tokens};
 use crate::bus::{Bus, overhear};
 use crate::config::Config;
@@ -15,6 +15,7 @@ use crate::content::Bounds;
 use crate::control::Control;
 use crate::emitters::{Emitters, Passed};
 use crate::formats::Formats;
+use crate::hooks::Hooks;
 use crate::http::{AdminRoutes, AdminState, Api, AskOverHttp, admin};
 use crate::metrics::Metrics;
 use crate::node::{Listening, Node, Peers};
@@ -44,6 +45,7 @@ pub(super) struct Start {
     pub(super) formats: Formats,
     pub(super) node: Arc<Node>,
     pub(super) router: Arc<Router>,
+    pub(super) hooks: Arc<Hooks>,
     pub(super) revoked: Arc<Revoked>,
     pub(super) tokens: Arc<Tokens>,
     pub(super) server: SocketServer,
@@ -100,6 +102,7 @@ impl Start {
         }
         supervisor.run("ends of tokens", end_sessions(router.clone(), revoked.news()));
         supervisor.run("session controls", control.clone().serve(heard));
+        supervisor.run_on("hooks", self.hooks.clone().run(supervisor.stop().clone()));
         supervisor.run("count of nodes", self.peers.clone().count());
         supervisor.run("formats", node.clone().heed_formats_forever(self.formats.clone()));
         supervisor.run("revocations", revoked.clone().keep_up());
@@ -135,6 +138,7 @@ impl Start {
             node: node.clone(),
             control: control.clone(),
             revoked: revoked.clone(),
+            hooks: self.hooks.clone(),
             token,
         };
         let mut routes = admin(state);

@@ -9,6 +9,7 @@ use crate::config::{self, Config};
 use crate::formats::Formats;
 use crate::log::{Budget, Log, MemoryLog, RedisLog, Retention, SqliteLog};
 use crate::metrics::Metrics;
+use crate::outbox::{Bounds, MemoryOutbox, Outbox, RedisOutbox, SqliteOutbox, Wants};
 use crate::presence::{Directory, MemoryPlaces, MemoryPresence, Presence, RedisPresence};
 use crate::redis::{Commands, Primary};
 use crate::repeats::{MemoryRepeats, RedisRepeats, Repeats, SqliteRepeats};
@@ -32,6 +33,7 @@ impl Stores {
                 files.sessions.close().await;
                 files.revocations.close().await;
                 files.repeats.close().await;
+                files.outbox.close().await;
                 files.log.close().await;
             }
             Self::Redis(log) => log.close().await,
@@ -45,6 +47,7 @@ pub(super) struct Files {
     sessions: Arc<SqliteSessions>,
     revocations: Arc<SqliteRevocations>,
     repeats: Arc<SqliteRepeats>,
+    outbox: Arc<SqliteOutbox>,
 }
 
 /// A Redis that the node is configured for.
@@ -63,6 +66,8 @@ pub(super) struct Backends {
     pub(super) revocations: Arc<dyn Revocations>,
     pub(super) directory: Arc<dyn Directory>,
     pub(super) repeats: Arc<dyn Repeats>,
+    pub(super) outbox: Arc<dyn Outbox>,
+    pub(super) wants: Wants,
     pub(super) stores: Stores,
 }
 
@@ -77,50 +82,84 @@ pub(super) async fn backends(
 ) -> anyhow::Result<Backends> {
     let retention = retention(&config.log);
     let (window, kept) = (config.recovery.window, config.api.repeats_kept);
+    let bounds = Bounds { entries: config.hooks.queue_events, bytes: config.hooks.queue_bytes };
+    let wants = Wants::new(&config.redis.prefix, bounds);
     let Some(Redis { primary, commands }) = redis else {
         metrics.bus_connected.set(1.0);
         let bus = Arc::new(MemoryBus::new(Arc::<MemoryHub>::default()));
         // Who was there is gone with the process, and so are they.
-        let presence = Arc::new(MemoryPresence::new(Arc::<MemoryPlaces>::default(), name, &config.presence));
+        let presence = MemoryPresence::new(Arc::<MemoryPlaces>::default(), name, &config.presence);
         let folder = &config.data_dir;
         if folder.as_os_str().is_empty() {
-            let (log, sessions) = (Arc::new(MemoryLog::new(retention)), Arc::new(MemorySessions::new(window)));
-            let revocations = Arc::new(MemoryRevocations::default());
-            let repeats = Arc::new(MemoryRepeats::new(kept));
-            let (budget, directory, stores) = (log.budget(), presence.clone(), Stores::Memory);
-            return Ok(Backends { bus, log, budget, sessions, presence, directory, revocations, repeats, stores });
+            let outbox = Arc::new(MemoryOutbox::new(wants.clone()));
+            let log = Arc::new(MemoryLog::new(retention).with_outbox(outbox.clone()));
+            let presence = Arc::new(presence.with_outbox(outbox.clone()));
+            return Ok(Backends {
+                bus,
+                budget: log.budget(),
+                log,
+                sessions: Arc::new(MemorySessions::new(window)),
+                directory: presence.clone(),
+                presence,
+                revocations: Arc::new(MemoryRevocations::default()),
+                repeats: Arc::new(MemoryRepeats::new(kept)),
+                outbox,
+                wants,
+                stores: Stores::Memory,
+            });
         }
         let log = SqliteLog::open(&folder.join("log.sqlite"), retention, supervisor).await.context("data_dir")?;
-        let log = Arc::new(log);
+        let outbox = SqliteOutbox::open(log.database(), wants.clone()).await.context("data_dir")?;
+        let outbox = Arc::new(outbox);
+        let log = Arc::new(log.with_outbox(outbox.clone()));
+        let presence = Arc::new(presence.with_outbox(outbox.clone()));
         let sessions = SqliteSessions::open(&folder.join("sessions.sqlite"), window).await.context("data_dir")?;
-        let sessions = Arc::new(sessions);
         let revocations = SqliteRevocations::open(&folder.join("revocations.sqlite")).await.context("data_dir")?;
-        let revocations = Arc::new(revocations);
         let repeats = SqliteRepeats::open(&folder.join("repeats.sqlite"), kept).await.context("data_dir")?;
-        let repeats = Arc::new(repeats);
         let files = Files {
             log: log.clone(),
-            sessions: sessions.clone(),
-            revocations: revocations.clone(),
-            repeats: repeats.clone(),
+            sessions: Arc::new(sessions),
+            revocations: Arc::new(revocations),
+            repeats: Arc::new(repeats),
+            outbox: outbox.clone(),
         };
-        let (budget, directory, stores) = (log.budget(), presence.clone(), Stores::Files(files));
-        return Ok(Backends { bus, log, budget, sessions, presence, directory, revocations, repeats, stores });
+        return Ok(Backends {
+            bus,
+            budget: log.budget(),
+            log,
+            sessions: files.sessions.clone(),
+            directory: presence.clone(),
+            presence,
+            revocations: files.revocations.clone(),
+            repeats: files.repeats.clone(),
+            outbox,
+            wants,
+            stores: Stores::Files(files),
+        });
     };
     let settings = &config.redis;
+    let prefix = &settings.prefix;
     let bus: Arc<dyn Bus> = Arc::new(RedisBus::start(primary, settings, metrics.clone(), supervisor));
     let commands = commands.watched_by(supervisor);
-    let presence =
-        Arc::new(RedisPresence::new(commands.clone(), &settings.prefix, name, &config.presence, formats.clone()));
-    let revocations = Arc::new(RedisRevocations::new(commands.clone(), bus.clone(), &settings.prefix));
-    let repeats = Arc::new(RedisRepeats::new(commands.clone(), &settings.prefix, kept));
-    let log = RedisLog::new(commands.clone(), bus.clone(), &settings.prefix, retention, settings.feed_buffer);
-    let log = Arc::new(log);
-    let (prefix, history) = (&settings.prefix, log.history());
-    let sessions = RedisSessions::new(commands, bus.clone(), prefix, window, formats.clone(), history);
-    let sessions = Arc::new(sessions);
-    let (stores, budget, directory) = (Stores::Redis(log.clone()), log.budget(), presence.clone());
-    Ok(Backends { bus, log, budget, sessions, presence, directory, revocations, repeats, stores })
+    let presence = RedisPresence::new(commands.clone(), prefix, name, &config.presence, formats.clone());
+    let presence = Arc::new(presence.with_outbox(wants.clone()));
+    let log = RedisLog::new(commands.clone(), bus.clone(), prefix, retention, settings.feed_buffer);
+    let log = Arc::new(log.with_outbox(wants.clone()));
+    let history = log.history();
+    let sessions = RedisSessions::new(commands.clone(), bus.clone(), prefix, window, formats.clone(), history);
+    Ok(Backends {
+        revocations: Arc::new(RedisRevocations::new(commands.clone(), bus.clone(), prefix)),
+        repeats: Arc::new(RedisRepeats::new(commands.clone(), prefix, kept)),
+        outbox: Arc::new(RedisOutbox::new(commands, wants.clone())),
+        wants,
+        bus,
+        budget: log.budget(),
+        sessions: Arc::new(sessions),
+        directory: presence.clone(),
+        presence,
+        stores: Stores::Redis(log.clone()),
+        log,
+    })
 }
 
 fn retention(log: &config::Log) -> Retention {

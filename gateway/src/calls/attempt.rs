@@ -15,7 +15,7 @@ use super::{Ask, IDEMPOTENCY_KEY};
 use crate::calls::breaker::Verdict;
 
 const REQUEST_ID: &str = "x-request-id";
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// What is read of an answer that says no: the message, not a page around it.
 const REFUSAL_BYTES: usize = 16_384;
@@ -143,7 +143,7 @@ async fn message(response: &mut Response) -> String {
     if is_fit { words } else { REFUSED.to_owned() }
 }
 
-fn moved(response: &Response) -> String {
+pub(super) fn moved(response: &Response) -> String {
     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
     let target = location.and_then(|location| response.url().join(location).ok());
     let target = target.map_or_else(|| "nowhere in particular".to_owned(), |url| shown(&url));
@@ -151,7 +151,7 @@ fn moved(response: &Response) -> String {
 }
 
 /// `Retry-After`: seconds, or a date.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
@@ -161,7 +161,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// The error and what caused it, without the URL, which may carry credentials.
-fn chain(error: reqwest::Error) -> String {
+pub(super) fn chain(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut cause = error.source();

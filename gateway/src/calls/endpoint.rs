@@ -108,6 +108,12 @@ impl Endpoint {
             .map_or(Ok(()), |name| Err(EndpointError::Header(name)))
     }
 
+    /// The URL as logs may show it.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        shown(&self.url)
+    }
+
     /// How long the whole call may take.
     pub(super) fn budget(&self) -> Duration {
         self.timeout.saturating_mul(self.attempts)

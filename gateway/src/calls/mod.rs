@@ -4,9 +4,11 @@
 mod attempt;
 mod breaker;
 mod endpoint;
+mod post;
 
 pub use breaker::{Asker, Breaker, Source};
 pub use endpoint::{Endpoint, EndpointError};
+pub use post::{Untaken, Why};
 /// So that others need not name the library.
 pub use reqwest::Url;
 

@@ -18,7 +18,7 @@ pub struct ConfigError(pub String);
 
 const PREFIX: &str = "GATEWAY_";
 /// Keys of a file that are the route table's, which reads the file itself.
-const OF_ROUTES: [&str; 4] = ["route", "include", "messages", "offset"];
+const OF_ROUTES: [&str; 5] = ["route", "hook", "include", "messages", "offset"];
 
 /// Where a value came from, by dotted key; what is not listed is a default.
 type Origins = BTreeMap<String, String>;

@@ -3,6 +3,7 @@
 mod api;
 mod emitters;
 mod exposure;
+mod hooks;
 mod layers;
 mod origin;
 mod rates;
@@ -12,6 +13,7 @@ mod secret;
 pub use api::{Api, BATCH_ITEMS, Key, Scope};
 pub use emitters::Emitters;
 pub use exposure::MAX_ATTACHMENTS;
+pub use hooks::Hooks;
 pub use layers::{ConfigError, load};
 pub use origin::Origin;
 pub use rates::Rate;
@@ -49,6 +51,7 @@ pub struct Config {
     pub presence: Presence,
     pub calls: Calls,
     pub emitters: Emitters,
+    pub hooks: Hooks,
     pub redis: Redis,
     pub canary: Canary,
     pub drain: Drain,
@@ -354,6 +357,7 @@ impl Config {
         }
         self.limits.validate_rates()?;
         self.log.validate()?;
+        self.hooks.validate(&self.limits)?;
         if self.socket.proxy_protocol && self.trusted_proxies.is_empty() {
             return Err(("socket.proxy_protocol", "needs trusted_proxies: nobody else may say who connects".into()));
         }

@@ -14,10 +14,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
 use serde_json::json;
 
-use super::revocations;
+use super::{hooks, revocations};
 use crate::auth::{NoOperator, OperatorToken, Revoked};
 use crate::control::{Census, Control, ControlError};
 use crate::domain::{SessionId, UserId};
+use crate::hooks::Hooks;
 use crate::http::ask::HEARING;
 use crate::metrics::Metrics;
 use crate::node::Node;
@@ -36,6 +37,8 @@ pub struct AdminState {
     pub control: Arc<Control>,
     /// What revoking tokens changes.
     pub revoked: Arc<Revoked>,
+    /// What is listed of hooks, and decided about what was given up.
+    pub hooks: Arc<Hooks>,
     /// Who may use them. If nobody, they do not exist.
     pub token: Arc<OperatorToken>,
 }
@@ -52,6 +55,7 @@ pub fn admin(state: AdminState) -> Router {
             .route("/users/{user}/sockets", get(sockets).delete(disconnect))
             .route("/sessions/{session}", delete(end_session))
             .merge(revocations::routes())
+            .merge(hooks::routes())
             .layer(middleware::from_fn_with_state(state.clone(), authorize));
         router = router.merge(controls);
     }

@@ -4,6 +4,7 @@ mod admin;
 mod api;
 mod ask;
 mod client_script;
+mod hooks;
 mod hosts;
 mod listener;
 mod revocations;

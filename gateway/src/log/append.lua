@@ -1,5 +1,5 @@
 -- Appends an event to a room's log and announces it, in one step: offset, entry, expiry, announcement.
--- After history.lua. KEYS: 2 the room's stream, 8 dedupe key
+-- After history.lua. KEYS: 2 the room's stream, 8 dedupe key, from 9 on those of outboxes that are told of it, see told.lua
 -- ARGV: 4 the event, 5 events to keep, 6 channel, 7 dedupe window in ms, 8 what may be appended: 'any',
 -- 'known' if only to a room that has something, 'nothing' if only the key is asked for, 9 the bytes beyond which the room is
 -- cut, or 0 if it is not to be looked at, 10 to how many bytes
@@ -35,4 +35,6 @@ if ARGV[9] ~= '0' then
     redis.call('XTRIM', KEYS[2], 'MAXLEN', '~', math.max(1, math.floor(length * ARGV[10] / bytes)))
   end
 end
-return place .. '0'
+if not KEYS[9] then
+  return place .. '0'
+end

@@ -15,6 +15,7 @@ use super::{
     AppendError, Appended, Budget, Dedupe, ENTRY_BYTES, FeedItem, Log, Page, Range, Retention, Terms, present,
 };
 use crate::domain::{Epoch, Event, Offset, Position, RoomName};
+use crate::outbox::{Happening, Scribe, What};
 use crate::port::{Port, PortError};
 
 /// How many items may wait for the fan-out. A publish waits when it is full, so nothing is ever missed.
@@ -25,6 +26,7 @@ const FEED_BUFFER: usize = 4096;
 pub struct MemoryLog {
     retention: Retention,
     budget: Arc<Budget>,
+    scribe: Option<Arc<dyn Scribe>>,
     /// What there is for it, if that is known.
     has: Option<u64>,
     epoch: Epoch,
@@ -69,6 +71,7 @@ impl MemoryLog {
         Self {
             retention,
             budget: Arc::new(Budget::new(&retention)),
+            scribe: None,
             // The rest of the process needs some, too.
             has: machine_memory().map(|bytes| bytes / 2),
             epoch: Epoch::random(),
@@ -77,6 +80,12 @@ impl MemoryLog {
             feed,
             receiver: Mutex::new(Some(receiver)),
         }
+    }
+
+    /// The same, and outboxes are told of what is appended.
+    #[must_use]
+    pub fn with_outbox(self, scribe: Arc<dyn Scribe>) -> Self {
+        Self { scribe: Some(scribe), ..self }
     }
 
     /// What it may keep in all, and what it keeps.
@@ -97,6 +106,60 @@ impl MemoryLog {
 
     fn position(&self, offset: Offset) -> Position {
         Position { epoch: self.epoch, offset }
+    }
+
+    fn append_now(
+        &self,
+        room: &RoomName,
+        event: &Event,
+        terms: Terms<'_>,
+        permit: mpsc::Permit<'_, FeedItem>,
+    ) -> Result<Appended, AppendError> {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        self.upkeep(&mut state, now);
+        if let Some(known) = terms.dedupe.and_then(|key| state.dedupe.get(key)) {
+            return Ok(Appended { position: self.position(*known), duplicate: true });
+        }
+        if !self.budget.admits(terms.reserve) {
+            return Err(AppendError::Full);
+        }
+        if terms.known_room && !state.rooms.contains_key(room) {
+            return Err(AppendError::NewRoom);
+        }
+        state.keep_clock(now, self.retention);
+        state.head = present().0.max(state.head + 1);
+        let offset = Offset(state.head);
+        if let Some(key) = terms.dedupe {
+            state.dedupe.insert(key.clone(), offset);
+            state.dedupe_ages.push_back((now, key.clone()));
+        }
+        let log = state.rooms.entry(room.clone()).or_insert_with(|| RoomLog {
+            events: VecDeque::new(),
+            bytes: 0,
+            trimmed: false,
+            last_append: now,
+        });
+        log.last_append = now;
+        let before = log.bytes;
+        log.push(offset, event.clone());
+        log.trim(self.retention);
+        let after = log.bytes;
+        state.bytes = state.bytes - before + after;
+        self.measure(&state);
+        let position = self.position(offset);
+        if let Some(scribe) = self.scribe.as_ref().filter(|scribe| scribe.is_wanted()) {
+            scribe.put(vec![Happening {
+                session: terms.by.map(|by| by.session),
+                user: terms.by.and_then(|by| by.user.cloned()),
+                event: Some(event.clone()),
+                ..Happening::new(What::Published, room.clone(), offset.0, event.at_ms)
+            }]);
+        }
+        if state.subscribed.contains(room) {
+            permit.send(FeedItem::Event { room: room.clone(), position, event: event.clone() });
+        }
+        Ok(Appended { position, duplicate: false })
     }
 
     async fn permit(&self, operation: &'static str) -> Result<mpsc::Permit<'_, FeedItem>, PortError> {
@@ -184,43 +247,11 @@ impl Log for MemoryLog {
     async fn append(&self, room: &RoomName, event: &Event, terms: Terms<'_>) -> Result<Appended, AppendError> {
         // The place in the feed is taken first: under the lock, offsets and feed then get the same order.
         let permit = self.permit("append").await?;
-        let now = Instant::now();
-        let mut state = self.state.lock();
-        self.upkeep(&mut state, now);
-        if let Some(known) = terms.dedupe.and_then(|key| state.dedupe.get(key)) {
-            return Ok(Appended { position: self.position(*known), duplicate: true });
+        let appended = self.append_now(room, event, terms, permit)?;
+        if let Some(scribe) = &self.scribe {
+            scribe.written().await;
         }
-        if !self.budget.admits(terms.reserve) {
-            return Err(AppendError::Full);
-        }
-        if terms.known_room && !state.rooms.contains_key(room) {
-            return Err(AppendError::NewRoom);
-        }
-        state.keep_clock(now, self.retention);
-        state.head = present().0.max(state.head + 1);
-        let offset = Offset(state.head);
-        if let Some(key) = terms.dedupe {
-            state.dedupe.insert(key.clone(), offset);
-            state.dedupe_ages.push_back((now, key.clone()));
-        }
-        let log = state.rooms.entry(room.clone()).or_insert_with(|| RoomLog {
-            events: VecDeque::new(),
-            bytes: 0,
-            trimmed: false,
-            last_append: now,
-        });
-        log.last_append = now;
-        let before = log.bytes;
-        log.push(offset, event.clone());
-        log.trim(self.retention);
-        let after = log.bytes;
-        state.bytes = state.bytes - before + after;
-        self.measure(&state);
-        let position = self.position(offset);
-        if state.subscribed.contains(room) {
-            permit.send(FeedItem::Event { room: room.clone(), position, event: event.clone() });
-        }
-        Ok(Appended { position, duplicate: false })
+        Ok(appended)
     }
 
     async fn read(&self, room: &RoomName, range: Range, bytes: usize) -> Result<Page, PortError> {

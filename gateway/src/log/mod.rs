@@ -17,6 +17,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 use crate::domain::{Epoch, Event, Offset, Position, RoomName};
+use crate::outbox::By;
 use crate::port::PortError;
 
 /// An ordered, recoverable record of what was published, and the feed of what is being published.
@@ -38,6 +39,8 @@ use crate::port::PortError;
 /// **Budget.** When what is kept in all is as much as it may be, appends are refused as [`AppendError::Full`] until there is
 /// room again; those that use the reserve, until that is used up, too. Signals and marks are not affected. A dedupe key that
 /// is known is answered all the same.
+///
+/// **Outboxes.** What is appended is in the outboxes that want it by the same step, where they share a store.
 #[async_trait]
 pub trait Log: Send + Sync + 'static {
     /// Appends an event and announces it on the feeds of all nodes that are subscribed to the room.
@@ -74,6 +77,8 @@ pub struct Terms<'a> {
     pub known_room: bool,
     /// Whether it may use the reserve: for what happened, when what was said is refused already.
     pub reserve: bool,
+    /// Whose doing it is, for whoever is told of it outside.
+    pub by: Option<By<'a>>,
 }
 
 impl<'a> Terms<'a> {

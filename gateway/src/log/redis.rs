@@ -14,6 +14,7 @@
 //! The channel `{prefix}:room:{room}` carries `E{epoch}{offset}:{event}` for events, `S{event}` for signals and
 //! `M{epoch}{offset}:{time}` for marks.
 
+mod told;
 mod watch;
 mod wire;
 
@@ -34,8 +35,10 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{AppendError, Appended, Budget, Dedupe, FeedItem, Log, Page, Range, Retention, Terms, position};
 use crate::bus::{Bus, BusMessage};
 use crate::domain::{Event, Offset, RoomName};
+use crate::outbox::Wants;
 use crate::port::{Port, PortError};
 use crate::redis::{CommandError, Commands, History, Knowledge, Pipeline, milliseconds};
+use told::Told;
 use watch::watch;
 use wire::{entry_offset, item, place};
 
@@ -75,6 +78,7 @@ pub struct RedisLog {
     prefix: String,
     retention: Retention,
     budget: Arc<Budget>,
+    wants: Option<Wants>,
     append: Pipeline,
     read: Script,
     mark: Script,
@@ -99,11 +103,16 @@ impl RedisLog {
     pub fn new(commands: Commands, bus: Arc<dyn Bus>, prefix: &str, retention: Retention, feed_buffer: usize) -> Self {
         let (feed, receiver) = mpsc::channel(feed_buffer);
         let history = History::new(commands.clone(), prefix, retention.room_retention);
-        let append = history.script(include_str!("append.lua"));
+        let append = history.script(concat!(
+            include_str!("append.lua"),
+            include_str!("../outbox/put.lua"),
+            include_str!("../outbox/told.lua")
+        ));
         let budget = Arc::new(Budget::new(&retention));
         Self {
             _watch: commands.supervised("measure of the log", watch(commands.clone(), budget.clone())),
             budget,
+            wants: None,
             append: Pipeline::new(&commands, append),
             read: history.script(include_str!("read.lua")),
             mark: history.script(include_str!("mark.lua")),
@@ -116,6 +125,12 @@ impl RedisLog {
             feed,
             receiver: Mutex::new(Some(receiver)),
         }
+    }
+
+    /// The same, and outboxes in the same Redis are told of what is appended.
+    #[must_use]
+    pub fn with_outbox(self, wants: Wants) -> Self {
+        Self { wants: Some(wants), ..self }
     }
 
     /// What may be kept in all, and what Redis keeps in all, whoever's it is.
@@ -161,9 +176,11 @@ impl RedisLog {
         event: &[u8],
         once: &Once,
         attempt: Attempt,
+        told: &Told<'_>,
     ) -> Result<Appended, AttemptError> {
         let mut keys = self.keys(room);
         keys.push(self.history.key(&format!("once:{}", once.key)));
+        keys.extend_from_slice(&told.keys);
         let answer = self.append.run(&keys, |script| {
             script
                 .arg(self.history.arguments())
@@ -173,6 +190,7 @@ impl RedisLog {
                 .arg(milliseconds(once.window))
                 .arg(attempt.what)
                 .arg(attempt.weighed.unwrap_or_default());
+            told.add_to(script);
         });
         let (answer, process): (Bytes, Arc<str>) = answer.await.map_err(AttemptError::Command)?;
         match &*answer {
@@ -216,8 +234,9 @@ impl Log for RedisLog {
             .map_or_else(Self::own_key, |Dedupe(key)| Once { key: key.clone(), window: self.retention.dedupe_window });
         let deadline = Instant::now() + self.commands.timeout() * RETRY_TIMEOUTS;
         let mut in_doubt = false;
+        let told = Told::new(self.wants.as_ref(), room, terms.by);
         loop {
-            let error = match self.try_append(room, &event, &once, attempt).await {
+            let error = match self.try_append(room, &event, &once, attempt, &told).await {
                 Ok(mut appended) => {
                     if !appended.duplicate {
                         self.budget.note(event.len());

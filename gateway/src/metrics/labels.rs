@@ -131,6 +131,15 @@ pub const LOG_OPERATIONS: [&str; 5] = ["append", "read", "subscribe", "signal", 
 pub const CALL_RESULTS: [&str; 8] =
     ["ok", "rejected", "postponed", "failed", "timeout", "open", "overloaded", "cancelled"];
 
+/// What came of an attempt to tell a hook something.
+pub const HOOK_RESULTS: [&str; 7] = ["taken", "refused", "postponed", "redirected", "timeout", "failed", "open"];
+
+/// Why something is given up that a hook was to be told.
+pub const GIVEN_UP_REASONS: [&str; 3] = ["refused", "late", "unreadable"];
+
+/// What the store of outboxes was asked.
+pub const OUTBOX_OPERATIONS: [&str; 6] = ["read", "settle", "let_go", "survey", "given_up", "decide"];
+
 /// What the store of sessions was asked.
 pub const SESSION_OPERATIONS: [&str; 5] = ["save", "claim", "release", "renew", "forget"];
 

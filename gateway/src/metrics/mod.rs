@@ -235,6 +235,20 @@ metrics! {
     emitters_taking: Family<Gauge> = "gateway_emitters_taking" ["of": ["channels", "stream"]];
     /// How long ago the first of the entries was added that this node took last from the stream of emitters, in seconds.
     emitters_behind: Gauge = "gateway_emitters_stream_behind_seconds";
+    /// Events that wait for the hooks that this node works on.
+    hook_events_waiting: Gauge = "gateway_hook_events_waiting";
+    /// For how long the oldest of them waits, in seconds.
+    hook_oldest: Gauge = "gateway_hook_oldest_seconds";
+    /// Events that the back ends of hooks have taken.
+    hook_events_delivered: Counter = "gateway_hook_events_delivered_total";
+    /// Attempts to tell hooks what happened, by result.
+    hook_attempts: Family<Counter> = "gateway_hook_attempts_total" ["result": HOOK_RESULTS];
+    /// Events that a hook was to be told and that were given up, by reason.
+    hook_events_given_up: Family<Counter> = "gateway_hook_events_given_up_total" ["reason": GIVEN_UP_REASONS];
+    /// Events that were dropped because as many waited for a hook as may wait.
+    hook_events_dropped: Counter = "gateway_hook_events_dropped_total";
+    /// Requests that the store of outboxes failed to serve, by operation.
+    outbox_errors: Family<Counter> = "gateway_outbox_errors_total" ["op": OUTBOX_OPERATIONS];
     /// Decisions of the rate limiters.
     rate_limit_decisions: Family2<Counter> = "gateway_rate_limit_decisions_total"
         ["limiter": LIMITERS, "decision": ["allow", "deny"]];

@@ -1,6 +1,6 @@
 -- Enters a session into the first of numbered places that is not full, or where this has seated its member.
 -- ARGV: 2 node, 3 session, 4 holder, 5 moment or nothing, 6 member, 7 user or nothing, 8 and 9 what stands before and after the
--- number, 10 capacity, at least 1, 11 '1' to yield to another holder
+-- number, 10 capacity, at least 1, 11 '1' to yield to another holder, 12 what outboxes want
 -- Returns the number, what came of it and its sequence number, or nothing if the node is not known.
 if not is_alive(ARGV[2]) then
   return false

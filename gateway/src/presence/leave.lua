@@ -1,9 +1,9 @@
 -- Takes a session out of places, at once or after a time, where this holder has it since before.
--- ARGV: 2 session, 3 holder, 4 moment or nothing, 5 how long it lingers in ms, 0 for not at all, then the places
+-- ARGV: 2 session, 3 holder, 4 moment or nothing, 5 how long it lingers in ms, 0 for not at all, then the places, and what outboxes want
 -- Returns whose last session it was, as place, session, member, user, cause, sequence number.
 local session, holder, moment, linger = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local departed = {}
-for i = 6, #ARGV do
+for i = 6, #ARGV - 1 do
   local room = ARGV[i]
   local place, entry = base .. 'place:' .. room, session .. room
   local was = redis.call('HGET', place, 's' .. session)

@@ -42,6 +42,9 @@ use crate::port::PortError;
 ///
 /// **Backpressure.** Departures wait in the store until some node's beat takes them ([`Beating::most`]).
 ///
+/// **Outboxes.** Who is told to have come or left, and which place is empty then, is in the outboxes that want it by the same step,
+/// where they share a store.
+///
 /// **Errors.** What was asked may have been done, in part or later. All of it may be asked again, with the same step.
 #[async_trait]
 pub trait Presence: Send + Sync + 'static {

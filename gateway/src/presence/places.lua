@@ -15,6 +15,7 @@
 --   series:{series}  hash: 'capacity'; 'high', below which every number is full or in open:{series}; 'used', how many are
 --                    in use; 'm'..member = the number where it is
 --   open:{series}    sorted set: the numbers below 'high' that are not full
+-- Scripts in which somebody comes or leaves have `tell.lua` before this, and with it tell_come and tell_left.
 local base = ARGV[1]
 -- In place of an instance.
 local LINGERING = '----------------'
@@ -110,7 +111,9 @@ local function enter(who, room, capacity)
   if was or record then
     return AGAIN, 0
   end
-  return FIRST, next_sequence()
+  local sequence = next_sequence()
+  tell_come(room, sequence, who.session, member, who.user)
+  return FIRST, sequence
 end
 
 -- A member has left a numbered place: its number can be had again.
@@ -152,5 +155,7 @@ local function remove(session, room, was, cause, departed)
   if tag then
     reopen(place, members, member, tag)
   end
-  departed[#departed + 1] = { room, session, member, string.match(rest, '^:%d+:(.*)$'), cause, next_sequence() }
+  local user, sequence = string.match(rest, '^:%d+:(.*)$'), next_sequence()
+  tell_left(room, sequence, session, member, user, cause, redis.call('EXISTS', members) == 0)
+  departed[#departed + 1] = { room, session, member, user, cause, sequence }
 end

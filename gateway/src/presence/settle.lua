@@ -1,5 +1,5 @@
 -- Takes out those whose time is over: the lingering ones, and the entries of dead nodes.
--- ARGV: 2 how many entries at most: a script holds up everybody else while it runs
+-- ARGV: 2 how many entries at most: a script holds up everybody else while it runs, 3 what outboxes want
 -- Returns 1 if nothing is left to do, else 0, and whose last session it was, as place, session, member, user, cause, sequence number.
 local left = tonumber(ARGV[2])
 local departed = {}

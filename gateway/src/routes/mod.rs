@@ -123,7 +123,7 @@ pub struct Router {
     current: ArcSwap<Current>,
     node: Arc<Node>,
     tokens: Arc<Tokens>,
-    caller: Caller,
+    caller: Arc<Caller>,
     bounds: Bounds,
     later: Later,
     /// Routes of lifecycle events that refused.
@@ -138,13 +138,14 @@ impl Router {
         table: RouteTable,
         node: Arc<Node>,
         tokens: Arc<Tokens>,
-        caller: Caller,
+        caller: impl Into<Arc<Caller>>,
         config: &Config,
         metrics: Arc<Metrics>,
     ) -> Self {
         let current = ArcSwap::from_pointee(Current::new(table));
         let (bounds, later) = (Bounds::new(&config.limits), Later::new(metrics.clone()));
         let refusals = Recurring::new("a route of a lifecycle event refused");
+        let caller = caller.into();
         Self { current, node, tokens, caller, bounds, later, refusals, metrics }
     }
 

@@ -10,6 +10,7 @@ mod endpoints;
 mod failover;
 mod formats;
 mod given_up;
+mod hooks;
 mod nodes;
 mod operators;
 mod order;

@@ -19,7 +19,7 @@ use crate::support::{self, eventually};
 const RETENTION: Retention = Retention::of_events(1_000, Duration::from_secs(3), Duration::from_secs(60));
 /// What logs may keep more than what they have when they are empty.
 const KEPT: u64 = 4_000_000;
-const RESERVE: Terms<'_> = Terms { dedupe: None, known_room: false, reserve: true };
+const RESERVE: Terms<'_> = Terms { dedupe: None, known_room: false, reserve: true, by: None };
 
 fn room(name: &str) -> RoomName {
     RoomName::parse(name).unwrap()

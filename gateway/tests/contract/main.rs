@@ -4,6 +4,7 @@
 mod budget;
 mod bus;
 mod log;
+mod outbox;
 mod overheard;
 mod presence;
 mod repeats;

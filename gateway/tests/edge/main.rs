@@ -8,6 +8,7 @@ mod attendance;
 mod behind;
 mod budget;
 mod calls;
+mod hooks;
 mod inlet;
 mod limits;
 mod logs;

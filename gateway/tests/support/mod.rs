@@ -12,6 +12,7 @@ pub mod client;
 pub mod haproxy;
 pub mod process;
 pub mod proxy;
+pub mod receiver;
 pub mod redis;
 pub mod tokens;
 pub mod topology;

@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sqlx::SqliteConnection;
+use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::writer::Append;
 use crate::domain::{Offset, RoomName};
 use crate::log::{AppendError, Dedupe, Retention, present};
+use crate::outbox::{Happening, TELL, Telling};
 use crate::sqlite::{milliseconds, now_ms};
 
 /// Where the log stands; a transaction changes a copy, which counts once it is committed.
@@ -44,6 +45,13 @@ fn json<T: serde::Serialize>(values: &[T]) -> String {
     serde_json::to_string(values).expect("texts and numbers always encode")
 }
 
+const APPEND: &str = include_str!("append.sql");
+
+/// The same transaction, in which outboxes are told as well.
+fn append_and_tell() -> AssertSqlSafe<String> {
+    AssertSqlSafe(APPEND.replacen("COMMIT;", &format!("{TELL}COMMIT;"), 1))
+}
+
 /// What became of a batch.
 pub(super) struct Written {
     pub(super) state: State,
@@ -75,7 +83,7 @@ pub(super) async fn append(
     let mut places = Vec::with_capacity(batch.len());
     let mut counts: HashMap<&str, i64> = HashMap::new();
     let mut weighed: HashSet<&str> = HashSet::new();
-    let (mut events, mut keys) = (Packed::default(), Packed::default());
+    let (mut events, mut keys, mut told) = (Packed::default(), Packed::default(), Packed::default());
     for append in batch {
         let key = append.dedupe.as_ref().map(|Dedupe(key)| key.as_bytes());
         if let Some(offset) = key.and_then(|key| known.get(key)) {
@@ -99,6 +107,14 @@ pub(super) async fn append(
         }
         *counts.entry(room).or_default() += 1;
         events.push(vec![offset.0.into(), room.into()], &append.bytes);
+        if let Some(telling) = append.telling.as_deref() {
+            let Telling { outboxes, happening } = telling;
+            let happening = Happening { number: offset.0, ..happening.clone() };
+            let bytes = happening.encode();
+            for outbox in outboxes {
+                told.push(vec![outbox.as_str().into(), now_ms().into(), happening.weight().into()], &bytes);
+            }
+        }
         if let Some(key) = key {
             keys.push(vec![offset.0.into()], key);
             known.insert(key.to_vec(), offset);
@@ -107,16 +123,18 @@ pub(super) async fn append(
     if counts.is_empty() {
         return Ok(Written { state, places, too_long: Vec::new(), to_weigh: Vec::new() });
     }
-    let rooms: Vec<(i64, i64, String)> = sqlx::query_as(include_str!("append.sql"))
+    let has_told = !told.is_empty();
+    let query = if has_told { sqlx::query_as(append_and_tell()) } else { sqlx::query_as(APPEND) };
+    let query = query
         .bind(json(&counts.iter().collect::<Vec<_>>()))
         .bind(state.at)
         .bind(json(&events.index))
         .bind(events.bytes)
         .bind(json(&keys.index))
         .bind(keys.bytes)
-        .bind(state.head.cast_signed())
-        .fetch_all(connection)
-        .await?;
+        .bind(state.head.cast_signed());
+    let query = if has_told { query.bind(json(&told.index)).bind(told.bytes) } else { query };
+    let rooms: Vec<(i64, i64, String)> = query.fetch_all(connection).await?;
     // Dropping one with each append would cost as much as appending: an eighth of a room's length at a time.
     let length = i64::try_from(retention.room_events).unwrap_or(i64::MAX);
     let is_too_long = |&(_, kept, _): &&(i64, i64, String)| *kept > length.saturating_add(length / 8);

@@ -23,6 +23,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{AppendError, Appended, Budget, FeedItem, Log, Page, Range, Retention, Terms};
 use crate::domain::{Event, Offset, Position, RoomName};
+use crate::outbox::SqliteOutbox;
 use crate::port::{Port, PortError};
 use crate::recurring::Recurring;
 use crate::sqlite::{Database, milliseconds, now_ms};
@@ -45,6 +46,7 @@ pub struct SqliteLog {
     budget: Arc<Budget>,
     history: History,
     database: Arc<Database>,
+    outbox: Option<Arc<SqliteOutbox>>,
     readers: SqlitePool,
     requests: mpsc::Sender<Request>,
     subscribed: Arc<Mutex<HashSet<RoomName>>>,
@@ -97,6 +99,7 @@ impl SqliteLog {
             history,
             readers: database.readers(READERS),
             database,
+            outbox: None,
             requests,
             subscribed,
             marked,
@@ -104,6 +107,18 @@ impl SqliteLog {
             receiver: Mutex::new(Some(receiver)),
             unreadable: Recurring::new("skipped a record that this version cannot read"),
         })
+    }
+
+    /// The same, and outboxes in its file are told of what is appended.
+    #[must_use]
+    pub fn with_outbox(self, outbox: Arc<SqliteOutbox>) -> Self {
+        Self { outbox: Some(outbox), ..self }
+    }
+
+    /// Its file, for outboxes in it.
+    #[must_use]
+    pub fn database(&self) -> Arc<Database> {
+        self.database.clone()
     }
 
     /// What it may keep in all, and what it keeps.
@@ -184,14 +199,16 @@ impl SqliteLog {
 #[async_trait]
 impl Log for SqliteLog {
     async fn append(&self, room: &RoomName, event: &Event, terms: Terms<'_>) -> Result<Appended, AppendError> {
-        let Terms { dedupe, known_room, reserve } = terms;
+        let Terms { dedupe, known_room, reserve, by } = terms;
         let admitted = self.budget.admits(reserve);
         if !admitted && dedupe.is_none() {
             return Err(AppendError::Full);
         }
         let (done, answer) = oneshot::channel();
+        let telling = self.outbox.as_ref().filter(|_| admitted).and_then(|outbox| outbox.telling(room, event, by));
+        let telling = telling.map(Box::new);
         let (room, event, bytes, dedupe) = (room.clone(), event.clone(), event.encode(), dedupe.cloned());
-        let append = Append { room, event, bytes, dedupe, known_room, admitted, done };
+        let append = Append { room, event, bytes, dedupe, known_room, admitted, telling, done };
         let closed = || Port::Log.not_now("append", "the log is closed");
         self.requests.send(Request::Append(append)).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?

@@ -15,6 +15,7 @@ use super::measure::measure;
 use super::sweep::{interval, sweep};
 use crate::domain::{Epoch, Event, Offset, Position, RoomName};
 use crate::log::{AppendError, Appended, Budget, Dedupe, FeedItem, Retention, present};
+use crate::outbox::Telling;
 use crate::port::Port;
 use crate::sqlite::{Database, DatabaseError};
 
@@ -46,6 +47,8 @@ pub(super) struct Append {
     pub(super) known_room: bool,
     /// Whether there is room for it; if not, it is only asked what its key got.
     pub(super) admitted: bool,
+    /// Which outboxes are told what.
+    pub(super) telling: Option<Box<Telling>>,
     pub(super) done: oneshot::Sender<Result<Appended, AppendError>>,
 }
 

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::config;
 use crate::domain::{RoomName, SessionId};
+use crate::outbox::{Happening, Scribe};
 use crate::port::PortError;
 
 /// What the presences of one process share.
@@ -40,6 +41,8 @@ struct State {
     dead: Vec<(u64, SessionId, RoomName)>,
     /// The last sequence number.
     sequence: u64,
+    /// What happens now and is to be told to outboxes, where somebody does that.
+    happened: Option<Vec<Happening>>,
     /// Until when nobody's lease counts as run out, and from when on that may be again.
     grace: Option<(Instant, Instant)>,
 }
@@ -58,6 +61,7 @@ pub struct MemoryPresence {
     name: String,
     lease: Duration,
     page: usize,
+    scribe: Option<Arc<dyn Scribe>>,
     identity: Mutex<Identity>,
 }
 
@@ -74,10 +78,37 @@ impl MemoryPresence {
     #[must_use]
     pub fn new(places: Arc<MemoryPlaces>, name: &str, settings: &config::Presence) -> Self {
         let identity = Mutex::new(Identity { instance: rand::random(), forgotten: false });
-        let presence = Self { places, name: name.to_owned(), lease: settings.lease, page: settings.page, identity };
+        let (lease, page) = (settings.lease, settings.page);
+        let presence = Self { places, name: name.to_owned(), lease, page, scribe: None, identity };
         let instance = presence.identity.lock().instance;
         presence.places.state.lock().nodes.insert(instance, presence.node());
         presence
+    }
+
+    /// The same, and outboxes are told who comes and leaves.
+    #[must_use]
+    pub fn with_outbox(self, scribe: Arc<dyn Scribe>) -> Self {
+        Self { scribe: Some(scribe), ..self }
+    }
+
+    /// Has what happens noted, if it is to be told.
+    fn listen(&self, state: &mut State) {
+        state.happened = self.scribe.as_ref().filter(|scribe| scribe.is_wanted()).map(|_| Vec::new());
+    }
+
+    /// Tells what happened, in its order; to be called before the lock is given back.
+    fn tell(&self, state: &mut State) {
+        let happened = state.happened.take().unwrap_or_default();
+        if let Some(scribe) = self.scribe.as_ref().filter(|_| !happened.is_empty()) {
+            scribe.put(happened);
+        }
+    }
+
+    /// Returns when what was told is written.
+    async fn told(&self) {
+        if let Some(scribe) = &self.scribe {
+            scribe.written().await;
+        }
     }
 
     fn node(&self) -> Node {
@@ -161,9 +192,16 @@ impl State {
 #[async_trait]
 impl Presence for MemoryPresence {
     async fn enter(&self, who: &Attendee, places: &[Place], arrival: Arrival) -> Result<Vec<Entry>, PortError> {
-        let (mut state, instance) = self.enlisted();
-        let enter = |place: &Place| state.enter(instance, who, &place.room, place.capacity, arrival);
-        Ok(places.iter().map(enter).collect())
+        let entered = {
+            let (mut state, instance) = self.enlisted();
+            self.listen(&mut state);
+            let enter = |place: &Place| state.enter(instance, who, &place.room, place.capacity, arrival);
+            let entered = places.iter().map(enter).collect();
+            self.tell(&mut state);
+            entered
+        };
+        self.told().await;
+        Ok(entered)
     }
 
     async fn enter_first(
@@ -173,15 +211,29 @@ impl Presence for MemoryPresence {
         capacity: usize,
         arrival: Arrival,
     ) -> Result<(u32, Entry), PortError> {
-        let (mut state, instance) = self.enlisted();
-        Ok(state.enter_first(instance, who, places, capacity.max(1), arrival))
+        let entered = {
+            let (mut state, instance) = self.enlisted();
+            self.listen(&mut state);
+            let entered = state.enter_first(instance, who, places, capacity.max(1), arrival);
+            self.tell(&mut state);
+            entered
+        };
+        self.told().await;
+        Ok(entered)
     }
 
     async fn leave(&self, who: &Attendee, places: &[RoomName], linger: Duration) -> Result<Vec<Departed>, PortError> {
-        let mut state = self.places.state.lock();
-        let now = Instant::now();
-        let leave = |place| state.leave(who, place, linger, now);
-        Ok(places.iter().filter_map(leave).collect())
+        let departed = {
+            let mut state = self.places.state.lock();
+            self.listen(&mut state);
+            let now = Instant::now();
+            let leave = |place| state.leave(who, place, linger, now);
+            let departed = places.iter().filter_map(leave).collect();
+            self.tell(&mut state);
+            departed
+        };
+        self.told().await;
+        Ok(departed)
     }
 
     async fn count(&self, places: &[RoomName]) -> Result<Vec<u64>, PortError> {
@@ -209,17 +261,22 @@ impl Presence for MemoryPresence {
         if wish.anew {
             *self.identity.lock() = Identity { instance: rand::random(), forgotten: true };
         }
-        let (mut state, instance) = self.enlisted();
-        let now = Instant::now();
-        state.grant_grace(now, self.lease);
-        let mut entries = 0;
-        if let Some(node) = state.nodes.get_mut(&instance) {
-            node.until = now + self.lease;
-            entries = node.entries.len() as u64;
-        }
-        let (departed, lost) = state.settle(now, wish.most);
-        let held = wish.review.then(|| state.held(instance));
-        drop(state);
+        let (departed, lost, held, entries) = {
+            let (mut state, instance) = self.enlisted();
+            self.listen(&mut state);
+            let now = Instant::now();
+            state.grant_grace(now, self.lease);
+            let mut entries = 0;
+            if let Some(node) = state.nodes.get_mut(&instance) {
+                node.until = now + self.lease;
+                entries = node.entries.len() as u64;
+            }
+            let (departed, lost) = state.settle(now, wish.most);
+            let held = wish.review.then(|| state.held(instance));
+            self.tell(&mut state);
+            (departed, lost, held, entries)
+        };
+        self.told().await;
         let forgotten = std::mem::take(&mut self.identity.lock().forgotten);
         Ok(Beat { forgotten, departed, lost, entries, held, in_doubt: false })
     }

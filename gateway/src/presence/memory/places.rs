@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::State;
 use crate::domain::{RoomName, SessionId, UserId};
+use crate::outbox::{Happening, What};
 use crate::presence::{Arrival, Attendee, Cause, Departed, Entered, Entry as Answer, Held, Numbered};
 
 /// A place that has members.
@@ -65,7 +66,26 @@ impl State {
     ) -> Answer {
         let entered = self.enter_as(instance, who, room, capacity, arrival);
         let sequence = if entered == Entered::First { self.next_sequence() } else { 0 };
+        if entered == Entered::First {
+            self.note([What::Connected, What::Joined], room, sequence, |happening| {
+                (happening.session, happening.user) = (Some(who.session), who.user.clone());
+                happening.member = Some(who.member.clone());
+            });
+        }
         Answer { entered, sequence }
+    }
+
+    /// Notes for outboxes what happened in a place: the first of both if sessions are counted there, else the second.
+    fn note(&mut self, kinds: [What; 2], room: &RoomName, number: u64, add: impl FnOnce(&mut Happening)) {
+        let Some(happened) = &mut self.happened else { return };
+        let is_of_sessions = room.namespace().is_some_and(|name| *room == RoomName::everybody(name));
+        if room.shown().is_none() && !is_of_sessions {
+            return;
+        }
+        let what = if is_of_sessions { kinds[0] } else { kinds[1] };
+        let mut happening = Happening::new(what, room.clone(), number, now_ms());
+        add(&mut happening);
+        happened.push(happening);
     }
 
     /// Never below the clock, as in Redis.
@@ -161,6 +181,15 @@ impl State {
         let gone = gone?;
         self.vacate(room, &entry.member);
         let sequence = self.next_sequence();
+        let left = |happening: &mut Happening| {
+            (happening.session, happening.user) = (Some(session), gone.user.clone());
+            happening.member = Some(entry.member.clone());
+            happening.cause = Some(cause.as_str().to_owned());
+        };
+        self.note([What::Ended, What::Left], room, sequence, left);
+        if room.shown().is_some() && !self.places.contains_key(room) {
+            self.note([What::Ended, What::Emptied], room, sequence, left);
+        }
         Some(Departed { place: room.clone(), session, member: entry.member, user: gone.user, cause, sequence })
     }
 

@@ -2,6 +2,7 @@
 
 mod directory;
 mod upkeep;
+mod wire;
 
 use std::time::Duration;
 
@@ -10,14 +11,14 @@ use deadpool_redis::redis::{FromRedisValue, Script, ScriptInvocation};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{
-    Arrival, Attendee, Beat, Beating, Cause, Departed, Entered, Entry, Member, Numbered, Page, Place, Presence,
-};
+use super::{Arrival, Attendee, Beat, Beating, Departed, Entry, Member, Numbered, Page, Place, Presence};
 use crate::config;
-use crate::domain::{RoomName, SessionId, UserId};
+use crate::domain::{RoomName, UserId};
 use crate::formats::{Format, Formats};
+use crate::outbox::Wants;
 use crate::port::{Classified, ErrorKind, Port, PortError};
 use crate::redis::{CommandError, Commands, milliseconds};
+use wire::{Told, at_least_a_millisecond, departure, entry, holder, identify};
 
 /// Places, or entries of a node, in one script: it holds up everybody else while it runs.
 const BATCH: usize = 200;
@@ -38,6 +39,7 @@ pub struct RedisPresence {
     /// How many connections had been lost by the last beat.
     losses: Mutex<u64>,
     formats: Formats,
+    wants: Option<Wants>,
     /// The newest format in which this node has left entries.
     left: Mutex<Format>,
     enter: Script,
@@ -89,13 +91,22 @@ impl Classified for Failure {
     }
 }
 
-/// What scripts tell of a departure: place, session, member, user, cause, sequence number.
-type Told = (String, String, String, String, String, u64);
-
 impl std::fmt::Debug for RedisPresence {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RedisPresence").field("base", &self.base).field("name", &self.name).finish_non_exhaustive()
     }
+}
+
+/// A script in which somebody comes or leaves: its last argument is [`RedisPresence::wanted`].
+macro_rules! telling {
+    ($file:literal) => {
+        Script::new(concat!(
+            include_str!("../../outbox/put.lua"),
+            include_str!("../../outbox/tell.lua"),
+            include_str!("../places.lua"),
+            include_str!(concat!("../", $file))
+        ))
+    };
 }
 
 macro_rules! script {
@@ -113,6 +124,7 @@ impl RedisPresence {
             losses: Mutex::new(commands.losses()),
             left: Mutex::new(formats.written()),
             formats,
+            wants: None,
             commands,
             base: format!("{prefix}:presence:"),
             name: name.to_owned(),
@@ -120,17 +132,27 @@ impl RedisPresence {
             page: settings.page,
             identity: Mutex::new(Identity::new(name)),
             found: Mutex::default(),
-            enter: script!("enter.lua"),
-            enter_first: script!("enter_first.lua"),
-            leave: script!("leave.lua"),
+            enter: telling!("enter.lua"),
+            enter_first: telling!("enter_first.lua"),
+            leave: telling!("leave.lua"),
             count: script!("count.lua"),
             list: script!("list.lua"),
             beat: script!("beat.lua"),
-            settle: script!("settle.lua"),
+            settle: telling!("settle.lua"),
             held: script!("held.lua"),
             lay_out: script!("lay_out.lua"),
             rooms: script!("rooms.lua"),
         }
+    }
+
+    /// The same, and outboxes in the same Redis are told who comes and leaves.
+    #[must_use]
+    pub fn with_outbox(self, wants: Wants) -> Self {
+        Self { wants: Some(wants), ..self }
+    }
+
+    fn wanted(&self) -> String {
+        self.wants.as_ref().map(Wants::spec).unwrap_or_default()
     }
 
     async fn run<T: FromRedisValue>(
@@ -196,6 +218,7 @@ impl RedisPresence {
             let answer = self.run(script, |invocation| {
                 invocation.arg(&me.node);
                 prepare(invocation);
+                invocation.arg(self.wanted());
             });
             match answer.await? {
                 Some(answer) => return Ok(answer),
@@ -211,7 +234,8 @@ impl RedisPresence {
         if batch == 0 {
             return Ok(true);
         }
-        let (done, told): (u8, Vec<Told>) = self.run(&self.settle, |script| _ = script.arg(batch)).await?;
+        let (done, told): (u8, Vec<Told>) =
+            self.run(&self.settle, |script| _ = script.arg(batch).arg(self.wanted())).await?;
         let departed = told.into_iter().map(departure).collect::<Result<Vec<_>, _>>()?;
         self.found.lock().departed.extend(departed);
         Ok(done == 1)
@@ -262,6 +286,7 @@ impl Presence for RedisPresence {
                 for place in batch {
                     script.arg(place.as_str());
                 }
+                script.arg(self.wanted());
             });
             let answer: Result<Vec<Told>, _> = answer.await.map_err(Failure::from);
             match answer.and_then(|told| told.into_iter().map(departure).collect::<Result<Vec<_>, _>>()) {
@@ -333,46 +358,4 @@ impl Presence for RedisPresence {
         let beat = std::mem::replace(&mut *found, Beat { departed: rest, ..Beat::default() });
         Ok(Beat { held, in_doubt, ..beat })
     }
-}
-
-fn identify<'a, 'b>(
-    script: &'a mut ScriptInvocation<'b>,
-    who: &Attendee,
-    moment: &str,
-) -> &'a mut ScriptInvocation<'b> {
-    // No user id is empty.
-    let user = who.user.as_ref().map_or("", UserId::as_str);
-    script.arg(who.session.to_string()).arg(holder(who)).arg(moment).arg(&who.member).arg(user)
-}
-
-fn holder(who: &Attendee) -> String {
-    format!("{:016x}", who.holder)
-}
-
-/// 0 stands for none at all.
-fn at_least_a_millisecond(linger: Duration) -> u64 {
-    if linger.is_zero() { 0 } else { milliseconds(linger).max(1) }
-}
-
-fn entry((code, sequence): (u8, u64)) -> Result<Entry, Failure> {
-    let entered = match code {
-        0 => Entered::First,
-        1 => Entered::Again,
-        2 => Entered::Full,
-        3 => Entered::Elsewhere,
-        _ => return Err(Failure::Nonsense),
-    };
-    Ok(Entry { entered, sequence })
-}
-
-fn departure((place, session, member, user, cause, sequence): Told) -> Result<Departed, Failure> {
-    let causes = [Cause::Left, Cause::Lingered, Cause::Lease];
-    Ok(Departed {
-        place: RoomName::trusted(&place),
-        session: SessionId::parse(&session).ok_or(Failure::Nonsense)?,
-        member,
-        user: UserId::parse(&user),
-        cause: causes.into_iter().find(|known| known.as_str() == cause).ok_or(Failure::Nonsense)?,
-        sequence,
-    })
 }

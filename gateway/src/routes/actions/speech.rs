@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::domain::{Event, Offset, Refusal, RoomName};
 use crate::log::Terms;
 use crate::node::{CloseReason, Verdict, dedupe};
+use crate::outbox::By;
 use crate::routes::Answer;
 use crate::routes::context::Run;
 use crate::routes::reader::{Emission, Reader};
@@ -72,8 +73,11 @@ pub(super) async fn keep(
         return Err(Refusal::bad_request(ID));
     }
     let key = id.zip(run.session).map(|(id, session)| dedupe(session, room, &id));
+    let identity = run.session.map(|session| session.identity());
+    let user = identity.as_ref().and_then(|identity| identity.user.as_ref());
+    let by = run.session.map(|session| By { session: session.id, user });
     // Nobody sent what happened, but whoever made it happen has it kept. Nobody pays for a leaving: it follows a joining.
-    let terms = Terms { dedupe: key.as_ref(), reserve: run.scope.event.starts_with('$'), ..Terms::default() };
+    let terms = Terms { dedupe: key.as_ref(), reserve: run.scope.event.starts_with('$'), by, ..Terms::default() };
     let account = run.session.and_then(|session| session.account());
     let published = run.router.node.publish(room, event, terms, account).await;
     if let (Err(refusal @ (Refusal::TooMuchKept { .. } | Refusal::TooManyNewRooms { .. })), Some(session)) =

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
-use super::compile;
 use super::{Route, RouteTable, Schema};
+use super::{compile, hooks};
 use crate::domain::Refusal;
+use crate::hooks::Hook;
 use crate::routes::actions::Access;
 use crate::routes::reader::{Before, Errors, Keys, Reader, RouteError, Source};
 use crate::routes::template::Environment;
@@ -46,6 +47,8 @@ pub(super) struct Layer {
     /// By namespace and event.
     pub(super) groups: BTreeMap<(Arc<str>, Arc<str>), Group>,
     pub(super) messages: HashMap<&'static str, String>,
+    /// In their order.
+    pub(super) hooks: Vec<Hook>,
     /// Whether events end with offsets, if it says so.
     pub(super) offset: Option<bool>,
 }
@@ -82,6 +85,7 @@ pub(super) fn load(profile: &str, own: Own<'_>, environment: Environment<'_>) ->
             loader.text(&source, None, Kind::Configuration, 0, &mut layers[1]);
         }
     }
+    loader.check_hooks(&layers);
     loader.errors.finish()?;
     Ok(RouteTable::build(layers.into()))
 }
@@ -147,17 +151,26 @@ impl Loader<'_> {
                         }
                     }
                 }
+                ("hook", DeValue::Array(hooks)) => {
+                    for hook in hooks {
+                        match hook.get_ref() {
+                            DeValue::Table(keys) => self.hook(source, keys, hook.span().start, layer),
+                            _ => self.note(source, hook.span().start, "hook: expected tables, as [[hook]]"),
+                        }
+                    }
+                }
                 ("messages", DeValue::Table(messages)) => self.messages(source, messages, layer),
                 ("offset", DeValue::Boolean(offset)) => layer.offset = Some(*offset),
                 ("include", _) => self.note(source, at, "include: expected a list of paths"),
                 ("route", _) => self.note(source, at, "route: expected tables, as [[route]]"),
+                ("hook", _) => self.note(source, at, "hook: expected tables, as [[hook]]"),
                 ("messages", _) => self.note(source, at, "messages: expected a section, as [messages]"),
                 ("offset", _) => self.note(source, at, "offset: expected true or false"),
                 (key, _) if kind == Kind::Routes => {
                     self.note(
                         source,
                         at,
-                        &format!("{key}: no such key here; there are: include, route, messages, offset"),
+                        &format!("{key}: no such key here; there are: include, route, hook, messages, offset"),
                     );
                 }
                 _ => {}
@@ -202,6 +215,31 @@ impl Loader<'_> {
                     self.note(source, text.span().start, &what);
                 }
             }
+        }
+    }
+
+    fn hook(&self, source: &Source, table: &DeTable<'_>, at: usize, layer: &mut Layer) {
+        let at = table.keys().next().map_or(at, |key| key.span().start);
+        let keys = Keys::new(source, &self.errors, table, at);
+        layer.hooks.extend(hooks::hook(keys, self.environment));
+    }
+
+    /// What hooks say of each other and of what else there is.
+    fn check_hooks(&self, layers: &[Layer]) {
+        let all: Vec<&Hook> = layers.iter().flat_map(|layer| &layer.hooks).collect();
+        let is_there = |name: &str| {
+            name == "/" || layers.iter().any(|layer| layer.groups.keys().any(|(namespace, _)| **namespace == *name))
+        };
+        for (index, hook) in all.iter().enumerate() {
+            if let Some(other) = all[..index].iter().find(|other| other.name == hook.name) {
+                self.errors.add(format!("{}: name: {:?} is the hook at {}", hook.place, hook.name, other.place));
+            }
+            for name in hook.namespaces.iter().filter(|name| !is_there(name)) {
+                self.errors.add(format!("{}: namespaces: no route is in {name:?}", hook.place));
+            }
+        }
+        if let Some(hook) = all.get(hooks::MAX_HOOKS) {
+            self.errors.add(format!("{}: hook: there are more than {}", hook.place, hooks::MAX_HOOKS));
         }
     }
 

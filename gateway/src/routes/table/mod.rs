@@ -1,6 +1,7 @@
 //! The route table: compiled from a profile and the configuration's files, never changed after.
 
 mod compile;
+mod hooks;
 mod load;
 mod reads;
 mod route;
@@ -23,6 +24,8 @@ use super::template::AuthFields;
 use crate::auth::Identity;
 use crate::content::json;
 use crate::domain::RoomName;
+use crate::hooks::Hook;
+use crate::outbox::What;
 
 /// The namespace that is always there.
 const MAIN: &str = "/";
@@ -35,6 +38,7 @@ const MAX_AUTH_BYTES: usize = 4096;
 pub struct RouteTable {
     namespaces: BTreeMap<Arc<str>, Namespace>,
     messages: HashMap<&'static str, String>,
+    hooks: Vec<Hook>,
     offset: bool,
 }
 
@@ -89,6 +93,12 @@ impl RouteTable {
         self.messages.get(code).map(String::as_str)
     }
 
+    /// Which back ends are told what happens.
+    #[must_use]
+    pub fn hooks(&self) -> &[Hook] {
+        &self.hooks
+    }
+
     /// Whether sessions hear events with what makes official clients know their offset. Otherwise all hear them as they
     /// were published, and come back as those that asked for that themselves.
     #[must_use]
@@ -110,11 +120,12 @@ impl RouteTable {
 
     fn build(layers: Vec<load::Layer>) -> Self {
         let mut groups: BTreeMap<(Arc<str>, Arc<str>), Vec<Route>> = BTreeMap::new();
-        let (mut messages, mut offset) = (HashMap::new(), true);
+        let (mut messages, mut hooks, mut offset) = (HashMap::new(), Vec::new(), true);
         for layer in layers {
             offset = layer.offset.unwrap_or(offset);
             groups.extend(layer.groups.into_iter().map(|(key, group)| (key, group.routes)));
             messages.extend(layer.messages);
+            hooks.extend(layer.hooks);
         }
         let mut namespaces = BTreeMap::from([(Arc::from(MAIN), Vec::new())]);
         for ((namespace, event), routes) in groups {
@@ -127,9 +138,9 @@ impl RouteTable {
         };
         let namespaces = namespaces.into_iter().map(|(name, mut groups)| {
             groups.iter_mut().flat_map(|(_, routes)| routes).for_each(&mut number);
-            (name.clone(), Namespace::new(name, groups))
+            (name.clone(), Namespace::new(name, groups, &hooks))
         });
-        Self { namespaces: namespaces.collect(), messages, offset }
+        Self { namespaces: namespaces.collect(), messages, hooks, offset }
     }
 }
 
@@ -148,7 +159,8 @@ pub struct Namespace {
 /// What the routes of a namespace need from the rest of the node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// Sessions are counted cluster-wide, or their end is waited for: `{connections}` or `$disconnect` is used.
+    /// Sessions are counted cluster-wide, or their end is waited for: `{connections}` or `$disconnect` is used, or a hook is
+    /// told of them.
     pub tracks_connections: bool,
     /// The fields of the CONNECT payload that templates read, by name.
     pub auth_keys: Vec<String>,
@@ -179,18 +191,23 @@ impl Facts {
 }
 
 impl Namespace {
-    fn new(name: Arc<str>, mut groups: Vec<(Arc<str>, Vec<Route>)>) -> Self {
+    fn new(name: Arc<str>, mut groups: Vec<(Arc<str>, Vec<Route>)>, hooks: &[Hook]) -> Self {
+        let are_told = |is_meant: fn(What) -> bool| {
+            hooks.iter().any(|hook| hook.is_for(&name) && hook.events.iter().copied().any(is_meant))
+        };
         let tracked = groups.iter().any(|(event, routes)| {
             let lifecycle = [Lifecycle::Join, Lifecycle::Leave].iter().any(|lifecycle| lifecycle.name() == &**event);
             lifecycle || routes.iter().any(|route| route.needs.members || route.action.asks_members())
         });
+        let tracked = tracked || are_told(What::is_of_members);
         for route in groups.iter_mut().flat_map(|(_, routes)| routes) {
             if let Action::Join(join) = &mut route.action {
                 // What it was set to, or else what is needed.
                 join.presence |= tracked && join.presence_by_need;
             }
         }
-        let facts = reads::facts(&groups);
+        let mut facts = reads::facts(&groups);
+        facts.tracks_connections |= are_told(What::is_of_sessions);
         let routes: BTreeMap<_, Vec<_>> =
             groups.into_iter().map(|(event, routes)| (event, routes.into_iter().map(Arc::new).collect())).collect();
         let is_way_in = |route: &Route| match &route.action {

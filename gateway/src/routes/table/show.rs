@@ -24,6 +24,9 @@ impl Display for RouteTable {
         if !self.offset {
             writeln!(f, "offset = false")?;
         }
+        for hook in &self.hooks {
+            writeln!(f, "{hook}")?;
+        }
         let mut messages: Vec<_> = self.messages.iter().collect();
         messages.sort();
         for (code, text) in messages {

@@ -1,5 +1,6 @@
 //! Tables from texts: what they say.
 
+mod hooks;
 mod mistakes;
 
 use proptest::prelude::*;
