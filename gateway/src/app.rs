@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{ApiKeys, Revoked, Tokens};
+use crate::auth::{ApiKeys, Entry, Hook, Revoked, Tokens};
 use crate::calls::Caller;
 use crate::config::{self, Config};
 use crate::formats::{Format, Formats};
@@ -83,6 +83,7 @@ impl Gateway {
     pub async fn start(config: Config, max_files: usize) -> Result<Self, StartError> {
         let table = RouteTable::load(&config.profile, config.file.as_deref()).map_err(misconfigured)?;
         Tokens::check(&config.auth).map_err(misconfigured)?;
+        Hook::check(&config.auth.hook).map_err(misconfigured)?;
         let metrics = Arc::new(Metrics::new());
         let keys = ApiKeys::new(&config.api.key, metrics.clone()).map_err(misconfigured)?;
         let mut redis = None;
@@ -153,8 +154,10 @@ impl Gateway {
         let node = Node::new(log, sessions, presence, &config, metrics.clone(), tasks.clone());
         let revoked = Revoked::start(revocations, config.auth.revocations_kept, metrics.clone()).await;
         let tokens = Tokens::start(&config.auth, revoked.clone(), metrics.clone()).await?;
-        let caller = Caller::new(&config.calls, metrics.clone()).context("calls")?;
-        let router = Router::new(table, node.clone(), tokens.clone(), caller, &config, metrics.clone());
+        let caller = Arc::new(Caller::new(&config.calls, metrics.clone()).context("calls")?);
+        let hook = Hook::new(&config, caller.clone(), metrics.clone()).map_err(anyhow::Error::msg)?;
+        let entry = Arc::new(Entry::new(tokens.clone(), hook));
+        let router = Router::new(table, node.clone(), entry, caller, &config, metrics.clone());
         let router = Arc::new(router);
         let web = web(config.web.page);
         let api = Api::new(&config, keys.clone(), metrics.clone());

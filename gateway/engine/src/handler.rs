@@ -149,10 +149,10 @@ impl Admission {
         self.connection.accept(&self.namespace, self.number, session, sid, pid)
     }
 
-    /// Refuses it with a message. The official client does not try again by itself.
-    pub fn refuse(mut self, message: &str) {
+    /// Refuses it with a message, and `data` beside it, which must be JSON. The official client does not try again by itself.
+    pub fn refuse(mut self, message: &str, data: Option<&str>) {
         self.settled = true;
-        self.connection.refuse(&self.namespace, self.number, message);
+        self.connection.refuse(&self.namespace, self.number, message, data);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The configuration as types: one struct per section of `gateway.default.toml`, which holds every default.
 
 mod api;
+mod auth;
 mod exposure;
 mod layers;
 mod origin;
@@ -9,6 +10,7 @@ mod redis_url;
 mod secret;
 
 pub use api::{Api, BATCH_ITEMS, Key, Scope};
+pub use auth::{Auth, AuthHook};
 pub use exposure::MAX_ATTACHMENTS;
 pub use layers::{ConfigError, load};
 pub use origin::Origin;
@@ -56,27 +58,6 @@ pub struct Config {
     /// The file that was read, if there is one. Its routes are compiled in `routes`.
     #[serde(skip)]
     pub file: Option<PathBuf>,
-}
-
-/// `[auth]`
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "see Config")]
-pub struct Auth {
-    pub secret: Secret,
-    pub public_keys: Vec<String>,
-    pub jwks_url: HiddenUrl,
-    #[serde(with = "humantime_serde")]
-    pub jwks_refresh: Duration,
-    #[serde(with = "humantime_serde")]
-    pub jwks_cooldown: Duration,
-    pub issuer: String,
-    pub audience: Vec<String>,
-    #[serde(with = "humantime_serde")]
-    pub leeway: Duration,
-    pub anonymous: bool,
-    #[serde(with = "humantime_serde")]
-    pub revocations_kept: Duration,
 }
 
 /// `[limits]`
@@ -319,6 +300,7 @@ impl Config {
             ("admin.connections", self.admin.connections),
             ("calls.in_flight", self.calls.in_flight),
             ("calls.answer_bytes", self.calls.answer_bytes),
+            ("auth.hook.attempts", self.auth.hook.attempts as usize),
             ("redis.pool_size", self.redis.pool_size),
             ("redis.feed_buffer", self.redis.feed_buffer),
             ("drain.connections_per_second", self.drain.connections_per_second as usize),
@@ -332,6 +314,8 @@ impl Config {
             ("auth.jwks_refresh", self.auth.jwks_refresh),
             ("auth.jwks_cooldown", self.auth.jwks_cooldown),
             ("auth.revocations_kept", self.auth.revocations_kept),
+            ("auth.hook.timeout", self.auth.hook.timeout),
+            ("auth.hook.pause", self.auth.hook.pause),
             ("socket.ping_interval", self.socket.ping_interval),
             ("socket.ping_timeout", self.socket.ping_timeout),
             ("socket.connect_timeout", self.socket.connect_timeout),
@@ -371,6 +355,7 @@ impl Config {
             return Err(("presence.lease", "must be at least 100ms: a node beats three times in it".into()));
         }
         self.auth.validate()?;
+        self.validate_entry()?;
         self.limits.validate_attachments()?;
         self.admin.validate()?;
         self.api.validate()?;

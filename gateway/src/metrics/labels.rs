@@ -117,6 +117,9 @@ pub const PRESENCE_OPERATIONS: [&str; 7] = ["enter", "enter_first", "leave", "co
 /// Why a member departed from a place.
 pub const DEPARTURE_CAUSES: [&str; 3] = ["left", "lingered", "lease"];
 
+/// What the back end of `auth.hook` said, or why it did not.
+pub const AUTH_HOOK_ANSWERS: [&str; 5] = ["yes", "no", "kept", "unavailable", "unusable"];
+
 /// What came of fetching keys.
 pub const JWKS_RESULTS: [&str; 3] = ["ok", "unreachable", "unusable"];
 

@@ -5,6 +5,7 @@ mod canary;
 mod fanout;
 mod gap;
 mod gate;
+mod giving;
 mod hearing;
 mod hub;
 mod limits;
@@ -27,6 +28,7 @@ mod wanted;
 use attendance::Attendance;
 pub use attendance::{Change, Departure};
 pub use gate::{Hold, Patience};
+pub use giving::GIVEN;
 pub use hearing::{Ask, Hearing, Listening};
 pub use hub::Hub;
 pub use limits::{

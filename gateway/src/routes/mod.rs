@@ -29,7 +29,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use crate::auth::Tokens;
+use crate::auth::{Entry, Tokens};
 use crate::calls::Caller;
 use crate::config::Config;
 use crate::content::{Bounds, check_placeholders, json};
@@ -122,8 +122,8 @@ impl Current {
 pub struct Router {
     current: ArcSwap<Current>,
     node: Arc<Node>,
-    tokens: Arc<Tokens>,
-    caller: Caller,
+    entry: Arc<Entry>,
+    caller: Arc<Caller>,
     bounds: Bounds,
     later: Later,
     /// Routes of lifecycle events that refused.
@@ -137,15 +137,15 @@ impl Router {
     pub fn new(
         table: RouteTable,
         node: Arc<Node>,
-        tokens: Arc<Tokens>,
-        caller: Caller,
+        entry: Arc<Entry>,
+        caller: Arc<Caller>,
         config: &Config,
         metrics: Arc<Metrics>,
     ) -> Self {
         let current = ArcSwap::from_pointee(Current::new(table));
         let (bounds, later) = (Bounds::new(&config.limits), Later::new(metrics.clone()));
         let refusals = Recurring::new("a route of a lifecycle event refused");
-        Self { current, node, tokens, caller, bounds, later, refusals, metrics }
+        Self { current, node, entry, caller, bounds, later, refusals, metrics }
     }
 
     /// The node behind the routes.
@@ -156,8 +156,12 @@ impl Router {
 
     /// Who may come in.
     #[must_use]
-    pub fn tokens(&self) -> &Tokens {
-        &self.tokens
+    pub fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    fn tokens(&self) -> &Tokens {
+        self.entry.tokens()
     }
 
     /// The table as it is now.

@@ -153,7 +153,8 @@ impl Mailbox {
             mailbox.session.say(&welcome.hello).await;
             let begun = {
                 let _busy = mailbox.session.busy.lock().await;
-                mailbox.router.begin(&mailbox.session, welcome.hold, welcome.replay, welcome.is_new).await
+                let Welcome { hold, replay, is_new, given, .. } = welcome;
+                mailbox.router.begin(&mailbox.session, hold, replay, is_new, given).await
             };
             if begun {
                 mailbox.work().await;

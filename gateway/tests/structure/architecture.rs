@@ -12,7 +12,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("metrics", &["domain"]),
     ("content", &["config", "domain"]),
-    ("auth", &["config", "domain", "metrics", "port", "revocations"]),
+    ("auth", &["calls", "config", "content", "domain", "metrics", "port", "recurring", "revocations"]),
     ("supervisor", &[]),
     ("formats", &[]),
     ("recurring", &[]),

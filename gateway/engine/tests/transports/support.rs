@@ -126,7 +126,7 @@ impl Guest for Visitor {
 
     fn connect(self: Arc<Self>, admission: Admission) {
         if &*admission.namespace == "/closed" {
-            return admission.refuse("not \"here\"");
+            return admission.refuse("not \"here\"", Some("{\"why\":1}"));
         }
         let connection = admission.connection.clone();
         self.0.connections.lock().push(connection.clone());

@@ -31,7 +31,7 @@ async fn namespaces_come_and_go_on_one_connection() {
     assert_eq!(client.text().await.unwrap(), r#"40/once,{"sid":"s"}"#, "it has nothing to come back with");
     client.say("41/once,").await;
     client.say("40/closed,").await;
-    assert_eq!(client.text().await.unwrap(), r#"44/closed,{"message":"not \"here\""}"#);
+    assert_eq!(client.text().await.unwrap(), r#"44/closed,{"message":"not \"here\"","data":{"why":1}}"#);
     client.say("42/n,[1]").await;
     assert_eq!(client.text().await.unwrap(), "42/n,[1]");
     client.say("41/n,").await;
