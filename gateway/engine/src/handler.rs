@@ -73,6 +73,10 @@ pub trait Session: Send + Sync + 'static {
     /// An event came. Those of one session come one after the other; what waits here, the whole connection waits for.
     fn event(self: Arc<Self>, event: Event);
 
+    /// The client answers what it was [asked](crate::Packet::question), or what it was not: its number stands in `ack`. What is
+    /// done here, the whole connection waits for.
+    fn answer(&self, answer: Event);
+
     /// The session is over. Called once, after the last event.
     fn over(&self, end: &End);
 }

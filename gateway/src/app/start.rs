@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::host_name;
+use crate::asks::Asks;
 use crate::auth::{OperatorToken, Revoked, Tokens};
 use crate::bus::Bus;
 use crate::config::Config;
@@ -84,6 +85,7 @@ impl Start {
     pub(super) async fn finish(&self) -> anyhow::Result<()> {
         let Self { config, bus, node, router, revoked, metrics, supervisor, .. } = self;
         let (control, heard) = Control::start(bus.clone(), node.clone(), &self.name, &config.redis.prefix).await?;
+        let (asks, asked) = Asks::start(config, bus.clone(), node.clone(), metrics.clone()).await?;
         let token = OperatorToken::new(config.admin.token.clone(), metrics.clone());
         let operators = if token.is_empty() {
             None
@@ -98,6 +100,7 @@ impl Start {
         }
         supervisor.run("ends of tokens", end_sessions(router.clone(), revoked.news()));
         supervisor.run("session controls", control.clone().serve(heard));
+        supervisor.run("questions to clients", asks.clone().serve(asked));
         supervisor.run("count of nodes", self.peers.clone().count());
         supervisor.run("formats", node.clone().heed_formats_forever(self.formats.clone()));
         supervisor.run("revocations", revoked.clone().keep_up());
@@ -137,7 +140,7 @@ impl Start {
         let bounds = Bounds::new(&config.limits);
         let (directory, page_bytes) = (self.directory.clone(), config.limits.payload_bytes);
         let behind =
-            Behind { node: node.clone(), control, revoked: revoked.clone(), directory, metrics: metrics.clone() };
+            Behind { node: node.clone(), control, asks, revoked: revoked.clone(), directory, metrics: metrics.clone() };
         self.api.serve(Service::new(behind, bounds, page_bytes), self.repeats.clone());
         self.server.admit();
         self.ready.store(true, Ordering::Release);

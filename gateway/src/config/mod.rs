@@ -1,6 +1,7 @@
 //! The configuration as types: one struct per section of `gateway.default.toml`, which holds every default.
 
 mod api;
+mod asks;
 mod auth;
 mod exposure;
 mod layers;
@@ -10,6 +11,7 @@ mod redis_url;
 mod secret;
 
 pub use api::{Api, BATCH_ITEMS, Key, Scope};
+pub use asks::Asks;
 pub use auth::{Auth, AuthHook};
 pub use exposure::MAX_ATTACHMENTS;
 pub use layers::{ConfigError, load};
@@ -48,6 +50,7 @@ pub struct Config {
     pub rooms: Rooms,
     pub presence: Presence,
     pub calls: Calls,
+    pub asks: Asks,
     pub redis: Redis,
     pub canary: Canary,
     pub drain: Drain,
@@ -359,6 +362,7 @@ impl Config {
         self.limits.validate_attachments()?;
         self.admin.validate()?;
         self.api.validate()?;
+        self.asks.validate()?;
         if self.redis.prefix.is_empty() {
             return Err(("redis.prefix", "must not be empty".into()));
         }

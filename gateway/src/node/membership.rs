@@ -319,6 +319,7 @@ impl Node {
     pub fn depart(self: &Arc<Self>, session: &Arc<Session>, keep: bool) {
         let keep = keep && session.closing() != Some(CloseReason::Kicked);
         let seats = self.leave_all(session);
+        self.asking.gone(session);
         self.attendance.drop_unknown(session);
         if self.roster.remove(session, keep) {
             self.release(session.clone(), keep);

@@ -1,5 +1,6 @@
 //! The node: sessions join, leave, publish, signal and read here, whatever edge they came through.
 
+mod asking;
 mod attendance;
 mod canary;
 mod fanout;
@@ -25,6 +26,8 @@ mod turns;
 mod typing;
 mod wanted;
 
+use asking::Asking;
+pub use asking::{Question, Reply};
 use attendance::Attendance;
 pub use attendance::{Change, Departure};
 pub use gate::{Hold, Patience};
@@ -78,6 +81,7 @@ pub struct Node {
     log: Arc<dyn Log>,
     sessions: Arc<dyn Sessions>,
     hub: Hub,
+    asking: Asking,
     attendance: Attendance,
     roster: Roster,
     hearing: Hearing,
@@ -132,6 +136,7 @@ impl Node {
             log,
             sessions,
             hub,
+            asking: Asking::default(),
             attendance,
             roster,
             hearing,

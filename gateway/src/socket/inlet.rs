@@ -93,6 +93,12 @@ impl engine::Session for Mailbox {
         }
     }
 
+    fn answer(&self, answer: Event) {
+        if let Some(number) = answer.ack {
+            self.router.node().answered(&self.session, number, answer.text, answer.attachments);
+        }
+    }
+
     fn over(&self, end: &End) {
         self.slots.lock().take();
         // Who leaves on purpose does not come back to where it was.

@@ -45,11 +45,12 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     ("routes", &["auth", "calls", "config", "content", "domain", "log", "metrics", "node", "presence", "recurring"]),
     ("control", &["bus", "domain", "metrics", "node", "port", "sessions"]),
-    ("service", &["auth", "content", "control", "domain", "log", "metrics", "node", "presence", "revocations"]),
+    ("service", &["asks", "auth", "content", "control", "domain", "log", "metrics", "node", "presence", "revocations"]),
     (
         "socket",
         &["auth", "config", "content", "domain", "metrics", "node", "recurring", "routes", "sessions", "supervisor"],
     ),
+    ("asks", &["bus", "config", "content", "domain", "metrics", "node", "port"]),
     ("operators", &["auth", "bus", "config", "domain", "metrics", "node", "port"]),
     (
         "http",
@@ -74,6 +75,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "app",
         &[
+            "asks",
             "auth",
             "bus",
             "calls",

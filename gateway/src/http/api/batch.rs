@@ -169,6 +169,10 @@ impl Run {
         if uri.path() == "/api/v1/batch" {
             return Err(Problem::new(Kind::UnknownPath, "there are no batches in batches"));
         }
+        if uri.path().ends_with("/ask") {
+            // What comes after it would wait for clients.
+            return Err(Problem::new(Kind::UnknownPath, "clients are asked by requests of their own, not in batches"));
+        }
         let _reader = if method == Method::GET {
             let reader = self.readers.acquire().await.ok();
             if self.read.load(Ordering::Relaxed) > READ_BYTES {

@@ -95,6 +95,7 @@ pub(super) struct PartOfHistory {
     tags(
         (name = "events", description = "What is said to clients, and what was."),
         (name = "presence", description = "Who is there."),
+        (name = "questions", description = "What clients are asked, and what they answer."),
         (name = "sessions", description = "What is decided about users and their sessions."),
         (name = "deployment", description = "The nodes."),
     ),

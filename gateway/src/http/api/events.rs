@@ -46,7 +46,7 @@ pub(super) struct NewEvent {
 }
 
 /// `null` is a value as others, and not none.
-fn also_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+pub(super) fn also_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
     Deserialize::deserialize(deserializer).map(Some)
 }
 
@@ -161,19 +161,24 @@ pub(super) async fn publish_to_all(
     say(&state, &call, &RoomName::everybody(call.namespace()), said).await
 }
 
-async fn say(state: &ApiState, call: &Call, room: &RoomName, said: NewEvent) -> Result<Response, Problem> {
-    let service = state.service();
-    let args = match (&said.args, &said.data) {
+/// The arguments of an event: a list.
+pub(super) fn arguments(args: Option<&RawValue>, data: Option<&RawValue>) -> Result<String, Problem> {
+    match (args, data) {
         (Some(_), Some(_)) => {
-            return Err(Problem::new(Kind::BadBody, "an event has args, or data as its one argument").at("/data"));
+            Err(Problem::new(Kind::BadBody, "an event has args, or data as its one argument").at("/data"))
         }
         (Some(args), None) if !args.get().starts_with('[') => {
-            return Err(Problem::new(Kind::BadBody, "args is a list").at("/args"));
+            Err(Problem::new(Kind::BadBody, "args is a list").at("/args"))
         }
-        (Some(args), None) => args.get().into(),
-        (None, Some(data)) => format!("[{}]", data.get()),
-        (None, None) => "[]".to_owned(),
-    };
+        (Some(args), None) => Ok(args.get().into()),
+        (None, Some(data)) => Ok(format!("[{}]", data.get())),
+        (None, None) => Ok("[]".to_owned()),
+    }
+}
+
+async fn say(state: &ApiState, call: &Call, room: &RoomName, said: NewEvent) -> Result<Response, Problem> {
+    let service = state.service();
+    let args = arguments(said.args.as_deref(), said.data.as_deref())?;
     let event = service.event(Saying { event: &said.event, args: &args })?;
     if said.ephemeral {
         if said.id.is_some() {

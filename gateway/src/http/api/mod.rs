@@ -2,6 +2,7 @@
 //!
 //! It knows the service and nothing behind it. Every request is let in here, and answered by one function of a table.
 
+mod asks;
 mod batch;
 mod body;
 mod call;
@@ -118,6 +119,9 @@ impl Api {
             .routes(routes!(sessions::seat, sessions::unseat))
             .routes(routes!(revocations::revoke))
             .routes(routes!(nodes::nodes))
+            .routes(routes!(asks::ask_session))
+            .routes(routes!(asks::ask_user))
+            .routes(routes!(asks::ask_room))
             .split_for_parts();
         let router = router
             .route_layer(from_fn_with_state(Guard::new(self.body_bytes, repeats, self.metrics.clone()), guard))

@@ -53,6 +53,9 @@ pub(super) const OPERATIONS: &[Operation] = &[
     operation("seat", Method::PUT, "/users/{user}/rooms/{room}", Scope::Control, NAMESPACE),
     operation("unseat", Method::DELETE, "/users/{user}/rooms/{room}", Scope::Control, NAMESPACE),
     operation("revoke", Method::POST, "/revocations", Scope::Control, &[]),
+    operation("ask_session", Method::POST, "/sessions/{session}/ask", Scope::Publish, &[]),
+    operation("ask_user", Method::POST, "/users/{user}/ask", Scope::Publish, NAMESPACE),
+    operation("ask_room", Method::POST, "/rooms/{room}/ask", Scope::Publish, NAMESPACE),
     operation("nodes", Method::GET, "/nodes", Scope::Admin, &[]),
 ];
 
