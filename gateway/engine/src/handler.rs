@@ -5,8 +5,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::Stream;
 use http::request::Parts;
 use http::{Request, Response};
+use parking_lot::Mutex;
 
 use crate::connection::Connection;
 use crate::inbound::Event;
@@ -45,6 +47,32 @@ pub trait Handler: Send + Sync + 'static {
 
     /// What is said to such a request whose body was too large, too slow or broken, instead of the server's own answer.
     fn unread(&self, request: &Parts, answer: Answer) -> Answer;
+}
+
+/// Among the extensions of an answer: its body comes in pieces, as they come, until there is none any more or the server stops.
+/// Nothing else is read of the connection after that.
+#[derive(Clone)]
+pub struct Streamed(Arc<Mutex<Option<Pieces>>>);
+
+/// The pieces of a body.
+pub type Pieces = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
+
+impl Streamed {
+    /// A body of so many pieces.
+    #[must_use]
+    pub fn new(pieces: Pieces) -> Self {
+        Self(Arc::new(Mutex::new(Some(pieces))))
+    }
+
+    pub(crate) fn take(&self) -> Option<Pieces> {
+        self.0.lock().take()
+    }
+}
+
+impl std::fmt::Debug for Streamed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Streamed(…)")
+    }
 }
 
 /// Among the extensions of a request: it came in by a listener at which there is no Socket.IO.

@@ -17,7 +17,7 @@ use crate::control::Control;
 use crate::formats::Formats;
 use crate::http::{AdminRoutes, AdminState, Api, AskOverHttp, admin};
 use crate::metrics::Metrics;
-use crate::node::{Listening, Node, Peers};
+use crate::node::{Listening, Node, Peers, Taps};
 use crate::operators::Operators;
 use crate::presence::Directory;
 use crate::redis::{Commands, watch_settings};
@@ -139,8 +139,17 @@ impl Start {
         self.admin.replace(routes);
         let bounds = Bounds::new(&config.limits);
         let (directory, page_bytes) = (self.directory.clone(), config.limits.payload_bytes);
-        let behind =
-            Behind { node: node.clone(), control, asks, revoked: revoked.clone(), directory, metrics: metrics.clone() };
+        let (most, time) = (config.api.streams, config.socket.write_timeout);
+        let taps = Arc::new(Taps::new(node.clone(), &config.limits, most, time, metrics.clone()));
+        let behind = Behind {
+            node: node.clone(),
+            control,
+            asks,
+            revoked: revoked.clone(),
+            directory,
+            taps,
+            metrics: metrics.clone(),
+        };
         self.api.serve(Service::new(behind, bounds, page_bytes), self.repeats.clone());
         self.server.admit();
         self.ready.store(true, Ordering::Release);

@@ -92,6 +92,12 @@ impl Frame {
         [arguments, ending, bracket].concat()
     }
 
+    /// To what it moves the offset of clients that hear it: a published event to its own.
+    #[must_use]
+    pub fn moves(&self) -> Option<&str> {
+        self.ending.strip_prefix(",\"")?.strip_suffix('"')
+    }
+
     /// Binary attachments; the arguments refer to them by placeholder.
     #[must_use]
     pub fn attachments(&self) -> &[Bytes] {
@@ -149,6 +155,7 @@ mod tests {
         let published = Frame::published(&event(r#"[{"a":1}, "x"]"#), Offset(12)).unwrap();
         assert_eq!(published.text(true), r#"["me\"ss",{"a":1},"x","12"]"#);
         assert_eq!(published.text(false), r#"["me\"ss",{"a":1},"x"]"#);
+        assert_eq!((published.moves(), published.clone().out_of_order().moves()), (Some("12"), None));
         assert_eq!(published.clone().out_of_order().text(true), r#"["me\"ss",{"a":1},"x","12",null]"#);
         let signalled = |args| Frame::signalled(&event(args)).unwrap().text(true);
         assert_eq!(signalled(r#"[{"a":1}, "x"]"#), r#"["me\"ss",{"a":1},"x",null]"#);

@@ -145,12 +145,13 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub const REVISION: &str = env!("REVISION");
 
 /// What the HTTP API is asked to do; `unknown` is none of it.
-pub const API_OPERATIONS: [&str; 20] = [
+pub const API_OPERATIONS: [&str; 21] = [
     "publish",
     "publish_to_user",
     "publish_to_all",
     "batch",
     "history",
+    "stream",
     "members",
     "rooms",
     "sessions",

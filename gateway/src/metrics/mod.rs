@@ -181,6 +181,8 @@ metrics! {
     lifecycle_dropped: Family<Counter> = "gateway_lifecycle_dropped_total" ["reason": ["delayed", "full"]];
     /// Requests that the log failed to serve, by operation.
     log_errors: Family<Counter> = "gateway_log_errors_total" ["op": LOG_OPERATIONS];
+    /// Streams of rooms that back ends read.
+    taps: Gauge = "gateway_api_streams";
     /// Questions of back ends to clients, by result.
     asks: Family<Counter> = "gateway_asks_total" ["result": ASK_RESULTS];
     /// Clients of this node that were to be asked something, by what came of it.

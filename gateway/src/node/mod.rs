@@ -21,6 +21,7 @@ mod roster;
 mod seating;
 mod session;
 mod stay;
+mod tap;
 mod troubles;
 mod turns;
 mod typing;
@@ -48,6 +49,7 @@ use reading::Doubt;
 pub use recovery::{Replay, Reseated};
 pub use roster::{Roster, RosterChange, Stage};
 pub use session::{Client, Session};
+pub use tap::{Heard, Tap, Taps};
 use troubles::Troubles;
 use turns::Turns;
 pub use wanted::{RecoveryError, Unrecovered, Wanted, wanted};
@@ -56,6 +58,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{self, Config};
@@ -91,6 +94,8 @@ pub struct Node {
     doubt: Doubt,
     troubles: Troubles,
     removals: Removals,
+    /// Cancelled when it leaves: readers that are no clients are told first.
+    leaving: CancellationToken,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
 }
@@ -136,6 +141,7 @@ impl Node {
             log,
             sessions,
             hub,
+            leaving: CancellationToken::new(),
             asking: Asking::default(),
             attendance,
             roster,
@@ -327,6 +333,11 @@ impl Node {
             RecoveryError::Unavailable(refusal) => refusal,
             RecoveryError::Unrecovered(_) => Refusal::Unavailable,
         }
+    }
+
+    /// Tells readers that are no clients that the node leaves.
+    pub fn leave_readers(&self) {
+        self.leaving.cancel();
     }
 
     /// The one place where a failing log becomes what clients read; it is logged here and only here.

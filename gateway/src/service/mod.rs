@@ -5,6 +5,7 @@ mod asking;
 mod deciding;
 mod reading;
 mod saying;
+mod streaming;
 
 pub use crate::node::{Allowed, KeyLimiter};
 pub use crate::presence::{Busy, BusyRooms};
@@ -12,6 +13,7 @@ pub use asking::{Answered, Reply, Whom};
 pub use deciding::{About, Listed, Nodes, Outcome, Revoked};
 pub use reading::{Bounded, History, Member, Members, Said};
 pub use saying::Saying;
+pub use streaming::{Heard, Tap, Unrecovered};
 
 use std::sync::Arc;
 
@@ -20,7 +22,7 @@ use crate::auth;
 use crate::content::Bounds;
 use crate::control::Control;
 use crate::metrics::Metrics;
-use crate::node::Node;
+use crate::node::{Node, Taps};
 use crate::presence::Directory;
 
 /// What the service has it done by.
@@ -36,6 +38,8 @@ pub struct Behind {
     pub revoked: Arc<auth::Revoked>,
     /// Knows which rooms have somebody.
     pub directory: Arc<dyn Directory>,
+    /// Listens to rooms.
+    pub taps: Arc<Taps>,
     /// Counts what fails.
     pub metrics: Arc<Metrics>,
 }

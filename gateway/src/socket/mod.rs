@@ -16,6 +16,8 @@ mod proxy_header;
 mod welcome;
 
 pub use back_ends::BackEnds;
+/// So that others need not name the engine.
+pub use engine::Streamed;
 pub use listener::{serve, serve_back_ends};
 
 use std::sync::Arc;

@@ -10,5 +10,6 @@ mod input;
 mod keys;
 mod repeated;
 mod sessions;
+mod stream;
 #[path = "../support/mod.rs"]
 mod support;

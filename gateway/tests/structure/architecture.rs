@@ -336,6 +336,7 @@ const ENDING_TASKS: &[(&str, usize, &str)] = &[
     ("src/node/gate/hold.rs", 1, "hands over what waits"),
     ("src/node/membership.rs", 1, "a replay ends"),
     ("src/node/mod.rs", 2, "releases a session; the threads of shards, supervised"),
+    ("src/node/tap.rs", 1, "hands over what a reader missed"),
     ("src/node/typing.rs", 2, "until the typing is over; tells what ended"),
     ("src/operators/mod.rs", 1, "hears of the stop by itself, supervised"),
     ("src/operators/driver.rs", 1, "until the adapter or the bus lets go of the channel, with the listener"),

@@ -169,9 +169,12 @@ impl Run {
         if uri.path() == "/api/v1/batch" {
             return Err(Problem::new(Kind::UnknownPath, "there are no batches in batches"));
         }
-        if uri.path().ends_with("/ask") {
-            // What comes after it would wait for clients.
-            return Err(Problem::new(Kind::UnknownPath, "clients are asked by requests of their own, not in batches"));
+        if ["/ask", "/stream"].iter().any(|end| uri.path().ends_with(end)) {
+            // What comes after it would wait.
+            return Err(Problem::new(
+                Kind::UnknownPath,
+                "questions and streams are requests of their own, not in batches",
+            ));
         }
         let _reader = if method == Method::GET {
             let reader = self.readers.acquire().await.ok();

@@ -46,6 +46,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     operation("batch", Method::POST, "/batch", Scope::Publish, &[]),
     operation("history", Method::GET, "/rooms/{room}/events", Scope::Read, &["namespace", "after", "before", "limit"]),
     operation("rooms", Method::GET, "/rooms", Scope::Read, PAGE),
+    operation("stream", Method::GET, "/rooms/{room}/stream", Scope::Read, &["namespace", "after"]),
     operation("members", Method::GET, "/rooms/{room}/members", Scope::Read, PAGE),
     operation("sessions", Method::GET, "/users/{user}/sessions", Scope::Read, &[]),
     operation("end_user", Method::DELETE, "/users/{user}/sessions", Scope::Control, &[]),
