@@ -16,11 +16,13 @@ pub enum Format {
     Unordered = 3,
     /// Records and seats carry the holder's term as well, and seats its step: what comes late shows.
     Ordered = 4,
+    /// Events may be for all but several.
+    Excepting = 5,
 }
 
 impl Format {
     /// All that this version reads, in their order.
-    pub const ALL: [Self; 2] = [Self::Unordered, Self::Ordered];
+    pub const ALL: [Self; 3] = [Self::Unordered, Self::Ordered, Self::Excepting];
     /// What every node reads that may be there: those of the version before, which do not say what they read, too.
     pub const OLDEST: Self = Self::ALL[0];
     /// What nodes of this version write among themselves.

@@ -4,11 +4,16 @@
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+/// How long a task that ended by itself waits before it says so. Who panics lets go of its channels before that is noticed, and
+/// those at their other ends end: they would be named in its place.
+const CONSEQUENCE: Duration = Duration::from_millis(250);
 
 /// Runs the tasks of one node that must not end. Cloning gives another handle of the same.
 #[derive(Clone, Debug)]
@@ -119,8 +124,13 @@ impl Supervisor {
         let work = AssertUnwindSafe(work).catch_unwind().boxed();
         async move {
             let why = match work.await {
-                Ok(()) if supervisor.stop.is_cancelled() => return,
-                Ok(()) => "it ended".into(),
+                Ok(()) => {
+                    supervisor.stop.clone().run_until_cancelled_owned(tokio::time::sleep(CONSEQUENCE)).await;
+                    if supervisor.stop.is_cancelled() {
+                        return;
+                    }
+                    "it ended".into()
+                }
                 Err(panic) => format!("it panicked: {}", said(&*panic)),
             };
             supervisor.give_up(name, why);
@@ -140,7 +150,7 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn the_first_task_that_ends_or_panics_is_named() {
         let supervisor = Supervisor::default();
         supervisor.run("well", pending());
@@ -149,11 +159,29 @@ mod tests {
         let failure = supervisor.failed().await;
         assert_eq!(failure.to_string(), "broken: it panicked: no way");
         supervisor.run_on("later", async {});
-        tokio::task::yield_now().await;
+        tokio::time::sleep(CONSEQUENCE * 2).await;
         assert_eq!(supervisor.failed().await, failure, "the first one stays");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
+    async fn who_panics_is_named_and_not_those_that_end_of_it() {
+        let supervisor = Supervisor::default();
+        let (held, end) = tokio::sync::oneshot::channel::<()>();
+        supervisor.run("victim", async { _ = end.await });
+        // As it unwinds: what it holds goes first, and others run before its end is noted.
+        let (unwinding, noted) = (held, supervisor.clone());
+        drop(unwinding);
+        for _ in 0..8 {
+            tokio::task::yield_now().await;
+        }
+        assert!(supervisor.failed().now_or_never().is_none());
+        noted.run("culprit", async { panic!("made to") });
+        assert_eq!(supervisor.failed().await.to_string(), "culprit: it panicked: made to");
+        tokio::time::sleep(CONSEQUENCE * 2).await;
+        assert_eq!(&*supervisor.failed().await.task, "culprit");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn each_way_to_run_a_task_watches_it() {
         let ended = |failure: Failure| failure.to_string();
         let supervisor = Supervisor::default();

@@ -92,7 +92,7 @@ async fn sessions_are_claimed_on_a_full_disk(folder: &Path, most: u64) {
     let rival = Lease::new(lease.pid);
     let claim = tokio::time::timeout(Duration::from_secs(1), sessions.claim(rival, "/", None));
     let claimed = Record { term: Record::TERMS, ..record.clone() };
-    assert_eq!(claim.await.expect("it waits for no write").unwrap(), Some(claimed));
+    assert_eq!(claim.await.expect("it waits for no write").unwrap(), Some(claimed.into()));
     Resource::FSIZE.set(most, most).unwrap();
     assert!(!sessions.save(lease, &record).await.unwrap(), "it is the other one's, although nobody could write it");
     assert!(sessions.save(rival, &record).await.unwrap());

@@ -148,6 +148,7 @@ impl Start {
             revoked: revoked.clone(),
             directory,
             taps,
+            formats: self.formats.clone(),
             metrics: metrics.clone(),
         };
         self.api.serve(Service::new(behind, bounds, page_bytes), self.repeats.clone());

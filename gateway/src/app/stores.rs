@@ -110,13 +110,15 @@ pub(super) async fn backends(
     let settings = &config.redis;
     let bus: Arc<dyn Bus> = Arc::new(RedisBus::start(primary, settings, metrics.clone(), supervisor));
     let commands = commands.watched_by(supervisor);
-    let sessions =
-        Arc::new(RedisSessions::new(commands.clone(), bus.clone(), &settings.prefix, window, formats.clone()));
     let presence =
         Arc::new(RedisPresence::new(commands.clone(), &settings.prefix, name, &config.presence, formats.clone()));
     let revocations = Arc::new(RedisRevocations::new(commands.clone(), bus.clone(), &settings.prefix));
     let repeats = Arc::new(RedisRepeats::new(commands.clone(), &settings.prefix, kept));
-    let log = Arc::new(RedisLog::new(commands, bus.clone(), &settings.prefix, retention, settings.feed_buffer));
+    let log = RedisLog::new(commands.clone(), bus.clone(), &settings.prefix, retention, settings.feed_buffer);
+    let log = Arc::new(log);
+    let (prefix, history) = (&settings.prefix, log.history());
+    let sessions = RedisSessions::new(commands, bus.clone(), prefix, window, formats.clone(), history);
+    let sessions = Arc::new(sessions);
     let (stores, budget, directory) = (Stores::Redis(log.clone()), log.budget(), presence.clone());
     Ok(Backends { bus, log, budget, sessions, presence, directory, revocations, repeats, stores })
 }

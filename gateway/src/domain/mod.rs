@@ -2,6 +2,7 @@
 
 mod address;
 mod event;
+mod except;
 mod frame;
 mod ids;
 mod look;
@@ -11,6 +12,7 @@ mod room;
 
 pub use address::{network, site};
 pub use event::Event;
+pub use except::{Except, Excepted};
 pub use frame::Frame;
 pub use ids::{Pid, PidHash, SessionId, UserId};
 pub use offset::{Epoch, Mark, Offset, Position};

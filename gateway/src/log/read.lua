@@ -1,10 +1,9 @@
 -- Reads a part of a room's log and where the whole log stands, as of one moment.
--- After history.lua.
--- ARGV: 3 'after' or 'newest', 4 an offset ('' with 'newest': no bound), 5 how many entries, 6 retention in ms, 7 how many
--- bytes of them
+-- After history.lua. KEYS: 2 the room's stream
+-- ARGV: 4 'after' or 'newest', 5 an offset ('' with 'newest': no bound), 6 how many entries, 7 how many bytes of them
 -- Returns {epoch, head, floor, began, before what all is in doubt or '', 1 if entries were ever dropped, id of the oldest
 -- entry or '', 1 if the bytes were not enough, entries}; entries are oldest first with 'after' and newest first with 'newest'.
-local youngest = digits(milliseconds() - tonumber(ARGV[6]))
+local youngest = digits(milliseconds() - tonumber(ARGV[3]))
 local marks = redis.call('ZRANGEBYSCORE', KEYS[1], youngest, '+inf', 'LIMIT', 0, 1)
 local floor = marks[1] or digits(head)
 local trimmed, oldest = 0, ''
@@ -19,8 +18,8 @@ if redis.call('EXISTS', KEYS[2]) == 1 then
   if added > length then trimmed = 1 end
 end
 -- A few at a time, more each time: what does not fit is hardly read.
-local entries, wanted, left, cut = {}, tonumber(ARGV[5]), tonumber(ARGV[7]), 0
-local forward, at, count = ARGV[3] == 'after', ARGV[4], 4
+local entries, wanted, left, cut = {}, tonumber(ARGV[6]), tonumber(ARGV[7]), 0
+local forward, at, count = ARGV[4] == 'after', ARGV[5], 4
 while #entries < wanted and cut == 0 do
   count = math.min(count * 2, wanted - #entries)
   local part

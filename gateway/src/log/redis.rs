@@ -2,7 +2,7 @@
 //!
 //! | key | holds |
 //! |---|---|
-//! | `{prefix}:log:offset` | the counter: the newest position, of an event or a mark |
+//! | `{prefix}:log:offset` | the counter: the newest position, of an event, a mark, or whatever else must not be lost in silence |
 //! | `{prefix}:log:epoch` | the epoch, 16 hexadecimal digits, the offset that it counts from, and the process of Redis that it goes on in, see `history.lua` |
 //! | `{prefix}:log:writers` | a sorted set: when which node last said that it lives |
 //! | `{prefix}:log:vouching` | the nodes that have yet to say whether Redis lost what they wrote |
@@ -16,7 +16,6 @@
 
 mod watch;
 mod wire;
-mod witness;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,12 +33,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{AppendError, Appended, Budget, Dedupe, FeedItem, Log, Page, Range, Retention, Terms, position};
 use crate::bus::{Bus, BusMessage};
-use crate::domain::{Epoch, Event, Offset, RoomName};
+use crate::domain::{Event, Offset, RoomName};
 use crate::port::{Port, PortError};
-use crate::redis::{CommandError, Commands, Pipeline, milliseconds};
+use crate::redis::{CommandError, Commands, History, Knowledge, Pipeline, milliseconds};
 use watch::watch;
 use wire::{entry_offset, item, place};
-use witness::Witness;
 
 /// How many times the time of a command an append is tried again whose fate is unknown.
 const RETRY_TIMEOUTS: u32 = 2;
@@ -82,7 +80,7 @@ pub struct RedisLog {
     mark: Script,
     /// This node among those that write.
     writer: String,
-    witness: Arc<Mutex<Witness>>,
+    history: Arc<History>,
     feed: mpsc::Sender<BusMessage>,
     receiver: Mutex<Option<mpsc::Receiver<BusMessage>>>,
     _watch: AbortOnDropHandle<()>,
@@ -100,20 +98,21 @@ impl RedisLog {
     #[must_use]
     pub fn new(commands: Commands, bus: Arc<dyn Bus>, prefix: &str, retention: Retention, feed_buffer: usize) -> Self {
         let (feed, receiver) = mpsc::channel(feed_buffer);
-        let append = commands.script(concat!(include_str!("history.lua"), include_str!("append.lua")));
+        let history = History::new(commands.clone(), prefix, retention.room_retention);
+        let append = history.script(include_str!("append.lua"));
         let budget = Arc::new(Budget::new(&retention));
         Self {
             _watch: commands.supervised("measure of the log", watch(commands.clone(), budget.clone())),
             budget,
             append: Pipeline::new(&commands, append),
-            read: commands.script(concat!(include_str!("history.lua"), include_str!("read.lua"))),
-            mark: commands.script(concat!(include_str!("history.lua"), include_str!("mark.lua"))),
+            read: history.script(include_str!("read.lua")),
+            mark: history.script(include_str!("mark.lua")),
             commands,
             bus,
             prefix: prefix.to_owned(),
             retention,
             writer: format!("{:016x}", rand::random::<u64>()),
-            witness: Arc::default(),
+            history,
             feed,
             receiver: Mutex::new(Some(receiver)),
         }
@@ -125,29 +124,26 @@ impl RedisLog {
         self.budget.clone()
     }
 
+    /// The history that its offsets count in: what else is kept in this Redis goes by it.
+    #[must_use]
+    pub fn history(&self) -> Arc<History> {
+        self.history.clone()
+    }
+
     fn channel(&self, room: &RoomName) -> String {
         format!("{}:room:{room}", self.prefix)
     }
 
-    fn key(&self, what: &str) -> String {
-        format!("{}:log:{what}", self.prefix)
-    }
-
     /// The keys that all scripts begin with.
     fn keys(&self, room: &RoomName) -> Vec<String> {
-        let stream = format!("room:{room}");
-        ["clock", &stream, "offset", "epoch", "tick", "writers", "vouching"].map(|what| self.key(what)).into()
-    }
-
-    /// The arguments that all scripts begin with.
-    fn history(&self) -> (String, u64) {
-        (Epoch::random().to_string(), self.witness.lock().known.0)
+        self.history.keys(self.history.key(&format!("room:{room}")))
     }
 
     /// Says that this node writes no more: nobody need wait for it to vouch.
     pub async fn close(&self) {
         let leave = self.commands.script("return redis.call('ZREM', KEYS[1], ARGV[1])");
-        let left = self.commands.run::<i64>(&leave, |script| _ = script.key(self.key("writers")).arg(&self.writer));
+        let left =
+            self.commands.run::<i64>(&leave, |script| _ = script.key(self.history.key("writers")).arg(&self.writer));
         if let Err(error) = left.await {
             tracing::debug!(%error, "the log could not be told that this node ends");
         }
@@ -167,26 +163,25 @@ impl RedisLog {
         attempt: Attempt,
     ) -> Result<Appended, AttemptError> {
         let mut keys = self.keys(room);
-        keys.push(self.key(&format!("once:{}", once.key)));
+        keys.push(self.history.key(&format!("once:{}", once.key)));
         let answer = self.append.run(&keys, |script| {
             script
-                .arg(self.history())
+                .arg(self.history.arguments())
                 .arg(event)
                 .arg(self.retention.room_events)
-                .arg(milliseconds(self.retention.room_retention))
                 .arg(self.channel(room))
                 .arg(milliseconds(once.window))
                 .arg(attempt.what)
                 .arg(attempt.weighed.unwrap_or_default());
         });
-        let answer: Bytes = answer.await.map_err(AttemptError::Command)?;
+        let (answer, process): (Bytes, Arc<str>) = answer.await.map_err(AttemptError::Command)?;
         match &*answer {
             b"full" => return Err(AttemptError::Refused(AppendError::Full)),
             b"new" => return Err(AttemptError::Refused(AppendError::NewRoom)),
             _ => {}
         }
         let (position, duplicate) = place(&answer).ok_or(AttemptError::Damaged)?;
-        self.witness.lock().saw(position.offset, self.commands.losses());
+        self.history.kept(position.offset, &process);
         Ok(Appended { position, duplicate: duplicate == b"1" })
     }
 }
@@ -263,14 +258,7 @@ impl Log for RedisLog {
         let nothing = limit == 0 || matches!(range, Range::Newest { before: Some(Offset::START), .. });
         let wanted = if nothing { 0 } else { limit.saturating_add(1) };
         let answer = self.commands.run_knowing_process(&self.read, |script| {
-            script
-                .key(self.keys(room))
-                .arg(self.history())
-                .arg(direction)
-                .arg(bound)
-                .arg(wanted)
-                .arg(milliseconds(self.retention.room_retention))
-                .arg(bytes);
+            script.key(self.keys(room)).arg(self.history.arguments()).arg(direction).arg(bound).arg(wanted).arg(bytes);
         });
         type Entries = Vec<(String, (String, Bytes))>;
         type Answer = (String, String, String, String, String, u8, String, u8, Entries);
@@ -325,28 +313,19 @@ impl Log for RedisLog {
     }
 
     async fn mark(&self, room: &RoomName, at_ms: u64) -> Result<(), PortError> {
-        let mut knew = None;
-        let answer = self.commands.run_knowing_process(&self.mark, |script| {
-            let mut witness = self.witness.lock();
-            witness.note(self.commands.losses());
-            knew = witness.knew.take();
-            drop(witness);
+        let mut knowledge = Knowledge::default();
+        let answer = self.commands.run_telling_process(&self.mark, |script| {
+            knowledge = self.history.knowledge();
             script
                 .key(self.keys(room))
-                .arg(self.history())
+                .arg(self.history.arguments_vouching(&knowledge))
                 .arg(&self.writer)
-                .arg(knew.unwrap_or_default().0)
                 .arg(self.channel(room))
-                .arg(at_ms)
-                .arg(milliseconds(self.retention.room_retention));
+                .arg(at_ms);
         });
-        let answer: Result<(), _> = answer.await;
-        answer.map_err(|error| {
-            // Not vouched: what was known first still counts.
-            let mut witness = self.witness.lock();
-            witness.knew = knew.or(witness.knew);
-            Port::Log.failed("mark", error)
-        })
+        let ((), process) = answer.await.map_err(|error| Port::Log.failed("mark", error))?;
+        self.history.told(&knowledge, &process);
+        Ok(())
     }
 
     fn feed(&self) -> BoxStream<'static, FeedItem> {
@@ -354,7 +333,7 @@ impl Log for RedisLog {
             return futures_util::stream::empty().boxed();
         };
         let prefix = format!("{}:room:", self.prefix);
-        let (witness, commands) = (self.witness.clone(), self.commands.clone());
+        let history = self.history.clone();
         let decode = move |message| {
             let item = match message {
                 BusMessage::Gap => Some(FeedItem::Gap),
@@ -368,8 +347,8 @@ impl Log for RedisLog {
                 }
             };
             match &item {
-                Some(FeedItem::Event { position, .. }) => witness.lock().saw(position.offset, commands.losses()),
-                Some(FeedItem::Gap) => witness.lock().lost(),
+                Some(FeedItem::Event { position, .. }) => history.heard(position.offset),
+                Some(FeedItem::Gap) => history.missed(),
                 Some(_) | None => {}
             }
             futures_util::future::ready(item)

@@ -26,11 +26,19 @@ impl Node {
             if session.is_in(&room) {
                 continue;
             }
-            let entered = self.hub.enter(session, &room, &via).await;
-            let offset = entered.map_err(|error| self.unavailable_in(&room, &error))?.offset;
-            given.push(Wanted { room, after: offset, complete_from: offset, via: via.clone(), partial: false, seat });
+            let offset = self.rooms.enter(session, &room, &via).await?.offset;
+            given.push(Wanted {
+                room,
+                after: offset,
+                complete_from: offset,
+                kept_at: None,
+                via: via.clone(),
+                partial: false,
+                seat,
+            });
         }
-        match self.take_seats_again(session, &given, &[]).await {
+        let leave = |room: &RoomName| self.rooms.take_back(session, room);
+        match self.attendance.take_seats_again(session, &given, &[], &leave).await {
             Ok(seats) => Ok(seats.firsts),
             Err(RecoveryError::Unavailable(refusal)) => Err(refusal),
             Err(_) => Err(Refusal::Unavailable),

@@ -1,14 +1,13 @@
-//! Membership: how sessions enter rooms and leave them, the ones that they ask for and the ones that they are put into.
+//! Membership: how sessions enter the rooms that they ask for, are counted there and stored, and leave them.
 
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::gap::Lost;
-use super::stay::Stay;
-use super::{CloseReason, Departure, Hold, Node, RecoveryError, Session, Turn, Unrecovered, Wanted};
-use crate::auth::Identity;
-use crate::domain::{Frame, Mark, Offset, Refusal, RoomName, UserId};
+use super::rooms::Lost;
+use super::session::Stay;
+use super::{CloseReason, Departure, Hold, Node, RecoveryError, Seat, Session, Turn, Unrecovered, Wanted};
+use crate::domain::{Frame, Mark, Offset, Refusal, RoomName};
 use crate::presence::Numbered;
 
 /// What a join came to.
@@ -36,16 +35,6 @@ pub struct Entrance<'a> {
     pub seat: Option<Seat>,
 }
 
-/// A session's being counted in a room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seat {
-    /// How many members the room may have.
-    pub capacity: Option<usize>,
-}
-
-/// The room that the gateway itself puts sessions into is entered by this, which is no client event.
-pub const STANDING: &str = "$standing";
-
 /// What a client is told when the replay of a join has ended.
 #[derive(Serialize)]
 struct Replayed<'a> {
@@ -60,17 +49,17 @@ impl Node {
     /// # Errors
     /// Too many rooms, no free seat, or the log or a store cannot be reached.
     pub async fn join(
-        self: &Arc<Self>,
+        &self,
         session: &Arc<Session>,
         room: &RoomName,
         entrance: &Entrance<'_>,
     ) -> Result<Joined, Refusal> {
-        self.check_rooms(session, room)?;
+        self.rooms.check(session, room)?;
         let Some(seat) = entrance.seat.filter(|_| !session.is_seated(room)) else {
             return self.enter_room(session, room, entrance).await;
         };
         let _taking = session.take_seat();
-        let first = self.take_seat(session, room, seat.capacity).await?;
+        let first = self.attendance.take_seat(session, room, seat.capacity).await?;
         self.enter_seated(session, room, entrance, first).await
     }
 
@@ -80,44 +69,21 @@ impl Node {
     /// # Errors
     /// As [`Self::join`].
     pub async fn join_first(
-        self: &Arc<Self>,
+        &self,
         session: &Arc<Session>,
         rooms: &Numbered,
         capacity: usize,
         entrance: &Entrance<'_>,
     ) -> Result<(u32, Joined), Refusal> {
-        self.check_rooms(session, &rooms.name(1))?;
+        self.rooms.check(session, &rooms.name(1))?;
         let _taking = session.take_seat();
-        let (number, first) = self.take_first_seat(session, rooms, capacity).await?;
+        let (number, first) = self.attendance.take_first_seat(session, rooms, capacity).await?;
         let joined = self.enter_seated(session, &rooms.name(number), entrance, first).await?;
         Ok((number, joined))
     }
 
-    /// Keeps what is live from a session as long as the hold is there.
-    pub fn hold(&self, session: &Session) -> Hold {
-        session.gate.hold()
-    }
-
-    /// Puts a session into rooms that nobody asked for: those of its user and of everybody. It is not stored.
-    ///
-    /// # Errors
-    /// The log cannot be reached.
-    pub async fn settle(&self, session: &Arc<Session>, rooms: &[RoomName]) -> Result<(), Refusal> {
-        let via: Arc<str> = STANDING.into();
-        for room in rooms {
-            self.hub.enter(session, room, &via).await.map_err(|error| self.unavailable(&error))?;
-        }
-        Ok(())
-    }
-
-    fn check_rooms(&self, session: &Session, room: &RoomName) -> Result<(), Refusal> {
-        let limit = self.limits.rooms_per_session;
-        let is_full = limit > 0 && room.shown().is_some() && !session.is_in(room) && session.rooms() >= limit;
-        if is_full { Err(Refusal::TooManyRooms { limit }) } else { Ok(()) }
-    }
-
     async fn enter_seated(
-        self: &Arc<Self>,
+        &self,
         session: &Arc<Session>,
         room: &RoomName,
         entrance: &Entrance<'_>,
@@ -125,7 +91,7 @@ impl Node {
     ) -> Result<Joined, Refusal> {
         let joined = self.enter_room(session, room, entrance).await;
         if joined.is_err() || !session.seat(room) {
-            self.take_back_seat(session, room, first).await;
+            self.attendance.take_back_seat(session, room, first).await;
             return joined;
         }
         joined.map(|joined| Joined { first, ..joined })
@@ -139,8 +105,7 @@ impl Node {
     ) -> Result<Joined, Refusal> {
         let Entrance { via, after, .. } = *entrance;
         if session.is_in(room) {
-            let entered = self.hub.enter(session, room, via).await;
-            let boundary = entered.map_err(|error| self.unavailable_in(room, &error))?;
+            let boundary = self.rooms.enter(session, room, via).await?;
             // The answer to the join may have been lost: what it came to must not sound better the second time.
             let complete_from = session.complete_from(room).unwrap_or(boundary.offset);
             let recovered =
@@ -161,8 +126,7 @@ impl Node {
         via: &Arc<str>,
         hold: Hold,
     ) -> Result<Joined, Refusal> {
-        let entered = self.hub.enter(session, room, via).await;
-        let boundary = entered.map_err(|error| self.unavailable_in(room, &error))?;
+        let boundary = self.rooms.enter(session, room, via).await?;
         self.save_or_leave(session, room).await?;
         hold.release().await;
         Ok(Joined { offset: boundary.offset, recovered: None, first: None })
@@ -178,23 +142,23 @@ impl Node {
         hold: Hold,
     ) -> Result<Joined, Refusal> {
         let (via, handed) = (entrance.via, hold.handed());
-        let entered = self.hub.enter(session, room, via).await;
-        let boundary = entered.map_err(|error| self.unavailable_in(room, &error))?;
+        let boundary = self.rooms.enter(session, room, via).await?;
         let wanted = Wanted {
             room: room.clone(),
             after,
             complete_from: after,
+            kept_at: None,
             via: via.clone(),
             partial: entrance.partial,
             seat: None,
         };
-        let replay = match self.read_missed(session, vec![wanted]).await {
-            Ok(replay) => replay,
+        let missed = match self.rooms.read_missed(session, vec![wanted]).await {
+            Ok(missed) => missed,
             Err(RecoveryError::Unrecovered(reason)) => {
                 // What it has it is not handed again, however far behind the feed of this node may be.
                 let has_upto = if reason == Unrecovered::Offset { Offset::START } else { after };
                 let offset = boundary.offset.max(has_upto);
-                self.hub.skip_to(session, room, offset);
+                self.rooms.skip_to(session, room, offset);
                 let number = self.begin_unproven(session, room, offset, offset, via, true).await?;
                 let lost = Lost { room: room.shown(), reason: reason.reason() };
                 let notice =
@@ -205,17 +169,17 @@ impl Node {
                 return Ok(Joined { offset, recovered: Some(Err(reason)), first: None });
             }
             Err(error) => {
-                self.take_back(session, room);
+                self.rooms.take_back(session, room);
                 return Err(self.not_now(error));
             }
         };
-        let (events, offset) = (replay.events(), replay.upto);
+        let (events, offset) = (missed.events(), missed.upto());
         let number = self.begin_unproven(session, room, offset, after, via, events > 0).await?;
         let end = (events > 0).then(|| {
             let mark = Mark { offset: handed, replay: number }.to_string();
             Frame::notice("gateway:replayed", &Replayed { room: room.shown(), events }, Some(&mark))
         });
-        self.replay_out_of_order(session, replay, end, hold).await;
+        self.rooms.replay_out_of_order(session, missed, end, hold).await;
         if events > 0 {
             self.prove(session, room, handed).await;
         }
@@ -245,54 +209,19 @@ impl Node {
     async fn prove(&self, session: &Session, room: &RoomName, handed: Offset) {
         session.replay_ended(room, handed);
         // If it cannot be stored now, it will be; until then a client that breaks off may be told too much.
-        self.save(session).await.ok();
+        self.comebacks.save(session).await.ok();
     }
 
     /// What was joined must come back with the session; if that cannot be stored, it was not joined.
     async fn save_or_leave(&self, session: &Session, room: &RoomName) -> Result<(), Refusal> {
-        match self.save(session).await {
+        match self.comebacks.save(session).await {
             // Taken over meanwhile: nobody waits for the answer.
             Ok(_) => Ok(()),
             Err(refusal) => {
-                self.take_back(session, room);
+                self.rooms.take_back(session, room);
                 Err(refusal)
             }
         }
-    }
-
-    /// A session is not in a room after all: what came for it was never meant for it.
-    fn take_back(&self, session: &Session, room: &RoomName) {
-        self.leave_room(session, room);
-        session.gate.forget(room);
-    }
-
-    /// Notes that a session without a token is somebody's from now on, and hears what is sent to that user. It must not
-    /// be counted as somebody else yet.
-    ///
-    /// # Errors
-    /// It has a token, is in a room where members are counted or holds a name, or the log or the store of sessions cannot
-    /// be reached.
-    pub async fn identify(self: &Arc<Self>, session: &Arc<Session>, user: UserId) -> Result<(), Refusal> {
-        if session.has_token() {
-            return Err(Refusal::NotAllowed);
-        }
-        let everybody = RoomName::everybody(&session.namespace);
-        let before = session.identity();
-        if before.user.as_ref() != Some(&user) && session.seats().iter().any(|seat| *seat != everybody) {
-            return Err(Refusal::bad_request("a client says who it is before it joins rooms that count their members"));
-        }
-        self.settle(session, &[RoomName::personal(&session.namespace, &user)]).await?;
-        if let Some(other) = before.user.as_ref().filter(|before| **before != user) {
-            self.leave_room(session, &RoomName::personal(&session.namespace, other));
-        }
-        session.identify(Identity { user: Some(user), ..Identity::default() });
-        self.save(session).await.map(|_| ())
-    }
-
-    pub(super) fn leave_room(&self, session: &Session, room: &RoomName) -> Option<Stay> {
-        let stay = session.forget(room)?;
-        self.hub.leave(session, room);
-        Some(stay)
     }
 
     /// Takes a session out of a room; nothing happens if it is not in it. Returns which member left with it, and whether
@@ -300,47 +229,32 @@ impl Node {
     ///
     /// # Errors
     /// The store of sessions cannot be reached: the session is out of the room, but would come back into it.
-    pub async fn leave(
-        self: &Arc<Self>,
-        session: &Arc<Session>,
-        room: &RoomName,
-    ) -> (Vec<Departure>, Result<(), Refusal>) {
-        self.leave_typing(session, Some(room));
-        let departed = if self.leave_room(session, room).is_some_and(|stay| stay.seated) {
-            self.take_out(session, vec![room.clone()]).await
+    pub async fn leave(&self, session: &Arc<Session>, room: &RoomName) -> (Vec<Departure>, Result<(), Refusal>) {
+        self.rooms.leave_typing(session, Some(room));
+        let departed = if self.rooms.leave(session, room).is_some_and(|stay| stay.seated) {
+            self.attendance.take_out(session, vec![room.clone()]).await
         } else {
             Vec::new()
         };
-        (departed, self.save(session).await.map(|_| ()))
+        (departed, self.comebacks.save(session).await.map(|_| ()))
     }
 
     /// Takes a session whose connection is over out of everything. It may come back within the recovery window if it
     /// is to be kept, unless it was ended for good.
-    pub fn depart(self: &Arc<Self>, session: &Arc<Session>, keep: bool) {
+    pub fn depart(&self, session: &Arc<Session>, keep: bool) {
         let keep = keep && session.closing() != Some(CloseReason::Kicked);
-        let seats = self.leave_all(session);
+        let seats = self.rooms.leave_all(session);
         self.asking.gone(session);
         self.attendance.drop_unknown(session);
-        if self.roster.remove(session, keep) {
-            self.release(session.clone(), keep);
-        }
-        let (node, session) = (self.clone(), session.clone());
+        self.comebacks.depart(session, keep);
+        let (rooms, attendance, session) = (self.rooms.clone(), self.attendance.clone(), session.clone());
         self.tasks.spawn(async move {
             // After what it is still doing: nobody must be told that it has gone before they are told that it came.
             let _busy = session.busy.lock().await;
-            node.leave_typing(&session, None);
+            rooms.leave_typing(&session, None);
             if !seats.is_empty() {
-                node.give_up_seats(&session, seats, keep).await;
+                attendance.give_up_seats(&session, seats, keep).await;
             }
         });
-    }
-
-    /// Returns where it was counted.
-    pub(super) fn leave_all(&self, session: &Session) -> Vec<RoomName> {
-        let left = session.depart();
-        for room in &left.rooms {
-            self.hub.leave(session, room);
-        }
-        left.seats
     }
 }

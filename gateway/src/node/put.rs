@@ -1,75 +1,19 @@
 //! Put: sessions that back ends put into rooms, and take out of them, whatever routes say.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
-use super::attendance::Change;
-use super::{Entrance, Node, Seat, Session};
+use super::{Change, Entrance, Node, Seat, Session};
 use crate::domain::{Offset, Refusal, RoomName, UserId};
-use crate::log::Range;
-use crate::sessions::Record;
 
 /// A room that a back end put a session into is entered by this, which is no client event.
 pub const PUT: &str = "$put";
 
-/// Removals that are remembered. Beyond that the oldest are forgotten: who is away comes back into those rooms.
-const REMEMBERED: usize = 65_536;
-
-/// Users that were taken out of rooms a moment ago: those of their sessions that are away, and come back, come without them.
-#[derive(Debug)]
-pub(super) struct Removals {
-    /// For how long a session may be away and come back.
-    kept: Duration,
-    by_member: Mutex<HashMap<(UserId, RoomName), Removal>>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Removal {
-    /// Who joined up to here was meant.
-    upto: Offset,
-    at: Instant,
-}
-
-impl Removals {
-    pub(super) fn new(kept: Duration) -> Self {
-        Self { kept, by_member: Mutex::default() }
-    }
-
-    fn note(&self, user: &UserId, room: &RoomName, upto: Offset) {
-        let now = Instant::now();
-        let mut removals = self.by_member.lock();
-        if removals.len() >= REMEMBERED {
-            removals.retain(|_, removal| now - removal.at < self.kept);
-            let oldest = removals.iter().min_by_key(|(_, removal)| removal.at).map(|(member, _)| member.clone());
-            if let Some(oldest) = oldest.filter(|_| removals.len() >= REMEMBERED) {
-                removals.remove(&oldest);
-            }
-        }
-        removals.insert((user.clone(), room.clone()), Removal { upto, at: now });
-    }
-
-    /// Takes out of a record the rooms that its user was taken out of since it joined them.
-    pub(super) fn apply(&self, record: Record) -> Record {
-        let mut removals = self.by_member.lock();
-        if removals.is_empty() {
-            return record;
-        }
-        let now = Instant::now();
-        removals.retain(|_, removal| now - removal.at < self.kept);
-        let Some(user) = record.who().cloned() else { return record };
-        let was_taken_out = |room: &RoomName, since: Offset| {
-            let removal = removals.get(&(user.clone(), room.clone()));
-            removal.is_some_and(|removal| since <= removal.upto)
-        };
-        let mut record = record;
-        record.rooms.retain(|room| !was_taken_out(&room.room, room.since));
-        record
-    }
-}
+/// How long a session may take to begin until nobody waits for it, and how often it is looked.
+const BEGINNING: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(10);
 
 impl Node {
     /// Puts a session into a room, and counts it there. What its client has sent before is done before.
@@ -77,12 +21,20 @@ impl Node {
     /// # Errors
     /// It is in too many rooms, or something cannot be reached.
     pub async fn put_in(self: &Arc<Self>, session: &Arc<Session>, room: &RoomName) -> Result<(), Refusal> {
+        // Whoever begins it stores it first: what was stored before may be all that it can come back to.
+        let deadline = Instant::now() + BEGINNING;
+        while session.stored().is_none() {
+            if session.is_over() || Instant::now() >= deadline {
+                return Err(Refusal::Unavailable);
+            }
+            sleep(LOOK).await;
+        }
         let _busy = session.busy.lock().await;
         let via = PUT.into();
         let entrance = Entrance { via: &via, after: None, partial: false, seat: Some(Seat { capacity: None }) };
         let joined = self.join(session, room, &entrance).await?;
         // Its turn may come only when the session is no longer busy.
-        self.tell_of_firsts(session, joined.first.map(|turn| (room.clone(), turn)).into_iter().collect());
+        self.attendance.tell_of_firsts(session, joined.first.map(|turn| (room.clone(), turn)).into_iter().collect());
         Ok(())
     }
 
@@ -96,14 +48,14 @@ impl Node {
             return Ok(false);
         }
         let (departures, stored) = self.leave(session, room).await;
-        departures.into_iter().for_each(|departure| self.announce(Change::Departed(departure)));
+        departures.into_iter().for_each(|departure| self.attendance.announce(Change::Departed(departure)));
         stored.map(|()| true)
     }
 
     /// Remembers that a user was taken out of a room that it had joined up to an offset: sessions of it that are away come
     /// back without it.
     pub fn note_removal(&self, user: &UserId, room: &RoomName, upto: Offset) {
-        self.removals.note(user, room, upto);
+        self.comebacks.note_removal(user, room, upto);
     }
 
     /// Where the log stands: the newest position of all rooms.
@@ -111,62 +63,6 @@ impl Node {
     /// # Errors
     /// The log cannot be reached.
     pub async fn position(&self, room: &RoomName) -> Result<Offset, Refusal> {
-        let page = self.log.read(room, Range::Newest { before: None, limit: 0 }, 0).await;
-        page.map(|page| page.head.offset).map_err(|error| self.unavailable(&error))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::SessionId;
-    use crate::sessions::RoomRecord;
-
-    fn record(user: &str, rooms: &[(&str, u64)]) -> Record {
-        let room = |(room, since): &(&str, u64)| RoomRecord {
-            room: RoomName::parse(room).unwrap(),
-            since: Offset(*since),
-            complete_from: Offset(*since),
-            replay: 0,
-            handed: Offset::START,
-            via: "join".into(),
-        };
-        Record {
-            session: SessionId::random(),
-            user: UserId::parse(user),
-            version: 1,
-            rooms: rooms.iter().map(room).collect(),
-            namespace: "/".into(),
-            identified: None,
-            names: Vec::new(),
-            handed: Offset::START,
-            complete_to: Offset::START,
-            term: 1,
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_is_away_comes_back_without_what_it_was_taken_out_of() {
-        let removals = Removals::new(Duration::from_secs(60));
-        let (alice, room) = (UserId::parse("alice").unwrap(), RoomName::parse("r").unwrap());
-        let rooms = |record: Record| record.rooms.iter().map(|room| room.room.to_string()).collect::<Vec<_>>();
-        let away = record("alice", &[("r", 7), ("s", 7)]);
-        assert_eq!(rooms(removals.apply(away.clone())), ["r", "s"]);
-        removals.note(&alice, &room, Offset(8));
-        assert_eq!(rooms(removals.apply(away.clone())), ["s"]);
-        assert_eq!(rooms(removals.apply(record("bob", &[("r", 7)]))), ["r"]);
-        assert_eq!(rooms(removals.apply(record("alice", &[("r", 9)]))), ["r"], "it has joined again since");
-        tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(rooms(removals.apply(away)), ["r", "s"]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn removals_are_bounded() {
-        let removals = Removals::new(Duration::from_secs(60));
-        let room = RoomName::parse("r").unwrap();
-        for number in 0..REMEMBERED + 3 {
-            removals.note(&UserId::parse(&number.to_string()).unwrap(), &room, Offset(8));
-        }
-        assert_eq!(removals.by_member.lock().len(), REMEMBERED);
+        self.rooms.position(room).await
     }
 }

@@ -29,6 +29,7 @@ pub struct Taps {
     open: Arc<Slots>,
     limiters: Limiters,
     patience: Patience,
+    metrics: Arc<Metrics>,
 }
 
 /// What one room says, in order, from an offset on or from now on.
@@ -119,8 +120,8 @@ impl Taps {
     /// may take none of it.
     #[must_use]
     pub fn new(node: Arc<Node>, limits: &Limits, most: usize, time: Duration, metrics: Arc<Metrics>) -> Self {
-        let (open, limiters) = (Arc::new(Slots::new(most)), Limiters::new(limits, metrics));
-        Self { node, open, limiters, patience: Patience::new(limits, time) }
+        let (open, limiters) = (Arc::new(Slots::new(most)), Limiters::new(limits, metrics.clone()));
+        Self { node, open, limiters, patience: Patience::new(limits, time), metrics }
     }
 
     /// Opens one for a reader at an address; with why something is missing after the offset, if that is so. Then it begins
@@ -135,9 +136,8 @@ impl Taps {
         address: IpAddr,
     ) -> Result<(Tap, Option<Unrecovered>), Refusal> {
         let slot = Slot::take(&self.open).ok_or(Refusal::RateLimited { retry_after: Duration::from_secs(1) })?;
-        let metrics = self.node.metrics.clone();
-        metrics.taps.increment(1.0);
-        let place = Arc::new(Place { _slot: slot, metrics });
+        self.metrics.taps.increment(1.0);
+        let place = Arc::new(Place { _slot: slot, metrics: self.metrics.clone() });
         let Some(after) = after else { return Ok((self.from_now(room, address, place).await?, None)) };
         let why = match self.after(room, after, address, &place, false).await {
             Ok(tap) => return Ok((tap, None)),
@@ -168,8 +168,15 @@ impl Taps {
     ) -> Result<Tap, RecoveryError> {
         // It lets go of the room when it is dropped, wherever this is given up.
         let tap = self.tap(room, address, place.clone());
-        let wanted =
-            Wanted { room: room.clone(), after, complete_from: after, via: TAPPED.into(), partial, seat: None };
+        let wanted = Wanted {
+            room: room.clone(),
+            after,
+            complete_from: after,
+            kept_at: None,
+            via: TAPPED.into(),
+            partial,
+            seat: None,
+        };
         let (hold, replay) = self.node.recover(&tap.session, vec![wanted], &[], Mark::default()).await?;
         let (node, session) = (self.node.clone(), tap.session.clone());
         // Beside the reader, who is handed a large one as fast as it takes it.

@@ -1,43 +1,24 @@
-//! Troubles: what may go wrong as often as clients ask, and is told once, then counted.
+//! Troubles: what may go wrong with a port as often as clients ask, and is told once, then counted.
 
 use crate::port::PortError;
 use crate::recurring::Recurring;
 
-/// The troubles of a node.
-#[derive(Debug)]
-pub(super) struct Troubles {
-    pub(super) log: Failing,
-    pub(super) full: Recurring,
-    pub(super) sessions: Failing,
-    pub(super) presence: Failing,
-}
-
 /// The errors of a port. Those that somebody has to do something about are a series of their own, or they would not be seen
 /// among those that pass.
 #[derive(Debug)]
-pub(super) struct Failing {
+pub(in crate::node) struct Failing {
     passing: Recurring,
     lasting: Recurring,
 }
 
-impl Troubles {
-    pub(super) fn new() -> Self {
-        Self {
-            log: Failing::new("the log failed", "something in the log is broken"),
-            full: Recurring::new("the log is full, and publishes are refused"),
-            sessions: Failing::new("the store of sessions failed", "something in the store of sessions is broken"),
-            presence: Failing::new("the store of presence failed", "something in the store of presence is broken"),
-        }
-    }
-}
-
 impl Failing {
-    fn new(passing: &'static str, lasting: &'static str) -> Self {
+    /// Says the one of what passes, the other of what stays.
+    pub(in crate::node) fn new(passing: &'static str, lasting: &'static str) -> Self {
         Self { passing: Recurring::new(passing), lasting: Recurring::new(lasting) }
     }
 
     /// Notes that an operation failed.
-    pub(super) fn note(&self, error: &PortError) {
+    pub(in crate::node) fn note(&self, error: &PortError) {
         let series = if error.is_permanent() { &self.lasting } else { &self.passing };
         series.note(|what| error.tell(what));
     }
@@ -58,10 +39,10 @@ mod tests {
         let (mut page, writer) = std::io::pipe().unwrap();
         let lines = tracing_subscriber::fmt().with_ansi(false).without_time().with_writer(Arc::new(writer));
         let logging = lines.finish().set_default();
-        let troubles = Troubles::new();
+        let failing = Failing::new("the log failed", "something in the log is broken");
         for _ in 0..3 {
-            troubles.log.note(&Port::Log.not_now("read", "away"));
-            troubles.log.note(&Port::Log.broken("read", "damaged"));
+            failing.note(&Port::Log.not_now("read", "away"));
+            failing.note(&Port::Log.broken("read", "damaged"));
         }
         drop(logging);
         let mut told = String::new();

@@ -1,11 +1,10 @@
-//! What a session that comes back wants: where it missed events, and why it may not have them.
+//! What a session that comes back wants: rooms of which it missed something, its seats in them, and why it may not have
+//! them.
 
 use std::sync::Arc;
 
-use super::Seat;
-use crate::domain::{Mark, Offset, Refusal, RoomName};
+use crate::domain::{Offset, Refusal, RoomName};
 use crate::port::PortError;
-use crate::sessions::Record;
 
 /// A room that a session comes back to.
 #[derive(Clone, Debug)]
@@ -16,12 +15,21 @@ pub struct Wanted {
     pub after: Offset,
     /// The session has, or had, everything of the room from here on.
     pub complete_from: Offset,
+    /// Where the log stood when it was stored that the session is in this room, if something says so that may be lost.
+    pub kept_at: Option<Offset>,
     /// The client event by which it is, or was, joined.
     pub via: Arc<str>,
     /// What is still there will do, if not everything is.
     pub partial: bool,
     /// Whether the session is counted among its members again.
     pub seat: Option<Seat>,
+}
+
+/// A session's being counted in a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// How many members the room may have.
+    pub capacity: Option<usize>,
 }
 
 /// Why a session cannot have what it missed. Its name is what clients read and metrics count.
@@ -79,6 +87,13 @@ pub enum RecoveryError {
     Unavailable(Refusal),
 }
 
+impl Wanted {
+    /// What is missing before this is missing here: what was said in the room, or that it is the session's.
+    pub(super) fn stands_at(&self, read_to: Offset) -> Offset {
+        self.kept_at.map_or(read_to, |kept_at| kept_at.min(read_to))
+    }
+}
+
 impl From<PortError> for RecoveryError {
     fn from(error: PortError) -> Self {
         Self::Log(error)
@@ -91,81 +106,9 @@ impl From<Unrecovered> for RecoveryError {
     }
 }
 
-/// Where a session that comes back missed events, by its record and what its client says it heard last.
-///
-/// # Errors
-/// Why that cannot be known.
-pub fn wanted(record: &Record, heard: Mark) -> Result<Vec<Wanted>, Unrecovered> {
-    let has_all_to = if heard.offset >= record.handed { record.complete_to } else { Offset::START };
-    let room = |room: &crate::sessions::RoomRecord| {
-        // Handed over after the replay began means after its end, and so does the notice of its end.
-        let replay_is_over = room.replay <= heard.replay || heard.offset > room.handed;
-        let after = room.since.max(heard.offset).max(has_all_to);
-        let complete_from = room.complete_from;
-        let (room, via) = (room.room.clone(), room.via.as_str().into());
-        let wanted = Wanted { room, after, complete_from, via, partial: false, seat: None };
-        if replay_is_over { Ok(wanted) } else { Err(Unrecovered::Interrupted) }
-    };
-    record.rooms.iter().map(room).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::SessionId;
-    use crate::sessions::RoomRecord;
-
-    fn record(since: u64, replay: u32, handed: u64) -> Record {
-        let room = RoomName::parse("r").unwrap();
-        let room = RoomRecord {
-            room,
-            since: Offset(since),
-            complete_from: Offset(since),
-            replay,
-            handed: Offset(handed),
-            via: "join".into(),
-        };
-        let (user, names, identified) = (None, Vec::new(), None);
-        Record {
-            term: 0,
-            session: SessionId::random(),
-            user,
-            version: 1,
-            rooms: vec![room],
-            namespace: "/".into(),
-            names,
-            identified,
-            handed: Offset::START,
-            complete_to: Offset::START,
-        }
-    }
-
-    fn after(record: &Record, heard: &str) -> Result<u64, Unrecovered> {
-        wanted(record, Mark::parse(heard).unwrap()).map(|rooms| rooms[0].after.0)
-    }
-
-    #[test]
-    fn a_room_is_missed_from_what_was_heard_but_not_from_before_it_was_joined() {
-        assert_eq!(after(&record(50, 0, 0), "70"), Ok(70));
-        assert_eq!(after(&record(50, 0, 0), "0"), Ok(50));
-    }
-
-    #[test]
-    fn who_has_heard_all_that_it_was_handed_stands_where_that_was_noted() {
-        let record = Record { handed: Offset(80), complete_to: Offset(500), ..record(50, 0, 0) };
-        assert_eq!(after(&record, "80"), Ok(500));
-        assert_eq!(after(&record, "79"), Ok(79), "the last one did not arrive");
-        assert_eq!(after(&record, "600"), Ok(600));
-    }
-
-    #[test]
-    fn a_replay_counts_as_received_when_something_after_it_was() {
-        let record = record(100, 2, 60);
-        assert_eq!(after(&record, "60"), Err(Unrecovered::Interrupted));
-        assert_eq!(after(&record, "60.1"), Err(Unrecovered::Interrupted));
-        assert_eq!(after(&record, "60.2"), Ok(100));
-        assert_eq!(after(&record, "61"), Ok(100));
-    }
 
     #[test]
     fn every_reason_has_its_name_and_its_series() {

@@ -24,7 +24,7 @@ const FRESH: Duration = Duration::from_secs(5);
 pub(super) struct Known {
     pub(super) connection: MultiplexedConnection,
     /// The run id of the process of Redis at its other end, or nothing if it did not say.
-    pub(super) process: String,
+    pub(super) process: Arc<str>,
     manager: Manager,
     address: Address,
     losses: u64,
@@ -104,7 +104,7 @@ impl managed::Manager for Connections {
         let mut connection = manager.create().await.map_err(failed)?;
         let greeting = greet(&mut connection).await.map_err(failed)?;
         let generation = self.primary.welcome(generation, &address, &greeting)?;
-        let process = greeting.run_id.unwrap_or_default();
+        let process = greeting.run_id.unwrap_or_default().into();
         Ok(Known { connection, process, manager, address, losses, generation })
     }
 

@@ -4,15 +4,18 @@
 mod connections;
 mod doubt;
 mod error;
+mod history;
 mod locate;
 mod memory;
 mod pipeline;
 mod primary;
 mod safety;
 mod tls;
+mod witness;
 
 pub use doubt::Doubt;
 pub use error::{CommandError, ConnectError, SettingsError, kind_of_words};
+pub use history::{History, Knowledge};
 pub use memory::Memory;
 pub use pipeline::Pipeline;
 pub use primary::{Address, Greeting, Primary};
@@ -133,7 +136,7 @@ impl Commands {
         script: &Script,
         prepare: impl FnOnce(&mut ScriptInvocation<'_>),
     ) -> Result<T, CommandError> {
-        self.invoke(script, prepare, false).await
+        Ok(self.invoke(script, prepare, false).await?.0)
     }
 
     /// The same, and a last argument tells the script which process of Redis it runs in: its run id, or nothing if Redis
@@ -146,6 +149,18 @@ impl Commands {
         script: &Script,
         prepare: impl FnOnce(&mut ScriptInvocation<'_>),
     ) -> Result<T, CommandError> {
+        Ok(self.invoke(script, prepare, true).await?.0)
+    }
+
+    /// The same, and with the answer comes which process that was.
+    ///
+    /// # Errors
+    /// Redis cannot be reached, refuses, or takes too long.
+    pub async fn run_telling_process<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        prepare: impl FnOnce(&mut ScriptInvocation<'_>),
+    ) -> Result<(T, Arc<str>), CommandError> {
         self.invoke(script, prepare, true).await
     }
 
@@ -161,16 +176,17 @@ impl Commands {
         script: &Script,
         prepare: impl FnOnce(&mut ScriptInvocation<'_>),
         knowing_process: bool,
-    ) -> Result<T, CommandError> {
+    ) -> Result<(T, Arc<str>), CommandError> {
         let deadline = Instant::now() + self.timeout;
         let mut known = self.connection(deadline).await?;
+        let process = known.process.clone();
         let mut invocation = script.prepare_invoke();
         prepare(&mut invocation);
         if knowing_process {
             invocation.arg(&*known.process);
         }
         let answer = timeout_at(deadline, invocation.invoke_async(&mut known.connection)).await;
-        self.settle(known, answer)
+        Ok((self.settle(known, answer)?, process))
     }
 
     /// Runs one command.

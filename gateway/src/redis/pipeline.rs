@@ -1,5 +1,6 @@
 //! Calls of one script by many at once, over one connection: those of a moment share a round trip.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool::managed::Manager as _;
@@ -19,6 +20,8 @@ const WAITING: usize = 4096;
 const BATCH: usize = 256;
 
 type Answer = Result<Value, CommandError>;
+/// With the process of Redis that gave it.
+type Told = Result<(Value, Arc<str>), CommandError>;
 
 /// Calls of one script. One round trip is under way at a time, with all the calls that waited when it began; each gets
 /// its own answer or error. What is lost with the connection is in doubt for each. A call after a pause goes out at once.
@@ -33,7 +36,7 @@ pub struct Pipeline {
 #[derive(Debug)]
 struct Call {
     command: Cmd,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<Told>,
 }
 
 impl Pipeline {
@@ -50,7 +53,7 @@ impl Pipeline {
     }
 
     /// Runs the script with `keys`; `arguments` appends its arguments, of which the last tells which process of Redis it
-    /// runs in, as with [`Commands::run_knowing_process`].
+    /// runs in, and returns what it came to, as with [`Commands::run_telling_process`].
     ///
     /// # Errors
     /// Redis cannot be reached, refuses this call, or takes too long.
@@ -58,7 +61,7 @@ impl Pipeline {
         &self,
         keys: &[String],
         arguments: impl FnOnce(&mut Cmd),
-    ) -> Result<T, CommandError> {
+    ) -> Result<(T, Arc<str>), CommandError> {
         let mut command = redis::cmd("EVALSHA");
         command.arg(&self.hash).arg(keys.len()).arg(keys);
         arguments(&mut command);
@@ -68,8 +71,8 @@ impl Pipeline {
             answered.await.unwrap_or(Err(CommandError::Stopped))
         };
         let value = tokio::time::timeout(self.timeout, value).await;
-        let value = value.unwrap_or(Err(CommandError::Timeout(self.timeout)))?;
-        Ok(redis::from_redis_value(value).map_err(RedisError::from)?)
+        let (value, process) = value.unwrap_or(Err(CommandError::Timeout(self.timeout)))?;
+        Ok((redis::from_redis_value(value).map_err(RedisError::from)?, process))
     }
 }
 
@@ -111,12 +114,12 @@ impl Writer {
             let mut commands = redis::Pipeline::with_capacity(waiting.len());
             let mut callers = Vec::with_capacity(waiting.len());
             for mut call in waiting.drain(..) {
-                call.command.arg(&process);
+                call.command.arg(&*process);
                 commands.add_command(call.command);
                 callers.push(call.answer);
             }
             for (caller, answer) in callers.into_iter().zip(self.answers(&mut commands, &process).await) {
-                caller.send(answer).ok();
+                caller.send(answer.map(|value| (value, process.clone()))).ok();
             }
         }
     }
@@ -128,7 +131,7 @@ impl Writer {
         let unknown: Vec<usize> = (0..answers.len()).filter(|index| is_unknown(&answers[*index])).collect();
         if !unknown.is_empty()
             && self.load().await
-            && self.connection.as_ref().is_some_and(|known| known.process == process)
+            && self.connection.as_ref().is_some_and(|known| *known.process == *process)
         {
             let mut again = redis::Pipeline::with_capacity(unknown.len());
             for (index, command) in commands.cmd_iter().enumerate() {

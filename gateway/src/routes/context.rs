@@ -10,7 +10,7 @@ use super::reader::{Emission, Target};
 use super::template::{AuthFields, Scope};
 use crate::auth::Identity;
 use crate::content::{check_emitted, json};
-use crate::domain::{Event, Refusal, RoomName};
+use crate::domain::{Event, Except, Refusal, RoomName};
 use crate::node::{Session, now_ms};
 
 /// How much larger than what a client may send an event may be that is made from it.
@@ -54,7 +54,7 @@ impl<'a> Run<'a> {
             name: name.into_owned(),
             args: emission.args.json(&self.scope)?,
             attachments: self.attachments.clone(),
-            except: self.session.filter(|_| to == Target::Others).map(|session| session.id),
+            except: self.session.filter(|_| to == Target::Others).map(|session| Except::Session(session.id)),
             at_ms: self.scope.now_ms,
         };
         // Templates may say a thing several times, and an attachment must not be there twice.

@@ -21,6 +21,7 @@ use crate::asks::Asks;
 use crate::auth;
 use crate::content::Bounds;
 use crate::control::Control;
+use crate::formats::Formats;
 use crate::metrics::Metrics;
 use crate::node::{Node, Taps};
 use crate::presence::Directory;
@@ -40,6 +41,8 @@ pub struct Behind {
     pub directory: Arc<dyn Directory>,
     /// Listens to rooms.
     pub taps: Arc<Taps>,
+    /// What all nodes read.
+    pub formats: Formats,
     /// Counts what fails.
     pub metrics: Arc<Metrics>,
 }

@@ -10,7 +10,7 @@ use crate::presence::BusyRooms;
 pub struct Bounded {
     /// Only what came after this.
     pub after: Option<Offset>,
-    /// Only what came before this; not with `after`.
+    /// Only what came before this.
     pub before: Option<Offset>,
     /// How many events at the most.
     pub limit: Option<usize>,
@@ -64,20 +64,22 @@ impl Service {
     /// Reads a part of what the log has of a room.
     ///
     /// # Errors
-    /// Both ends were asked for, or the log cannot be reached.
+    /// The log cannot be reached.
     pub async fn history(&self, room: &RoomName, part: Bounded) -> Result<History, Refusal> {
         let limit = part.limit.unwrap_or(usize::MAX);
         let range = match (part.after, part.before) {
-            (Some(_), Some(_)) => {
-                return Err(Refusal::bad_request("history is read after an offset or before one, not both"));
-            }
-            (Some(offset), None) => Range::After { offset, limit },
+            (Some(offset), _) => Range::After { offset, limit },
             (None, before) => Range::Newest { before, limit },
         };
         let page = self.behind.node.history(room, range, self.page_bytes).await?;
         let complete = part.after.map(|after| page.reaches_back_to(after) && !page.unreadable);
-        let events = page.events.into_iter().map(|(offset, event)| Said { offset, event }).collect();
-        Ok(History { events, more: page.more, complete, read_to: page.read_to })
+        let is_wanted = |offset: &Offset| part.before.is_none_or(|before| *offset < before);
+        let count = page.events.len();
+        let events = page.events.into_iter().map(|(offset, event)| Said { offset, event });
+        let events: Vec<_> = events.filter(|said| is_wanted(&said.offset)).collect();
+        // What lies behind the other end is not asked for.
+        let more = page.more && events.len() == count;
+        Ok(History { events, more, complete, read_to: page.read_to.filter(is_wanted) })
     }
 
     /// Who is in a room, as far as its members are counted.

@@ -4,7 +4,8 @@ use serde_json::value::RawValue;
 
 use super::Service;
 use crate::content::{check_emitted, check_placeholders};
-use crate::domain::{Event, Refusal, RoomName};
+use crate::domain::{Event, Except, Excepted, Refusal, RoomName};
+use crate::formats::Format;
 use crate::log::{Appended, Terms};
 use crate::node::{dedupe_of, now_ms};
 
@@ -19,6 +20,8 @@ pub struct Saying<'a> {
     pub event: &'a str,
     /// Its arguments: the text of a JSON array.
     pub args: &'a str,
+    /// Who in the room does not hear it, if there are any.
+    pub except: Option<&'a Excepted>,
 }
 
 impl Service {
@@ -27,7 +30,11 @@ impl Service {
     /// # Errors
     /// It is none that clients can be told, or too much.
     pub fn event(&self, saying: Saying<'_>) -> Result<Event, Refusal> {
-        let Saying { event, args } = saying;
+        let Saying { event, args, except } = saying;
+        // Nodes that do not read it would tell everybody of a gap.
+        if except.is_some() && self.behind.formats.written() < Format::Excepting {
+            return Err(Refusal::Unavailable);
+        }
         check_emitted(event)?;
         self.bounds.check_text(args, event.len() + args.len())?;
         let list: Vec<&RawValue> =
@@ -35,7 +42,8 @@ impl Service {
         self.bounds.check_arguments(list.len())?;
         check_placeholders(args, 0)?;
         let (name, args) = (event.to_owned(), args.to_owned());
-        Ok(Event { name, args, attachments: Vec::new(), except: None, at_ms: now_ms() })
+        let except = except.map(|these| Except::These(these.clone().into()));
+        Ok(Event { name, args, attachments: Vec::new(), except, at_ms: now_ms() })
     }
 
     /// Says something to a room, kept. With an `id` it is kept once for its author, whatever comes again.

@@ -2,9 +2,9 @@
 -- KEYS: 1 the session. ARGV: 1 new holder, 2 who claims, 3 how long it is kept in ms, 4 channel, 5 hash of the pid,
 -- 6 what the keys begin with by which it is found, 7 namespace, 8 and 9 between which the first byte of a record is that the
 -- node can read, 10 how far apart terms are
--- Returns the record and the new holder's term, or nothing if there is none, it is somebody else's or of another namespace, or
--- of another format.
-local entry = redis.call('HMGET', KEYS[1], 'h', 'u', 'r', 'w', 's', 'n')
+-- Returns the record, the new holder's term, and the position at which the record was kept, or '' if a node of a version kept
+-- it that did not say so; or nothing if there is none, it is somebody else's or of another namespace, or of another format.
+local entry = redis.call('HMGET', KEYS[1], 'h', 'u', 'r', 'w', 's', 'n', 'p')
 local holder, owner, record = entry[1], entry[2], entry[3]
 if not record or owner ~= ARGV[2] or entry[6] ~= ARGV[7] then
   return false
@@ -27,4 +27,4 @@ end
 if holder ~= '' and holder ~= ARGV[1] then
   redis.call('PUBLISH', ARGV[4], ARGV[5] .. ':' .. holder)
 end
-return { record, redis.call('HINCRBY', KEYS[1], 't', ARGV[10]) }
+return { record, redis.call('HINCRBY', KEYS[1], 't', ARGV[10]), entry[7] or '' }

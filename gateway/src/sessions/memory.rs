@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::announcements::Announcements;
-use super::{Lease, Record, Sessions, Whose, time_held};
+use super::{Claimed, Lease, Record, Sessions, Whose, time_held};
 use crate::domain::{PidHash, UserId};
 use crate::port::PortError;
 
@@ -74,7 +74,7 @@ impl Sessions for MemorySessions {
         Ok(true)
     }
 
-    async fn claim(&self, lease: Lease, namespace: &str, user: Option<&UserId>) -> Result<Option<Record>, PortError> {
+    async fn claim(&self, lease: Lease, namespace: &str, user: Option<&UserId>) -> Result<Option<Claimed>, PortError> {
         let now = Instant::now();
         let mut state = self.state.lock();
         let is_theirs = |record: &Record| record.user.as_ref() == user && record.namespace == namespace;
@@ -89,7 +89,7 @@ impl Sessions for MemorySessions {
         }
         Ok(entry.record.as_mut().map(|record| {
             record.term += Record::TERMS;
-            record.clone()
+            record.clone().into()
         }))
     }
 

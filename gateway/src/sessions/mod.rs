@@ -32,6 +32,9 @@ const ANNOUNCEMENTS: usize = 4096;
 /// **Ends.** What [`Sessions::forget`] has forgotten nobody gets back, not even its holder: as long as the holder could
 /// have kept it, nothing can be saved in its place. A claim that was answered before is no exception.
 ///
+/// **Losses.** A store that may lose its last writes gives what it keeps a place in the log's history. Where such a place is
+/// lost, that history ends: a record that was kept before the present one began may not be the last one, and says so.
+///
 /// **Time.** What is held is kept as long as it is renewed every quarter of the recovery window; after its holder
 /// released it, or was killed, it is kept for the window at least. After that it may be forgotten.
 #[async_trait]
@@ -43,7 +46,7 @@ pub trait Sessions: Send + Sync + 'static {
     /// Takes a session of a namespace over. Nothing if there is none there, it is another user's, or this version cannot
     /// read it: which of them is not told, and then nothing changes. The record is as it was saved, but for the new
     /// holder's term.
-    async fn claim(&self, lease: Lease, namespace: &str, user: Option<&UserId>) -> Result<Option<Record>, PortError>;
+    async fn claim(&self, lease: Lease, namespace: &str, user: Option<&UserId>) -> Result<Option<Claimed>, PortError>;
 
     /// Ends the holding of a session, if it still is this holder's: it is kept for the window, or forgotten at once.
     async fn release(&self, lease: Lease, keep: bool) -> Result<(), PortError>;
@@ -124,6 +127,24 @@ pub struct Record {
     pub term: u32,
 }
 
+/// A session that was taken over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// What was saved last, as far as the store knows.
+    pub record: Record,
+    /// Where the log stood when that was saved: if its history began later, or what lies before a later offset is in doubt, so
+    /// is whether this was the last save. Nothing of a store that loses nothing, or where a node saved it of a version
+    /// that did not note it.
+    pub kept_at: Option<Offset>,
+}
+
+impl From<Record> for Claimed {
+    /// Of a store that loses nothing.
+    fn from(record: Record) -> Self {
+        Self { record, kept_at: None }
+    }
+}
+
 /// A session's membership of a room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoomRecord {
@@ -164,7 +185,7 @@ impl Record {
                 let fields = (session, user, version, rooms, namespace, identified, names, handed, complete_to);
                 rmp_serde::encode::write(&mut bytes, &fields)
             }
-            Format::Ordered => rmp_serde::encode::write(&mut bytes, self),
+            Format::Ordered | Format::Excepting => rmp_serde::encode::write(&mut bytes, self),
         };
         encoded.expect("a record always encodes");
         bytes

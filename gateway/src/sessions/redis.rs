@@ -2,7 +2,7 @@
 //!
 //! The key `{prefix}:session:{hash of pid}` has the fields `h`, the holder in 16 hexadecimal digits or nothing once it was
 //! released, or `-` once it was ended; `u`, whose it is; `r`, the record; `v`, its version; `w`, who it is; `s`, its id; `n`,
-//! its namespace; `t`, the term. By who and id it is found: `{prefix}:sessions:user:{who}` is a sorted set of the hashes of
+//! its namespace; `t`, the term; `p`, the position of the log at which the record was kept. By who and id it is found: `{prefix}:sessions:user:{who}` is a sorted set of the hashes of
 //! pids by when they may be forgotten, in ms, and `{prefix}:sessions:id:{id}` is the hash of its pid. The channel
 //! `{prefix}:superseded` carries `{hash of pid}:{holder}`.
 
@@ -19,12 +19,12 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{ANNOUNCEMENTS, Lease, Record, Sessions, Whose, holder, owner, time_held};
+use super::{ANNOUNCEMENTS, Claimed, Lease, Record, Sessions, Whose, holder, owner, time_held};
 use crate::bus::{Bus, BusMessage};
-use crate::domain::{PidHash, UserId};
+use crate::domain::{Offset, PidHash, UserId};
 use crate::formats::{Format, Formats};
 use crate::port::{Port, PortError};
-use crate::redis::{Commands, milliseconds};
+use crate::redis::{Commands, History, milliseconds};
 
 /// Sessions in one renewal: a script holds up everybody else while it runs.
 const BATCH: usize = 500;
@@ -38,6 +38,7 @@ pub struct RedisSessions {
     prefix: String,
     window: Duration,
     formats: Formats,
+    history: Arc<History>,
     save: Script,
     claim: Script,
     release: Script,
@@ -54,19 +55,28 @@ impl std::fmt::Debug for RedisSessions {
 
 impl RedisSessions {
     /// Sessions whose keys and channel start with `prefix`. `window` is how long a session may come back after its
-    /// connection was lost; `formats` tells which nodes may read what this one writes.
+    /// connection was lost; `formats` tells which nodes may read what this one writes; what is saved has its place in
+    /// `history`.
     #[must_use]
-    pub fn new(commands: Commands, bus: Arc<dyn Bus>, prefix: &str, window: Duration, formats: Formats) -> Self {
+    pub fn new(
+        commands: Commands,
+        bus: Arc<dyn Bus>,
+        prefix: &str,
+        window: Duration,
+        formats: Formats,
+        history: Arc<History>,
+    ) -> Self {
         Self {
             bus,
             prefix: prefix.to_owned(),
             window,
             formats,
-            save: commands.script(include_str!("save.lua")),
+            save: history.script(include_str!("save.lua")),
             claim: commands.script(include_str!("claim.lua")),
             release: commands.script(include_str!("release.lua")),
             renew: commands.script(include_str!("renew.lua")),
-            forget: commands.script(include_str!("forget.lua")),
+            forget: history.script(include_str!("forget.lua")),
+            history,
             taken: AtomicBool::new(false),
             commands,
         }
@@ -88,14 +98,22 @@ impl RedisSessions {
     fn time_held(&self) -> u64 {
         milliseconds(time_held(self.window))
     }
+
+    /// Notes the place of what was done, so that its loss would show.
+    fn note(&self, place: Option<&str>, process: &Arc<str>) {
+        if let Some(offset) = place.and_then(Offset::parse) {
+            self.history.kept(offset, process);
+        }
+    }
 }
 
 #[async_trait]
 impl Sessions for RedisSessions {
     async fn save(&self, lease: Lease, record: &Record) -> Result<bool, PortError> {
-        let answer = self.commands.run(&self.save, |script| {
-            script.key(self.key(lease.pid));
+        let answer = self.commands.run_telling_process(&self.save, |script| {
+            script.key(self.history.keys(self.key(lease.pid)));
             script
+                .arg(self.history.arguments())
                 .arg(holder(lease))
                 .arg(owner(record.user.as_ref()))
                 .arg(record.encode(self.formats.written()))
@@ -108,19 +126,24 @@ impl Sessions for RedisSessions {
                 .arg(&record.namespace)
                 .arg(record.term);
         });
-        let saved: u8 = answer.await.map_err(|error| Port::Sessions.failed("save", error))?;
-        Ok(saved == 1)
+        let (kept_at, process): (Option<String>, Arc<str>) =
+            answer.await.map_err(|error| Port::Sessions.failed("save", error))?;
+        self.note(kept_at.as_deref(), &process);
+        Ok(kept_at.is_some())
     }
 
-    async fn claim(&self, lease: Lease, namespace: &str, user: Option<&UserId>) -> Result<Option<Record>, PortError> {
+    async fn claim(&self, lease: Lease, namespace: &str, user: Option<&UserId>) -> Result<Option<Claimed>, PortError> {
         let answer = self.commands.run(&self.claim, |script| {
             script.key(self.key(lease.pid));
             script.arg(holder(lease)).arg(owner(user)).arg(self.time_held());
             script.arg(self.channel()).arg(lease.pid.to_string()).arg(self.found()).arg(namespace);
             script.arg(Format::OLDEST.number()).arg(Format::NEWEST.number()).arg(Record::TERMS);
         });
-        let claimed: Option<(Bytes, u32)> = answer.await.map_err(|error| Port::Sessions.failed("claim", error))?;
-        Ok(claimed.and_then(|(bytes, term)| Some(Record { term, ..Record::decode(&bytes)? })))
+        let claimed: Option<(Bytes, u32, String)> =
+            answer.await.map_err(|error| Port::Sessions.failed("claim", error))?;
+        Ok(claimed.and_then(|(bytes, term, kept_at)| {
+            Some(Claimed { record: Record { term, ..Record::decode(&bytes)? }, kept_at: Offset::parse(&kept_at) })
+        }))
     }
 
     async fn release(&self, lease: Lease, keep: bool) -> Result<(), PortError> {
@@ -152,11 +175,15 @@ impl Sessions for RedisSessions {
             Whose::User(user) => ("user", user.as_str().to_owned()),
             Whose::Session(session) => ("id", session.to_string()),
         };
-        let answer = self.commands.run(&self.forget, |script| {
-            script.key(format!("{}{kind}:{name}", self.found()));
+        let answer = self.commands.run_telling_process(&self.forget, |script| {
+            script.key(self.history.keys(format!("{}{kind}:{name}", self.found())));
+            script.arg(self.history.arguments());
             script.arg(format!("{}:session:", self.prefix)).arg(kind).arg(name).arg(self.time_held());
         });
-        answer.await.map_err(|error| Port::Sessions.failed("forget", error))
+        let ((forgotten, done_at), process): ((usize, Option<String>), Arc<str>) =
+            answer.await.map_err(|error| Port::Sessions.failed("forget", error))?;
+        self.note(done_at.as_deref(), &process);
+        Ok(forgotten)
     }
 
     fn superseded(&self) -> BoxStream<'static, Lease> {

@@ -12,7 +12,7 @@ use sqlx::SqlitePool;
 use tokio::time::Instant;
 
 use super::announcements::Announcements;
-use super::{Lease, Record, Sessions, Whose, holder, owner, time_held};
+use super::{Claimed, Lease, Record, Sessions, Whose, holder, owner, time_held};
 use crate::domain::{PidHash, UserId};
 use crate::formats::Format;
 use crate::port::{Port, PortError};
@@ -282,8 +282,9 @@ impl Sessions for SqliteSessions {
         self.try_save(lease, record).await.map_err(|error| self.error("save", error))
     }
 
-    async fn claim(&self, lease: Lease, namespace: &str, user: Option<&UserId>) -> Result<Option<Record>, PortError> {
-        self.try_claim(lease, namespace, user).await.map_err(|error| self.error("claim", error))
+    async fn claim(&self, lease: Lease, namespace: &str, user: Option<&UserId>) -> Result<Option<Claimed>, PortError> {
+        let claimed = self.try_claim(lease, namespace, user).await;
+        Ok(claimed.map_err(|error| self.error("claim", error))?.map(Claimed::from))
     }
 
     async fn release(&self, lease: Lease, keep: bool) -> Result<(), PortError> {

@@ -15,7 +15,7 @@ use crate::node::{
     CloseReason, GIVEN, Hold, PUT, RecoveryError, Replay, STANDING, Seat, Session, Turn, Unrecovered, Wanted, wanted,
 };
 use crate::routes::{AuthFields, Namespace};
-use crate::sessions::{Lease, Record};
+use crate::sessions::{Claimed, Lease};
 
 /// How long a session waits for being stored before its client is answered. What takes longer goes on beside it: nobody
 /// is kept out by a store that is slow to write.
@@ -162,13 +162,15 @@ impl Edge {
     ) -> Result<Welcomed, Refusal> {
         let node = self.router.node();
         let lease = Lease::new(pid);
-        let Some(record) = node.claim(lease, &reception.namespace.name, reception.identity.user.as_ref()).await? else {
+        let Some(claimed) = node.claim(lease, &reception.namespace.name, reception.identity.user.as_ref()).await?
+        else {
             return self.fresh(reception, SessionId::random(), 0, Some(Unrecovered::Unknown)).await;
         };
+        let record = &claimed.record;
         let session = reception.make(record.session, lease, record.term, record.identified.clone());
         node.arrive(&session, self.end_of_life());
         let names: Vec<_> = record.names.iter().map(|(via, name)| (via.as_str().into(), name.clone())).collect();
-        let recovered = match rooms_to_return_to(reception, &session, &record, heard) {
+        let recovered = match rooms_to_return_to(reception, &session, &claimed, heard) {
             Ok(rooms) => node.recover(&session, rooms, &names, heard).await,
             Err(why) => Err(why.into()),
         };
@@ -296,13 +298,13 @@ impl Edge {
 fn rooms_to_return_to<M: MakeSession>(
     reception: &Reception<'_, M>,
     session: &Session,
-    record: &Record,
+    claimed: &Claimed,
     heard: Mark,
 ) -> Result<Vec<Wanted>, Unrecovered> {
     let identity = session.identity();
     let standing = reception.standing(identity.user.as_ref());
     let mut rooms = Vec::new();
-    for mut wanted in wanted(record, heard)? {
+    for mut wanted in wanted(claimed, heard)? {
         if *wanted.via == *STANDING {
             let Some((_, seat)) = standing.iter().find(|(room, _)| *room == wanted.room) else { continue };
             wanted.seat = *seat;
@@ -328,11 +330,27 @@ fn rooms_to_come_to<M: MakeSession>(
     let way_in = reception.namespace.way_in(reception.identity);
     let wanted = |(room, after): (RoomName, Offset)| {
         if let Some(seat) = reception.given_again(&room) {
-            return Ok(Wanted { seat, complete_from: after, via: GIVEN.into(), partial: false, room, after });
+            return Ok(Wanted {
+                seat,
+                complete_from: after,
+                kept_at: None,
+                via: GIVEN.into(),
+                partial: false,
+                room,
+                after,
+            });
         }
         let via = way_in.clone().ok_or(Unrecovered::NotAllowed)?;
         let join = reception.namespace.admits_back(&via, reception.identity, &room).ok_or(Unrecovered::NotAllowed)?;
-        Ok(Wanted { seat: join.seat(), complete_from: after, via: via.clone(), partial: false, room, after })
+        Ok(Wanted {
+            seat: join.seat(),
+            complete_from: after,
+            kept_at: None,
+            via: via.clone(),
+            partial: false,
+            room,
+            after,
+        })
     };
     rooms.into_iter().map(wanted).collect()
 }

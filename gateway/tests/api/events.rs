@@ -1,10 +1,18 @@
 //! What back ends say to clients, and read.
 
+use std::sync::Arc;
+
+use gateway::bus::{Bus, RedisBus};
+use gateway::formats::Format;
+use gateway::metrics::Metrics;
+use gateway::supervisor::Supervisor;
 use serde_json::json;
+use tokio::sync::mpsc;
 
 use crate::caller::node;
 use crate::support::client::Client;
-use crate::support::metric;
+use crate::support::redis::Redis;
+use crate::support::{config, eventually, metric};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_back_end_says_is_heard_kept_and_read() {
@@ -96,4 +104,86 @@ async fn members_are_listed_by_pages() {
     assert_eq!((rest["members"].as_array().unwrap().len(), &rest["next"]), (1, &json!(null)));
     assert!(rest["members"][0]["user"].is_null() && rest["members"][0]["since"].as_u64().is_some());
     assert_eq!(back_end.get("/api/v1/rooms/nobody/members").await.body, json!({ "count": 0, "members": [] }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn some_in_the_room_do_not_hear_it_now_or_later() {
+    let (gateway, back_end) = node(&[]).await;
+    let mut hears = Client::connect(gateway.address).await;
+    let mut muted = Client::connect(gateway.address).await;
+    let mut named = Client::connect(gateway.address).await;
+    for client in [&mut hears, &mut muted, &mut named] {
+        client.join("r").await;
+    }
+    muted.join("muted").await;
+    let except = json!({ "rooms": ["muted", "nobody"], "users": ["alice"], "sessions": [named.sid] });
+    let (pid, offset) = (muted.pid.clone(), muted.offset.clone());
+    for (data, ephemeral) in [(1, false), (2, true)] {
+        let body = json!({ "event": "e", "data": data, "except": except, "ephemeral": ephemeral });
+        let said = back_end.post("/api/v1/rooms/r/events", &body).await;
+        assert!(said.status < 300, "{said:?}");
+        assert_eq!(hears.event().await[1], data);
+    }
+    let all = back_end.post("/api/v1/rooms/r/events", &json!({ "event": "all" })).await.body;
+    assert_eq!(named.event().await, json!(["all", all["offset"]]));
+    // Nor what it missed while it was away.
+    drop(muted);
+    back_end.post("/api/v1/rooms/r/events", &json!({ "event": "e", "data": 3, "except": except })).await;
+    let mut muted = Client::come_back(gateway.address, &pid, offset.as_deref()).await;
+    assert!(muted.recovered(), "{}", muted.hello);
+    assert_eq!(muted.event().await, json!(["all", all["offset"]]));
+    let last = back_end.post("/api/v1/rooms/r/events", &json!({ "event": "last" })).await.body;
+    assert_eq!(muted.event().await, json!(["last", last["offset"]]));
+    let history = back_end.get("/api/v1/rooms/r/events").await.body;
+    assert_eq!(history["events"].as_array().unwrap().len(), 4, "back ends read all of it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_is_read_between_two_offsets() {
+    let (_gateway, back_end) = node(&[]).await;
+    let mut offsets = Vec::new();
+    for n in 0..5 {
+        let said = back_end.post("/api/v1/rooms/r/events", &json!({ "event": "e", "data": n })).await.body;
+        offsets.push(said["offset"].as_str().unwrap().to_owned());
+    }
+    let read = async |query: String| {
+        let read = back_end.get(&format!("/api/v1/rooms/r/events?{query}")).await.body;
+        let heard = read["events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|event| event["args"][0].as_u64().unwrap())
+            .collect::<Vec<_>>();
+        (heard, read["more"].as_bool().unwrap())
+    };
+    let (first, last) = (&offsets[0], &offsets[4]);
+    assert_eq!(read(format!("after={first}&before={last}")).await, (vec![1, 2, 3], false));
+    assert_eq!(read(format!("after={first}&before={last}&limit=2")).await, (vec![1, 2], true));
+    assert_eq!(read(format!("after={first}&before={first}")).await, (vec![], false));
+    assert_eq!(read(format!("before={last}&limit=2")).await, (vec![2, 3], true));
+    assert_eq!(read("limit=2".into()).await, (vec![3, 4], true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_do_not_read_exceptions_are_sent_none() {
+    let redis = Redis::start().await;
+    let (gateway, back_end) = node(&[("GATEWAY_REDIS_URL", &redis.url())]).await;
+    let body = json!({ "event": "e", "except": { "rooms": ["muted"] } });
+    let said = async || back_end.post("/api/v1/rooms/r/events", &body).await;
+    eventually("all read them", || async { said().await.status == 201 }).await;
+    // A node of the version before is known by nothing but that it is one of the nodes.
+    let settings = config(&[]).redis;
+    let older = RedisBus::connect(&redis.url(), &settings, Arc::new(Metrics::new()), &Supervisor::default()).await;
+    let (older, (sink, _silent)) = (older.unwrap(), mpsc::channel(1));
+    older.subscribe("gateway:nodes", sink).await.unwrap();
+    eventually("it is refused", || async { said().await.status == 503 }).await;
+    assert_eq!(said().await.code(), "unavailable");
+    assert_eq!(
+        back_end.post("/api/v1/rooms/r/events", &json!({ "event": "e" })).await.status,
+        201,
+        "all others are not"
+    );
+    older.unsubscribe("gateway:nodes").await;
+    eventually("it goes again", || async { said().await.status == 201 }).await;
+    assert_eq!(metric(&gateway, "gateway_format"), f64::from(Format::Excepting.number()));
 }

@@ -30,8 +30,8 @@ async fn what_is_wrong_with_a_request_has_its_own_code() {
         ("GET", "/api/v1/rooms/r/events?after=%2", 400, "bad_encoding"),
         ("GET", "/api/v1/rooms/a%00b/events", 400, "bad_room"),
         ("GET", "/api/v1/rooms/r/events?after=x", 400, "bad_parameter"),
-        ("GET", "/api/v1/rooms/r/events?after=1&before=2", 400, "bad_parameter"),
         ("GET", "/api/v1/rooms/r/events?limit=0", 400, "bad_parameter"),
+        ("GET", "/api/v1/rooms/r/events?limit=10001", 400, "bad_parameter"),
         ("GET", "/api/v1/rooms/r/events?limit=1&limit=2", 400, "bad_parameter"),
         ("GET", "/api/v1/rooms/r/events?limits=1", 400, "bad_parameter"),
         ("GET", "/api/v1/rooms/r/events?namespace=shop", 400, "bad_parameter"),
@@ -63,6 +63,12 @@ async fn what_is_wrong_with_a_body_is_said_with_its_place() {
         (r#"{"event":"e","event":"f"}"#, 400, "bad_body", Some("")),
         (r#"{"event":"e","args":{}}"#, 400, "bad_body", Some("/args")),
         (r#"{"event":"e","args":[],"data":1}"#, 400, "bad_body", Some("/data")),
+        (r#"{"event":"e","id":null}"#, 400, "bad_body", Some("/id")),
+        (r#"{"event":"e","except":{"rooms":["a","\u0001"]}}"#, 400, "bad_body", Some("/except/rooms/1")),
+        (r#"{"event":"e","except":{"users":[""]}}"#, 400, "bad_body", Some("/except/users/0")),
+        (r#"{"event":"e","except":{"sessions":["7"]}}"#, 400, "bad_body", Some("/except/sessions/0")),
+        (r#"{"event":"e","except":{"room":"a"}}"#, 400, "bad_body", Some("/except/room")),
+        (r#"{"event":"e","except":[["a"]]}"#, 400, "bad_body", Some("/except")),
         (r#"{"event":"e","ephemeral":true,"id":"1"}"#, 400, "bad_body", Some("/id")),
         (r#"{"event":"connect"}"#, 400, "bad_request", None),
         (r#"{"event":""}"#, 400, "bad_request", None),
@@ -165,20 +171,16 @@ async fn ten_thousand_wrong_keys_are_not_noticed_by_others() {
         // The last ones wait for each other, a second each.
         stream.read_to_end(&mut answers).await.unwrap();
     });
+    // One after the other: if each waited with the wrong ones, that would be a hundred seconds.
     let right = async {
-        let mut slowest = Duration::ZERO;
         for _ in 0..100 {
-            let asked = tokio::time::Instant::now();
             assert_eq!(back_end.get(ROOM).await.status, 200);
-            slowest = slowest.max(asked.elapsed());
         }
-        slowest
     };
-    let slowest = tokio::select! {
+    tokio::select! {
         _ = futures_util::future::join_all(floods) => panic!("ten thousand wrong keys were looked at at once"),
-        slowest = right => slowest,
+        done = timeout(PATIENCE, right) => done.unwrap(),
     };
-    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
     assert!(crate::support::metric(&gateway, "gateway_api_refused_total{reason=\"too_many\"}") > 100.0);
 }
 

@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::caller::{Caller, ask, config, key, node};
+use crate::support::process::Process;
 use crate::support::{self, eventually, http, metric};
 
 const EVENT: &str = r#"{"event":"e"}"#;
@@ -161,4 +162,69 @@ async fn requests_have_ids() {
     let odd = format!("X-Request-Id: {}\r\n", "x".repeat(129));
     let made = back_end.ask_with("GET", "/api/v1/rooms/r/events", &odd, None).await;
     assert_eq!(made.header("x-request-id").unwrap().len(), 16);
+}
+
+fn gateway(arguments: &[&str]) -> (bool, String) {
+    let made = std::process::Command::new(env!("CARGO_BIN_EXE_gateway")).args(arguments).output().unwrap();
+    let text = if made.status.success() { made.stdout } else { made.stderr };
+    (made.status.success(), String::from_utf8(text).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_made_once_used_and_never_logged() {
+    let scopes = "publish,read,control";
+    let (made, printed) = gateway(&[
+        "key",
+        "--name",
+        "billing",
+        "--scope",
+        scopes,
+        "--room",
+        "orders-*",
+        "--room",
+        "news",
+        "--namespace",
+        "/",
+    ]);
+    assert!(made, "{printed}");
+    let text = printed.split_whitespace().find(|word| word.starts_with("gw_")).unwrap().to_owned();
+    let secret = text.rsplit_once('_').map(|_| text.splitn(3, '_').nth(2).unwrap()).unwrap();
+    assert!(
+        printed.contains(r#"rooms = ["orders-*", "news"]"#) && printed.contains(r#"namespaces = ["/"]"#),
+        "{printed}"
+    );
+    for (arguments, word) in [
+        (&["key", "--name", "x", "--scope", "everything"][..], "publish, read, control, admin"),
+        (&["key", "--name", "", "--scope", "read"], "name"),
+        (&["key", "--name", "x", "--scope", "read", "--room", "a\tb"], "control characters"),
+        (&["key", "--name", "x"], "--scope"),
+    ] {
+        let (made, said) = gateway(arguments);
+        assert!(!made && said.contains(word), "{arguments:?}: {said}");
+    }
+    // What was printed is a configuration as it is, which shows itself without the key.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &printed).unwrap();
+    let (checked, shown) = gateway(&["check", "--config", file.path().to_str().unwrap()]);
+    assert!(checked && shown.contains("[[api.key]]") && !shown.contains(secret), "{shown}");
+    let node = Process::start(&[("GATEWAY_TELEMETRY__LOG", "trace")], Some(file.path()), None);
+    let back_end = Caller { address: node.address, key: text.clone() };
+    let headers = "X-Request-Id: request-7\r\n";
+    let body = Some(r#"{"event":"e","data":"what-somebody-said"}"#);
+    assert_eq!(back_end.ask_with("POST", "/api/v1/rooms/orders-7/events", headers, body).await.status, 201);
+    assert_eq!(back_end.ask_with("PUT", "/api/v1/users/al%20ice/rooms/news", headers, None).await.status, 200);
+    let wrong = Caller { address: node.address, key: format!("{text}x") };
+    assert_eq!(wrong.get("/api/v1/rooms").await.code(), "key_unknown");
+    let (_, id) = text.split_once('_').unwrap();
+    let id = id.split('_').next().unwrap();
+    let told = |word: &str| {
+        node.log().lines().any(|line| line.contains("a back end asked") && line.contains(word) && line.contains(id))
+    };
+    eventually("each request has a line", || async { told("\"publish\"") && told("\"seat\"") && told("request-7") })
+        .await;
+    let audit = node.audit();
+    assert_eq!(audit.len(), 1, "{audit:?}");
+    assert_eq!(audit[0]["who"], format!("key {id}, request request-7"));
+    assert_eq!((&audit[0]["what"], &audit[0]["subject"]), (&json!("put in"), &json!(r#""user al ice, room news""#)));
+    assert!(!node.log().contains(secret) && !node.log().contains("what-somebody-said"), "it is in the log");
 }

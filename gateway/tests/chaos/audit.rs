@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::books::{Finding, Room, Stamp, Wrong};
+use super::torn::Torn;
 use super::trail::{Step, Trail};
 
 /// Findings of each kind that are described with their trail; the others are only counted.
@@ -26,8 +26,8 @@ pub(crate) struct Audit {
 }
 
 impl Audit {
-    /// `torn` is up to where Redis has lost writes.
-    pub(crate) fn new(rooms: usize, clients: usize, torn: &Arc<AtomicU64>) -> Self {
+    /// `torn` is what Redis has lost.
+    pub(crate) fn new(rooms: usize, clients: usize, torn: &Arc<Torn>) -> Self {
         Self {
             started: Instant::now(),
             rooms: (0..rooms).map(|_| Room::of(torn)).collect(),

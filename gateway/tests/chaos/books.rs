@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::torn::Torn;
 
 /// Events that a room remembers although everybody has had them: what the server's history is compared with.
 const KEPT: usize = 2_000;
@@ -48,7 +49,7 @@ pub(crate) struct Finding {
 #[derive(Debug, Default)]
 pub(crate) struct Room {
     /// Up to here the log may lack what members have heard: Redis has lost writes.
-    torn: Arc<AtomicU64>,
+    torn: Arc<Torn>,
     events: BTreeMap<u64, Stamp>,
     places: HashMap<Stamp, u64>,
     /// Of the events that are forgotten, each publisher's highest number.
@@ -102,7 +103,7 @@ impl Ear {
 
 impl Room {
     /// The books of a room of which the log may lack what comes up to `torn`.
-    pub(crate) fn of(torn: &Arc<AtomicU64>) -> Self {
+    pub(crate) fn of(torn: &Arc<Torn>) -> Self {
         Self { torn: torn.clone(), ..Self::default() }
     }
 
@@ -136,9 +137,8 @@ impl Room {
             }
             None => {}
         }
-        let torn = self.torn.load(Ordering::Acquire);
         if let Some(first) = self.places.get_mut(&stamp) {
-            if *first <= torn && torn < offset {
+            if self.torn.excuses(*first, offset) {
                 // Nobody knows any more that it was appended, so its author's next try appends it.
                 *first = offset;
             } else {
@@ -297,7 +297,7 @@ impl Room {
 
     /// Compares the server's history, oldest first, with what is remembered.
     pub(crate) fn compare(&mut self, history: &[(u64, Stamp)]) {
-        let torn = self.torn.load(Ordering::Acquire);
+        let torn = self.torn.ended();
         let known =
             |offset: &u64| *offset > torn && self.events.first_key_value().is_some_and(|(oldest, _)| offset >= oldest);
         let history: Vec<_> = history.iter().filter(|(offset, _)| known(offset)).copied().collect();

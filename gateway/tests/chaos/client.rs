@@ -26,6 +26,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const AWAY: Duration = Duration::from_secs(2);
 /// When a polling client tries to upgrade, in the middle.
 const FIRST_UPGRADE: Duration = Duration::from_millis(300);
+/// How large what the spendthrift publishes is at the most, and how long it waits in between.
+const SPENT: usize = 6_000;
+const SPENDING: Duration = Duration::from_millis(50);
 /// Of how many troubles one is that the client stops reading, and of how many cuts one after which it starts anew.
 const STOPS_ONCE_IN: u32 = 12;
 const ANEW_ONCE_IN: u32 = 8;
@@ -286,7 +289,8 @@ impl Client {
         }
         let room = match phase {
             Phase::Chaos if now >= self.next_publish => {
-                let middle = Duration::from_secs_f64(f64::from(self.run.settings.clients) / self.run.settings.rate);
+                let usual = Duration::from_secs_f64(f64::from(self.run.settings.clients) / self.run.settings.rate);
+                let middle = if self.is_spendthrift() { SPENDING } else { usual };
                 self.next_publish = now + about(&mut self.random, middle);
                 self.seats[self.random.random_range(0..self.seats.len())].room
             }
@@ -301,10 +305,17 @@ impl Client {
         };
         let stamp = Stamp { publisher: self.id, number: self.published };
         self.published += 1;
-        let padding = "x".repeat(self.random.random_range(0..1_000));
+        let most = if self.is_spendthrift() && phase == Phase::Chaos { SPENT } else { 1_000 };
+        let padding = "x".repeat(self.random.random_range(0..most));
         let data = json!({ "p": stamp.publisher, "n": stamp.number, "padding": padding });
         self.publish =
             Some(Publish { room, stamp, not_before: now, is_marker: matches!(phase, Phase::Markers(_)), data });
+    }
+
+    /// Whether it publishes as much as it can, which is more than a user may have kept.
+    pub(super) fn is_spendthrift(&self) -> bool {
+        // The version before may have no budget.
+        self.run.settings.previous.is_none() && self.id + 1 == self.run.settings.clients
     }
 
     /// Whether it has last events of this round to publish, or does not know yet.

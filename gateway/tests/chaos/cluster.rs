@@ -4,19 +4,23 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::calls::BackEnd;
+use super::harm::{Harm, Harms};
 use super::plan::{Deed, NODES, Partition, Settings};
 use super::proxy::{Proxy, Way};
 use super::redis::Redis;
+use super::sentinels::Watched;
+use super::torn::Torn;
 
 /// What every node is told besides where Redis is.
-const ENVIRONMENT: [(&str, &str); 15] = [
+const ENVIRONMENT: [(&str, &str); 16] = [
     ("GATEWAY_LISTEN", "127.0.0.1:0"),
     ("GATEWAY_ADMIN_LISTEN", "127.0.0.1:0"),
     ("GATEWAY_AUTH__SECRET", SECRET),
@@ -24,7 +28,9 @@ const ENVIRONMENT: [(&str, &str); 15] = [
     ("GATEWAY_LIMITS__BYTES_PER_SECOND", "0"),
     ("GATEWAY_LIMITS__USER_EVENTS_PER_SECOND", "0"),
     ("GATEWAY_LIMITS__USER_BYTES_PER_SECOND", "0"),
-    ("GATEWAY_LIMITS__USER_KEPT_BYTES_PER_SECOND", "0"),
+    // Far more than all but one of the clients publish.
+    ("GATEWAY_LIMITS__USER_KEPT_BYTES_PER_SECOND", "6144"),
+    ("GATEWAY_LIMITS__USER_KEPT_BYTES_BURST", "8192"),
     ("GATEWAY_LIMITS__USER_NEW_ROOMS_PER_SECOND", "0"),
     ("GATEWAY_LIMITS__ADDRESS_KEPT_BYTES_PER_SECOND", "0"),
     ("GATEWAY_LIMITS__ADDRESS_NEW_ROOMS_PER_SECOND", "0"),
@@ -40,35 +46,33 @@ const LEAVING: Duration = Duration::from_secs(40);
 
 pub(crate) struct Cluster {
     nodes: Vec<Node>,
-    redis: Mutex<Redis>,
+    redis: Mutex<Store>,
+    back_end: Arc<BackEnd>,
     /// Nodes that may be in trouble at the same time: not all.
     troubles: Semaphore,
     /// What is being done to Redis.
     harm: Harm,
-    /// When Redis last lost writes, in microseconds since 1970, as offsets count.
-    torn: Arc<AtomicU64>,
+    harms: Arc<Harms>,
+    /// What Redis lost last.
+    torn: Arc<Torn>,
 }
 
-/// Counts what is being done to something.
-#[derive(Default)]
-struct Harm(AtomicUsize);
-
-struct Harming<'a>(&'a Harm);
-
-impl Harm {
-    fn begin(&self) -> Harming<'_> {
-        self.0.fetch_add(1, Ordering::AcqRel);
-        Harming(self)
-    }
-
-    fn is_done(&self) -> bool {
-        self.0.load(Ordering::Acquire) == 0
-    }
+/// The Redis of a run.
+enum Store {
+    /// One, which nodes reach through their proxies.
+    Alone(Redis),
+    /// Two of which Sentinels say which one is the primary.
+    Watched(Watched),
 }
 
-impl Drop for Harming<'_> {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::AcqRel);
+impl Store {
+    /// # Panics
+    /// There are Sentinels: the plan has no deed that needs it then.
+    fn alone(&mut self) -> &mut Redis {
+        match self {
+            Self::Alone(redis) => redis,
+            Self::Watched(_) => panic!("Sentinels would interfere"),
+        }
     }
 }
 
@@ -76,6 +80,10 @@ struct Node {
     name: String,
     log: PathBuf,
     proxy: Proxy,
+    /// Where it is told that Redis is.
+    redis_url: String,
+    /// Its file of routes.
+    routes: PathBuf,
     address: parking_lot::Mutex<Option<SocketAddr>>,
     process: Mutex<Option<Child>>,
     harm: Harm,
@@ -87,7 +95,12 @@ struct Node {
 
 impl Cluster {
     pub(crate) async fn start(folder: &Path, settings: &Settings) -> Self {
-        let redis = Redis::start(folder).await;
+        let store = match settings.sentinels {
+            true => Store::Watched(Watched::start().await),
+            false => Store::Alone(Redis::start(folder).await),
+        };
+        let (back_end, routes) = BackEnd::start(folder).await;
+        let harms = Arc::<Harms>::default();
         let mut environment: Vec<_> = ENVIRONMENT.map(|(key, value)| (key, value.to_owned())).into();
         environment.extend(settings.retention.map(|time| ("GATEWAY_LOG__ROOM_RETENTION", format!("{time:?}"))));
         let mut programs = vec![PathBuf::from(env!("CARGO_BIN_EXE_gateway"))];
@@ -97,17 +110,25 @@ impl Cluster {
             let name = format!("node-{number}");
             let proxy = Proxy::before(Redis::socket(folder)).await;
             let log = folder.join(format!("{name}.log"));
-            let (address, process, harm, starts) = Default::default();
-            let (environment, programs) = (environment.clone(), programs.clone());
-            let node = Node { name, log, proxy, address, process, harm, environment, programs, starts };
+            let redis_url = match &store {
+                Store::Alone(_) => format!("redis://{}", proxy.address),
+                Store::Watched(watched) => watched.url(),
+            };
+            let (address, process, starts) = Default::default();
+            let harm = Harm::new(&harms);
+            let (environment, programs, routes) = (environment.clone(), programs.clone(), routes.clone());
+            let node =
+                Node { name, log, proxy, redis_url, routes, address, process, harm, environment, programs, starts };
             node.start(&mut *node.process.lock().await).await;
             nodes.push(node);
         }
         Self {
             nodes,
-            redis: Mutex::new(redis),
+            redis: Mutex::new(store),
+            back_end,
             troubles: Semaphore::new(NODES - 1),
-            harm: Harm::default(),
+            harm: Harm::new(&harms),
+            harms,
             torn: Arc::default(),
         }
     }
@@ -122,8 +143,18 @@ impl Cluster {
         self.harm.is_done() && self.nodes[node].harm.is_done()
     }
 
-    /// The offset below which the log may lack what members have heard.
-    pub(crate) fn torn(&self) -> &Arc<AtomicU64> {
+    /// Who is told of members and sessions.
+    pub(crate) fn back_end(&self) -> &BackEnd {
+        &self.back_end
+    }
+
+    /// When something was done to nodes or Redis.
+    pub(crate) fn harms(&self) -> &Harms {
+        &self.harms
+    }
+
+    /// What the log may lack of what members have heard.
+    pub(crate) fn torn(&self) -> &Arc<Torn> {
         &self.torn
     }
 
@@ -143,13 +174,25 @@ impl Cluster {
             Deed::KillConnections => {
                 let redis = self.redis.lock().await;
                 let _harming = self.harm.begin();
-                redis.kill_connections().await;
+                match &*redis {
+                    Store::Alone(redis) => redis.kill_connections().await,
+                    Store::Watched(watched) => watched.kill_connections().await,
+                }
                 Ok(())
+            }
+            Deed::FailOver { politely } => {
+                let mut redis = self.redis.lock().await;
+                let _harming = self.harm.begin();
+                match &mut *redis {
+                    Store::Watched(watched) => watched.fail_over(politely, &self.torn).await,
+                    Store::Alone(_) => panic!("there are no Sentinels"),
+                }
             }
             Deed::Blackout { down } => {
                 // Nobody else is in trouble, or will be.
                 let _troubles = self.troubles.acquire_many(NODES as u32 - 1).await.unwrap();
                 let mut redis = self.redis.lock().await;
+                let redis = redis.alone();
                 let _harming = self.harm.begin();
                 let mut processes = Vec::new();
                 for node in &self.nodes {
@@ -171,11 +214,11 @@ impl Cluster {
             }
             Deed::LoseTail { bytes, down } => {
                 let mut redis = self.redis.lock().await;
+                let redis = redis.alone();
                 let _harming = self.harm.begin();
                 redis.stop(false).await;
                 redis.lose(bytes);
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                self.torn.store(now.as_micros() as u64, Ordering::Release);
+                self.torn.begin();
                 sleep(down).await;
                 redis.start_again().await;
                 Ok(())
@@ -186,6 +229,7 @@ impl Cluster {
             }
             Deed::StopRedis { politely, down } => {
                 let mut redis = self.redis.lock().await;
+                let redis = redis.alone();
                 let _harming = self.harm.begin();
                 redis.stop(politely).await;
                 sleep(down).await;
@@ -197,7 +241,8 @@ impl Cluster {
 
     /// Has Redis be something else for a while.
     async fn tell_redis(&self, begin: &str, length: Duration, end: &str) -> Result<(), String> {
-        let redis = self.redis.lock().await;
+        let mut redis = self.redis.lock().await;
+        let redis = redis.alone();
         let _harming = self.harm.begin();
         for (command, pause) in [(begin, length), (end, Duration::ZERO)] {
             let answer = redis.command(command).await;
@@ -244,9 +289,11 @@ impl Node {
             let written = std::fs::metadata(&self.log).map_or(0, |file| file.len());
             let log = std::fs::File::options().create(true).append(true).open(&self.log).unwrap();
             let mut child = Command::new(&self.programs[program % self.programs.len()])
+                .arg("--config")
+                .arg(&self.routes)
                 .env_clear()
                 .envs(self.environment.iter().map(|(key, value)| (key, value)))
-                .env("GATEWAY_REDIS_URL", format!("redis://{}", self.proxy.address))
+                .env("GATEWAY_REDIS_URL", &self.redis_url)
                 .env("GATEWAY_NODE_NAME", &self.name)
                 .stdout(Stdio::null())
                 .stderr(Stdio::from(log))

@@ -14,7 +14,7 @@ use super::run::Run;
 use super::support::client::Client;
 
 /// How long the presence of those who left may outlive them: the default lease of a node, and a beat.
-const LEASE: Duration = Duration::from_secs(15 + 5 + 5);
+pub(super) const LEASE: Duration = Duration::from_secs(15 + 5 + 5);
 
 /// Reads the history of every room, and who is in it, through an ordinary member, each room's on another node than the
 /// last one's.

@@ -4,8 +4,10 @@
 
 mod audit;
 mod books;
+mod calls;
 mod client;
 mod cluster;
+mod harm;
 mod heard;
 mod http;
 mod ledger;
@@ -15,9 +17,11 @@ mod proof;
 mod proxy;
 mod redis;
 mod run;
+mod sentinels;
 mod stall;
 #[path = "../support/mod.rs"]
 mod support;
+mod torn;
 mod trail;
 mod transport;
 mod troubles;
@@ -49,6 +53,8 @@ const ROUND: Duration = Duration::from_secs(20);
 const AFTERMATH: Duration = Duration::from_secs(2);
 /// Of so many troubles of clients, some are of every kind.
 const ENOUGH_TROUBLES: f64 = 400.0;
+/// Of so many publishes, some are of a user over its budget.
+const ENOUGH_PUBLISHED: u64 = 500;
 const PROGRESS: Duration = Duration::from_secs(30);
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -79,6 +85,10 @@ async fn every_event_reaches_every_member_once_and_in_order_whatever_fails() {
     let healed = suffer_and_heal(&run).await;
     if healed.is_ok() {
         sleep(AFTERMATH).await;
+        // The version before may number nothing.
+        if run.settings.previous.is_none() {
+            run.cluster.back_end().compare(&run).await;
+        }
         ledger::compare(&run, &token).await;
     }
     run.phase.send_replace(Phase::Over);
@@ -199,7 +209,12 @@ async fn within<F: Future<Output = bool>>(
 fn spared(settings: &Settings, audit: &Audit) -> Vec<&'static str> {
     let troubles = f64::from(settings.clients) * settings.chaos.div_duration_f64(settings.cut_every);
     let is_short = troubles < ENOUGH_TROUBLES;
-    CLIENT_FAULTS.into_iter().filter(|fault| !is_short && audit.counted("faults", fault) == 0).collect()
+    let mut spared: Vec<_> = CLIENT_FAULTS.into_iter().filter(|fault| audit.counted("faults", fault) == 0).collect();
+    let much_was_published = audit.tallied("acknowledged") >= ENOUGH_PUBLISHED;
+    if settings.previous.is_none() && much_was_published && audit.counted("refused", "publish too_much_kept") == 0 {
+        spared.push("a user over its budget");
+    }
+    if is_short { Vec::new() } else { spared }
 }
 
 fn report(run: &Run, audit: &Audit) -> String {
@@ -212,6 +227,7 @@ fn report(run: &Run, audit: &Audit) -> String {
          sessions recovered: {}; fresh: {}; rejoins: {}; gaps announced: {}\n\
          faults: {}\n\
          upgrades: {}\n\
+         calls: {}\n\
          complaints: {}\n\
          {}",
         audit.elapsed().as_secs_f64(),
@@ -227,6 +243,7 @@ fn report(run: &Run, audit: &Audit) -> String {
         audit.kinds("gaps announced"),
         audit.kinds("faults"),
         audit.kinds("upgrades"),
+        audit.kinds("calls"),
         audit.kinds("complaints"),
         audit.verdict(),
     )

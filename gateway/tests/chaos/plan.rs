@@ -28,9 +28,10 @@ pub(crate) struct Settings {
     /// Another version's program. Nodes start as it, and each time anew as the other of the two; what happens to them is a
     /// rolling upgrade, and back, and nothing else.
     pub(crate) previous: Option<PathBuf>,
-    /// Whether Redis loses its last writes. It is known not to go well each time: a record of a session that went back with
-    /// Redis, where no event was lost, is taken for the newest. So it is for runs that somebody reads.
+    /// Whether Redis loses its last writes.
     pub(crate) power_cuts: bool,
+    /// Whether there are two Redis servers and Sentinels, and what happens to Redis are failovers.
+    pub(crate) sentinels: bool,
     /// Whether everything dies at once, again and again, and nothing else happens to the cluster.
     pub(crate) blackouts: bool,
 }
@@ -55,7 +56,8 @@ impl Settings {
             fault_every: seconds("FAULT_EVERY", 1.5),
             retention: Some(seconds("RETENTION", 0.0)).filter(|retention| !retention.is_zero()),
             previous: std::env::var_os("CHAOS_PREVIOUS").filter(|path| !path.is_empty()).map(PathBuf::from),
-            power_cuts: number("POWER_CUTS", 0.0) > 0.0,
+            power_cuts: number("POWER_CUTS", 1.0) > 0.0,
+            sentinels: number("SENTINELS", 0.0) > 0.0,
             blackouts: number("BLACKOUTS", 0.0) > 0.0,
         }
     }
@@ -209,6 +211,8 @@ pub(crate) enum Deed {
     Blackout { down: Duration },
     /// Redis ends at once, and its file has lost so many of its last bytes, as after a power cut.
     LoseTail { bytes: usize, down: Duration },
+    /// Sentinels make the other Redis the primary, because they are asked to or because the primary was killed.
+    FailOver { politely: bool },
     /// Redis calls itself a replica for a while.
     DemoteRedis { length: Duration },
     /// Redis takes nothing more for a while.
@@ -229,6 +233,8 @@ impl Deed {
             Self::StopRedis { politely: false, .. } => "Redis killed",
             Self::Blackout { .. } => "everything killed",
             Self::LoseTail { .. } => "Redis lost its last writes",
+            Self::FailOver { politely: true } => "failover asked for",
+            Self::FailOver { politely: false } => "primary killed",
             Self::DemoteRedis { .. } => "Redis became a replica",
             Self::FillRedis { .. } => "Redis was full",
             Self::PartitionNode { how: Partition::Hold, .. } => "node cut off from Redis (late)",
@@ -252,6 +258,8 @@ pub(crate) fn plan(settings: &Settings) -> Vec<(Duration, Deed)> {
         if deck.is_empty() {
             deck = if settings.previous.is_some() {
                 upgrades(&mut random)
+            } else if settings.sentinels {
+                failovers(&mut random)
             } else if settings.blackouts {
                 vec![Deed::Blackout { down: about(&mut random, Duration::from_millis(500)) }]
             } else {
@@ -269,6 +277,27 @@ fn upgrades(random: &mut StdRng) -> Vec<Deed> {
         if is_killed { Deed::KillNode { node, down } } else { Deed::DrainNode { node, down } }
     };
     (0..NODES).map(|node| (node, random.random_ratio(1, 4))).map(deed).collect()
+}
+
+/// A failover of each kind, which takes its time, and what happens to nodes meanwhile.
+fn failovers(random: &mut StdRng) -> Vec<Deed> {
+    let mut deck = Vec::new();
+    for politely in [true, false] {
+        let mut node = || random.random_range(0..NODES);
+        let nodes = [node(), node(), node(), node()];
+        let mut seconds = |range: std::ops::Range<f64>| Duration::from_secs_f64(random.random_range(range));
+        let mut others = vec![
+            Deed::KillNode { node: nodes[0], down: seconds(1.0..3.0) },
+            Deed::DrainNode { node: nodes[1], down: seconds(0.2..2.0) },
+            Deed::PauseNode { node: nodes[2], length: seconds(1.0..6.0) },
+            Deed::KillNode { node: nodes[3], down: seconds(0.2..1.0) },
+            Deed::KillConnections,
+        ];
+        others.shuffle(random);
+        deck.extend(others);
+        deck.push(Deed::FailOver { politely });
+    }
+    deck
 }
 
 /// One of each kind, in any order: a run that is long enough has them all.
@@ -305,6 +334,9 @@ fn a_seed_is_a_plan_and_a_short_run_has_every_kind() {
             chaos: Duration::from_secs(25),
             fault_every: Duration::from_millis(1500),
             power_cuts: true,
+            sentinels: false,
+            blackouts: false,
+            previous: None,
             ..settings(seed)
         };
         let deeds = plan(&short);

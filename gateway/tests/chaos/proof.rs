@@ -1,9 +1,9 @@
 //! The auditor under audit: records with one thing wrong each, in which it must find exactly that.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use super::books::{Room, Stamp, Wrong};
+use super::torn::Torn;
 
 fn stamp(number: u32) -> Stamp {
     Stamp { publisher: 7, number }
@@ -16,7 +16,7 @@ fn room() -> Room {
 
 /// The same, of which Redis has lost what came up to an offset.
 fn torn_room(torn: u64) -> Room {
-    let mut room = Room::of(&Arc::new(AtomicU64::new(torn)));
+    let mut room = Room::of(&Arc::new(Torn::between(torn, torn)));
     room.joined(1, 10);
     for number in 0..5 {
         room.sent(stamp(number));
@@ -206,6 +206,18 @@ fn what_redis_lost_may_be_appended_again_and_nothing_else() {
         room.heard(1, stamp(1), 20);
         room.settle(false);
         assert_eq!(room.findings.iter().map(|finding| finding.wrong).collect::<Vec<_>>(), found, "{torn}");
+    }
+}
+
+#[test]
+fn with_two_primaries_what_is_lost_may_be_appended_again_at_once() {
+    for (began, found) in [(14, vec![]), (20, vec![Wrong::Doubled])] {
+        let mut room = Room::of(&Arc::new(Torn::between(began, 30)));
+        hears(&mut room, &[0, 1, 2, 3, 4]);
+        room.sent(stamp(7));
+        room.acknowledged(stamp(7), 16);
+        room.acknowledged(stamp(7), 20);
+        assert_eq!(room.findings.iter().map(|finding| finding.wrong).collect::<Vec<_>>(), found, "{began}");
     }
 }
 

@@ -155,7 +155,7 @@ async fn another_server_behind_the_address_is_noticed_by_the_first_new_connectio
 async fn sentinels_tell_where_the_new_primary_is() {
     let mut one = Redis::start().await;
     let two = replica_of(&one).await;
-    let sentinels = Sentinels::watch(&one).await;
+    let sentinels = Sentinels::watch(&one, Duration::from_secs(1)).await;
     let nodes = cluster_at(&sentinels.url(), 2, &[]).await;
     let mut members = members(&nodes).await;
     all_go_on(&nodes, &mut members, "before").await;

@@ -485,6 +485,53 @@ async fn who_comes_back_after_a_power_cut_is_told_that_something_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_join_that_redis_lost_in_a_power_cut_is_told_or_made_good() {
+    let mut redis = Redis::start().await;
+    let nodes = cluster(&redis, &[]).await;
+    let mut gone_soon = Client::connect(nodes[0].address).await;
+    let mut stays = Client::connect(nodes[0].address).await;
+    for client in [&mut gone_soon, &mut stays] {
+        client.join("kept").await;
+    }
+    let disk = redis.on_disk();
+    for client in [&mut gone_soon, &mut stays] {
+        client.join("lost").await;
+    }
+    redis.kill();
+    redis.go_back(&disk);
+    redis.start_again().await;
+    // Nobody published anything, and the records know one room.
+    let (pid, offset) = cut(gone_soon);
+    let back = Client::come_back(nodes[1].address, &pid, offset.as_deref()).await;
+    assert!(!back.recovered(), "{}", back.hello);
+    assert_eq!(back.hello[1]["reason"], "history");
+    // Who was connected all the time is told once that something may be missing, and its record is stored again.
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let event = stays.event().await;
+        assert_eq!(event[0], "gateway:gap", "{event}");
+        told.push(event[1]["room"].to_string());
+    }
+    told.sort_unstable();
+    assert_eq!(told, ["\"kept\"", "\"lost\"", "null"], "the last is what everybody hears");
+    stays.publish("lost", json!("after")).await;
+    let (_, heard) = stays.message().await;
+    let stored = || async {
+        let keys = redis.command("KEYS gateway:session:*").await;
+        let mut stored = 0;
+        for key in keys.lines().filter(|line| line.starts_with("gateway:")) {
+            stored += usize::from(redis.command(&format!("HGET {key} r")).await.contains("lost"));
+        }
+        stored == 1
+    };
+    eventually("it is stored again", stored).await;
+    let (pid, _) = cut(stays);
+    let back = Client::come_back(nodes[1].address, &pid, Some(&heard.to_string())).await;
+    assert!(back.recovered(), "{}", back.hello);
+    assert_eq!(back.hello[1]["rooms"].as_array().map(Vec::len), Some(2), "{}", back.hello);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_session_with_the_id_of_an_old_one_comes_after_it_and_before_its_next_holder() {
     let redis = Redis::start().await;
     let nodes = cluster(&redis, &[]).await;

@@ -6,15 +6,19 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use gateway::bus::RedisBus;
-use gateway::domain::{Event, Offset, RoomName};
+use gateway::domain::{Event, Offset, Pid, RoomName, SessionId, UserId};
+use gateway::formats::{Format, Formats};
 use gateway::log::{FeedItem, Log, Page, Range, RedisLog, Retention, Terms};
 use gateway::metrics::Metrics;
 use gateway::redis::Commands;
+use gateway::sessions::{Lease, Record, RedisSessions, Sessions, Whose};
 use gateway::supervisor::Supervisor;
 use tokio::time::Instant;
 
 use crate::support;
+use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
+use crate::support::topology::replica_of;
 
 const RETENTION: Retention = Retention::of_events(200, Duration::from_secs(3600), Duration::from_secs(600));
 
@@ -23,11 +27,29 @@ fn room(name: &str) -> RoomName {
 }
 
 async fn node(redis: &Redis) -> RedisLog {
+    node_with_sessions(redis).await.0
+}
+
+async fn node_with_sessions(redis: &Redis) -> (RedisLog, RedisSessions) {
+    node_at(&redis.url()).await
+}
+
+async fn node_at(url: &str) -> (RedisLog, RedisSessions) {
     let settings = support::config(&[]).redis;
-    let bus =
-        RedisBus::connect(&redis.url(), &settings, Arc::new(Metrics::new()), &Supervisor::default()).await.unwrap();
-    let commands = Commands::new(&redis.url(), &settings).unwrap();
-    RedisLog::new(commands, Arc::new(bus), "restarts", RETENTION, settings.feed_buffer)
+    let bus = RedisBus::connect(url, &settings, Arc::new(Metrics::new()), &Supervisor::default()).await.unwrap();
+    let (bus, commands) = (Arc::new(bus), Commands::new(url, &settings).unwrap());
+    let log = RedisLog::new(commands.clone(), bus.clone(), "restarts", RETENTION, settings.feed_buffer);
+    let (window, formats) = (Duration::from_secs(60), Formats::new(Format::NEWEST));
+    let sessions = RedisSessions::new(commands, bus, "restarts", window, formats, log.history());
+    (log, sessions)
+}
+
+/// What is stored of a session of alice's.
+fn record(version: u32) -> Record {
+    let (user, session) = (UserId::parse("alice"), SessionId::random());
+    let (rooms, names, namespace) = (Vec::new(), Vec::new(), "/".to_owned());
+    let (identified, handed, complete_to, term) = (None, Offset::START, Offset::START, 0);
+    Record { session, user, version, rooms, namespace, identified, names, handed, complete_to, term }
 }
 
 async fn append(log: &RedisLog) -> Offset {
@@ -142,6 +164,113 @@ async fn what_was_heard_and_is_gone_is_told_of_by_who_heard_it() {
     redis.start_again().await;
     mark(&two).await;
     assert_ne!(page(&two).await.head.epoch, before.head.epoch);
+}
+
+/// What one node does last, and Redis forgets: nothing is appended before or after it.
+#[derive(Clone, Copy, Debug)]
+enum Deed {
+    Save,
+    Forget,
+}
+
+async fn what_sessions_lost_is_noticed(deed: Deed, is_survived: bool) {
+    let mut redis = Redis::start().await;
+    let ((one, writes), (two, _)) = (node_with_sessions(&redis).await, node_with_sessions(&redis).await);
+    for log in [&one, &two] {
+        mark(log).await;
+    }
+    let (lease, first) = (Lease::new(Pid::random()), record(1));
+    assert!(writes.save(lease, &first).await.unwrap());
+    let (disk, before) = (redis.on_disk(), page(&two).await);
+    match deed {
+        Deed::Save => assert!(writes.save(lease, &Record { version: 2, ..first.clone() }).await.unwrap()),
+        Deed::Forget => assert_eq!(writes.forget(&Whose::Session(first.session)).await.unwrap(), 1),
+    }
+    let survivor = is_survived.then_some((one, writes));
+    redis.kill();
+    redis.go_back(&disk);
+    redis.start_again().await;
+    let deadline = Instant::now() + support::PATIENCE;
+    let after = loop {
+        for log in [Some(&two), survivor.as_ref().map(|(log, _)| log)].into_iter().flatten() {
+            mark(log).await;
+        }
+        let after = page(&two).await;
+        if after.head.epoch != before.head.epoch {
+            break after;
+        }
+        assert!(Instant::now() < deadline, "{deed:?}: nobody noticed");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    // What is there now was not the last of it, and says so.
+    let (_, reads) = node_with_sessions(&redis).await;
+    let claimed = reads.claim(Lease::new(lease.pid), "/", first.user.as_ref()).await.unwrap().unwrap();
+    assert_eq!(claimed.record.version, 1);
+    assert!(claimed.kept_at.is_some_and(|kept_at| kept_at < after.began), "{claimed:?}, {after:?}");
+    let lease = Lease::new(Pid::random());
+    assert!(reads.save(lease, &first).await.unwrap());
+    let claimed = reads.claim(lease, "/", first.user.as_ref()).await.unwrap().unwrap();
+    assert!(claimed.kept_at.is_some_and(|kept_at| kept_at > after.began), "{claimed:?}, {after:?}");
+}
+
+#[tokio::test]
+async fn a_save_that_is_gone_is_told_of_by_who_saved() {
+    what_sessions_lost_is_noticed(Deed::Save, true).await;
+}
+
+#[tokio::test]
+async fn an_end_that_is_gone_is_told_of_by_who_ended() {
+    what_sessions_lost_is_noticed(Deed::Forget, true).await;
+}
+
+#[tokio::test]
+async fn a_save_that_is_gone_is_noticed_although_who_saved_is_gone_too() {
+    what_sessions_lost_is_noticed(Deed::Save, false).await;
+}
+
+#[tokio::test]
+async fn what_the_old_primary_still_took_after_the_new_one_had_begun_is_told_of() {
+    let old = Redis::start().await;
+    let new = replica_of(&old).await;
+    let (way_of_one, way_of_two) = (Proxy::before(&old).await, Proxy::before(&old).await);
+    let ((one, _), (two, _)) = (node_at(&way_of_one.url()).await, node_at(&way_of_two.url()).await);
+    for log in [&one, &two] {
+        mark(log).await;
+        append(log).await;
+    }
+    let before = page(&one).await;
+    assert!(old.command("WAIT 1 5000").await.starts_with(":1"));
+    new.command("REPLICAOF NO ONE").await;
+    way_of_two.point_to(&new);
+    way_of_two.freeze();
+    mark(&two).await;
+    let kept = append(&two).await;
+    // One node has not heard of it, and the old primary neither.
+    let lost = append(&one).await;
+    assert!(kept < lost, "an offset alone does not tell that it is missing");
+    way_of_one.point_to(&new);
+    way_of_one.freeze();
+    mark(&one).await;
+    let after = page(&two).await;
+    assert_ne!(after.head.epoch, before.head.epoch);
+    assert!(after.began > lost && !after.reaches_back_to(lost), "{after:?}, {lost}");
+}
+
+#[tokio::test]
+async fn saves_that_are_all_there_are_no_loss() {
+    let mut redis = Redis::start().await;
+    let (log, sessions) = node_with_sessions(&redis).await;
+    mark(&log).await;
+    let before = page(&log).await;
+    let (lease, record) = (Lease::new(Pid::random()), record(1));
+    assert!(sessions.save(lease, &record).await.unwrap());
+    redis.kill();
+    redis.start_again().await;
+    mark(&log).await;
+    let after = page(&log).await;
+    assert_eq!((after.head.epoch, after.in_doubt_before), (before.head.epoch, None));
+    let claimed = sessions.claim(Lease::new(lease.pid), "/", record.user.as_ref()).await.unwrap().unwrap();
+    assert!(claimed.kept_at.is_some_and(|kept_at| kept_at >= after.began));
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use gateway::domain::{Offset, Pid, RoomName, SessionId, UserId};
 use gateway::formats::{Format, Formats};
 use gateway::metrics::Metrics;
 use gateway::port::{ErrorKind, Port, PortError};
-use gateway::redis::Commands;
+use gateway::redis::{Commands, History};
 use gateway::sessions::{Lease, MemorySessions, Record, RedisSessions, RoomRecord, Sessions, SqliteSessions, Whose};
 use gateway::supervisor::Supervisor;
 use sqlx::ConnectOptions;
@@ -68,8 +68,13 @@ async fn holds(sessions: &dyn Sessions, lease: Lease) -> bool {
     sessions.renew(&[lease]).await.unwrap().is_empty()
 }
 
+/// What whoever claims a session gets, wherever the log stood when it was saved.
+async fn claim(sessions: &dyn Sessions, lease: Lease, namespace: &str, user: Option<&UserId>) -> Option<Record> {
+    sessions.claim(lease, namespace, user).await.unwrap().map(|claimed| claimed.record)
+}
+
 async fn claims(sessions: &dyn Sessions, lease: Lease) -> Option<Record> {
-    sessions.claim(lease, "/", user("alice").as_ref()).await.unwrap()
+    claim(sessions, lease, "/", user("alice").as_ref()).await
 }
 
 async fn next(superseded: &mut BoxStream<'static, Lease>) -> Lease {
@@ -136,10 +141,10 @@ async fn a_session_is_its_users_alone(one: &dyn Sessions, two: &dyn Sessions) {
         let (lease, mine) = (Lease::new(Pid::random()), record(owner.clone()));
         assert!(one.save(lease, &mine).await.unwrap());
         for other in people.iter().filter(|other| *other != owner) {
-            assert_eq!(two.claim(rival(lease), "/", other.as_ref()).await.unwrap(), None, "{other:?} is not {owner:?}");
+            assert_eq!(claim(two, rival(lease), "/", other.as_ref()).await, None, "{other:?} is not {owner:?}");
         }
         assert!(holds(one, lease).await, "who may not have it does not end it");
-        assert_eq!(two.claim(rival(lease), "/", owner.as_ref()).await.unwrap(), Some(claimed(mine)));
+        assert_eq!(claim(two, rival(lease), "/", owner.as_ref()).await, Some(claimed(mine)));
     }
 }
 
@@ -149,10 +154,10 @@ async fn a_session_is_of_one_namespace(one: &dyn Sessions, two: &dyn Sessions) {
         let mine = Record { namespace: namespace.to_owned(), ..record(None) };
         assert!(one.save(lease, &mine).await.unwrap());
         for other in others {
-            assert_eq!(two.claim(rival(lease), other, None).await.unwrap(), None, "{other} is not {namespace}");
+            assert_eq!(claim(two, rival(lease), other, None).await, None, "{other} is not {namespace}");
         }
         assert!(holds(one, lease).await, "who asks elsewhere does not end it");
-        assert_eq!(two.claim(rival(lease), namespace, None).await.unwrap(), Some(claimed(mine)));
+        assert_eq!(claim(two, rival(lease), namespace, None).await, Some(claimed(mine)));
     }
 }
 
@@ -171,7 +176,7 @@ async fn what_is_ended_nobody_gets_back(one: &dyn Sessions, two: &dyn Sessions) 
     one.release(released, true).await.unwrap();
     let (lost, _) = of(one, "erin", None).await;
     let claimed = rival(lost);
-    assert!(two.claim(claimed, "/", user("erin").as_ref()).await.unwrap().is_some());
+    assert!(claim(two, claimed, "/", user("erin").as_ref()).await.is_some());
     let (said, _) = of(two, "", Some("erin")).await;
     let (others, theirs) = of(one, "frank", None).await;
     let (was, changed) = of(one, "", Some("erin")).await;
@@ -186,8 +191,8 @@ async fn what_is_ended_nobody_gets_back(one: &dyn Sessions, two: &dyn Sessions) 
         assert!(!two.save(lease, &mine).await.unwrap(), "its holder does not bring it back");
         assert!(!one.save(rival(lease), &mine).await.unwrap(), "nor does anybody else");
         one.release(lease, true).await.unwrap();
-        assert_eq!(one.claim(rival(lease), "/", owner.as_ref()).await.unwrap(), None);
-        assert_eq!(two.claim(lease, "/", owner.as_ref()).await.unwrap(), None);
+        assert_eq!(claim(one, rival(lease), "/", owner.as_ref()).await, None);
+        assert_eq!(claim(two, lease, "/", owner.as_ref()).await, None);
     }
     assert!(holds(two, others).await && holds(two, was).await, "others stay");
     // One alone, connected or away.
@@ -195,7 +200,7 @@ async fn what_is_ended_nobody_gets_back(one: &dyn Sessions, two: &dyn Sessions) 
     one.release(others, true).await.unwrap();
     assert_eq!(two.forget(&Whose::Session(SessionId::random())).await.unwrap(), 0);
     assert_eq!(two.forget(&Whose::Session(theirs.session)).await.unwrap(), 1);
-    assert_eq!(one.claim(rival(others), "/", user("frank").as_ref()).await.unwrap(), None);
+    assert_eq!(claim(one, rival(others), "/", user("frank").as_ref()).await, None);
     assert!(holds(one, second).await);
     // Who comes anew is not concerned.
     let (again, _) = of(two, "erin", None).await;
@@ -214,7 +219,7 @@ async fn what_is_kept_can_be_ended(one: &dyn Sessions) {
         sleep(WINDOW / 2).await;
         assert!(holds(one, renewed).await);
     }
-    assert_eq!(one.claim(rival(released), "/", user("grace").as_ref()).await.unwrap(), None, "its time was over");
+    assert_eq!(claim(one, rival(released), "/", user("grace").as_ref()).await, None, "its time was over");
     one.release(renewed, true).await.unwrap();
     assert_eq!(one.forget(&whose).await.unwrap(), 1);
     // The mark of the end stays as long as a holder could have kept the session.
@@ -397,7 +402,8 @@ async fn redis_sessions_in(redis: &Redis, prefix: &str, format: Format) -> (Redi
     let bus =
         RedisBus::connect(&redis.url(), &settings, Arc::new(Metrics::new()), &Supervisor::default()).await.unwrap();
     let (bus, commands) = (Arc::new(bus), Commands::new(&redis.url(), &settings).unwrap());
-    (RedisSessions::new(commands, bus.clone(), prefix, WINDOW, Formats::new(format)), bus)
+    let history = History::new(commands.clone(), prefix, Duration::from_secs(3600));
+    (RedisSessions::new(commands, bus.clone(), prefix, WINDOW, Formats::new(format), history), bus)
 }
 
 #[tokio::test]
@@ -410,10 +416,10 @@ async fn a_session_goes_on_at_nodes_that_write_an_older_format() {
     let stored = redis.command(&format!("HGET mixed:session:{} r", lease.pid)).await;
     assert!(stored.contains("\r\n\u{3}"), "the format comes first: {stored:?}");
     let (second, third) = (rival(lease), rival(lease));
-    let claimed = newer.claim(second, "/", user("alice").as_ref()).await.unwrap();
+    let claimed = claim(&newer, second, "/", user("alice").as_ref()).await;
     assert_eq!(claimed, Some(Record { term: 5, ..first.clone() }));
     assert!(newer.save(second, &Record { term: 5, ..first.clone() }).await.unwrap());
-    let claimed = older.claim(third, "/", user("alice").as_ref()).await.unwrap();
+    let claimed = claim(&older, third, "/", user("alice").as_ref()).await;
     assert_eq!(claimed, Some(Record { term: 7, ..first }), "terms count on");
 }
 
@@ -467,7 +473,7 @@ async fn nothing_of_sessions_stays_in_redis_when_their_time_is_over() {
     sessions.release(ended, false).await.unwrap();
     sessions.release(kept, true).await.unwrap();
     sessions.forget(&Whose::User(UserId::parse("dave").unwrap())).await.unwrap();
-    let keys = || async { redis.command("KEYS left:*").await };
+    let keys = || async { redis.command("KEYS left:session*").await };
     assert_ne!(keys().await, "*0\r\n");
     support::eventually("all keys are gone", || async { keys().await == "*0\r\n" }).await;
 }
@@ -496,8 +502,8 @@ async fn a_save_that_redis_carries_out_late_does_not_undo_a_newer_one() {
     assert!(store.save(lease, &second).await.unwrap());
     assert!(store.save(lease, &first).await.unwrap(), "it still is the holder");
     let next = rival(lease);
-    assert_eq!(store.claim(next, "/", None).await.unwrap(), Some(claimed(second)));
+    assert_eq!(claim(&store, next, "/", None).await, Some(claimed(second)));
     let first = claimed(first);
     assert!(store.save(next, &first).await.unwrap(), "the next holder counts from the beginning");
-    assert_eq!(store.claim(rival(lease), "/", None).await.unwrap(), Some(claimed(first)));
+    assert_eq!(claim(&store, rival(lease), "/", None).await, Some(claimed(first)));
 }

@@ -17,7 +17,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("formats", &[]),
     ("recurring", &[]),
     ("port", &[]),
-    ("redis", &["config", "metrics", "port", "supervisor"]),
+    ("redis", &["config", "domain", "metrics", "port", "supervisor"]),
     ("sqlite", &["port"]),
     ("bus", &["config", "metrics", "port", "redis", "supervisor"]),
     ("calls", &["config", "domain", "metrics", "recurring"]),
@@ -45,7 +45,22 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     ("routes", &["auth", "calls", "config", "content", "domain", "log", "metrics", "node", "presence", "recurring"]),
     ("control", &["bus", "domain", "metrics", "node", "port", "sessions"]),
-    ("service", &["asks", "auth", "content", "control", "domain", "log", "metrics", "node", "presence", "revocations"]),
+    (
+        "service",
+        &[
+            "asks",
+            "auth",
+            "content",
+            "control",
+            "domain",
+            "formats",
+            "log",
+            "metrics",
+            "node",
+            "presence",
+            "revocations",
+        ],
+    ),
     (
         "socket",
         &["auth", "config", "content", "domain", "metrics", "node", "recurring", "routes", "sessions", "supervisor"],
@@ -151,9 +166,6 @@ const LIBRARIES: &[(&str, &[&str])] = &[
 
 /// Files, or folders of files, that another module uses and that must not use it: two files in a circle are one file.
 const ONE_WAY: &[(&str, &str)] = &[
-    ("src/node/reading.rs", "recovery"),
-    ("src/node/wanted.rs", "recovery"),
-    ("src/node/gate/", "recovery"),
     ("src/routes/context.rs", "run"),
     ("src/routes/context.rs", "table"),
     ("src/routes/actions/", "run"),
@@ -167,6 +179,20 @@ const ONE_WAY: &[(&str, &str)] = &[
 /// Parts that files of one place may not name, although their part may.
 const UNKNOWN_TO: &[(&str, &[&str])] =
     &[("src/http/api", &["bus", "control", "log", "node", "presence", "revocations", "routes", "sessions"])];
+
+/// The parts of the node and what lies below them, each with what of the node it may name: all of it, or one thing. Every
+/// other file of the node is the facade's: it may name all of these, and none of these may name it.
+const OF_THE_NODE: &[(&str, &[&str])] = &[
+    ("clock", &[]),
+    ("limits", &[]),
+    ("peers", &[]),
+    ("troubles", &[]),
+    ("wanted", &[]),
+    ("session", &["limits"]),
+    ("rooms", &["clock", "limits", "session", "troubles", "wanted"]),
+    ("comebacks", &["rooms::Marks", "session", "troubles", "wanted"]),
+    ("attendance", &["comebacks::Connected", "session", "troubles", "wanted"]),
+];
 
 struct Source {
     path: PathBuf,
@@ -296,6 +322,81 @@ fn files_that_left_a_circle_stay_out_of_it() {
     }
 }
 
+/// What a file of the node, given by its path below `node`, names of other parts of it and may not.
+fn reaches_across(path: &str, code: &str) -> Vec<String> {
+    let modules = path.trim_end_matches(".rs").trim_end_matches("/mod");
+    let (part, depth) = (modules.split('/').next().unwrap_or_default(), modules.split('/').count());
+    let Some((_, allowed)) = OF_THE_NODE.iter().find(|(name, _)| *name == part) else { return Vec::new() };
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices("crate::node") {
+        let rest = &code[at + "crate::node".len()..];
+        // `pub(in crate::node)` says who may name it, not what it names.
+        if rest.starts_with(')') {
+            continue;
+        }
+        let is_part = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == ':';
+        let named = &rest[..rest.find(|letter| !is_part(letter)).unwrap_or(rest.len())];
+        let mut words = named.trim_start_matches("::").split("::");
+        let (first, second) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let one_thing = format!("{first}::{second}");
+        if first != part && !allowed.contains(&first) && !allowed.contains(&one_thing.as_str()) {
+            found.push(format!("{path}: {part} may not name {first}, or not all of it"));
+        }
+    }
+    // A module of tests is one deeper than its file.
+    let (code, tests) = code.split_once("mod tests {").unwrap_or((code, ""));
+    let climbs = |code: &str, levels: usize| code.contains(&"super::".repeat(levels));
+    if climbs(code, depth) || climbs(tests, depth + 1) {
+        found.push(format!("{path}: what is outside of {part} is named by crate::node::"));
+    }
+    found
+}
+
+#[test]
+fn the_parts_of_the_node_know_each_other_in_one_direction() {
+    let node = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/node");
+    let mut gone: Vec<_> = OF_THE_NODE.iter().map(|(part, _)| *part).collect();
+    let mut violations = Vec::new();
+    for source in sources().iter().filter(|source| source.part == "node") {
+        let path = source.path.strip_prefix(&node).unwrap().to_str().unwrap();
+        gone.retain(|part| path != format!("{part}.rs") && !path.starts_with(&format!("{part}/")));
+        violations.extend(reaches_across(path, &source.code));
+    }
+    violations.extend(gone.iter().map(|part| format!("{part} is not there any more")));
+    assert!(violations.is_empty(), "\n{}", violations.join("\n"));
+}
+
+#[test]
+fn whoever_reaches_across_the_parts_of_the_node_is_noticed() {
+    let across = [
+        ("rooms/fanout.rs", "use crate::node::attendance::Turn;"),
+        ("rooms/fanout.rs", "use crate::node::Node;"),
+        ("rooms/fanout.rs", "use crate::node::{self, Session};"),
+        ("rooms/fanout.rs", "use crate::node;"),
+        ("rooms/mod.rs", "fn all(them: &super::comebacks::Roster) {}"),
+        ("rooms/hub/shard.rs", "use super::super::super::Node;"),
+        ("session/gate/mod.rs", "use crate::node::rooms::Missed;"),
+        ("comebacks/mod.rs", "use crate::node::rooms::Missed;"),
+        ("comebacks/mod.rs", "use crate::node::rooms::{Marks, Missed};"),
+        ("attendance/beat.rs", "use crate::node::comebacks::Roster;"),
+        ("wanted.rs", "use super::Session;"),
+        ("peers.rs", "mod tests { use super::super::Node;"),
+    ];
+    for (path, code) in across {
+        assert!(!reaches_across(path, code).is_empty(), "{path}: {code}");
+    }
+    let at_home = [
+        ("membership.rs", "use super::rooms::Missed; use crate::node::attendance::Turn;"),
+        ("rooms/fanout.rs", "use super::Rooms; pub(in crate::node) fn run() {}"),
+        ("rooms/hub/shard.rs", "use super::super::Rooms; pub(in crate::node::rooms) fn run() {}"),
+        ("comebacks/mod.rs", "use crate::node::rooms::Marks;"),
+        ("peers.rs", "mod tests { use super::*;"),
+    ];
+    for (path, code) in at_home {
+        assert_eq!(reaches_across(path, code), Vec::<String>::new());
+    }
+}
+
 #[test]
 fn only_the_composition_root_names_backends() {
     let mut violations = Vec::new();
@@ -333,11 +434,12 @@ const ENDING_TASKS: &[(&str, usize, &str)] = &[
     ("src/bus/redis/listener.rs", 1, "what one connection is asked, until it is over"),
     ("src/http/serving.rs", 1, "until the connection ends"),
     ("src/node/attendance/beat.rs", 1, "settles what is owed, once"),
-    ("src/node/gate/hold.rs", 1, "hands over what waits"),
-    ("src/node/membership.rs", 1, "a replay ends"),
-    ("src/node/mod.rs", 2, "releases a session; the threads of shards, supervised"),
+    ("src/node/comebacks/mod.rs", 1, "releases a session"),
+    ("src/node/membership.rs", 1, "gives up what a session was counted in"),
+    ("src/node/rooms/mod.rs", 1, "the threads of shards, supervised"),
+    ("src/node/rooms/typing.rs", 2, "until the typing is over; tells what ended"),
+    ("src/node/session/gate/hold.rs", 1, "hands over what waits"),
     ("src/node/tap.rs", 1, "hands over what a reader missed"),
-    ("src/node/typing.rs", 2, "until the typing is over; tells what ended"),
     ("src/operators/mod.rs", 1, "hears of the stop by itself, supervised"),
     ("src/operators/driver.rs", 1, "until the adapter or the bus lets go of the channel, with the listener"),
     ("src/revocations/redis.rs", 1, "until it has subscribed"),

@@ -26,8 +26,8 @@ pub struct Sentinels {
 }
 
 impl Sentinels {
-    /// Has them watch over a primary called `main`, and take it for dead after a second.
-    pub async fn watch(primary: &Redis) -> Self {
+    /// Has them watch over a primary called `main`, and take it for dead when it was silent for so long.
+    pub async fn watch(primary: &Redis, down_after: std::time::Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut sentinels = Self { ports: Vec::new(), processes: Vec::new(), _folder: folder };
         for number in 0..3 {
@@ -38,7 +38,7 @@ impl Sentinels {
                 "bind 127.0.0.1".into(),
                 format!("dir {}", sentinels._folder.path().display()),
                 format!("sentinel monitor main 127.0.0.1 {} 2", primary.port()),
-                "sentinel down-after-milliseconds main 1000".into(),
+                format!("sentinel down-after-milliseconds main {}", down_after.as_millis()),
                 "sentinel failover-timeout main 3000".into(),
             ];
             std::fs::write(&file, lines.join("\n") + "\n").unwrap();
@@ -55,6 +55,11 @@ impl Sentinels {
             .await;
         }
         sentinels
+    }
+
+    /// Asks for a failover although the primary lives; the answer.
+    pub async fn fail_over(&self) -> String {
+        ask(self.ports[0], "SENTINEL FAILOVER main").await
     }
 
     /// How nodes find the primary.

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::body::Body;
+use super::body::{Body, given};
 use super::call::Call;
 use super::contract::{InNamespace, OfRoom, OfSession, OfUser};
-use super::events::{also_null, arguments};
+use super::events::arguments;
 use super::problem::{Kind, Problem, Told};
 use super::state::ApiState;
 use crate::service::{Answered, Reply, Saying, Whom};
@@ -30,16 +30,16 @@ pub(super) struct NewQuestion {
     #[schema(min_length = 1, max_length = 128, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$")]
     event: String,
     /// What clients get as its arguments, before the function by which they answer.
-    #[serde(default)]
-    #[schema(value_type = Option<Vec<serde_json::Value>>, max_items = 32)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Vec<serde_json::Value>, required = false, max_items = 32)]
     args: Option<Box<RawValue>>,
     /// The same for an event with one argument. Not together with `args`.
-    #[serde(default, deserialize_with = "also_null")]
-    #[schema(value_type = Option<serde_json::Value>)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = serde_json::Value, required = false)]
     data: Option<Box<RawValue>>,
     /// How long clients have to answer, in milliseconds; at most `asks.timeout`.
-    #[serde(default)]
-    #[schema(minimum = 1)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = u64, required = false, minimum = 1)]
     timeout_ms: Option<u64>,
 }
 
@@ -151,7 +151,7 @@ async fn ask(state: &ApiState, whom: Whom, question: &NewQuestion) -> Result<Jso
         let words = format!("timeoutMs is 1 to {}, which is asks.timeout", longest.as_millis());
         return Err(Problem::new(Kind::BadBody, words).at("/timeoutMs"));
     }
-    let saying = Saying { event: &question.event, args: &args };
+    let saying = Saying { event: &question.event, args: &args, except: None };
     let Answered { replies, asked, silent, discarded, unasked, missing } = service.ask(whom, saying, time).await?;
     let answers = replies.into_iter().filter_map(answer).collect();
     Ok(Json(Answers { answers, asked, silent, discarded, unasked, missing }))

@@ -74,6 +74,11 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
+/// A field that is there: `null` is a value as others, and not none.
+pub(super) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
 fn pointer(path: &Path) -> String {
     let mut pointer = String::new();
     for segment in path {

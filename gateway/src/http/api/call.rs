@@ -16,6 +16,8 @@ use crate::telemetry::{By, audit};
 
 /// The longest name of a namespace, in bytes.
 const MAX_NAMESPACE_BYTES: usize = 128;
+/// The largest `limit`: more is never meant.
+const MAX_LIMIT: usize = 10_000;
 
 /// Who asks: the same for all items of a batch.
 #[derive(Debug)]
@@ -147,8 +149,10 @@ impl Call {
     /// How many of something are wanted at the most.
     pub(super) fn limit(&self) -> Result<Option<usize>, Problem> {
         let limit = |text: &str| {
-            let limit = text.parse().ok().filter(|limit| *limit > 0);
-            limit.ok_or_else(|| Problem::new(Kind::BadParameter, "limit is a whole number from 1 on"))
+            let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+            limit.ok_or_else(|| {
+                Problem::new(Kind::BadParameter, format!("limit is a whole number from 1 to {MAX_LIMIT}"))
+            })
         };
         self.in_query("limit").map(limit).transpose()
     }

@@ -9,6 +9,7 @@ use http::header::{
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, StatusCode};
+use serde_json::json;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{IntoParams, Modify, OpenApi};
 use utoipa_swagger_ui::Config;
@@ -68,7 +69,7 @@ pub(super) struct Page {
     /// Where it begins: the `next` of the page before.
     after: Option<String>,
     /// How many at the most; `presence.page` if that is fewer.
-    #[param(minimum = 1)]
+    #[param(minimum = 1, maximum = 10000)]
     limit: Option<u32>,
 }
 
@@ -77,14 +78,14 @@ pub(super) struct Page {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "read by the contract alone")]
 pub(super) struct PartOfHistory {
-    /// Only what came after this offset, the oldest first. Not together with `before`.
+    /// Only what came after this offset, the oldest first.
     #[param(pattern = "^[0-9]{1,19}$")]
     after: Option<String>,
-    /// Only what came before this offset, the newest of it.
+    /// Only what came before this offset; without `after` the newest of it.
     #[param(pattern = "^[0-9]{1,19}$")]
     before: Option<String>,
     /// How many events at the most; `limits.history_page` if that is fewer.
-    #[param(minimum = 1)]
+    #[param(minimum = 1, maximum = 10000)]
     limit: Option<u32>,
 }
 
@@ -134,6 +135,23 @@ impl Modify for Problems {
             codes()
         ));
     }
+}
+
+/// The contract as text, with what its types cannot say: which fields exclude each other.
+///
+/// # Panics
+/// If it cannot be written: a mistake in the code.
+pub(super) fn text(contract: &utoipa::openapi::OpenApi) -> String {
+    let mut json = serde_json::to_value(contract).expect("the contract is plain structs");
+    let never = |fields: &[&str]| json!({ "not": { "required": fields } });
+    let kept_by_id =
+        json!({ "not": { "required": ["id", "ephemeral"], "properties": { "ephemeral": { "const": true } } } });
+    json["components"]["schemas"]["NewEvent"]["allOf"] = json!([never(&["args", "data"]), kept_by_id]);
+    json["components"]["schemas"]["Revocation"]["oneOf"] = json!([
+        { "required": ["token"], "allOf": [never(&["user"]), never(&["before"])] },
+        { "required": ["user"], "allOf": [never(&["token"])] }
+    ]);
+    json.to_string()
 }
 
 /// The table of codes, as Markdown.

@@ -7,17 +7,20 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::StatusCode;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::body::Body;
+use super::body::{Body, Object, given};
 use super::call::Call;
 use super::contract::{InNamespace, OfRoom, OfUser, PartOfHistory};
 use super::problem::{Kind, Problem, Told};
 use super::state::ApiState;
-use crate::domain::{Event, Offset, RoomName};
+use crate::domain::{Event, Excepted, Offset, RoomName, SessionId, UserId};
 use crate::service::{Bounded, Said, Saying};
+
+/// Rooms, users and sessions that an event may leave out, in all.
+const MAX_EXCEPTED: usize = 100;
 
 /// An event for clients.
 #[derive(Deserialize, ToSchema)]
@@ -29,25 +32,43 @@ pub(super) struct NewEvent {
     #[schema(min_length = 1, max_length = 128, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$")]
     event: String,
     /// What clients get as its arguments. Passed on as it was written.
-    #[serde(default)]
-    #[schema(value_type = Option<Vec<serde_json::Value>>, max_items = 32)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Vec<serde_json::Value>, required = false, max_items = 32)]
     args: Option<Box<RawValue>>,
     /// The same for an event with one argument. Not together with `args`.
-    #[serde(default, deserialize_with = "also_null")]
-    #[schema(value_type = Option<serde_json::Value>)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = serde_json::Value, required = false)]
     data: Option<Box<RawValue>>,
     /// By which it is kept once, however often it is sent within `log.dedupe_window`, per name of a key and room.
-    #[serde(default)]
-    #[schema(min_length = 1, max_length = 128)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 128)]
     id: Option<String>,
+    /// Who in the room does not hear it.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Exception, required = false)]
+    except: Option<Object<Exception>>,
     /// Whether it is not kept: who is away does not hear of it, and there is no offset.
     #[serde(default)]
     ephemeral: bool,
 }
 
-/// `null` is a value as others, and not none.
-pub(super) fn also_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
-    Deserialize::deserialize(deserializer).map(Some)
+/// Who does not hear an event, although it is in the room: up to a hundred in all.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "rooms": ["muted"], "users": ["alice"], "sessions": [] }))]
+pub(super) struct Exception {
+    /// Whoever is in one of these rooms of the same namespace when the event comes to it.
+    #[serde(default)]
+    #[schema(required = false, max_items = 100)]
+    rooms: Vec<String>,
+    /// All sessions of these users.
+    #[serde(default)]
+    #[schema(required = false, max_items = 100)]
+    users: Vec<String>,
+    /// These sessions, by their ids.
+    #[serde(default)]
+    #[schema(required = false, max_items = 100)]
+    sessions: Vec<String>,
 }
 
 /// Where an event was kept.
@@ -179,7 +200,8 @@ pub(super) fn arguments(args: Option<&RawValue>, data: Option<&RawValue>) -> Res
 async fn say(state: &ApiState, call: &Call, room: &RoomName, said: NewEvent) -> Result<Response, Problem> {
     let service = state.service();
     let args = arguments(said.args.as_deref(), said.data.as_deref())?;
-    let event = service.event(Saying { event: &said.event, args: &args })?;
+    let except = said.except.map(|Object(except)| excepted(call, &except)).transpose()?;
+    let event = service.event(Saying { event: &said.event, args: &args, except: except.as_ref() })?;
     if said.ephemeral {
         if said.id.is_some() {
             let words = "what is ephemeral is not kept, so there is nothing that an id could be compared with";
@@ -191,6 +213,32 @@ async fn say(state: &ApiState, call: &Call, room: &RoomName, said: NewEvent) -> 
     let kept = service.publish(room, &event, &call.asker().key.name, said.id.as_deref()).await?;
     let kept = Kept { offset: kept.position.offset, duplicate: kept.duplicate };
     Ok((StatusCode::CREATED, Json(kept)).into_response())
+}
+
+/// Whom an exception means. Names that could be nobody's are mistakes.
+fn excepted(call: &Call, except: &Exception) -> Result<Excepted, Problem> {
+    let Exception { rooms, users, sessions } = except;
+    if rooms.len() + users.len() + sessions.len() > MAX_EXCEPTED {
+        let words = format!("an event is for all but {MAX_EXCEPTED} at the most");
+        return Err(Problem::new(Kind::BadBody, words).at("/except"));
+    }
+    let bad = |what: &str, index: usize, words: &str| {
+        Problem::new(Kind::BadBody, words).at(format!("/except/{what}/{index}"))
+    };
+    let mut these = Excepted::default();
+    for (index, room) in rooms.iter().enumerate() {
+        let room = RoomName::parse_in(call.namespace(), room);
+        these.rooms.push(room.map_err(|refusal| bad("rooms", index, &refusal.message()))?);
+    }
+    for (index, user) in users.iter().enumerate() {
+        let user = UserId::parse(user).ok_or_else(|| bad("users", index, UserId::RULE))?;
+        these.rooms.push(RoomName::personal(call.namespace(), &user));
+    }
+    for (index, session) in sessions.iter().enumerate() {
+        let session = SessionId::parse(session);
+        these.sessions.push(session.ok_or_else(|| bad("sessions", index, "a session's id has 32 hexadecimal digits"))?);
+    }
+    Ok(these)
 }
 
 /// Reads what the log has of a room: the newest events, those before an offset, or those after one.
@@ -205,9 +253,6 @@ async fn say(state: &ApiState, call: &Call, room: &RoomName, said: NewEvent) -> 
 pub(super) async fn history(State(state): State<ApiState>, call: Call) -> Result<Json<Events>, Problem> {
     let room = call.room()?;
     let part = Bounded { after: call.offset("after")?, before: call.offset("before")?, limit: call.limit()? };
-    if part.after.is_some() && part.before.is_some() {
-        return Err(Problem::new(Kind::BadParameter, "history is read after an offset or before one, not both"));
-    }
     let history = state.service().history(&room, part).await?;
     let events = history.events.into_iter().filter_map(entry).collect();
     Ok(Json(Events { events, more: history.more, complete: history.complete, read_to: history.read_to }))

@@ -137,7 +137,7 @@ impl Api {
                 Problem::new(Kind::MethodNotAllowed, "this path has other methods; Allow names them")
             })
             .with_state(state);
-        let contract = contract.to_json().expect("the contract is plain structs").into();
+        let contract = contract::text(&contract).into();
         self.ready.store(Some(Arc::new(Ready { router, contract })));
     }
 

@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::body::Body;
+use super::body::{Body, given};
 use super::call::Call;
 use super::problem::{Kind, Problem, Told};
 use super::state::ApiState;
@@ -25,13 +25,16 @@ const AHEAD: u64 = 24 * 3600;
 #[schema(example = json!({ "user": "alice" }))]
 pub(super) struct Revocation {
     /// The `jti` of one token. Not together with `user`.
-    #[schema(min_length = 1, max_length = 8192)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 8192)]
     token: Option<String>,
     /// The user whose tokens are taken back.
-    #[schema(min_length = 1, max_length = 255, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$")]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 255, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$")]
     user: Option<String>,
     /// Only those that were issued before this time, in seconds since 1970; now, if it is not said. At most a day ahead.
-    #[schema(minimum = 0)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = u64, required = false, minimum = 0)]
     before: Option<u64>,
 }
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep};
 
-use super::{CHANGES, CONCURRENCY, Change, Unknown, by_attendee};
+use super::{Attendance, CHANGES, CONCURRENCY, Change, Unknown, by_attendee};
 use crate::domain::RoomName;
-use crate::node::{Node, Session};
+use crate::node::session::Session;
 use crate::port::PortError;
 use crate::presence::{Arrival, Beating, Entered, Place};
 
@@ -22,21 +22,21 @@ const MOST: usize = CHANGES / 2;
 /// Places that a session is entered into again at a time.
 const BATCH: usize = 100;
 
-impl Node {
+impl Attendance {
     /// Beats, for ever.
-    pub(in crate::node) async fn beat_forever(self: &Arc<Self>, every: Duration) {
+    pub(super) async fn beat_forever(self: &Arc<Self>, every: Duration) {
         loop {
             let pause = self.beat(every).await;
-            if let Ok(settling) = self.attendance.settling.clone().try_lock_owned() {
-                let owed = std::mem::take(&mut *self.attendance.owed.lock());
-                let unknown = std::mem::take(&mut *self.attendance.unknown.lock());
+            if let Ok(settling) = self.settling.clone().try_lock_owned() {
+                let owed = std::mem::take(&mut *self.owed.lock());
+                let unknown = std::mem::take(&mut *self.unknown.lock());
                 if !owed.is_empty() || !unknown.is_empty() {
                     // Beside the beat, which keeps the lease meanwhile; one at a time, or a store that is slow would have
                     // more and more of them.
-                    let node = self.clone();
+                    let attendance = self.clone();
                     self.tasks.spawn(async move {
-                        node.settle_debts(owed).await;
-                        node.make_known(unknown.into_values().collect()).await;
+                        attendance.settle_debts(owed).await;
+                        attendance.make_known(unknown.into_values().collect()).await;
                         drop(settling);
                     });
                 }
@@ -47,25 +47,24 @@ impl Node {
 
     /// Returns when to beat next.
     async fn beat(&self, every: Duration) -> Duration {
-        let attendance = &self.attendance;
         // Without a listener nobody wants to know.
-        let is_heard = attendance.is_heard();
-        let most = if is_heard { attendance.changes.capacity().min(MOST) } else { usize::MAX };
-        let room = if is_heard { attendance.changes.try_reserve_many(most).ok() } else { None };
+        let is_heard = self.is_heard();
+        let most = if is_heard { self.changes.capacity().min(MOST) } else { usize::MAX };
+        let room = if is_heard { self.changes.try_reserve_many(most).ok() } else { None };
         let most = if is_heard && room.is_none() { 0 } else { most };
-        let anew = attendance.is_overdrawn.load(Ordering::Acquire);
+        let anew = self.is_overdrawn.load(Ordering::Acquire);
         let review = self.is_review_due();
-        let pause = match attendance.presence.beat(Beating { most, anew, review }).await {
+        let pause = match self.presence.beat(Beating { most, anew, review }).await {
             Ok(beat) => {
                 if beat.in_doubt {
-                    attendance.review.lock().doubt();
+                    self.review.lock().doubt();
                 }
                 if anew {
-                    attendance.is_overdrawn.store(false, Ordering::Release);
+                    self.is_overdrawn.store(false, Ordering::Release);
                     self.metrics.presence_restarts.increment(1);
                 }
                 if beat.forgotten {
-                    self.roster.all().iter().for_each(|session| attendance.note_unknown(session));
+                    self.connected.all().iter().for_each(|session| self.note_unknown(session));
                 }
                 let pause = match (beat.departed.len() < most, most) {
                     (true, _) if beat.in_doubt => every.min(SOON),
@@ -74,19 +73,19 @@ impl Node {
                     (false, 0) => every.min(SOON),
                     (false, _) => every.min(AGAIN),
                 };
-                let departures = attendance.departures(beat.departed);
+                let departures = self.departures(beat.departed);
                 for (permit, departure) in room.into_iter().flatten().zip(departures) {
                     permit.send(Change::Departed(departure));
                 }
                 match beat.held {
                     Some(held) => self.review(held).await,
-                    None if review => attendance.review.lock().give_up(Instant::now()),
+                    None if review => self.review.lock().give_up(Instant::now()),
                     None => {}
                 }
                 pause
             }
             Err(error) => {
-                self.note_presence_error(&error);
+                self.note(&error);
                 every.min(SOON)
             }
         };
@@ -96,10 +95,10 @@ impl Node {
 
     #[expect(clippy::cast_precision_loss, reason = "none of these is larger than 2^53")]
     fn show_attendance(&self) {
-        let (attendance, metrics) = (&self.attendance, &self.metrics);
-        metrics.presence_pending.with("leavings").set(attendance.owed.lock().len() as f64);
-        metrics.presence_pending.with("sessions").set(attendance.unknown.lock().len() as f64);
-        metrics.lifecycle_waiting.set((CHANGES - attendance.changes.capacity()) as f64);
+        let metrics = &self.metrics;
+        metrics.presence_pending.with("leavings").set(self.owed.lock().len() as f64);
+        metrics.presence_pending.with("sessions").set(self.unknown.lock().len() as f64);
+        metrics.lifecycle_waiting.set((CHANGES - self.changes.capacity()) as f64);
     }
 
     async fn make_known(&self, sessions: Vec<Unknown>) {
@@ -107,16 +106,15 @@ impl Node {
             let Some(session) = session.upgrade().filter(|session| !session.is_over()) else { return 0 };
             // Who was superseded unheard is not to come again where its successor has left. What the store of sessions lost
             // as well is stored again by and by, and found missing until then.
-            let holds = async || self.sessions.renew(&[session.lease]).await.is_ok_and(|lost| lost.is_empty());
-            if !lost.is_empty() && !holds().await {
+            if !lost.is_empty() && !self.connected.holds(&session).await {
                 return 0;
             }
             let known = self.enter_again(&session, &lost).await;
             // What it is just taking is to be known too.
             if known.is_err() || session.is_taking_seats() {
-                self.attendance.note_lost(&session, if known.is_err() { lost } else { Vec::new() });
+                self.note_lost(&session, if known.is_err() { lost } else { Vec::new() });
             }
-            known.inspect_err(|error| self.note_presence_error(error)).unwrap_or_default()
+            known.inspect_err(|error| self.note(error)).unwrap_or_default()
         };
         let enter: Vec<_> = sessions.into_iter().map(enter).collect();
         let entered = futures_util::stream::iter(enter).buffer_unordered(CONCURRENCY);
@@ -136,10 +134,9 @@ impl Node {
                 let place = |room: &RoomName| Place { room: room.clone(), capacity: None };
                 let again: Vec<_> = places.iter().map(place).collect();
                 // What comes of it is told once, so there must be room for it before.
-                let attendance = &self.attendance;
-                let is_heard = attendance.is_heard();
-                let room = if is_heard { attendance.changes.reserve_many(again.len()).await.ok() } else { None };
-                let entered = attendance.presence.enter(&who, &again, Arrival::Restored).await?;
+                let is_heard = self.is_heard();
+                let room = if is_heard { self.changes.reserve_many(again.len()).await.ok() } else { None };
+                let entered = self.presence.enter(&who, &again, Arrival::Restored).await?;
                 let mut room = room.into_iter().flatten();
                 // It may have left while it was entered, and before anybody could know.
                 let seats = session.seats();
@@ -154,7 +151,7 @@ impl Node {
                     } else if entry.entered == Entered::First
                         && let Some(permit) = room.next()
                     {
-                        let turn = attendance.order.enlist(&place, &who.member, entry.sequence);
+                        let turn = self.order.enlist(&place, &who.member, entry.sequence);
                         permit.send(Change::Returned(session.clone(), place, turn));
                     }
                 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
+use super::order::Turn;
 use super::{Attendance, CONCURRENCY, Change, Departure, attendee, by_attendee};
 use crate::domain::RoomName;
-use crate::node::order::Turn;
-use crate::node::{Node, Session};
+use crate::node::session::Session;
 use crate::port::PortError;
 use crate::presence::{Arrival, Attendee, Departed, Entered, Numbered};
 
@@ -58,10 +58,10 @@ impl Attendance {
     }
 }
 
-impl Node {
+impl Attendance {
     /// Counts a session no longer in places: at once, or if it has not come back after the time for that.
     pub(in crate::node) async fn give_up_seats(&self, session: &Arc<Session>, places: Vec<RoomName>, may_return: bool) {
-        let linger = if may_return { self.attendance.linger } else { Duration::ZERO };
+        let linger = if may_return { self.linger } else { Duration::ZERO };
         for (who, places) in by_attendee(session, places, |place| place) {
             self.leave_and_tell(Leaving { places, linger, ..Leaving::of_doubt(session, who) }).await;
         }
@@ -72,7 +72,7 @@ impl Node {
         let mut departures = Vec::new();
         for (who, places) in by_attendee(session, places, |place| place) {
             let departed = self.leave_places(Leaving { places, ..Leaving::of_doubt(session, who) }).await;
-            departures.extend(self.attendance.departures(departed));
+            departures.extend(self.departures(departed));
         }
         departures
     }
@@ -91,24 +91,24 @@ impl Node {
     /// Has departures acted on: now if there is room for them, or when a beat takes them from the store.
     async fn leave_and_tell(&self, mut leaving: Leaving) {
         // Without a listener nobody wants to know.
-        let is_heard = self.attendance.is_heard();
+        let is_heard = self.is_heard();
         let places = leaving.places.len();
-        let room = if is_heard { self.attendance.changes.try_reserve_many(places).ok() } else { None };
+        let room = if is_heard { self.changes.try_reserve_many(places).ok() } else { None };
         if is_heard && room.is_none() && leaving.linger.is_zero() {
             leaving.linger = A_MOMENT;
         }
         let departed = self.leave_places(leaving).await;
-        let departures = self.attendance.departures(departed);
+        let departures = self.departures(departed);
         for (permit, departure) in room.into_iter().flatten().zip(departures) {
             permit.send(Change::Departed(departure));
         }
     }
 
     async fn leave_places(&self, leaving: Leaving) -> Vec<Departed> {
-        let left = self.attendance.presence.leave(&leaving.who, &leaving.places, leaving.linger).await;
+        let left = self.presence.leave(&leaving.who, &leaving.places, leaving.linger).await;
         left.unwrap_or_else(|error| {
-            self.note_presence_error(&error);
-            self.attendance.owe(leaving);
+            self.note(&error);
+            self.owe(leaving);
             Vec::new()
         })
     }
@@ -123,13 +123,13 @@ impl Node {
         let session = leaving.session.clone();
         if leaving.numbered.is_some() && session.upgrade().is_some_and(|session| session.is_taking_seats()) {
             // It may be taking this very seat, and that its member comes with it would be told to nobody.
-            return self.attendance.owe(leaving);
+            return self.owe(leaving);
         }
         let entered = match self.find_numbered(&mut leaving).await {
             Ok(entered) => entered,
             Err(error) => {
-                self.note_presence_error(&error);
-                return self.attendance.owe(leaving);
+                self.note(&error);
+                return self.owe(leaving);
             }
         };
         // Where it sits again, its later step is in the store, or will be.
@@ -146,7 +146,7 @@ impl Node {
     /// Finds out which numbered place a session is in, or was not: entering it again is the only way.
     async fn find_numbered(&self, leaving: &mut Leaving) -> Result<Option<Entered>, PortError> {
         let Some((rooms, capacity)) = &leaving.numbered else { return Ok(None) };
-        let presence = &self.attendance.presence;
+        let presence = &self.presence;
         let (number, entry) = presence.enter_first(&leaving.who, rooms, *capacity, Arrival::Restored).await?;
         leaving.places.push(rooms.name(number));
         leaving.numbered = None;

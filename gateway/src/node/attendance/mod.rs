@@ -1,8 +1,15 @@
 //! Attendance: where the sessions of this node are counted, cluster-wide: rooms with presence, namespaces, names.
+//!
+//! Of comebacks it knows who is connected here, because that is who must be counted; of rooms it knows nothing: where a
+//! session must leave one, the caller says how.
 
 mod beat;
 mod leaving;
+mod order;
 mod review;
+mod taking;
+
+pub use order::Turn;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
@@ -11,14 +18,20 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 
 use self::leaving::Leaving;
+use self::order::Order;
 use self::review::Review;
-use super::order::{Order, Turn};
-use super::{Node, RecoveryError, Reseated, Session, Wanted};
+use crate::config::Config;
 use crate::domain::{Refusal, RoomName};
+use crate::metrics::Metrics;
+use crate::node::comebacks::Connected;
+use crate::node::session::Session;
+use crate::node::troubles::Failing;
 use crate::port::PortError;
-use crate::presence::{Arrival, Attendee, Departed, Entered, Numbered, Page, Place, Presence};
+use crate::presence::{Attendee, Departed, Page, Presence};
+use crate::supervisor::Supervisor;
 
 /// Changes that wait to be acted on. When there is no room, departures wait in the store.
 const CHANGES: usize = 4096;
@@ -43,9 +56,21 @@ pub enum Change {
     Returned(Arc<Session>, RoomName, Turn),
 }
 
+/// What became of the seats of a session that came back.
+#[derive(Debug, Default)]
+pub struct Reseated {
+    /// Rooms that its user, or the anonymous session, had left for good meanwhile, and is in again.
+    pub firsts: Vec<(RoomName, Turn)>,
+    /// Rooms whose seats others have taken meanwhile.
+    pub lost_rooms: Vec<RoomName>,
+    /// Names that others have taken meanwhile.
+    pub lost_names: Vec<String>,
+}
+
 /// The way to the store of presence, and what became of those who left.
-pub(super) struct Attendance {
+pub(in crate::node) struct Attendance {
     presence: Arc<dyn Presence>,
+    connected: Connected,
     /// How long a session that lost its connection still counts.
     linger: Duration,
     changes: mpsc::Sender<Change>,
@@ -61,6 +86,9 @@ pub(super) struct Attendance {
     settling: Arc<tokio::sync::Mutex<()>>,
     /// Whether the store has what this node has.
     review: Mutex<Review>,
+    failing: Failing,
+    metrics: Arc<Metrics>,
+    tasks: TaskTracker,
 }
 
 /// A session that the store does not know everywhere where it is.
@@ -77,12 +105,19 @@ impl std::fmt::Debug for Attendance {
 }
 
 impl Attendance {
-    /// Nothing that is asked of the store goes on for longer than `timeout`, or it is given up.
-    pub(super) fn new(presence: Arc<dyn Presence>, linger: Duration, timeout: Duration) -> Self {
+    /// Nobody is counted yet; those who are `connected` will be.
+    pub(in crate::node) fn new(
+        presence: Arc<dyn Presence>,
+        connected: Connected,
+        config: &Config,
+        metrics: Arc<Metrics>,
+        tasks: TaskTracker,
+    ) -> Self {
         let (changes, heard) = mpsc::channel(CHANGES);
         Self {
             presence,
-            linger,
+            connected,
+            linger: config.presence.linger,
             changes,
             heard: Mutex::new(Some(heard)),
             order: Order::default(),
@@ -90,8 +125,18 @@ impl Attendance {
             is_overdrawn: AtomicBool::new(false),
             unknown: Mutex::default(),
             settling: Arc::default(),
-            review: Mutex::new(Review::new(timeout)),
+            // Nothing that is asked of the store goes on for longer, or it is given up.
+            review: Mutex::new(Review::new(config.redis.timeout)),
+            failing: Failing::new("the store of presence failed", "something in the store of presence is broken"),
+            metrics,
+            tasks,
         }
+    }
+
+    /// Starts what attendance needs: a beat three times within a lease.
+    pub(in crate::node) fn run(self: &Arc<Self>, lease: Duration, supervisor: &Supervisor) {
+        let member = self.clone();
+        supervisor.run("beat of presence", async move { member.beat_forever(lease / 3).await });
     }
 
     /// Whether somebody acts on changes.
@@ -110,8 +155,53 @@ impl Attendance {
     }
 
     /// A session is over, and is nowhere that the store should know of.
-    pub(super) fn drop_unknown(&self, session: &Session) {
+    pub(in crate::node) fn drop_unknown(&self, session: &Session) {
         self.unknown.lock().remove(&session.lease.holder);
+    }
+
+    /// What happens to places, as far as this node is the one that learns it. To be taken once.
+    pub(in crate::node) fn changes(&self) -> Option<mpsc::Receiver<Change>> {
+        self.heard.lock().take()
+    }
+
+    /// Has a change acted on, of which there are few. Without room it is left out: nobody can wait for it here.
+    pub(in crate::node) fn announce(&self, change: Change) {
+        if self.is_heard() && self.changes.try_send(change).is_err() {
+            self.metrics.lifecycle_dropped.with("full").increment(1);
+        }
+    }
+
+    /// Has it told that members are in rooms whose session could not come back after all: it is counted there for a while.
+    pub(in crate::node) fn tell_of_firsts(&self, session: &Arc<Session>, firsts: Vec<(RoomName, Turn)>) {
+        for (room, turn) in firsts {
+            self.announce(Change::Returned(session.clone(), room, turn));
+        }
+    }
+
+    /// How many members rooms have, in order.
+    pub(in crate::node) async fn count_members(&self, rooms: &[RoomName]) -> Result<Vec<u64>, Refusal> {
+        self.presence.count(rooms).await.map_err(|error| self.unavailable(&error))
+    }
+
+    /// Who is in a room: `limit` members at the most, those after a cursor.
+    pub(in crate::node) async fn list_members(
+        &self,
+        room: &RoomName,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page, Refusal> {
+        self.presence.list(room, after, limit).await.map_err(|error| self.unavailable(&error))
+    }
+
+    fn unavailable(&self, error: &PortError) -> Refusal {
+        self.note(error);
+        Refusal::Unavailable
+    }
+
+    /// It is counted where it came from.
+    fn note(&self, error: &PortError) {
+        self.review.lock().doubt();
+        self.failing.note(error);
     }
 }
 
@@ -131,202 +221,4 @@ fn by_attendee<T>(session: &Session, places: Vec<T>, name: impl Fn(&T) -> &RoomN
     let (alone, together): (Vec<_>, Vec<_>) = places.into_iter().partition(|place| *name(place) == everybody);
     let groups = [alone, together].into_iter().filter(|places| !places.is_empty());
     groups.map(|places| (attendee(session, name(&places[0])), places)).collect()
-}
-
-impl Node {
-    /// What happens to places, as far as this node is the one that learns it. To be taken once.
-    pub fn changes(&self) -> Option<mpsc::Receiver<Change>> {
-        self.attendance.heard.lock().take()
-    }
-
-    /// Counts a session in a place; returns the turn of its member's coming, if it was not there before. After an error it
-    /// is not counted, or will not be any more.
-    pub(super) async fn take_seat(
-        &self,
-        session: &Arc<Session>,
-        place: &RoomName,
-        capacity: Option<usize>,
-    ) -> Result<Option<Turn>, Refusal> {
-        let places = [Place { room: place.clone(), capacity }];
-        let who = attendee(session, place);
-        let entered = self.attendance.presence.enter(&who, &places, Arrival::Newest).await;
-        let entered = entered.map_err(|error| {
-            let places = vec![place.clone()];
-            self.attendance.owe(Leaving { places, ..Leaving::of_doubt(session, who.clone()) });
-            self.without_presence(&error)
-        })?;
-        match entered.first() {
-            Some(entry) if entry.entered == Entered::Full => {
-                Err(Refusal::RoomFull { limit: capacity.unwrap_or_default() })
-            }
-            Some(entry) if entry.entered == Entered::First => {
-                Ok(Some(self.attendance.order.enlist(place, &who.member, entry.sequence)))
-            }
-            _ => Ok(None),
-        }
-    }
-
-    /// Counts a session in the first of numbered rooms that has a seat; returns its number and the turn of its member's
-    /// coming, if it was not there before.
-    pub(super) async fn take_first_seat(
-        &self,
-        session: &Arc<Session>,
-        rooms: &Numbered,
-        capacity: usize,
-    ) -> Result<(u32, Option<Turn>), Refusal> {
-        let who = attendee(session, &rooms.name(1));
-        let entered = self.attendance.presence.enter_first(&who, rooms, capacity, Arrival::Newest).await;
-        let (number, entry) = entered.map_err(|error| {
-            let numbered = Some((rooms.clone(), capacity));
-            self.attendance.owe(Leaving { numbered, ..Leaving::of_doubt(session, who.clone()) });
-            self.without_presence(&error)
-        })?;
-        let room = rooms.name(number);
-        let first = entry.entered == Entered::First;
-        Ok((number, first.then(|| self.attendance.order.enlist(&room, &who.member, entry.sequence))))
-    }
-
-    /// Has a change acted on, of which there are few. Without room it is left out: nobody can wait for it here.
-    pub(super) fn announce(&self, change: Change) {
-        if self.attendance.is_heard() && self.attendance.changes.try_send(change).is_err() {
-            self.metrics.lifecycle_dropped.with("full").increment(1);
-        }
-    }
-
-    /// Has it told that members are in rooms whose session could not come back after all: it is counted there for a while.
-    pub(super) fn tell_of_firsts(&self, session: &Arc<Session>, firsts: Vec<(RoomName, Turn)>) {
-        for (room, turn) in firsts {
-            self.announce(Change::Returned(session.clone(), room, turn));
-        }
-    }
-
-    /// Counts a session in the namespace; returns the turn of its coming. If that cannot be done now, it will be.
-    pub async fn count_in(&self, session: &Arc<Session>) -> Option<Turn> {
-        let everybody = RoomName::everybody(&session.namespace);
-        if !session.seat(&everybody) {
-            return None;
-        }
-        let seated = self.take_seat(session, &everybody, None).await;
-        seated.unwrap_or_else(|_| {
-            self.attendance.note_unknown(session);
-            None
-        })
-    }
-
-    /// Counts a session with the next beat in rooms that it is in and where nobody was counted before.
-    pub fn count_in_rooms(&self, session: &Arc<Session>, rooms: impl IntoIterator<Item = RoomName>) {
-        let seated = rooms.into_iter().filter(|room| !session.is_seated(room) && session.seat(room)).count();
-        if seated > 0 {
-            self.attendance.note_unknown(session);
-        }
-    }
-
-    /// Counts a session again where it was counted before its connection was lost. Where others have its seat, it is no
-    /// longer in.
-    pub(super) async fn take_seats_again(
-        &self,
-        session: &Arc<Session>,
-        rooms: &[Wanted],
-        names: &[(Arc<str>, RoomName)],
-    ) -> Result<Reseated, RecoveryError> {
-        let _taking = session.take_seat();
-        // Noted first: whatever of it is entered is given up again if something fails.
-        names.iter().for_each(|(via, name)| _ = session.take_name(via, name));
-        let seats = rooms.iter().filter_map(|wanted| Some((&wanted.room, wanted.seat?.capacity)));
-        let seats = seats.filter(|(room, _)| session.seat(room));
-        let seats = seats.map(|(room, capacity)| Place { room: room.clone(), capacity });
-        let looks = names.iter().flat_map(|(_, name)| name.looks()).map(|room| Place { room, capacity: Some(1) });
-        let places = seats.chain(looks).collect();
-        let (mut seats, mut taken) = (Reseated::default(), Vec::new());
-        for (who, places) in by_attendee(session, places, |place: &Place| &place.room) {
-            let entered = self.attendance.presence.enter(&who, &places, Arrival::Newest).await;
-            let entered = entered.map_err(|error| RecoveryError::Unavailable(self.without_presence(&error)))?;
-            for (Place { room, .. }, entry) in places.into_iter().zip(entered) {
-                match entry.entered {
-                    Entered::First if !room.is_look() => {
-                        let turn = self.attendance.order.enlist(&room, &who.member, entry.sequence);
-                        seats.firsts.push((room, turn));
-                    }
-                    Entered::Full if room.is_look() => taken.push(room),
-                    Entered::Full => {
-                        self.leave_room(session, &room);
-                        session.gate.forget(&room);
-                        seats.lost_rooms.push(room);
-                    }
-                    _ => {}
-                }
-            }
-        }
-        let lost = names.iter().filter(|(_, name)| name.looks().iter().any(|look| taken.contains(look)));
-        for (_, name) in lost {
-            session.drop_name(name);
-            seats.lost_names.extend(name.held_name().map(str::to_owned));
-            self.let_go(session, name.looks()).await;
-        }
-        Ok(seats)
-    }
-
-    /// Has a session hold a name if nobody else in the cluster holds one that looks like it: no other user, and no other
-    /// anonymous session. It lets go of the one that it claimed by the same event before.
-    ///
-    /// # Errors
-    /// [`Refusal::Taken`], or the store of presence or of sessions cannot be reached.
-    pub async fn claim_name(&self, session: &Arc<Session>, via: &Arc<str>, name: &str) -> Result<(), Refusal> {
-        let _taking = session.take_seat();
-        let name = RoomName::claimed(&session.namespace, name);
-        let looks = name.looks();
-        let seats = looks.iter().map(|room| Place { room: room.clone(), capacity: Some(1) }).collect();
-        if let Err(refusal) = self.take_seats(session, seats).await {
-            // Others may look like it in another way, and their seats were free.
-            self.let_go(session, looks).await;
-            return Err(refusal);
-        }
-        let let_go = session.take_name(via, &name);
-        self.let_go(session, let_go).await;
-        self.save(session).await.map(|_| ())
-    }
-
-    async fn take_seats(&self, session: &Session, places: Vec<Place>) -> Result<(), Refusal> {
-        let Some(first) = places.first() else { return Ok(()) };
-        let entered = self.attendance.presence.enter(&attendee(session, &first.room), &places, Arrival::Newest).await;
-        let entered = entered.map_err(|error| self.without_presence(&error))?;
-        let is_full = entered.iter().any(|entry| entry.entered == Entered::Full);
-        if is_full { Err(Refusal::Taken) } else { Ok(()) }
-    }
-
-    /// Gives up places of names, but those where the session is for another one.
-    async fn let_go(&self, session: &Arc<Session>, mut looks: Vec<RoomName>) {
-        let seats = session.seats();
-        looks.retain(|look| !seats.contains(look));
-        if !looks.is_empty() {
-            self.give_up_seats(session, looks, false).await;
-        }
-    }
-
-    /// How many members rooms have, in order.
-    ///
-    /// # Errors
-    /// The store of presence cannot be reached.
-    pub async fn count_members(&self, rooms: &[RoomName]) -> Result<Vec<u64>, Refusal> {
-        self.attendance.presence.count(rooms).await.map_err(|error| self.without_presence(&error))
-    }
-
-    /// Who is in a room: `limit` members at the most, those after a cursor.
-    ///
-    /// # Errors
-    /// The store of presence cannot be reached.
-    pub async fn list_members(&self, room: &RoomName, after: Option<&str>, limit: usize) -> Result<Page, Refusal> {
-        self.attendance.presence.list(room, after, limit).await.map_err(|error| self.without_presence(&error))
-    }
-
-    fn without_presence(&self, error: &PortError) -> Refusal {
-        self.note_presence_error(error);
-        Refusal::Unavailable
-    }
-
-    /// It is counted where it came from.
-    fn note_presence_error(&self, error: &PortError) {
-        self.attendance.review.lock().doubt();
-        self.troubles.presence.note(error);
-    }
 }

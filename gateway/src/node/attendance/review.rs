@@ -7,9 +7,8 @@ use std::time::Duration;
 use tokio::task::consume_budget;
 use tokio::time::Instant;
 
-use super::Leaving;
+use super::{Attendance, Leaving};
 use crate::domain::RoomName;
-use crate::node::Node;
 use crate::presence::{Attendee, Held};
 
 /// After so many beats there is a review without a reason: what is known to go wrong gives one.
@@ -70,17 +69,17 @@ impl Review {
     }
 }
 
-impl Node {
+impl Attendance {
     /// Whether the next beat is to tell what this node has entered. While the store is still being told of much, it is known
     /// to be different.
     pub(super) fn is_review_due(&self) -> bool {
-        let is_settling = self.attendance.settling.try_lock().is_err();
-        self.attendance.review.lock().is_due(Instant::now()) && !is_settling
+        let is_settling = self.settling.try_lock().is_err();
+        self.review.lock().is_due(Instant::now()) && !is_settling
     }
 
     /// Compares what the store has with where sessions are. What was different the last time too is mended with this beat.
     pub(super) async fn review(&self, held: Vec<Held>) {
-        let (before, is_seldom) = self.attendance.review.lock().begin(Instant::now());
+        let (before, is_seldom) = self.review.lock().begin(Instant::now());
         let mut of_holders: HashMap<u64, Vec<Held>> = HashMap::new();
         for held in held {
             // Those of a large node are many.
@@ -88,7 +87,7 @@ impl Node {
             of_holders.entry(held.holder).or_default().push(held);
         }
         let (mut found, mut differs) = (HashSet::new(), false);
-        for session in self.roster.all() {
+        for session in self.connected.all() {
             consume_budget().await;
             let holder = session.lease.holder;
             let held = of_holders.remove(&holder).unwrap_or_default();
@@ -98,7 +97,7 @@ impl Node {
             let seats: HashSet<_> = session.seats().into_iter().collect();
             let known: HashSet<_> = held.iter().map(|held| &held.place).collect();
             // Whoever is still beginning must not be stored yet, by which it is asked whether it is superseded.
-            let may_miss = !session.is_elsewhere(is_seldom) && session.is_begun();
+            let may_miss = !session.is_elsewhere(is_seldom) && session.stored().is_some();
             let mut places = Vec::new();
             for seat in seats.iter().filter(|seat| may_miss && !known.contains(seat)) {
                 let suspect = Suspect::Missing(holder, seat.clone());
@@ -110,7 +109,7 @@ impl Node {
             }
             if !places.is_empty() {
                 differs = true;
-                self.attendance.note_lost(&session, places);
+                self.note_lost(&session, places);
             }
             found.extend(held.into_iter().filter(|held| !seats.contains(&held.place)).map(Suspect::LeftOver));
         }
@@ -124,10 +123,10 @@ impl Node {
         }
         for suspect in left_over {
             if let Suspect::LeftOver(held) = suspect {
-                self.attendance.owe(Leaving::of_entry(held));
+                self.owe(Leaving::of_entry(held));
             }
         }
-        let mut review = self.attendance.review.lock();
+        let mut review = self.review.lock();
         review.suspects = found;
         if differs {
             review.doubt();

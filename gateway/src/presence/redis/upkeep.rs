@@ -25,7 +25,9 @@ impl RedisPresence {
     /// is for the next beat.
     pub(super) async fn lay_out(&self, end: Instant) -> Result<(), Failure> {
         let format = self.formats.written();
-        if format >= std::mem::replace(&mut *self.left.lock(), format) {
+        let left = std::mem::replace(&mut *self.left.lock(), format);
+        // What came after moments changes nothing here.
+        if format >= left || format >= Format::Ordered {
             return Ok(());
         }
         let node = self.identity.lock().node.clone();
