@@ -138,7 +138,7 @@ impl Taps {
         let slot = Slot::take(&self.open).ok_or(Refusal::RateLimited { retry_after: Duration::from_secs(1) })?;
         self.metrics.taps.increment(1.0);
         let place = Arc::new(Place { _slot: slot, metrics: self.metrics.clone() });
-        let Some(after) = after else { return Ok((self.from_now(room, address, place).await?, None)) };
+        let Some(after) = after else { return Ok((self.live(room, address, place).await?, None)) };
         let why = match self.after(room, after, address, &place, false).await {
             Ok(tap) => return Ok((tap, None)),
             Err(RecoveryError::Unrecovered(why)) => why,
@@ -146,13 +146,13 @@ impl Taps {
         };
         if why == Unrecovered::Offset {
             // It is none of this history, so nothing is said about what is.
-            return Ok((self.from_now(room, address, place).await?, Some(why)));
+            return Ok((self.live(room, address, place).await?, Some(why)));
         }
         let tap = self.after(room, after, address, &place, true).await;
         tap.map(|tap| (tap, Some(why))).map_err(|error| self.node.not_now(error))
     }
 
-    async fn from_now(&self, room: &RoomName, address: IpAddr, place: Arc<Place>) -> Result<Tap, Refusal> {
+    async fn live(&self, room: &RoomName, address: IpAddr, place: Arc<Place>) -> Result<Tap, Refusal> {
         let tap = self.tap(room, address, place);
         self.node.settle(&tap.session, std::slice::from_ref(room)).await?;
         Ok(tap)

@@ -4,7 +4,7 @@ mod answer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::header::{AUTHORIZATION, HeaderValue};
 use moka::Expiry;
@@ -64,8 +64,9 @@ struct Question<'a> {
 /// Answers live as long as they say.
 struct ByVerdict;
 
+#[expect(clippy::disallowed_types, reason = "the cache has this clock")]
 impl Expiry<Key, Arc<Verdict>> for ByVerdict {
-    fn expire_after_create(&self, _: &Key, verdict: &Arc<Verdict>, _: Instant) -> Option<Duration> {
+    fn expire_after_create(&self, _: &Key, verdict: &Arc<Verdict>, _: std::time::Instant) -> Option<Duration> {
         Some(verdict.keep)
     }
 }

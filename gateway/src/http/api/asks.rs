@@ -151,7 +151,7 @@ async fn ask(state: &ApiState, whom: Whom, question: &NewQuestion) -> Result<Jso
         let words = format!("timeoutMs is 1 to {}, which is asks.timeout", longest.as_millis());
         return Err(Problem::new(Kind::BadBody, words).at("/timeoutMs"));
     }
-    let saying = Saying { event: &question.event, args: &args, except: None };
+    let saying = Saying { event: &question.event, args: &args, except: None, volatile: false };
     let Answered { replies, asked, silent, discarded, unasked, missing } = service.ask(whom, saying, time).await?;
     let answers = replies.into_iter().filter_map(answer).collect();
     Ok(Json(Answers { answers, asked, silent, discarded, unasked, missing }))

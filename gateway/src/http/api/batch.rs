@@ -191,6 +191,7 @@ impl Run {
         (*request.method_mut(), *request.uri_mut()) = (method, uri);
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         request.extensions_mut().insert(self.asker.clone());
+        request.extensions_mut().insert(self.items.limiter.clone());
         let Ok(response) = self.items.router.clone().oneshot(request).await;
         Ok(response)
     }

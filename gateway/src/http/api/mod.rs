@@ -231,6 +231,7 @@ impl Api {
         })?;
         let ready = self.ready.load_full().ok_or(Refusal::Unavailable)?;
         let (mut parts, body) = request.into_parts();
+        parts.extensions.insert(self.limiter.clone());
         parts.extensions.insert(Arc::new(Asker { key, request: id.to_owned(), from }));
         if is_batch {
             parts.extensions.insert(Items { router: ready.router.clone(), limiter: self.limiter.clone() });
