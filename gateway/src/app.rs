@@ -223,7 +223,10 @@ impl Gateway {
             // Keys are in files alone: the environment has no words for them.
             let keys = config::load(Some(file), std::env::vars()).map_err(|error| error.to_string());
             let replaced = keys.and_then(|config| self.keys.replace(&config.api.key));
-            audit(By::Signal, "reload", "keys", if replaced.is_ok() { "done" } else { "failed: there are mistakes" });
+            let outcome = if replaced.is_ok() { "done" } else { "failed: there are mistakes" };
+            if replaced != Ok(false) {
+                audit(By::Signal, "reload", "keys", outcome);
+            }
             replaced.map_err(anyhow::Error::msg)?;
         }
         self.router.replace(table);

@@ -12,6 +12,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use super::rights::{Pattern, compile, opens};
@@ -68,6 +69,8 @@ impl ApiKey {
 #[derive(Debug)]
 pub struct ApiKeys {
     by_id: ArcSwap<HashMap<String, Arc<ApiKey>>>,
+    /// What they were read from.
+    configured: Mutex<Vec<config::Key>>,
     suspects: Suspects,
     metrics: Arc<Metrics>,
 }
@@ -92,7 +95,8 @@ impl ApiKeys {
     pub fn new(configured: &[config::Key], metrics: Arc<Metrics>) -> Result<Arc<Self>, String> {
         let by_id = ArcSwap::from_pointee(read(configured)?);
         let suspects = Suspects::new("wrong keys for the HTTP API");
-        Ok(Arc::new(Self { by_id, suspects, metrics }))
+        let configured = Mutex::new(configured.to_owned());
+        Ok(Arc::new(Self { by_id, configured, suspects, metrics }))
     }
 
     /// Looks at keys without using them.
@@ -103,13 +107,19 @@ impl ApiKeys {
         read(configured).map(drop)
     }
 
-    /// Has others from now on. What is under way is finished.
+    /// Has others from now on; returns whether they are others. What is under way is finished.
     ///
     /// # Errors
     /// Which one cannot be used, and why; then nothing has changed.
-    pub fn replace(&self, configured: &[config::Key]) -> Result<(), String> {
-        self.by_id.store(Arc::new(read(configured)?));
-        Ok(())
+    pub fn replace(&self, configured: &[config::Key]) -> Result<bool, String> {
+        let by_id = read(configured)?;
+        let mut before = self.configured.lock();
+        if *before == configured {
+            return Ok(false);
+        }
+        configured.clone_into(&mut before);
+        self.by_id.store(Arc::new(by_id));
+        Ok(true)
     }
 
     /// Whether there are none.
@@ -229,7 +239,8 @@ mod tests {
     fn keys_are_rotated() {
         let ((old, old_kept), (new, new_kept)) = (key(&["*"], &["*"]), key(&["*"], &["*"]));
         let keys = keys(std::slice::from_ref(&old_kept));
-        keys.replace(&[old_kept, new_kept.clone()]).unwrap();
+        assert_eq!(keys.replace(std::slice::from_ref(&old_kept)), Ok(false));
+        assert_eq!(keys.replace(&[old_kept, new_kept.clone()]), Ok(true));
         assert!(keys.find(&old).is_some() && keys.find(&new).is_some());
         let broken = config::Key { hash: "é".repeat(32), ..new_kept.clone() };
         assert!(keys.replace(&[broken]).unwrap_err().contains("SHA-256"));
