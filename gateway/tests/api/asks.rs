@@ -209,13 +209,13 @@ async fn a_node_that_does_not_answer_is_missing() {
 /// Answers whatever it is asked, by telling the test.
 struct Talker {
     number: usize,
-    asked: mpsc::UnboundedSender<(usize, u64)>,
+    asked: mpsc::Sender<(usize, u64)>,
 }
 
 impl Outlet for Talker {
     fn deliver(&self, frame: &Frame) -> Result<(), Undelivered> {
         if let Some(under) = frame.answered_under() {
-            self.asked.send((self.number, under)).ok();
+            self.asked.try_send((self.number, under)).unwrap();
         }
         Ok(())
     }
@@ -235,7 +235,7 @@ async fn ten_thousand_sessions_in_a_room_are_asked_at_once() {
     let node = stage.router.node().clone();
     let (asks, heard) = Asks::start(&config, bus, node.clone(), Arc::new(Metrics::new())).await.unwrap();
     tokio::spawn(asks.clone().serve(heard));
-    let (sink, mut asked) = mpsc::unbounded_channel();
+    let (sink, mut asked) = mpsc::channel(SESSIONS);
     let sessions: Mutex<Vec<Arc<Session>>> = Mutex::default();
     let room = RoomName::parse("r").unwrap();
     for number in 0..SESSIONS {
