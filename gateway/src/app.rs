@@ -17,7 +17,7 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{ApiKeys, Revoked, Tokens};
+use crate::auth::{ApiKeys, Entry, Hook, Revoked, Tokens};
 use crate::calls::Caller;
 use crate::config::{self, Config};
 use crate::formats::{Format, Formats};
@@ -86,6 +86,7 @@ impl Gateway {
     pub async fn start(config: Config, max_files: usize) -> Result<Self, StartError> {
         let table = RouteTable::load(&config.profile, config.file.as_deref()).map_err(misconfigured)?;
         Tokens::check(&config.auth).map_err(misconfigured)?;
+        Hook::check(&config.auth.hook).map_err(misconfigured)?;
         let metrics = Arc::new(Metrics::new());
         let keys = ApiKeys::new(&config.api.key, metrics.clone()).map_err(misconfigured)?;
         let mut redis = None;
@@ -159,7 +160,9 @@ impl Gateway {
         let tokens = Tokens::start(&config.auth, revoked.clone(), metrics.clone()).await?;
         let caller = Arc::new(Caller::new(&config.calls, metrics.clone()).context("calls")?);
         let hooks = Hooks::new(outbox, wants, caller.clone(), &config.hooks, table.hooks(), metrics.clone());
-        let router = Router::new(table, node.clone(), tokens.clone(), caller, &config, metrics.clone());
+        let hook = Hook::new(&config, caller.clone(), metrics.clone()).map_err(anyhow::Error::msg)?;
+        let entry = Arc::new(Entry::new(tokens.clone(), hook));
+        let router = Router::new(table, node.clone(), entry, caller, &config, metrics.clone());
         let router = Arc::new(router);
         let web = web(config.web.page);
         let api = Api::new(&config, keys.clone(), metrics.clone());

@@ -7,6 +7,7 @@
 //! Only `app` names backends.
 
 pub mod app;
+pub mod asks;
 pub mod auth;
 pub mod bus;
 pub mod calls;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use gateway::auth::{ApiKeys, Grant, Rights, Tokens, make_key, mint};
+use gateway::auth::{ApiKeys, Grant, Hook, Rights, Tokens, make_key, mint};
 use gateway::config::{self, Config, Scope};
 use gateway::domain::UserId;
 use gateway::process::{self, BAD_CONFIGURATION, INTERNAL, OK, UNAVAILABLE};
@@ -112,6 +112,9 @@ fn check(config: &Config) -> ExitCode {
     };
     if let Err(error) = Tokens::check(&config.auth) {
         return fail(BAD_CONFIGURATION, &error.to_string());
+    }
+    if let Err(error) = Hook::check(&config.auth.hook) {
+        return fail(BAD_CONFIGURATION, &error);
     }
     if let Err(error) = Primary::check(config) {
         return fail(BAD_CONFIGURATION, &error.to_string());

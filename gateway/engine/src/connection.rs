@@ -152,12 +152,13 @@ impl Connection {
         Ok(())
     }
 
-    pub(crate) fn refuse(&self, namespace: &str, number: u64, message: &str) {
+    pub(crate) fn refuse(&self, namespace: &str, number: u64, message: &str, data: Option<&str>) {
         if !self.0.seats.lock().forget(number) {
             return;
         }
         let message = serde_json::to_string(message).unwrap_or_else(|_| "\"\"".into());
-        let json = format!("{{\"message\":{message}}}");
+        let data = data.map(|data| format!(",\"data\":{data}")).unwrap_or_default();
+        let json = format!("{{\"message\":{message}{data}}}");
         if self.send(&Packet::message(Kind::ConnectError, namespace, None, &json, &[])) == Err(SendError::Full) {
             self.0.end_now(End::Slow);
         }

@@ -5,8 +5,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::Stream;
 use http::request::Parts;
 use http::{Request, Response};
+use parking_lot::Mutex;
 
 use crate::connection::Connection;
 use crate::inbound::Event;
@@ -47,6 +49,32 @@ pub trait Handler: Send + Sync + 'static {
     fn unread(&self, request: &Parts, answer: Answer) -> Answer;
 }
 
+/// Among the extensions of an answer: its body comes in pieces, as they come, until there is none any more or the server stops.
+/// Nothing else is read of the connection after that.
+#[derive(Clone)]
+pub struct Streamed(Arc<Mutex<Option<Pieces>>>);
+
+/// The pieces of a body.
+pub type Pieces = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
+
+impl Streamed {
+    /// A body of so many pieces.
+    #[must_use]
+    pub fn new(pieces: Pieces) -> Self {
+        Self(Arc::new(Mutex::new(Some(pieces))))
+    }
+
+    pub(crate) fn take(&self) -> Option<Pieces> {
+        self.0.lock().take()
+    }
+}
+
+impl std::fmt::Debug for Streamed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Streamed(…)")
+    }
+}
+
 /// Among the extensions of a request: it came in by a listener at which there is no Socket.IO.
 #[derive(Clone, Copy, Debug)]
 pub struct Side;
@@ -72,6 +100,10 @@ pub trait Guest: Send + Sync + 'static {
 pub trait Session: Send + Sync + 'static {
     /// An event came. Those of one session come one after the other; what waits here, the whole connection waits for.
     fn event(self: Arc<Self>, event: Event);
+
+    /// The client answers what it was [asked](crate::Packet::question), or what it was not: its number stands in `ack`. What is
+    /// done here, the whole connection waits for.
+    fn answer(&self, answer: Event);
 
     /// The session is over. Called once, after the last event.
     fn over(&self, end: &End);
@@ -149,10 +181,10 @@ impl Admission {
         self.connection.accept(&self.namespace, self.number, session, sid, pid)
     }
 
-    /// Refuses it with a message. The official client does not try again by itself.
-    pub fn refuse(mut self, message: &str) {
+    /// Refuses it with a message, and `data` beside it, which must be JSON. The official client does not try again by itself.
+    pub fn refuse(mut self, message: &str, data: Option<&str>) {
         self.settled = true;
-        self.connection.refuse(&self.namespace, self.number, message);
+        self.connection.refuse(&self.namespace, self.number, message, data);
     }
 }
 

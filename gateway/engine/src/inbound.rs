@@ -12,7 +12,7 @@ pub struct Event {
     pub text: String,
     /// Its attachments.
     pub attachments: Vec<Bytes>,
-    /// Under which number the client waits for an acknowledgement.
+    /// Under which number the client waits for an acknowledgement, or answers.
     pub ack: Option<u64>,
 }
 
@@ -41,8 +41,11 @@ pub(crate) enum Packet {
         namespace: String,
         event: Event,
     },
-    /// An answer to what nobody asked.
-    Ack,
+    /// An answer to an event that had a number.
+    Ack {
+        namespace: String,
+        answer: Event,
+    },
 }
 
 /// What is no Socket.IO packet, or none that clients send.
@@ -79,7 +82,6 @@ pub(crate) struct Assembler {
 #[derive(Debug)]
 struct Unfinished {
     namespace: String,
-    /// Nothing comes of an answer that nobody asked for, with or without attachments.
     is_event: bool,
     event: Event,
     expected: usize,
@@ -115,7 +117,7 @@ impl Assembler {
             }
             b'1' => return Ok(Some(Packet::Disconnect { namespace })),
             b'2' => return Ok(Some(Packet::Event { namespace, event: event() })),
-            b'3' => return Ok(Some(Packet::Ack)),
+            b'3' => return Ok(Some(Packet::Ack { namespace, answer: event() })),
             b'5' => (true, head.attachments.ok_or(PacketError::Malformed)?),
             b'6' => (false, head.attachments.ok_or(PacketError::Malformed)?),
             // CONNECT_ERROR is the server's.
@@ -153,7 +155,7 @@ impl Assembler {
 impl Unfinished {
     fn finish(self) -> Packet {
         let Self { namespace, is_event, event, .. } = self;
-        if is_event { Packet::Event { namespace, event } } else { Packet::Ack }
+        if is_event { Packet::Event { namespace, event } } else { Packet::Ack { namespace, answer: event } }
     }
 }
 
@@ -208,6 +210,11 @@ mod tests {
         Packet::Event { namespace: namespace.into(), event: Event { text: text.into(), attachments, ack } }
     }
 
+    fn answer(namespace: &str, text: &str, ack: Option<u64>, attachments: &[&'static [u8]]) -> Packet {
+        let Packet::Event { namespace, event } = event(namespace, text, ack, attachments) else { unreachable!() };
+        Packet::Ack { namespace, answer: event }
+    }
+
     fn text(text: &str) -> Result<Option<Packet>, PacketError> {
         Assembler::default().text(text, BOUNDS)
     }
@@ -231,7 +238,9 @@ mod tests {
             ("2/n,0[\"a,b\"]", event("/n", "[\"a,b\"]", Some(0), &[])),
             ("2[\"\\u00e9\\/\\ud83d\"]", event("/", "[\"\\u00e9\\/\\ud83d\"]", None, &[])),
             ("2", event("/", "", None, &[])),
-            ("31[]", Packet::Ack),
+            ("31[]", answer("/", "[]", Some(1), &[])),
+            ("3/n,12[\"a\"]", answer("/n", "[\"a\"]", Some(12), &[])),
+            ("3[]", answer("/", "[]", None, &[])),
             ("50-[\"a\"]", event("/", "[\"a\"]", None, &[])),
         ];
         for (packet, expected) in cases {
@@ -259,7 +268,7 @@ mod tests {
         assert_eq!(assembler.held(), 0);
         assert_eq!(assembler.bytes(b"xy", BOUNDS), Err(PacketError::Stray));
         assert_eq!(assembler.text("61-1[1]", BOUNDS), Ok(None));
-        assert_eq!(assembler.bytes(b"xy", BOUNDS), Ok(Some(Packet::Ack)));
+        assert_eq!(assembler.bytes(b"xy", BOUNDS), Ok(Some(answer("/", "[1]", Some(1), &[b"xy"]))));
     }
 
     #[test]

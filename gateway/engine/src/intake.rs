@@ -65,7 +65,15 @@ impl Inner {
         let parser = inbox.assembler.parser();
         drop(inbox);
         match packet {
-            Ok(None | Some(Packet::Ack)) => true,
+            Ok(None) => true,
+            Ok(Some(Packet::Ack { namespace, answer })) => {
+                let session = self.seats.lock().find(&namespace);
+                // Without a number it answers nothing; nor does one that comes after the session's end.
+                if let Some(session) = session.filter(|_| answer.ack.is_some()) {
+                    session.answer(answer);
+                }
+                true
+            }
             Ok(Some(Packet::Connect { namespace, auth })) => {
                 self.out.lock().parser = parser;
                 self.wants_in(&namespace, auth)

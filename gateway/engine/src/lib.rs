@@ -31,7 +31,7 @@ mod websocket;
 
 pub use connection::Connection;
 pub use connections::Traffic;
-pub use handler::{Admission, Answer, End, Gone, Guest, Handler, Misuse, Session, Side, Transport};
+pub use handler::{Admission, Answer, End, Gone, Guest, Handler, Misuse, Pieces, Session, Side, Streamed, Transport};
 pub use inbound::Event;
 pub use outbox::{SendError, Waiting};
 pub use packet::Packet;

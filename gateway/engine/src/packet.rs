@@ -67,6 +67,12 @@ impl Packet {
         Self::message(Kind::Event, namespace, None, args, attachments)
     }
 
+    /// The same for an event that the client is to answer, under a number below 2^53 that its session was not asked before.
+    #[must_use]
+    pub fn question(namespace: &str, id: u64, args: &str, attachments: &[Bytes]) -> Arc<Self> {
+        Self::message(Kind::Event, namespace, Some(id), args, attachments)
+    }
+
     /// The answer to an event that a client sent with a number: `args` is a JSON array.
     #[must_use]
     pub fn ack(namespace: &str, id: u64, args: &str, attachments: &[Bytes]) -> Arc<Self> {

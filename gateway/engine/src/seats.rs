@@ -85,6 +85,7 @@ mod tests {
 
     impl Session for Nobody {
         fn event(self: Arc<Self>, _: Event) {}
+        fn answer(&self, _: Event) {}
         fn over(&self, _: &End) {}
     }
 

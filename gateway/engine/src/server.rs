@@ -16,7 +16,7 @@ use crate::budget::Budget;
 use crate::connection::Inner;
 use crate::connections::{Connections, Traffic};
 use crate::cors;
-use crate::handler::{Answer, End, Guest, Handler, Misuse, Side, Transport};
+use crate::handler::{Answer, End, Guest, Handler, Misuse, Side, Streamed, Transport};
 use crate::handshake::{self, Id, Query, Refused};
 use crate::heartbeat::Clock;
 use crate::http::{Head, Idle, Timing, Wire, write_head};
@@ -164,7 +164,7 @@ impl Server {
                     return;
                 }
             };
-            let (answer, goes_on, poll) = match shared.reply(&mut wire, &head, peer).await {
+            let (mut answer, goes_on, poll) = match shared.reply(&mut wire, &head, peer).await {
                 Reply::Answer(answer) => (answer, head.keep_alive, None),
                 Reply::Poll(answer, connection) => (answer, head.keep_alive, Some(connection)),
                 Reply::Last(answer) => (answer, false, None),
@@ -178,6 +178,11 @@ impl Server {
                 }
                 Reply::Gone => return,
             };
+            let streamed = answer.extensions_mut().remove::<Streamed>().and_then(|streamed| streamed.take());
+            if let Some(pieces) = streamed.filter(|_| head.parts.method != Method::HEAD) {
+                wire.stream(&head, answer, pieces, &shared.stop).await;
+                return;
+            }
             let is_written = wire.answer(Some(&head), answer, goes_on).await;
             if let Some(connection) = poll.filter(|_| !is_written) {
                 connection.end_now(End::Broken);

@@ -10,8 +10,8 @@ use http::Request;
 use http::request::Parts;
 
 use crate::domain::Refusal;
-use crate::http::Api;
-use crate::socket::BackEnds;
+use crate::http::{Api, EventStream};
+use crate::socket::{BackEnds, Streamed};
 
 /// The API as the listener sees it.
 #[derive(Debug)]
@@ -39,6 +39,12 @@ impl BackEnds for ApiDoor {
     }
 
     fn answer(&self, request: Request<Bytes>, from: IpAddr) -> Pin<Box<dyn Future<Output = Response<Bytes>> + Send>> {
-        Box::pin(self.0.clone().answer(request, from))
+        let api = self.0.clone();
+        Box::pin(async move {
+            let mut answer = api.answer(request, from).await;
+            let rest = answer.extensions_mut().remove::<EventStream>().and_then(|stream| stream.take());
+            rest.map(|pieces| answer.extensions_mut().insert(Streamed::new(pieces)));
+            answer
+        })
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::addresses::host_name;
+use crate::asks::Asks;
 use crate::auth::{OperatorToken, Revoked, Tokens};
 use crate::bus::{Bus, overhear};
 use crate::config::Config;
@@ -18,7 +19,7 @@ use crate::formats::Formats;
 use crate::hooks::Hooks;
 use crate::http::{AdminRoutes, AdminState, Api, AskOverHttp, admin};
 use crate::metrics::Metrics;
-use crate::node::{Listening, Node, Peers};
+use crate::node::{Listening, Node, Peers, Taps};
 use crate::operators::Operators;
 use crate::presence::Directory;
 use crate::redis::{Commands, watch_settings};
@@ -87,6 +88,7 @@ impl Start {
     pub(super) async fn finish(&self) -> anyhow::Result<()> {
         let Self { config, bus, node, router, revoked, metrics, supervisor, .. } = self;
         let (control, heard) = Control::start(bus.clone(), node.clone(), &self.name, &config.redis.prefix).await?;
+        let (asks, asked) = Asks::start(config, bus.clone(), node.clone(), metrics.clone()).await?;
         let emitters = Box::pin(self.emitters()).await?;
         let token = OperatorToken::new(config.admin.token.clone(), metrics.clone());
         let operators = if token.is_empty() {
@@ -103,6 +105,7 @@ impl Start {
         supervisor.run("ends of tokens", end_sessions(router.clone(), revoked.news()));
         supervisor.run("session controls", control.clone().serve(heard));
         supervisor.run_on("hooks", self.hooks.clone().run(supervisor.stop().clone()));
+        supervisor.run("questions to clients", asks.clone().serve(asked));
         supervisor.run("count of nodes", self.peers.clone().count());
         supervisor.run("formats", node.clone().heed_formats_forever(self.formats.clone()));
         supervisor.run("revocations", revoked.clone().keep_up());
@@ -149,11 +152,15 @@ impl Start {
         self.admin.replace(routes);
         let bounds = Bounds::new(&config.limits);
         let (directory, page_bytes) = (self.directory.clone(), config.limits.payload_bytes);
+        let (most, time) = (config.api.streams, config.socket.write_timeout);
+        let taps = Arc::new(Taps::new(node.clone(), &config.limits, most, time, metrics.clone()));
         let behind = Behind {
             node: node.clone(),
             control,
+            asks,
             revoked: revoked.clone(),
             directory,
+            taps,
             formats: self.formats.clone(),
             metrics: metrics.clone(),
         };

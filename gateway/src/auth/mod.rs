@@ -1,7 +1,10 @@
-//! Tokens: who a client is, what it may do, and whether that was taken back. A key decides about its algorithm.
+//! Who a client is, what it may do, and whether that was taken back: by its token, and by what a back end says.
 
 mod api_keys;
+mod brought;
 mod claims;
+mod entry;
+mod hook;
 mod jwks;
 mod keys;
 mod mint;
@@ -12,6 +15,9 @@ mod suspects;
 mod tokens;
 
 pub use api_keys::{ApiKey, ApiKeys, NoKey, make_key};
+pub use brought::Brought;
+pub use entry::{Admitted, Candidate, Denied, Entry, Occasion};
+pub use hook::Hook;
 pub use keys::KeyError;
 pub use mint::{Grant, mint};
 pub use operators::{NoOperator, OperatorToken};
@@ -49,6 +55,11 @@ pub struct TokenFacts {
     pub expires: u64,
 }
 
+impl TokenFacts {
+    /// When a token is refused that is good for ever.
+    pub const NEVER: u64 = u64::MAX;
+}
+
 impl Identity {
     /// Whether the token lets its bearer join a room. What the route allows comes on top.
     #[must_use]
@@ -62,10 +73,11 @@ impl Identity {
         self.rights.as_ref().is_none_or(|rights| rights.publish(room))
     }
 
-    /// How long the token is still good, zero if it is not; none if there is no token.
+    /// How long the token is still good, zero if it is not; none if there is no token, or it is good for ever.
     #[must_use]
     pub fn expires_in(&self) -> Option<Duration> {
-        self.token.as_ref().map(|token| Duration::from_secs(token.expires).saturating_sub(now()))
+        let ends = self.token.as_ref().filter(|token| token.expires < TokenFacts::NEVER);
+        ends.map(|token| Duration::from_secs(token.expires).saturating_sub(now()))
     }
 }
 

@@ -35,8 +35,8 @@ pub(super) struct Failure {
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// It said no, in these words. Asking again would not change it.
-    Rejected(String),
+    /// It said no. Asking again would not change it.
+    Rejected(Rejection),
     /// It said "not now" (408, 425, 429).
     Postponed,
     /// It did not answer in time.
@@ -45,6 +45,36 @@ pub(super) enum Kind {
     Failed,
     /// It is elsewhere. Asking again would not change it.
     Moved,
+}
+
+/// A no (4xx).
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// With which status.
+    pub status: StatusCode,
+    /// What came with it, unless it is larger than 16 KiB.
+    pub body: Vec<u8>,
+}
+
+impl Rejection {
+    /// What the client reads: the back end's own words, if they are fit for it.
+    #[must_use]
+    pub fn words(&self) -> String {
+        #[derive(Deserialize)]
+        struct Words {
+            message: String,
+        }
+        let words = serde_json::from_slice::<Words>(&self.body).map(|words| words.message);
+        fit(words.unwrap_or_default())
+    }
+}
+
+/// A back end's words, or the usual ones if they are not fit for being shown: one line of at most 200 characters.
+#[must_use]
+pub fn fit(words: String) -> String {
+    let is_fit =
+        !words.trim().is_empty() && words.chars().count() <= MESSAGE_CHARS && !words.chars().any(char::is_control);
+    if is_fit { words } else { REFUSED.to_owned() }
 }
 
 impl Failure {
@@ -92,7 +122,10 @@ pub(super) async fn attempt(client: &Client, ask: &Ask<'_>, most_bytes: usize) -
     }
     let kind = match status {
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => Kind::Postponed,
-        status if status.is_client_error() => Kind::Rejected(message(&mut response).await),
+        status if status.is_client_error() => {
+            let body = read(&mut response, REFUSAL_BYTES).await.ok().flatten().unwrap_or_default();
+            Kind::Rejected(Rejection { status, body })
+        }
         _ => Kind::Failed,
     };
     Err(Failure { kind, reason, retry_after })
@@ -128,19 +161,6 @@ async fn read(response: &mut Response, most_bytes: usize) -> Result<Option<Vec<u
         body.extend_from_slice(&chunk);
     }
     Ok(Some(body))
-}
-
-/// What the client reads: the back end's own words, if they are fit for it.
-async fn message(response: &mut Response) -> String {
-    #[derive(Deserialize)]
-    struct Words {
-        message: String,
-    }
-    let body = read(response, REFUSAL_BYTES).await.ok().flatten().unwrap_or_default();
-    let words = serde_json::from_slice::<Words>(&body).map(|words| words.message).unwrap_or_default();
-    let is_fit =
-        !words.trim().is_empty() && words.chars().count() <= MESSAGE_CHARS && !words.chars().any(char::is_control);
-    if is_fit { words } else { REFUSED.to_owned() }
 }
 
 pub(super) fn moved(response: &Response) -> String {

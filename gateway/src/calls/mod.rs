@@ -6,6 +6,7 @@ mod breaker;
 mod endpoint;
 mod post;
 
+pub use attempt::{Rejection, fit};
 pub use breaker::{Asker, Breaker, Source};
 pub use endpoint::{Endpoint, EndpointError};
 pub use post::{Untaken, Why};
@@ -62,6 +63,24 @@ struct BackEnd {
     slots: Semaphore,
 }
 
+/// Why asking brought nothing.
+#[derive(Debug)]
+pub enum Unanswered {
+    /// The back end said no (4xx).
+    Rejected(Rejection),
+    /// There was no answer that makes sense.
+    Refused(Refusal),
+}
+
+impl From<Unanswered> for Refusal {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::Rejected(rejection) => Self::Rejected(rejection.words()),
+            Unanswered::Refused(refusal) => refusal,
+        }
+    }
+}
+
 /// What is asked, the same for every attempt.
 struct Ask<'a> {
     endpoint: &'a Endpoint,
@@ -115,12 +134,26 @@ impl Caller {
         key: &str,
         body: String,
     ) -> Result<Box<RawValue>, Refusal> {
-        let key =
-            HeaderValue::from_str(key).map_err(|_| Refusal::bad_request("an id of printable ASCII characters"))?;
+        self.ask(endpoint, asker, key, body).await.map_err(Refusal::from)
+    }
+
+    /// The same for who wants to know how the back end said no.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn ask(
+        &self,
+        endpoint: &Endpoint,
+        asker: &Asker,
+        key: &str,
+        body: String,
+    ) -> Result<Box<RawValue>, Unanswered> {
+        let key = HeaderValue::from_str(key)
+            .map_err(|_| Unanswered::Refused(Refusal::bad_request("an id of printable ASCII characters")))?;
         let back_end = self.back_end(endpoint);
         let Ok(_slot) = back_end.slots.try_acquire() else {
             self.metrics.calls.with("overloaded").increment(1);
-            return Err(Refusal::Overloaded);
+            return Err(Unanswered::Refused(Refusal::Overloaded));
         };
         let id = format!("{:032x}", rand::random::<u128>());
         let id = HeaderValue::from_str(&id).expect("digits are fine in a header");
@@ -133,11 +166,11 @@ impl Caller {
             }
             Err(None) => {
                 pending.result = "open";
-                Err(Refusal::Unavailable)
+                Err(Unanswered::Refused(Refusal::Unavailable))
             }
             Err(Some(failure)) => {
                 pending.result = result(&failure.kind);
-                Err(refusal(failure, &ask, &self.failures))
+                Err(unanswered(failure, &ask, &self.failures))
             }
         }
     }
@@ -236,23 +269,23 @@ fn result(kind: &Kind) -> &'static str {
 }
 
 /// What the client reads, and what the operator does.
-fn refusal(failure: Failure, ask: &Ask<'_>, failures: &Recurring) -> Refusal {
+fn unanswered(failure: Failure, ask: &Ask<'_>, failures: &Recurring) -> Unanswered {
     let (back_end, reason, request) = (shown(&ask.endpoint.url), failure.reason, &ask.id);
     match failure.kind {
-        Kind::Rejected(words) => {
+        Kind::Rejected(rejection) => {
             tracing::debug!(back_end, reason, ?request, "a back end refused");
-            Refusal::Rejected(words)
+            Unanswered::Rejected(rejection)
         }
         Kind::Postponed => {
             tracing::debug!(back_end, reason, ?request, "a back end wants to be asked later");
             let later = |after: Duration| Refusal::RateLimited { retry_after: after.min(LONGEST_WAIT) };
-            failure.retry_after.map_or(Refusal::Unavailable, later)
+            Unanswered::Refused(failure.retry_after.map_or(Refusal::Unavailable, later))
         }
         Kind::TimedOut | Kind::Failed | Kind::Moved => {
             // Whoever looks for one request finds it at this level, however many fail.
             tracing::debug!(back_end, reason, ?request, "a call failed");
             failures.note(|what| tracing::warn!(back_end, reason, ?request, "{what}"));
-            Refusal::Unavailable
+            Unanswered::Refused(Refusal::Unavailable)
         }
     }
 }

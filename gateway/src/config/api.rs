@@ -21,6 +21,9 @@ pub struct Api {
     pub requests_per_second: u32,
     pub requests_burst: u32,
     pub connections: usize,
+    pub streams: usize,
+    #[serde(with = "humantime_serde")]
+    pub heartbeat: Duration,
     #[serde(with = "humantime_serde")]
     pub repeats_kept: Duration,
     pub key: Vec<Key>,
@@ -100,6 +103,9 @@ impl Api {
         let items = u32::try_from(BATCH_ITEMS).unwrap_or(u32::MAX);
         if self.requests_per_second > 0 && self.requests_burst < items {
             return Err(("api.requests_burst", format!("must be at least {BATCH_ITEMS}, the items of a batch")));
+        }
+        if self.heartbeat < Duration::from_millis(1) {
+            return Err(("api.heartbeat", "must be at least 1ms".into()));
         }
         if self.connections == 0 {
             return Err(("api.connections", "must be at least 1".into()));

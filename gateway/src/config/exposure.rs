@@ -9,9 +9,8 @@ impl Config {
     /// Who may come in, if that is more than most people mean; for people.
     #[must_use]
     pub fn exposure(&self) -> Option<String> {
-        let auth = &self.auth;
-        let has_keys = !(auth.secret.is_empty() && auth.public_keys.is_empty() && auth.jwks_url.is_empty());
-        if has_keys || !self.socket.origins.is_empty() {
+        let somebody_decides = self.auth.has_keys() || !self.auth.hook.url.is_empty();
+        if somebody_decides || !self.socket.origins.is_empty() {
             return None;
         }
         let reach = if self.listen.ip().is_loopback() {
@@ -21,8 +20,8 @@ impl Config {
         };
         Some(format!(
             "without keys and socket.origins {reach} may connect to {} and do, as an anonymous session, what the routes \
-             let anybody do. Set auth.secret, auth.public_keys or auth.jwks_url to ask for tokens, and socket.origins to \
-             name the pages",
+             let anybody do. Set auth.secret, auth.public_keys or auth.jwks_url to ask for tokens, or auth.hook.url to \
+             have a back end asked, and socket.origins to name the pages",
             self.listen
         ))
     }
@@ -38,7 +37,7 @@ impl Auth {
         if self.public_keys.iter().any(|key| key.trim().is_empty()) {
             return Err(("auth.public_keys", "must not have an empty entry".into()));
         }
-        if self.secret.is_empty() && self.public_keys.is_empty() && url.is_empty() {
+        if !self.has_keys() {
             // Somebody meant tokens to be checked, and nobody's would be.
             let why = "needs auth.secret, auth.public_keys or auth.jwks_url, or no token is looked at";
             let unchecked = [("auth.issuer", self.issuer.is_empty()), ("auth.audience", self.audience.is_empty())];
@@ -117,6 +116,7 @@ mod tests {
         for (name, value) in [
             ("GATEWAY_AUTH__SECRET", "s"),
             ("GATEWAY_AUTH__JWKS_URL", "https://a.example/keys"),
+            ("GATEWAY_AUTH__HOOK__URL", "https://a.example/who"),
             ("GATEWAY_SOCKET__ORIGINS", "https://a.example"),
         ] {
             assert_eq!(with(name, value).unwrap().exposure(), None, "{name}");

@@ -111,28 +111,22 @@ fn set_from_environment(
     text: &str,
     origins: &mut Origins,
 ) -> Result<(), ConfigError> {
-    let name = name.to_lowercase();
-    let (section, key) = match name.split_once("__") {
-        Some((section, key)) => (Some(section), key),
-        None => (None, name.as_str()),
-    };
-    let (schema, target) = match section {
-        None => (Some(defaults), Some(merged)),
-        Some(section) => {
-            (defaults.get(section).and_then(Value::as_table), merged.get_mut(section).and_then(Value::as_table_mut))
-        }
-    };
-    let (Some(schema), Some(target)) = (schema, target) else {
-        return Err(unknown(&name.replace("__", "."), variable, defaults));
-    };
-    let dotted = section.map_or_else(|| key.to_owned(), |section| format!("{section}.{key}"));
+    let dotted = name.to_lowercase().replace("__", ".");
+    let (mut schema, mut target, mut key) = (defaults, merged, dotted.as_str());
+    while let Some((section, rest)) = key.split_once('.') {
+        let inner = schema.get(section).and_then(Value::as_table);
+        let (Some(inner), Some(values)) = (inner, target.get_mut(section).and_then(Value::as_table_mut)) else {
+            return Err(unknown(&dotted, variable, schema));
+        };
+        (schema, target, key) = (inner, values, rest);
+    }
     let Some(default) = schema.get(key).filter(|value| !value.is_table()) else {
         return Err(unknown(&dotted, variable, schema));
     };
     let value = typed_like(default, text)
         .ok_or_else(|| ConfigError(format!("{dotted}: {text:?} is not {} (set by {variable})", kind(default))))?;
-    origins.insert(dotted, variable.to_owned());
     target.insert(key.to_owned(), value);
+    origins.insert(dotted, variable.to_owned());
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! The configuration as types: one struct per section of `gateway.default.toml`, which holds every default.
 
 mod api;
+mod asks;
+mod auth;
 mod emitters;
 mod exposure;
 mod hooks;
@@ -11,6 +13,8 @@ mod redis_url;
 mod secret;
 
 pub use api::{Api, BATCH_ITEMS, Key, Scope};
+pub use asks::Asks;
+pub use auth::{Auth, AuthHook};
 pub use emitters::Emitters;
 pub use exposure::MAX_ATTACHMENTS;
 pub use hooks::Hooks;
@@ -50,6 +54,7 @@ pub struct Config {
     pub rooms: Rooms,
     pub presence: Presence,
     pub calls: Calls,
+    pub asks: Asks,
     pub emitters: Emitters,
     pub hooks: Hooks,
     pub redis: Redis,
@@ -62,27 +67,6 @@ pub struct Config {
     /// The file that was read, if there is one. Its routes are compiled in `routes`.
     #[serde(skip)]
     pub file: Option<PathBuf>,
-}
-
-/// `[auth]`
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "see Config")]
-pub struct Auth {
-    pub secret: Secret,
-    pub public_keys: Vec<String>,
-    pub jwks_url: HiddenUrl,
-    #[serde(with = "humantime_serde")]
-    pub jwks_refresh: Duration,
-    #[serde(with = "humantime_serde")]
-    pub jwks_cooldown: Duration,
-    pub issuer: String,
-    pub audience: Vec<String>,
-    #[serde(with = "humantime_serde")]
-    pub leeway: Duration,
-    pub anonymous: bool,
-    #[serde(with = "humantime_serde")]
-    pub revocations_kept: Duration,
 }
 
 /// `[limits]`
@@ -325,6 +309,7 @@ impl Config {
             ("admin.connections", self.admin.connections),
             ("calls.in_flight", self.calls.in_flight),
             ("calls.answer_bytes", self.calls.answer_bytes),
+            ("auth.hook.attempts", self.auth.hook.attempts as usize),
             ("redis.pool_size", self.redis.pool_size),
             ("redis.feed_buffer", self.redis.feed_buffer),
             ("drain.connections_per_second", self.drain.connections_per_second as usize),
@@ -338,6 +323,8 @@ impl Config {
             ("auth.jwks_refresh", self.auth.jwks_refresh),
             ("auth.jwks_cooldown", self.auth.jwks_cooldown),
             ("auth.revocations_kept", self.auth.revocations_kept),
+            ("auth.hook.timeout", self.auth.hook.timeout),
+            ("auth.hook.pause", self.auth.hook.pause),
             ("socket.ping_interval", self.socket.ping_interval),
             ("socket.ping_timeout", self.socket.ping_timeout),
             ("socket.connect_timeout", self.socket.connect_timeout),
@@ -378,9 +365,11 @@ impl Config {
             return Err(("presence.lease", "must be at least 100ms: a node beats three times in it".into()));
         }
         self.auth.validate()?;
+        self.validate_entry()?;
         self.limits.validate_attachments()?;
         self.admin.validate()?;
         self.api.validate()?;
+        self.asks.validate()?;
         if self.redis.prefix.is_empty() {
             return Err(("redis.prefix", "must not be empty".into()));
         }

@@ -109,7 +109,10 @@ mod tests {
     #[test]
     fn an_event_survives_its_encoded_form() {
         let event = event();
-        assert_eq!(Event::decode(&event.encode()), Some(event));
+        assert_eq!(Event::decode(&event.encode()), Some(event.clone()));
+        let these = Excepted { busy: true, ..Excepted::default() };
+        let volatile = Event { except: Some(Except::These(these.into())), ..event };
+        assert_eq!(Event::decode(&volatile.encode()), Some(volatile));
     }
 
     /// Nodes of other versions read and write it: a change here needs another format.
@@ -128,7 +131,7 @@ mod tests {
         let others = Event { except: Some(Except::Session(session)), ..plain.clone() };
         assert_eq!(others.encode()[..2], [1, 0x95]);
         let rooms = vec![crate::domain::RoomName::parse("r").unwrap()];
-        let these = Excepted { sessions: vec![session], rooms };
+        let these = Excepted { sessions: vec![session], rooms, busy: false };
         let excepting = Event { except: Some(Except::These(these.into())), ..plain.clone() };
         assert_eq!(excepting.encode()[..2], [2, 0x95]);
         for event in [plain, others, excepting] {

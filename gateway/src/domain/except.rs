@@ -22,14 +22,24 @@ pub struct Excepted {
     pub sessions: Vec<SessionId>,
     /// Whoever is in one of these rooms when the event comes to it; users by the rooms that are theirs.
     pub rooms: Vec<RoomName>,
+    /// Whoever has something waiting: what cannot be had at once is not worth waiting for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub busy: bool,
 }
 
 impl Except {
-    /// Whether a session is meant; `is_in` tells whether it is in a room.
-    pub fn covers(&self, session: SessionId, is_in: impl Fn(&RoomName) -> bool) -> bool {
+    /// Whether a session is meant; `is_in` tells whether it is in a room, `is_busy` whether something waits for it.
+    pub fn covers(
+        &self,
+        session: SessionId,
+        is_in: impl Fn(&RoomName) -> bool,
+        is_busy: impl FnOnce() -> bool,
+    ) -> bool {
         match self {
             Self::Session(one) => *one == session,
-            Self::These(these) => these.sessions.contains(&session) || these.rooms.iter().any(is_in),
+            Self::These(these) => {
+                these.sessions.contains(&session) || these.rooms.iter().any(is_in) || (these.busy && is_busy())
+            }
         }
     }
 }

@@ -22,6 +22,8 @@ pub struct Frame {
     /// What follows them for clients that read offsets: nothing, or a comma and values.
     ending: String,
     attachments: Vec<Bytes>,
+    /// The number under which clients answer, if they are asked.
+    question: Option<u64>,
     encoded: [OnceLock<Arc<dyn Any + Send + Sync>>; 2],
 }
 
@@ -47,6 +49,20 @@ impl Frame {
         Some(Self::new(text, ending.to_owned(), event.attachments.clone()))
     }
 
+    /// The frame of an event that clients are to answer under a number, or nothing if its arguments are not a JSON array. What
+    /// official clients take for the last argument is then what they answer with, so nothing stands behind a text.
+    #[must_use]
+    pub fn question(event: &Event, number: u64) -> Option<Self> {
+        let (text, _) = joined(&event.name, &event.args)?;
+        Some(Self { question: Some(number), ..Self::new(text, String::new(), event.attachments.clone()) })
+    }
+
+    /// Under which number clients answer, if they are asked.
+    #[must_use]
+    pub fn answered_under(&self) -> Option<u64> {
+        self.question
+    }
+
     /// What the gateway itself tells a client: one argument that is an object, and the offset to which it moves the
     /// client's.
     ///
@@ -59,7 +75,7 @@ impl Frame {
     }
 
     fn new(text: String, ending: String, attachments: Vec<Bytes>) -> Self {
-        Self { text, ending, attachments, encoded: Default::default() }
+        Self { text, ending, attachments, question: None, encoded: Default::default() }
     }
 
     /// The same without effect on the client's offset: for events that are given out of the order of offsets.
@@ -74,6 +90,12 @@ impl Frame {
         let (arguments, bracket) = self.text.split_at(self.text.len() - 1);
         let ending = if with_offset { &*self.ending } else { "" };
         [arguments, ending, bracket].concat()
+    }
+
+    /// To what it moves the offset of clients that hear it: a published event to its own.
+    #[must_use]
+    pub fn moves(&self) -> Option<&str> {
+        self.ending.strip_prefix(",\"")?.strip_suffix('"')
     }
 
     /// Binary attachments; the arguments refer to them by placeholder.
@@ -133,6 +155,7 @@ mod tests {
         let published = Frame::published(&event(r#"[{"a":1}, "x"]"#), Offset(12)).unwrap();
         assert_eq!(published.text(true), r#"["me\"ss",{"a":1},"x","12"]"#);
         assert_eq!(published.text(false), r#"["me\"ss",{"a":1},"x"]"#);
+        assert_eq!((published.moves(), published.clone().out_of_order().moves()), (Some("12"), None));
         assert_eq!(published.clone().out_of_order().text(true), r#"["me\"ss",{"a":1},"x","12",null]"#);
         let signalled = |args| Frame::signalled(&event(args)).unwrap().text(true);
         assert_eq!(signalled(r#"[{"a":1}, "x"]"#), r#"["me\"ss",{"a":1},"x",null]"#);
@@ -141,6 +164,8 @@ mod tests {
         assert_eq!(Frame::notice("n", &[1], Some("7.1")).text(true), r#"["n",[1],"7.1"]"#);
         assert_eq!(Frame::notice("n", &[1], None).text(true), r#"["n",[1]]"#);
         assert!(Frame::published(&event("{}"), Offset(1)).is_none());
+        let question = Frame::question(&event(r#"[1,"x"]"#), 7).unwrap();
+        assert_eq!((question.text(true).as_str(), question.answered_under()), (r#"["me\"ss",1,"x"]"#, Some(7)));
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod serving;
 mod web;
 
 pub use admin::{AdminState, admin};
-pub use api::Api;
+pub use api::{Api, EventStream};
 pub use ask::AskOverHttp;
 pub use hosts::Hosts;
 pub use routes::AdminRoutes;

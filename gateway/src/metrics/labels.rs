@@ -149,6 +149,15 @@ pub const PRESENCE_OPERATIONS: [&str; 7] = ["enter", "enter_first", "leave", "co
 /// Why a member departed from a place.
 pub const DEPARTURE_CAUSES: [&str; 3] = ["left", "lingered", "lease"];
 
+/// What the back end of `auth.hook` said, or why it did not.
+pub const AUTH_HOOK_ANSWERS: [&str; 5] = ["yes", "no", "kept", "unavailable", "unusable"];
+
+/// What came of a question to clients.
+pub const ASK_RESULTS: [&str; 4] = ["whole", "partial", "overloaded", "unavailable"];
+
+/// What came of asking one client.
+pub const ASK_ANSWERS: [&str; 4] = ["taken", "discarded", "silent", "unasked"];
+
 /// What came of fetching keys.
 pub const JWKS_RESULTS: [&str; 3] = ["ok", "unreachable", "unusable"];
 
@@ -168,12 +177,13 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub const REVISION: &str = env!("REVISION");
 
 /// What the HTTP API is asked to do; `unknown` is none of it.
-pub const API_OPERATIONS: [&str; 17] = [
+pub const API_OPERATIONS: [&str; 21] = [
     "publish",
     "publish_to_user",
     "publish_to_all",
     "batch",
     "history",
+    "stream",
     "members",
     "rooms",
     "sessions",
@@ -183,6 +193,9 @@ pub const API_OPERATIONS: [&str; 17] = [
     "unseat",
     "revoke",
     "nodes",
+    "ask_session",
+    "ask_user",
+    "ask_room",
     "contract",
     "docs",
     "unknown",

@@ -181,6 +181,14 @@ metrics! {
     lifecycle_dropped: Family<Counter> = "gateway_lifecycle_dropped_total" ["reason": ["delayed", "full"]];
     /// Requests that the log failed to serve, by operation.
     log_errors: Family<Counter> = "gateway_log_errors_total" ["op": LOG_OPERATIONS];
+    /// Streams of rooms that back ends read.
+    taps: Gauge = "gateway_api_streams";
+    /// Questions of back ends to clients, by result.
+    asks: Family<Counter> = "gateway_asks_total" ["result": ASK_RESULTS];
+    /// Clients of this node that were to be asked something, by what came of it.
+    ask_answers: Family<Counter> = "gateway_ask_answers_total" ["answer": ASK_ANSWERS];
+    /// Answers about clients that want in, of the back end of `auth.hook` or kept ones of it, by what they were.
+    auth_hook_answers: Family<Counter> = "gateway_auth_hook_answers_total" ["answer": AUTH_HOOK_ANSWERS];
     /// Attempts to fetch the keys of `auth.jwks_url`, by result.
     jwks_fetches: Family<Counter> = "gateway_jwks_fetches_total" ["result": JWKS_RESULTS];
     /// Keys of `auth.jwks_url` that tokens are checked by.

@@ -244,6 +244,7 @@ impl Node {
     pub fn depart(&self, session: &Arc<Session>, keep: bool) {
         let keep = keep && session.closing() != Some(CloseReason::Kicked);
         let seats = self.rooms.leave_all(session);
+        self.asking.gone(session);
         self.attendance.drop_unknown(session);
         self.comebacks.depart(session, keep);
         let (rooms, attendance, session) = (self.rooms.clone(), self.attendance.clone(), session.clone());

@@ -5,9 +5,11 @@
 //! *attendance* (who is counted where; of comebacks it knows who is connected). [`Node`] builds and runs them, and does
 //! itself what needs more than one. Below them is what a session is, which all three know.
 
+mod asking;
 mod attendance;
 mod clock;
 mod comebacks;
+mod giving;
 mod limits;
 mod membership;
 mod naming;
@@ -16,12 +18,15 @@ mod put;
 mod recovery;
 mod rooms;
 mod session;
+mod tap;
 mod troubles;
 mod wanted;
 
+pub use asking::{Question, Reply};
 pub use attendance::{Change, Departure, Reseated, Turn};
 pub use clock::now_ms;
 pub use comebacks::{Roster, RosterChange, Stage, wanted};
+pub use giving::GIVEN;
 pub use limits::{
     Account, AddressLimiter, Allowance, Allowed, FailureLimiter, HandshakeLimiter, KeyLimiter, Limiters, Party,
     RouteLimiter, Slot, Slots, StrangerLimiter, Throughput, Verdict,
@@ -32,6 +37,7 @@ pub use put::PUT;
 pub use recovery::Replay;
 pub use rooms::{Ask, Hearing, Listening, STANDING, dedupe, dedupe_of};
 pub use session::{Client, CloseReason, Hold, Outlet, Patience, Session, Undelivered, Waiting};
+pub use tap::{Heard, Tap, Taps};
 pub use wanted::{RecoveryError, Seat, Unrecovered, Wanted};
 
 use std::sync::Arc;
@@ -39,8 +45,10 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::asking::Asking;
 use self::attendance::Attendance;
 use self::comebacks::Comebacks;
 use self::rooms::Rooms;
@@ -59,6 +67,9 @@ pub struct Node {
     rooms: Arc<Rooms>,
     comebacks: Arc<Comebacks>,
     attendance: Arc<Attendance>,
+    asking: Asking,
+    /// Cancelled when it leaves: readers that are no clients are told first.
+    leaving: CancellationToken,
     tasks: TaskTracker,
 }
 
@@ -78,7 +89,8 @@ impl Node {
         let comebacks = Comebacks::new(sessions, rooms.marks(), config, metrics.clone(), tasks.clone());
         let attendance = Attendance::new(presence, comebacks.connected(), config, metrics, tasks.clone());
         let (rooms, comebacks, attendance) = (Arc::new(rooms), Arc::new(comebacks), Arc::new(attendance));
-        Arc::new(Self { rooms, comebacks, attendance, tasks })
+        let (asking, leaving) = (Asking::default(), CancellationToken::new());
+        Arc::new(Self { rooms, comebacks, attendance, asking, leaving, tasks })
     }
 
     /// Starts the node's own work: fan-out and shards, canary, keeping sessions, counting them, and listening no longer to
@@ -175,6 +187,11 @@ impl Node {
     /// Keeps what is live from a session as long as the hold is there.
     pub fn hold(&self, session: &Session) -> Hold {
         session.gate.hold()
+    }
+
+    /// Tells readers that are no clients that the node leaves.
+    pub fn leave_readers(&self) {
+        self.leaving.cancel();
     }
 
     /// Puts a session into rooms that nobody asked for: those of its user and of everybody. It is not stored.

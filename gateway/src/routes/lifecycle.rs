@@ -15,7 +15,7 @@ use super::template::AuthFields;
 use super::{NotDone, Router};
 use crate::auth::Identity;
 use crate::domain::{Frame, RoomName};
-use crate::node::{Change, CloseReason, Departure, Hold, Replay, Session, Turn};
+use crate::node::{Change, CloseReason, Departure, GIVEN, Hold, Replay, Session, Turn};
 use crate::presence::Departed;
 
 /// Changes that are acted on at the same time: a node that was lost takes thousands with it.
@@ -32,16 +32,17 @@ struct Known {
 
 impl Router {
     /// Begins a session whose client has been greeted: hands over what it missed, and runs what is to happen when a new
-    /// one comes. False if it may not begin after all.
+    /// one comes. `given` are the rooms in which its user was not before it was put there. False if it may not begin after all.
     pub async fn begin(
         self: &Arc<Self>,
         session: &Arc<Session>,
         hold: Hold,
         replay: Option<Replay>,
         is_new: bool,
+        given: Vec<(RoomName, Turn)>,
     ) -> bool {
         // It may have been revoked when the session was not yet among those that are ended by it.
-        if self.tokens.revoked().covers(&session.identity()) {
+        if self.tokens().revoked().covers(&session.identity()) {
             session.close(CloseReason::Revoked);
             return false;
         }
@@ -49,7 +50,8 @@ impl Router {
         // What others say meanwhile comes after what `$connect` says to the client.
         let connecting = is_new.then(|| self.node.hold(session));
         let mut replay = replay;
-        let firsts = replay.as_mut().map_or_else(Vec::new, Replay::take_firsts);
+        let mut firsts = replay.as_mut().map_or_else(Vec::new, Replay::take_firsts);
+        firsts.extend(given);
         match replay {
             Some(replay) => self.node.replay(session, hold, replay).await,
             None => hold.release().await,
@@ -213,6 +215,9 @@ impl Router {
             }
             let identity = session.identity();
             let counted = session.stays().into_iter().filter(|(room, via)| {
+                if **via == *GIVEN {
+                    return namespace.given_seat(&identity, room).is_some();
+                }
                 namespace.admits_back(via, &identity, room).is_some_and(|join| join.seat().is_some())
             });
             self.node.count_in_rooms(&session, counted.map(|(room, _)| room));

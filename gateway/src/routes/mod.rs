@@ -29,7 +29,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use crate::auth::Tokens;
+use crate::auth::{Entry, Tokens};
 use crate::calls::Caller;
 use crate::config::Config;
 use crate::content::{Bounds, check_placeholders, json};
@@ -122,7 +122,7 @@ impl Current {
 pub struct Router {
     current: ArcSwap<Current>,
     node: Arc<Node>,
-    tokens: Arc<Tokens>,
+    entry: Arc<Entry>,
     caller: Arc<Caller>,
     bounds: Bounds,
     later: Later,
@@ -137,7 +137,7 @@ impl Router {
     pub fn new(
         table: RouteTable,
         node: Arc<Node>,
-        tokens: Arc<Tokens>,
+        entry: Arc<Entry>,
         caller: impl Into<Arc<Caller>>,
         config: &Config,
         metrics: Arc<Metrics>,
@@ -146,7 +146,7 @@ impl Router {
         let (bounds, later) = (Bounds::new(&config.limits), Later::new(metrics.clone()));
         let refusals = Recurring::new("a route of a lifecycle event refused");
         let caller = caller.into();
-        Self { current, node, tokens, caller, bounds, later, refusals, metrics }
+        Self { current, node, entry, caller, bounds, later, refusals, metrics }
     }
 
     /// The node behind the routes.
@@ -157,8 +157,12 @@ impl Router {
 
     /// Who may come in.
     #[must_use]
-    pub fn tokens(&self) -> &Tokens {
-        &self.tokens
+    pub fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    fn tokens(&self) -> &Tokens {
+        self.entry.tokens()
     }
 
     /// The table as it is now.

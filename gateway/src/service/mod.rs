@@ -1,24 +1,29 @@
 //! Service: what back ends may have the deployment do, whatever edge they come through: say something, read, look who is
 //! there, decide about sessions. All of it is for somebody who was let in already.
 
+mod asking;
 mod deciding;
 mod reading;
 mod saying;
+mod streaming;
 
 pub use crate::node::{Allowed, KeyLimiter};
 pub use crate::presence::{Busy, BusyRooms};
+pub use asking::{Answered, Reply, Whom};
 pub use deciding::{About, Listed, Nodes, Outcome, Revoked};
 pub use reading::{Bounded, History, Member, Members, Said};
 pub use saying::Saying;
+pub use streaming::{Heard, Tap, Unrecovered};
 
 use std::sync::Arc;
 
+use crate::asks::Asks;
 use crate::auth;
 use crate::content::Bounds;
 use crate::control::Control;
 use crate::formats::Formats;
 use crate::metrics::Metrics;
-use crate::node::Node;
+use crate::node::{Node, Taps};
 use crate::presence::Directory;
 
 /// What the service has it done by.
@@ -28,10 +33,14 @@ pub struct Behind {
     pub node: Arc<Node>,
     /// Asks all nodes.
     pub control: Arc<Control>,
+    /// Asks clients.
+    pub asks: Arc<Asks>,
     /// Takes tokens back.
     pub revoked: Arc<auth::Revoked>,
     /// Knows which rooms have somebody.
     pub directory: Arc<dyn Directory>,
+    /// Listens to rooms.
+    pub taps: Arc<Taps>,
     /// What all nodes read.
     pub formats: Formats,
     /// Counts what fails.

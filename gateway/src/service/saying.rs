@@ -22,6 +22,8 @@ pub struct Saying<'a> {
     pub args: &'a str,
     /// Who in the room does not hear it, if there are any.
     pub except: Option<&'a Excepted>,
+    /// Whether it is dropped for who cannot have it at once. Only for what is not kept.
+    pub volatile: bool,
 }
 
 impl Service {
@@ -30,7 +32,7 @@ impl Service {
     /// # Errors
     /// It is none that clients can be told, or too much.
     pub fn event(&self, saying: Saying<'_>) -> Result<Event, Refusal> {
-        let Saying { event, args, except } = saying;
+        let Saying { event, args, except, volatile } = saying;
         // Nodes that do not read it would tell everybody of a gap.
         if except.is_some() && self.behind.formats.written() < Format::Excepting {
             return Err(Refusal::Unavailable);
@@ -42,7 +44,12 @@ impl Service {
         self.bounds.check_arguments(list.len())?;
         check_placeholders(args, 0)?;
         let (name, args) = (event.to_owned(), args.to_owned());
-        let except = except.map(|these| Except::These(these.clone().into()));
+        let mut except = except.cloned();
+        // Where a node would not read it, it waits as any other; that it is dropped was never sure.
+        if volatile && self.behind.formats.written() >= Format::Excepting {
+            except.get_or_insert_default().busy = true;
+        }
+        let except = except.map(|these| Except::These(these.into()));
         Ok(Event { name, args, attachments: Vec::new(), except, at_ms: now_ms() })
     }
 

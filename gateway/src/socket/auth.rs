@@ -90,6 +90,22 @@ impl Auth {
         }
     }
 
+    /// What of all this a back end is told: all but the token, which it is told anyway, and what brings a session back, which is
+    /// nobody's but the gateway's. `null` if others could not read it. For half a character stands U+FFFD.
+    pub(super) fn for_back_ends(&self, json_depth: usize) -> Box<RawValue> {
+        const OURS: [&str; 4] = ["token", "pid", "offset", "offsets"];
+        if !self.payload.get().starts_with('{') || !json::harmless(self.payload.get(), json_depth) {
+            return RawValue::NULL.to_owned();
+        }
+        let fields = json::fields(&self.payload).into_iter().filter_map(|(name, value)| {
+            let name = String::from_utf8(name.into_owned()).ok().filter(|name| !OURS.contains(&name.as_str()))?;
+            Some((name, value))
+        });
+        let fields: BTreeMap<_, _> = fields.collect();
+        let text = serde_json::to_string(&fields).unwrap_or_default();
+        RawValue::from_string(json::mended(&text).into_owned()).unwrap_or_else(|_| RawValue::NULL.to_owned())
+    }
+
     /// What the client wants back in a namespace. Never an error: who asks for nonsense is told so, and comes in.
     pub(super) fn wish(&self, namespace: &str) -> Wish {
         let heard = match &self.offset {
@@ -225,6 +241,18 @@ mod tests {
         ] {
             let auth_read = Auth::read(auth);
             assert_eq!((auth_read.token(), auth_read.has_odd_token()), (token, is_odd), "{auth}");
+        }
+    }
+
+    #[test]
+    fn a_back_end_is_told_what_is_not_the_gateway_s() {
+        let told = |auth: &str| Auth::read(auth).for_back_ends(3).get().to_owned();
+        let auth =
+            r#"{"token":"t","pid":"p","offset":"1","offsets":{},"b":[1],"a":"x\ud83d","a":"y\ud83d","\ud83d":2}"#;
+        assert_eq!(told(auth), r#"{"a":"y\ufffd","b":[1]}"#);
+        assert_eq!(told("{}"), "{}");
+        for none in ["", "null", "7", r#"["a"]"#, r#"{"a":[[[1]]]}"#, r#"{"a":1e999}"#, "{"] {
+            assert_eq!(told(none), "null", "{none}");
         }
     }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use engine::{Admission, Connection};
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::Edge;
@@ -12,6 +13,7 @@ use super::guest::{self, Guest};
 use super::inlet::Mailbox;
 use super::outlet::SocketOutlet;
 use super::welcome::{Newcomer, Welcome};
+use crate::auth::{Admitted, Candidate, Denied, Occasion};
 use crate::domain::{Pid, Refusal, SessionId};
 use crate::node::{Client, Patience, Session, Slot};
 use crate::sessions::Lease;
@@ -20,7 +22,7 @@ use crate::sessions::Lease;
 const INVALID_NAMESPACE: &str = "Invalid namespace";
 
 /// A session that is ready for its client.
-struct Admitted {
+struct Ready {
     session: Arc<Session>,
     mailbox: Arc<Mailbox>,
     welcome: Welcome,
@@ -29,7 +31,11 @@ struct Admitted {
 /// Why there is none.
 enum NotAdmitted {
     /// It may not come in, and official clients take that as final.
-    Refused(String),
+    Refused {
+        message: String,
+        /// What a back end has to say about it.
+        data: Option<Arc<RawValue>>,
+    },
     /// Its connection was ended: the client comes back by itself and still has what it needs for it. It must not read a
     /// refusal.
     PutOff,
@@ -39,7 +45,7 @@ impl Edge {
     /// Admits a client to a namespace, or refuses it.
     pub(super) async fn admit(self: &Arc<Self>, guest: &Arc<Guest>, admission: Admission) {
         match self.prepare(guest, &admission).await {
-            Ok(Admitted { session, mailbox, welcome }) => {
+            Ok(Ready { session, mailbox, welcome }) => {
                 guest.opened(&admission.connection);
                 self.metrics.connects.with("ok").increment(1);
                 let sid = session.id.to_string();
@@ -49,13 +55,15 @@ impl Edge {
                     self.router.node().depart(&session, true);
                 }
             }
-            Err(NotAdmitted::Refused(message)) => admission.refuse(&message),
+            Err(NotAdmitted::Refused { message, data }) => {
+                admission.refuse(&message, data.as_deref().map(RawValue::get));
+            }
             Err(NotAdmitted::PutOff) => {}
         }
     }
 
     /// Makes the session. Transient trouble ends the connection instead of being told.
-    async fn prepare(self: &Arc<Self>, guest: &Arc<Guest>, admission: &Admission) -> Result<Admitted, NotAdmitted> {
+    async fn prepare(self: &Arc<Self>, guest: &Arc<Guest>, admission: &Admission) -> Result<Ready, NotAdmitted> {
         let (connection, namespace) = (&admission.connection, &admission.namespace);
         if !guest.may_ask() {
             connection.end_now("bad_packet");
@@ -74,31 +82,16 @@ impl Edge {
         if table.namespace(namespace).is_none() {
             self.failures.failed(guest.client);
             self.metrics.connects.with("not_allowed").increment(1);
-            return Err(NotAdmitted::Refused(INVALID_NAMESPACE.into()));
+            return Err(NotAdmitted::Refused { message: INVALID_NAMESPACE.into(), data: None });
         }
         let mut auth = Auth::read(admission.auth.as_deref().unwrap_or_default());
         auth.wants_offsets &= table.adds_offsets();
-        let tokens = self.router.tokens();
-        // Whoever sends something for a token has one, and must not be let in as if there were none.
-        if auth.has_odd_token() && tokens.configured() {
-            self.failures.failed(guest.client);
-            return Err(self.refuse("auth", &Refusal::Unauthorized));
-        }
-        let identity = match tokens.identify(auth.token().or(guest.bearer.as_deref())).await {
-            Ok(identity) => identity,
-            Err(Refusal::Unavailable) => return Err(self.put_off(connection)),
-            Err(refusal) => {
-                if matches!(refusal, Refusal::Unauthorized | Refusal::TokenRevoked) {
-                    self.failures.failed(guest.client);
-                }
-                return Err(self.refuse("auth", &refusal));
-            }
-        };
+        let admitted = self.identify(guest, admission, &auth).await?;
         let Some(in_namespace) = Slot::take(&guest.namespaces) else {
             let limit = self.settings.limits.namespaces_per_connection;
             return Err(self.refuse("too_many", &Refusal::TooManyNamespaces { limit }));
         };
-        let user = identity.user.as_ref();
+        let user = admitted.identity.user.as_ref();
         // Without a place only who takes over that of a session here goes on: its old connection may be half open.
         let is_here = |pid: Pid| self.router.node().roster().has(pid.into());
         let place = match self.limiters.session(user) {
@@ -116,7 +109,7 @@ impl Edge {
             let client = Client { identity, namespace, auth, address, transport };
             Arc::new(Session::new(id, client, lease, allowance.clone(), patience, Box::new(outlet)))
         };
-        let (session, welcome) = match self.welcome(namespace, auth, &identity, make).await {
+        let (session, welcome) = match self.welcome(namespace, auth, &admitted, make).await {
             Ok(welcomed) => welcomed,
             Err(Refusal::Unavailable) => return Err(self.put_off(connection)),
             Err(refusal) => return Err(self.refuse("not_allowed", &refusal)),
@@ -130,7 +123,39 @@ impl Edge {
             }
         };
         let mailbox = Mailbox::new(self, session.clone(), connection.clone(), (in_namespace, place));
-        Ok(Admitted { session, mailbox, welcome })
+        Ok(Ready { session, mailbox, welcome })
+    }
+
+    /// Finds out who a client is.
+    async fn identify(&self, guest: &Guest, admission: &Admission, auth: &Auth) -> Result<Admitted, NotAdmitted> {
+        let entry = self.router.entry();
+        // Whoever sends something for a token has one, and must not be let in as if there were none.
+        if auth.has_odd_token() && entry.configured() {
+            self.failures.failed(guest.client);
+            return Err(self.refuse("auth", &Refusal::Unauthorized));
+        }
+        let said = auth.for_back_ends(self.settings.limits.json_depth);
+        let candidate = Candidate {
+            occasion: Occasion::Connect,
+            namespace: &admission.namespace,
+            address: guest.client,
+            token: auth.token().or(guest.brought.token()),
+            auth: &said,
+            brought: &guest.brought,
+        };
+        let Denied { refusal, data } = match entry.admit(&candidate).await {
+            Ok(admitted) => return Ok(admitted),
+            Err(denied) => denied,
+        };
+        match refusal {
+            Refusal::Unavailable => return Err(self.put_off(&admission.connection)),
+            Refusal::Unauthorized | Refusal::TokenRevoked | Refusal::Rejected(_) => self.failures.failed(guest.client),
+            _ => {}
+        }
+        Err(match self.refuse("auth", &refusal) {
+            NotAdmitted::Refused { message, .. } => NotAdmitted::Refused { message, data },
+            put_off @ NotAdmitted::PutOff => put_off,
+        })
     }
 
     /// When a connection that begins now is as old as it may get, give or take a fifth.
@@ -148,6 +173,6 @@ impl Edge {
     fn refuse(&self, result: &str, refusal: &Refusal) -> NotAdmitted {
         self.metrics.connects.with(result).increment(1);
         self.metrics.refusals.with(refusal.code()).increment(1);
-        NotAdmitted::Refused(self.router.worded(refusal).message)
+        NotAdmitted::Refused { message: self.router.worded(refusal).message, data: None }
     }
 }

@@ -20,6 +20,7 @@ impl SocketServer {
     pub fn stop_admitting(&self) {
         self.edge.draining.store(true, Ordering::Release);
         self.edge.metrics.draining.set(1.0);
+        self.edge.router.node().leave_readers();
     }
 
     /// Closes every connection softly, so that official clients come back by themselves. Readiness must have gone

@@ -8,13 +8,14 @@ use std::sync::atomic::Ordering;
 use axum::body::Body;
 use bytes::Bytes;
 use engine::{Answer, Handler, Misuse, Side, Transport};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use tower::ServiceExt;
 
 use super::guest::{Guest, Held};
 use super::{BackEnds, Edge, address};
+use crate::auth::Brought;
 use crate::domain::{Refusal, Worded};
 use crate::node::Slot;
 
@@ -53,7 +54,7 @@ impl Handler for Front {
         match edge.let_in(client) {
             Ok(slots) => {
                 edge.metrics.handshakes.with("ok").increment(1);
-                Ok(Arc::new(Guest::new(edge.clone(), client, bearer(&request.headers), slots)))
+                Ok(Arc::new(Guest::new(edge.clone(), client, Brought::read(&edge.settings.auth, request), slots)))
             }
             Err(refusal) => {
                 edge.count_refused(&refusal, true);
@@ -122,14 +123,6 @@ impl Handler for Front {
     fn unread(&self, request: &Parts, answer: Answer) -> Answer {
         if self.is_for_back_ends(request) { self.back_ends.unread(request, answer) } else { answer }
     }
-}
-
-/// The token that a client sends in the header that is made for it. What cannot be read is a token that is not valid, and
-/// not none.
-fn bearer(headers: &HeaderMap) -> Option<Box<str>> {
-    let value = String::from_utf8_lossy(headers.get(AUTHORIZATION)?.as_bytes());
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().into())
 }
 
 impl Edge {

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tracing::Instrument;
 
 use super::Edge;
+use crate::auth::Brought;
 use crate::node::{self, Party, Slot, Throughput};
 
 /// Count the connection, for its node and for its address.
@@ -19,8 +20,8 @@ pub(super) struct Guest {
     pub(super) edge: Arc<Edge>,
     /// The client's address, from the balancer if there is a trusted one.
     pub(super) client: IpAddr,
-    /// The token of the Authorization header.
-    pub(super) bearer: Option<Box<str>>,
+    /// What its handshake brought.
+    pub(super) brought: Brought,
     /// The namespaces in which it has a session.
     pub(super) namespaces: Arc<node::Slots>,
     /// How often a session was asked for.
@@ -35,13 +36,13 @@ const WEBSOCKET: &str = "websocket";
 const POLLING: &str = "polling";
 
 impl Guest {
-    pub(super) fn new(edge: Arc<Edge>, client: IpAddr, bearer: Option<Box<str>>, slots: Held) -> Self {
+    pub(super) fn new(edge: Arc<Edge>, client: IpAddr, brought: Brought, slots: Held) -> Self {
         Self {
             namespaces: Arc::new(node::Slots::new(edge.settings.limits.namespaces_per_connection)),
             throughput: edge.limiters.throughput(),
             edge,
             client,
-            bearer,
+            brought,
             connects: AtomicU32::new(0),
             slots: Mutex::new(Some(slots)),
             counted: Mutex::new(None),

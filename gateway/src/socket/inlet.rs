@@ -93,6 +93,12 @@ impl engine::Session for Mailbox {
         }
     }
 
+    fn answer(&self, answer: Event) {
+        if let Some(number) = answer.ack {
+            self.router.node().answered(&self.session, number, answer.text, answer.attachments);
+        }
+    }
+
     fn over(&self, end: &End) {
         self.slots.lock().take();
         // Who leaves on purpose does not come back to where it was.
@@ -153,7 +159,8 @@ impl Mailbox {
             mailbox.session.say(&welcome.hello).await;
             let begun = {
                 let _busy = mailbox.session.busy.lock().await;
-                mailbox.router.begin(&mailbox.session, welcome.hold, welcome.replay, welcome.is_new).await
+                let Welcome { hold, replay, is_new, given, .. } = welcome;
+                mailbox.router.begin(&mailbox.session, hold, replay, is_new, given).await
             };
             if begun {
                 mailbox.work().await;

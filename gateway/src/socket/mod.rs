@@ -16,6 +16,8 @@ mod proxy_header;
 mod welcome;
 
 pub use back_ends::BackEnds;
+/// So that others need not name the engine.
+pub use engine::Streamed;
 pub use listener::{serve, serve_back_ends};
 
 use std::sync::Arc;
@@ -92,9 +94,10 @@ impl SocketServer {
             tasks: supervisor.tasks().clone(),
             settings: config.clone(),
         });
-        let front = Arc::new(Front::new(edge.clone(), web, back_ends.clone()));
+        let body_bytes = back_ends.body_bytes();
+        let front = Arc::new(Front::new(edge.clone(), web, back_ends));
         let (tasks, stop) = (supervisor.tasks(), supervisor.stop());
-        let (engine, loops) = Server::new(front, settings(config, max_files, back_ends.body_bytes()), tasks, stop);
+        let (engine, loops) = Server::new(front, settings(config, max_files, body_bytes), tasks, stop);
         for Loop { name, work } in loops {
             supervisor.run(name, work);
         }

@@ -18,7 +18,10 @@ pub(super) struct SocketOutlet {
 impl Outlet for SocketOutlet {
     fn deliver(&self, frame: &Frame) -> Result<(), Undelivered> {
         // A frame is for one room, and a room is in one namespace.
-        let encode = |text: &str, attachments: &[bytes::Bytes]| Packet::event(&self.namespace, text, attachments);
+        let encode = |text: &str, attachments: &[bytes::Bytes]| match frame.answered_under() {
+            Some(number) => Packet::question(&self.namespace, number, text, attachments),
+            None => Packet::event(&self.namespace, text, attachments),
+        };
         let packet = frame.encoded(self.wants_offsets, encode);
         self.connection.send(&packet).map_err(undelivered)
     }

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout};
 
 use super::Edge;
 use super::auth::{Auth, Wish};
-use crate::auth::Identity;
+use crate::auth::{Admitted, Identity};
 use crate::domain::{Frame, Mark, Offset, Pid, Refusal, RoomName, SessionId, UserId};
 use crate::node::{
-    CloseReason, Hold, PUT, RecoveryError, Replay, STANDING, Seat, Session, Unrecovered, Wanted, wanted,
+    CloseReason, GIVEN, Hold, PUT, RecoveryError, Replay, STANDING, Seat, Session, Turn, Unrecovered, Wanted, wanted,
 };
 use crate::routes::{AuthFields, Namespace};
 use crate::sessions::{Claimed, Lease};
@@ -39,6 +40,8 @@ pub(super) struct Welcome {
     pub(super) pid: Option<String>,
     /// Whether it is a new session, not one that came back.
     pub(super) is_new: bool,
+    /// Rooms that a back end put it into, and in which its user was not before.
+    pub(super) given: Vec<(RoomName, Turn)>,
 }
 
 #[derive(Serialize)]
@@ -56,6 +59,9 @@ struct Hello<'a> {
     lost_rooms: Vec<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     lost_names: Vec<&'a str>,
+    /// What a back end has to say to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a RawValue>,
 }
 
 /// Makes the session of a connection, with an id and the right to come back.
@@ -66,6 +72,8 @@ impl<F: Fn(Newcomer, SessionId, Lease) -> Arc<Session> + Send + Sync> MakeSessio
 struct Reception<'a, M> {
     namespace: &'a Namespace,
     identity: &'a Identity,
+    /// What was decided about it.
+    admitted: &'a Admitted,
     auth: AuthFields,
     wants_offsets: bool,
     make: M,
@@ -91,6 +99,18 @@ impl<M: MakeSession> Reception<'_, M> {
         let personal = user.map(|user| (RoomName::personal(name, user), None));
         std::iter::once((RoomName::everybody(name), counted)).chain(personal).collect()
     }
+
+    /// The rooms that a back end puts a session into.
+    fn given(&self) -> Vec<(RoomName, Option<Seat>)> {
+        let seat = |room: &RoomName| (room.clone(), self.namespace.given_seat(self.identity, room));
+        self.admitted.rooms.iter().map(seat).collect()
+    }
+
+    /// As the others, if it is one of those.
+    fn given_again(&self, room: &RoomName) -> Option<Option<Seat>> {
+        let is_given = self.admitted.rooms.contains(room);
+        is_given.then(|| self.namespace.given_seat(self.identity, room))
+    }
 }
 
 type Welcomed = (Arc<Session>, Welcome, Option<Unrecovered>);
@@ -104,7 +124,7 @@ impl Edge {
         &self,
         namespace: &str,
         auth: Auth,
-        identity: &Identity,
+        admitted: &Admitted,
         make: impl MakeSession,
     ) -> Result<(Arc<Session>, Welcome), Refusal> {
         let started = Instant::now();
@@ -114,7 +134,8 @@ impl Edge {
         let wish = auth.wish(&namespace.name);
         let asked = !matches!(wish, Wish::Nothing);
         let fields = namespace.facts.auth_fields(&auth.payload, self.settings.limits.json_depth);
-        let reception = Reception { namespace, identity, auth: fields, wants_offsets: auth.wants_offsets, make };
+        let (identity, wants_offsets) = (&admitted.identity, auth.wants_offsets);
+        let reception = Reception { namespace, identity, admitted, auth: fields, wants_offsets, make };
         let result = match wish {
             Wish::Nothing => self.fresh(&reception, SessionId::random(), 0, None).await,
             Wish::Nonsense(why) => self.fresh(&reception, SessionId::random(), 0, Some(why)).await,
@@ -154,8 +175,13 @@ impl Edge {
             Err(why) => Err(why.into()),
         };
         match recovered {
-            Ok(back) if self.store(&session).await => Ok(recovered_as(reception, session, pid, back, None)),
-            Ok(_) => {
+            Ok(back) => {
+                // What it was claimed from stays, for the next attempt.
+                let given = node.give(&session, reception.given()).await;
+                let given = given.inspect_err(|_| node.depart(&session, true))?;
+                if self.store(&session).await {
+                    return Ok(recovered_as(reception, session, pid, back, given, None));
+                }
                 // Who has it now has its seats too.
                 node.depart(&session, true);
                 self.fresh(reception, SessionId::random(), 0, Some(Unrecovered::Replaced)).await
@@ -193,9 +219,13 @@ impl Edge {
             Ok(back) => {
                 let standing = reception.standing(session.identity().user.as_ref());
                 let rooms: Vec<_> = standing.into_iter().map(|(room, _)| room).collect();
-                node.settle(&session, &rooms).await.inspect_err(|_| node.depart(&session, false))?;
+                let entered = async {
+                    node.settle(&session, &rooms).await?;
+                    node.give(&session, reception.given()).await
+                };
+                let given = entered.await.inspect_err(|_| node.depart(&session, false))?;
                 self.store(&session).await;
-                Ok(recovered_as(reception, session, pid, back, Some("0")))
+                Ok(recovered_as(reception, session, pid, back, given, Some("0")))
             }
             Err(error) => {
                 node.depart(&session, false);
@@ -225,8 +255,8 @@ impl Edge {
         !matches!(saved, Ok(Ok(false)))
     }
 
-    /// A session in no room but those that everybody is in. If it cannot be stored now, it will be with its first join
-    /// or a little later.
+    /// A session in no room but those that everybody is in, and those that a back end puts it into. If it cannot be stored
+    /// now, it will be with its first join or a little later.
     async fn fresh<M: MakeSession>(
         &self,
         reception: &Reception<'_, M>,
@@ -241,7 +271,11 @@ impl Edge {
         let hold = node.hold(&session);
         let standing = reception.standing(session.identity().user.as_ref());
         let rooms: Vec<_> = standing.into_iter().map(|(room, _)| room).collect();
-        node.settle(&session, &rooms).await.inspect_err(|_| node.depart(&session, false))?;
+        let entered = async {
+            node.settle(&session, &rooms).await?;
+            node.give(&session, reception.given()).await
+        };
+        let given = entered.await.inspect_err(|_| node.depart(&session, false))?;
         self.store(&session).await;
         let pid = reception.pid(pid);
         let hello = Hello {
@@ -251,10 +285,11 @@ impl Edge {
             rooms: None,
             lost_rooms: Vec::new(),
             lost_names: Vec::new(),
+            data: reception.admitted.data.as_deref(),
         };
         // An official client keeps the offset of its session before: it must not count for this one.
         let hello = Frame::notice(EVENT, &hello, Some("0"));
-        Ok((session, Welcome { hello, hold, replay: None, pid, is_new: true }, why))
+        Ok((session, Welcome { hello, hold, replay: None, pid, is_new: true, given }, why))
     }
 }
 
@@ -275,6 +310,9 @@ fn rooms_to_return_to<M: MakeSession>(
             wanted.seat = *seat;
         } else if *wanted.via == *PUT {
             wanted.seat = Some(Seat { capacity: None });
+        } else if *wanted.via == *GIVEN {
+            let Some(seat) = reception.given_again(&wanted.room) else { continue };
+            wanted.seat = seat;
         } else {
             let join = reception.namespace.admits_back(&wanted.via, &identity, &wanted.room);
             wanted.seat = join.ok_or(Unrecovered::NotAllowed)?.seat();
@@ -289,8 +327,20 @@ fn rooms_to_come_to<M: MakeSession>(
     reception: &Reception<'_, M>,
     rooms: Vec<(RoomName, Offset)>,
 ) -> Result<Vec<Wanted>, Unrecovered> {
-    let via = reception.namespace.way_in(reception.identity).ok_or(Unrecovered::NotAllowed)?;
+    let way_in = reception.namespace.way_in(reception.identity);
     let wanted = |(room, after): (RoomName, Offset)| {
+        if let Some(seat) = reception.given_again(&room) {
+            return Ok(Wanted {
+                seat,
+                complete_from: after,
+                kept_at: None,
+                via: GIVEN.into(),
+                partial: false,
+                room,
+                after,
+            });
+        }
+        let via = way_in.clone().ok_or(Unrecovered::NotAllowed)?;
         let join = reception.namespace.admits_back(&via, reception.identity, &room).ok_or(Unrecovered::NotAllowed)?;
         Ok(Wanted {
             seat: join.seat(),
@@ -311,6 +361,7 @@ fn recovered_as<M: MakeSession>(
     session: Arc<Session>,
     pid: Pid,
     (hold, replay): (Hold, Replay),
+    given: Vec<(RoomName, Turn)>,
     moves: Option<&str>,
 ) -> Welcomed {
     let (pid, seats) = (reception.pid(pid), replay.seats());
@@ -321,7 +372,8 @@ fn recovered_as<M: MakeSession>(
         rooms: Some(replay.rooms().iter().filter_map(RoomName::shown).collect()),
         lost_rooms: seats.lost_rooms.iter().filter_map(RoomName::shown).collect(),
         lost_names: seats.lost_names.iter().map(String::as_str).collect(),
+        data: reception.admitted.data.as_deref(),
     };
     let hello = Frame::notice(EVENT, &hello, moves);
-    (session, Welcome { hello, hold, replay: Some(replay), pid, is_new: moves.is_some() }, None)
+    (session, Welcome { hello, hold, replay: Some(replay), pid, is_new: moves.is_some(), given }, None)
 }

@@ -9,7 +9,7 @@ use gateway::config::Scope;
 
 const BATCH: &str = "/api/v1/batch";
 
-fn publish(room: &str, body: Value) -> Value {
+fn publish(room: &str, body: &Value) -> Value {
     json!({ "method": "POST", "path": format!("/api/v1/rooms/{room}/events"), "body": body })
 }
 
@@ -25,7 +25,7 @@ async fn items_for_one_room_are_done_in_order_and_others_beside_them() {
     let mut client = Client::connect(gateway.address).await;
     client.join("a").await;
     let items: Vec<_> =
-        (0..100).map(|n| publish(["a", "b", "%61"][n % 3], json!({ "event": "e", "data": n }))).collect();
+        (0..100).map(|n| publish(["a", "b", "%61"][n % 3], &json!({ "event": "e", "data": n }))).collect();
     assert_eq!(statuses(&back_end, &items).await, vec![201; 100]);
     let expected: Vec<_> = (0..100).filter(|n| n % 3 != 1).collect();
     for n in expected {
@@ -41,8 +41,8 @@ async fn items_for_one_room_are_done_in_order_and_others_beside_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_item_has_its_own_answer() {
     let (_gateway, back_end) = node(&[]).await;
-    let mut items: Vec<_> = (0..99).map(|n| publish("r", json!({ "event": "connect", "data": n }))).collect();
-    items.insert(40, publish("r", json!({ "event": "e" })));
+    let mut items: Vec<_> = (0..99).map(|n| publish("r", &json!({ "event": "connect", "data": n }))).collect();
+    items.insert(40, publish("r", &json!({ "event": "e" })));
     let answers = statuses(&back_end, &items).await;
     assert_eq!(answers.iter().position(|status| *status == 201), Some(40));
     assert_eq!(answers.iter().filter(|status| **status == 400).count(), 99);
@@ -73,7 +73,7 @@ async fn each_item_has_its_own_answer() {
 async fn a_batch_has_its_bounds_and_counts_as_what_is_in_it() {
     let (_gateway, back_end) =
         node(&[("GATEWAY_API__REQUESTS_PER_SECOND", "10"), ("GATEWAY_API__REQUESTS_BURST", "100")]).await;
-    let items = |count: usize| json!({ "items": vec![publish("r", json!({ "event": "e" })); count] });
+    let items = |count: usize| json!({ "items": vec![publish("r", &json!({ "event": "e" })); count] });
     for count in [0, 101] {
         let refused = back_end.post(BATCH, &items(count)).await;
         assert_eq!((refused.code(), &refused.body["errors"][0]["pointer"]), ("bad_body", &json!("/items")));
@@ -93,6 +93,6 @@ async fn each_item_needs_its_own_right() {
     let gateway = gateway::app::Gateway::start(config, 20_000).await.unwrap();
     let back_end = Caller { address: gateway.address, key: text };
     let read = |room: &str| json!({ "method": "GET", "path": format!("/api/v1/rooms/{room}/events") });
-    let items = [read("a"), read("b"), publish("a", json!({ "event": "e" }))];
+    let items = [read("a"), read("b"), publish("a", &json!({ "event": "e" }))];
     assert_eq!(statuses(&back_end, &items).await, [200, 403, 403]);
 }

@@ -187,3 +187,71 @@ async fn nodes_that_do_not_read_exceptions_are_sent_none() {
     eventually("it goes again", || async { said().await.status == 201 }).await;
     assert_eq!(metric(&gateway, "gateway_format"), f64::from(Format::Excepting.number()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_rooms_hear_an_event_at_once_and_each_session_once() {
+    let (gateway, back_end) = node(&[]).await;
+    let mut clients = Vec::new();
+    for rooms in [vec!["a"], vec!["b"], vec!["a", "b", "c"], vec!["c", "x"], vec!["d"]] {
+        let mut client = Client::connect(gateway.address).await;
+        for room in rooms {
+            client.join(room).await;
+        }
+        clients.push(client);
+    }
+    let body =
+        json!({ "event": "e", "data": 1, "id": "7", "rooms": ["a", "b", "c", "a"], "except": { "rooms": ["x"] } });
+    let said = back_end.post("/api/v1/events", &body).await;
+    assert_eq!(said.status, 201, "{said:?}");
+    let rooms = said.body["rooms"].as_array().unwrap();
+    let names: Vec<_> = rooms.iter().map(|kept| kept["room"].as_str().unwrap()).collect();
+    assert_eq!((names, &said.body["offset"]), (vec!["a", "b", "c"], &rooms[2]["offset"]));
+    for (client, place) in clients.iter_mut().zip([0, 1, 0]) {
+        assert_eq!(client.event().await, json!(["e", 1, rooms[place]["offset"]]));
+    }
+    let again = back_end.post("/api/v1/events", &body).await.body;
+    assert_eq!((&again["duplicate"], &again["rooms"][1]["offset"]), (&json!(true), &rooms[1]["offset"]));
+    let signal = json!({ "event": "s", "rooms": ["a", "b"], "ephemeral": true });
+    assert_eq!(back_end.post("/api/v1/events", &signal).await.status, 204);
+    for client in &mut clients[..3] {
+        assert_eq!(client.event().await, json!(["s"]));
+    }
+    for client in &mut clients {
+        assert!(client.is_quiet(std::time::Duration::from_millis(50)).await);
+    }
+    for (rooms, pointer) in [(json!([]), "/rooms"), (json!(["a", ""]), "/rooms/1"), (json!("a"), "/rooms")] {
+        let refused = back_end.post("/api/v1/events", &json!({ "event": "e", "rooms": rooms })).await;
+        assert_eq!((refused.code(), &refused.body["errors"][0]["pointer"]), ("bad_body", &json!(pointer)));
+    }
+    let many: Vec<_> = (0..21).map(|number| number.to_string()).collect();
+    assert_eq!(back_end.post("/api/v1/events", &json!({ "event": "e", "rooms": many })).await.code(), "bad_body");
+    let refused = back_end.post("/api/v1/rooms/a/events", &json!({ "event": "e", "rooms": ["b"] })).await;
+    assert_eq!(refused.code(), "bad_body");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_volatile_is_dropped_for_who_has_something_waiting() {
+    let (gateway, back_end) = node(&[]).await;
+    let mut busy = Client::connect(gateway.address).await;
+    let mut idle = Client::connect(gateway.address).await;
+    busy.join("r").await;
+    idle.join("v").await;
+    busy.join("v").await;
+    // More than the kernel takes of who does not read.
+    let large = json!({ "event": "large", "data": "x".repeat(60_000) });
+    for _ in 0..130 {
+        assert_eq!(back_end.post("/api/v1/rooms/r/events", &large).await.status, 201);
+    }
+    let volatile = json!({ "event": "position", "data": 1, "ephemeral": true, "volatile": true });
+    assert_eq!(back_end.post("/api/v1/rooms/v/events", &volatile).await.status, 204);
+    assert_eq!(idle.event().await, json!(["position", 1]));
+    let last = back_end.post("/api/v1/rooms/v/events", &json!({ "event": "last" })).await.body;
+    for _ in 0..130 {
+        assert_eq!(busy.event().await[0], "large");
+    }
+    assert_eq!(busy.event().await, json!(["last", last["offset"]]), "what was volatile did not wait");
+    back_end.post("/api/v1/rooms/v/events", &volatile).await;
+    assert_eq!(busy.event().await, json!(["position", 1]));
+    let kept = back_end.post("/api/v1/rooms/v/events", &json!({ "event": "e", "volatile": true })).await;
+    assert_eq!((kept.code(), &kept.body["errors"][0]["pointer"]), ("bad_body", &json!("/volatile")));
+}

@@ -1,6 +1,7 @@
 //! The HTTP API: what back ends have clients told, what they read, and what becomes of everything else that is sent there.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+mod asks;
 mod batch;
 mod caller;
 mod contract;
@@ -9,5 +10,6 @@ mod input;
 mod keys;
 mod repeated;
 mod sessions;
+mod stream;
 #[path = "../support/mod.rs"]
 mod support;

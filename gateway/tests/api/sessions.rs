@@ -19,11 +19,11 @@ fn token(user: &str) -> Value {
     json!({ "token": mint(&support::config(&[SECRET]).auth, &grant).unwrap() })
 }
 
-async fn alice(node: &Gateway) -> Client {
+pub(crate) async fn alice(node: &Gateway) -> Client {
     Client::try_connect(node.address, token("alice")).await.unwrap()
 }
 
-async fn cluster(redis: &Redis, size: usize) -> (Vec<Gateway>, Caller) {
+pub(crate) async fn cluster(redis: &Redis, size: usize) -> (Vec<Gateway>, Caller) {
     let url = redis.url();
     let (config, key) = config(&[SECRET, ("GATEWAY_REDIS_URL", &url)]);
     let mut nodes = Vec::new();

@@ -18,6 +18,7 @@ const SECRET: &str = "the-secret-of-all-tokens-of-these-tests";
 const ADMIN: &str = "the-token-of-operators";
 const HEADER: &str = "the-key-of-a-back-end";
 const QUERY: &str = "the-query-of-a-back-end";
+const COOKIE: &str = "the-session-of-somebody";
 const PASSWORD: &str = "the-password-of-somebody";
 
 fn table(path: &Path, back_end: &str) {
@@ -31,6 +32,16 @@ fn table(path: &Path, back_end: &str) {
 fn token() -> String {
     let auth = config(&[("GATEWAY_AUTH__SECRET", SECRET)]).auth;
     mint(&auth, &Grant::new(UserId::parse("ann").unwrap(), std::time::Duration::from_secs(60))).unwrap()
+}
+
+/// A back end that lets everybody in.
+async fn hook() -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = json!({ "allow": true, "data": PAYLOAD }).to_string();
+    let router = axum::Router::new().fallback(|| async move { answer });
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
 }
 
 /// Everything that clients, operators and back ends do with a node.
@@ -52,6 +63,12 @@ async fn live(node: &Process, tokens: &[String]) -> Vec<String> {
     let auth = json!({ "token": tokens[0], "pid": pid, "offset": offset, "more": PAYLOAD });
     let back = Client::try_connect(node.address, auth).await.unwrap();
     pids.extend([pid, back.pid.clone()]);
+    let cookie = format!("session={COOKIE}; jwt={}", tokens[0]);
+    let headers = [("cookie", cookie.as_str()), ("x-tenant", HEADER)];
+    for query in [format!("&team={PAYLOAD}&token={}", tokens[0]), format!("&token={COOKIE}")] {
+        Client::try_connect_with(node.address, &query, &headers, json!({})).await.ok();
+        Client::try_connect_with(node.address, &query, &[], json!({ "more": PAYLOAD })).await.ok();
+    }
     let header = format!("Authorization: Bearer {}\r\n", tokens[0]);
     http("GET", node.address, "/socket.io/?EIO=4&transport=websocket", &header).await;
     let (_, open) = http("GET", node.address, "/socket.io/?EIO=4&transport=polling", &header).await;
@@ -94,7 +111,16 @@ async fn nothing_that_opens_a_door_is_logged_at_any_level() {
     let jwks = format!("http://somebody:{PASSWORD}@{nobody}/keys?key={QUERY}");
     let url = redis.url();
     let data = data.to_str().unwrap();
+    let hook = format!("http://somebody:{PASSWORD}@{}/who?key={QUERY}", hook().await);
     let anywhere = [
+        ("GATEWAY_AUTH__COOKIE", "jwt"),
+        ("GATEWAY_AUTH__QUERY", "token"),
+        ("GATEWAY_AUTH__HOOK__URL", hook.as_str()),
+        ("GATEWAY_AUTH__HOOK__TOKEN", HEADER),
+        ("GATEWAY_AUTH__HOOK__COOKIES", "session"),
+        ("GATEWAY_AUTH__HOOK__QUERY", "team"),
+        ("GATEWAY_AUTH__HOOK__HEADERS", "x-tenant"),
+        ("GATEWAY_SOCKET__ORIGINS", "https://app.example"),
         ("GATEWAY_TELEMETRY__LOG", "trace"),
         ("GATEWAY_AUTH__SECRET", SECRET),
         ("GATEWAY_AUTH__JWKS_URL", jwks.as_str()),
@@ -115,7 +141,7 @@ async fn nothing_that_opens_a_door_is_logged_at_any_level() {
         let levels = ["DEBUG", "TRACE"].map(|level| log.contains(&format!("\"level\":\"{level}\"")));
         assert!(levels[0], "it logs more than usual");
         let signatures = tokens.iter().map(|token| token.rsplit_once('.').unwrap().1.to_owned());
-        let secrets = [PAYLOAD, SECRET, ADMIN, HEADER, QUERY, PASSWORD].map(str::to_owned);
+        let secrets = [PAYLOAD, SECRET, ADMIN, HEADER, QUERY, PASSWORD, COOKIE].map(str::to_owned);
         for secret in secrets.into_iter().chain(signatures).chain(pids) {
             let line = log.lines().find(|line| line.contains(&secret));
             assert_eq!(line, None, "{secret} is in the log");
@@ -135,6 +161,8 @@ fn check_shows_nothing_that_opens_a_door() {
         command.env_clear().args(["check", "--config"]).arg(&file);
         command.envs([("GATEWAY_REDIS_URL", url.as_str()), ("GATEWAY_AUTH__JWKS_URL", &jwks)]);
         command.envs([("GATEWAY_AUTH__SECRET", SECRET), ("GATEWAY_ADMIN__TOKEN", ADMIN)]);
+        let hook = format!("https://somebody:{PASSWORD}@app.example/who?key={QUERY}");
+        command.envs([("GATEWAY_AUTH__HOOK__URL", hook.as_str()), ("GATEWAY_AUTH__HOOK__TOKEN", HEADER)]);
         let output = command.envs(more.iter().copied()).output().unwrap();
         (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     };
@@ -146,7 +174,12 @@ fn check_shows_nothing_that_opens_a_door() {
     let (works, shown) = check(&[]);
     assert!(works, "{shown}");
     hides(&shown);
-    for part in ["http://hooks.example/hooks", "https://id.example/keys.json", "headers authorization"] {
+    for part in [
+        "http://hooks.example/hooks",
+        "https://id.example/keys.json",
+        "headers authorization",
+        "https://app.example/who",
+    ] {
         assert!(shown.contains(part), "{part} is not in {shown}");
     }
     // Mistakes are told without what is wrong about them.
@@ -155,6 +188,8 @@ fn check_shows_nothing_that_opens_a_door() {
     for (name, value) in [
         ("GATEWAY_AUTH__JWKS_URL", url.as_str()),
         ("GATEWAY_AUTH__JWKS_URL", "http://"),
+        ("GATEWAY_AUTH__HOOK__URL", url.as_str()),
+        ("GATEWAY_AUTH__HOOK__URL", "http://"),
         ("GATEWAY_REDIS_URL", &redis),
         ("GATEWAY_REDIS_URL", &url),
     ] {

@@ -12,7 +12,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("metrics", &["domain"]),
     ("content", &["config", "domain"]),
-    ("auth", &["config", "domain", "metrics", "port", "revocations"]),
+    ("auth", &["calls", "config", "content", "domain", "metrics", "port", "recurring", "revocations"]),
     ("supervisor", &[]),
     ("formats", &[]),
     ("recurring", &[]),
@@ -65,7 +65,19 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("control", &["bus", "domain", "metrics", "node", "port", "sessions"]),
     (
         "service",
-        &["auth", "content", "control", "domain", "formats", "log", "metrics", "node", "presence", "revocations"],
+        &[
+            "asks",
+            "auth",
+            "content",
+            "control",
+            "domain",
+            "formats",
+            "log",
+            "metrics",
+            "node",
+            "presence",
+            "revocations",
+        ],
     ),
     (
         "emitters",
@@ -88,6 +100,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "socket",
         &["auth", "config", "content", "domain", "metrics", "node", "recurring", "routes", "sessions", "supervisor"],
     ),
+    ("asks", &["bus", "config", "content", "domain", "metrics", "node", "port"]),
     ("operators", &["auth", "bus", "config", "domain", "metrics", "node", "port"]),
     (
         "http",
@@ -114,6 +127,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "app",
         &[
+            "asks",
             "auth",
             "bus",
             "calls",
@@ -472,6 +486,7 @@ const ENDING_TASKS: &[(&str, usize, &str)] = &[
     ("src/node/rooms/mod.rs", 1, "the threads of shards, supervised"),
     ("src/node/rooms/typing.rs", 2, "until the typing is over; tells what ended"),
     ("src/node/session/gate/hold.rs", 1, "hands over what waits"),
+    ("src/node/tap.rs", 1, "hands over what a reader missed"),
     ("src/operators/mod.rs", 1, "hears of the stop by itself, supervised"),
     ("src/operators/driver.rs", 1, "until the adapter or the bus lets go of the channel, with the listener"),
     ("src/revocations/redis.rs", 1, "until it has subscribed"),

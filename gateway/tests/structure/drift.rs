@@ -94,13 +94,13 @@ async fn every_metric_that_is_named_exists_and_every_one_that_exists_is_document
 #[test]
 fn every_key_that_is_named_exists() {
     let defaults: toml::Table = gateway::config::DEFAULTS.parse().unwrap();
-    let mut keys = BTreeSet::new();
-    for (name, value) in &defaults {
-        match value {
-            toml::Value::Table(section) => {
-                keys.extend(section.keys().map(|key| format!("GATEWAY_{name}__{key}").to_uppercase()))
+    let (mut keys, mut sections) = (BTreeSet::new(), vec![("GATEWAY_".to_owned(), &defaults)]);
+    while let Some((prefix, section)) = sections.pop() {
+        for (name, value) in section {
+            match value {
+                toml::Value::Table(section) => sections.push((format!("{prefix}{name}__"), section)),
+                _ => drop(keys.insert(format!("{prefix}{name}").to_uppercase())),
             }
-            _ => drop(keys.insert(format!("GATEWAY_{name}").to_uppercase())),
         }
     }
     // Read by the scripts around the gateway and never passed on to it.

@@ -8,6 +8,7 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::PATIENCE;
@@ -29,8 +30,22 @@ pub struct Client {
 impl Client {
     /// Connects and gets a session, or the message of the CONNECT_ERROR.
     pub async fn try_connect(address: SocketAddr, auth: Value) -> Result<Self, String> {
-        let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
-        let (socket, _) = connect_async(url).await.map_err(|error| error.to_string())?;
+        Self::try_connect_with(address, "", &[], auth).await
+    }
+
+    /// The same with more in the handshake: in its query, and headers.
+    pub async fn try_connect_with(
+        address: SocketAddr,
+        query: &str,
+        headers: &[(&'static str, &str)],
+        auth: Value,
+    ) -> Result<Self, String> {
+        let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket{query}");
+        let mut request = url.into_client_request().unwrap();
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        let (socket, _) = connect_async(request).await.map_err(|error| error.to_string())?;
         let (events, pid, sid) = (VecDeque::new(), String::new(), String::new());
         let mut client = Self { socket, next_ack: 0, events, pid, sid, offset: None, hello: Value::Null };
         let open = client.text().await.ok_or("closed before it was open")?;

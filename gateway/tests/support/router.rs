@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use gateway::auth::{Identity, Revoked, Tokens};
+use gateway::auth::{Entry, Identity, Revoked, Tokens};
 use gateway::calls::Caller;
 use gateway::domain::{Frame, Pid, SessionId};
 use gateway::log::{MemoryLog, Retention};
@@ -61,8 +61,9 @@ impl Bench {
         let kept = config.auth.revocations_kept;
         let revoked = Revoked::start(Arc::new(MemoryRevocations::default()), kept, metrics.clone()).await;
         let tokens = Tokens::start(&config.auth, revoked, metrics.clone()).await.unwrap();
-        let caller = Caller::new(&config.calls, metrics.clone()).unwrap();
-        let router = Arc::new(Router::new(table, node, tokens, caller, &config, metrics.clone()));
+        let caller = Arc::new(Caller::new(&config.calls, metrics.clone()).unwrap());
+        let entry = Arc::new(Entry::new(tokens, None));
+        let router = Arc::new(Router::new(table, node, entry, caller, &config, metrics.clone()));
         let limiters = Limiters::new(&config.limits, metrics);
         Self { router, config, limiters, heard: Arc::default() }
     }
@@ -83,7 +84,7 @@ impl Bench {
         let node = self.router.node();
         node.arrive(&session, None);
         let hold = node.hold(&session);
-        self.router.begin(&session, hold, None, true).await;
+        self.router.begin(&session, hold, None, true, Vec::new()).await;
         session
     }
 

@@ -7,14 +7,17 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE};
 use http::{Response, StatusCode, Version};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::body::Chunks;
 use super::{BadRequest, Framing, Head, Idle, head};
 use crate::budget::Budget;
+use crate::handler::Pieces;
 
 /// Read at a time.
 const PIECE: usize = 4 * 1024;
@@ -181,6 +184,47 @@ impl Wire {
             return self.write_all(&bytes).await.is_ok();
         }
         self.write_all(&bytes).await.is_ok() && self.write_all(&body).await.is_ok()
+    }
+
+    /// Answers with a body that comes in pieces, until it ends, the client goes, or the server stops.
+    pub(crate) async fn stream(
+        &mut self,
+        head: &Head,
+        response: Response<Bytes>,
+        mut pieces: Pieces,
+        stop: &CancellationToken,
+    ) {
+        let (parts, _) = response.into_parts();
+        let is_chunked = head.parts.version != Version::HTTP_10;
+        let mut bytes = Vec::with_capacity(512);
+        write_head(&mut bytes, &parts, None);
+        bytes.extend_from_slice(b"connection: close\r\n");
+        if is_chunked {
+            bytes.extend_from_slice(b"transfer-encoding: chunked\r\n");
+        }
+        bytes.extend_from_slice(b"\r\n");
+        while self.write_all(&bytes).await.is_ok() {
+            let piece = tokio::select! {
+                biased;
+                () = stop.cancelled() => None,
+                () = self.gone() => return,
+                piece = pieces.next() => piece,
+            };
+            let Some(piece) = piece else {
+                if is_chunked {
+                    self.write_all(b"0\r\n\r\n").await.ok();
+                }
+                return;
+            };
+            bytes.clear();
+            if is_chunked {
+                bytes.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+            }
+            bytes.extend_from_slice(&piece);
+            if is_chunked {
+                bytes.extend_from_slice(b"\r\n");
+            }
+        }
     }
 
     /// Writes, within a time: longer for what is large, or clients with a slow line would never get it.

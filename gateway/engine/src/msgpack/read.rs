@@ -36,11 +36,11 @@ pub(crate) fn decode(bytes: &[u8], bounds: Bounds) -> Result<Packet, PacketError
     match kind {
         Some(0) => Ok(Packet::Connect { namespace, auth: data }),
         Some(1) => Ok(Packet::Disconnect { namespace }),
-        Some(2) => {
+        Some(kind @ (2 | 3)) => {
             let text = data.ok_or(PacketError::Malformed)?;
-            Ok(Packet::Event { namespace, event: Event { text, attachments: reader.attachments, ack: id } })
+            let event = Event { text, attachments: reader.attachments, ack: id };
+            Ok(if kind == 2 { Packet::Event { namespace, event } } else { Packet::Ack { namespace, answer: event } })
         }
-        Some(3) => Ok(Packet::Ack),
         _ => Err(PacketError::Malformed),
     }
 }

@@ -42,6 +42,25 @@ async fn others_have_their_turn_between_requests_that_came_in_one_piece() {
 }
 
 #[tokio::test]
+async fn an_answer_in_pieces_goes_on_until_its_reader_goes_or_the_server_stops() {
+    let world = World::new(|_| {}).await;
+    let mut stream = tokio::net::TcpStream::connect(world.address).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET /pieces HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let (mut text, mut piece) = (String::new(), [0; 1024]);
+    while !text.ends_with("3\r\ntwo\r\n") {
+        let length = tokio::io::AsyncReadExt::read(&mut stream, &mut piece).await.unwrap();
+        assert!(length > 0, "{text}");
+        text.push_str(std::str::from_utf8(&piece[..length]).unwrap());
+    }
+    assert!(text.contains("transfer-encoding: chunked\r\n") && text.contains("\r\n\r\n4\r\none \r\n"), "{text}");
+    assert!(!text.contains("content-length"), "{text}");
+    world.stop();
+    let mut rest = Vec::new();
+    tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut rest).await.unwrap();
+    assert_eq!(rest, b"0\r\n\r\n", "it ended, and did not break off");
+}
+
+#[tokio::test]
 async fn bodies_come_in_chunks_and_when_they_are_asked_for() {
     let world = World::new(|_| {}).await;
     let poller = Poller::connected(&world).await;

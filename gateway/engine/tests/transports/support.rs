@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engine::{
-    Admission, Answer, Connection, End, Event, Guest, Handler, Misuse, Packet, Server, Session, Settings, Transport,
+    Admission, Answer, Connection, End, Event, Guest, Handler, Misuse, Packet, Server, Session, Settings, Streamed,
+    Transport,
 };
+use futures_util::StreamExt;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
 use parking_lot::Mutex;
@@ -47,6 +49,7 @@ pub(crate) fn settings() -> Settings {
 pub(crate) struct Seen {
     pub(crate) connections: Mutex<Vec<Connection>>,
     pub(crate) events: Mutex<Vec<Event>>,
+    pub(crate) answers: Mutex<Vec<Event>>,
     pub(crate) ends: Mutex<Vec<String>>,
     pub(crate) upgrades: AtomicUsize,
     pub(crate) opened: AtomicUsize,
@@ -98,6 +101,14 @@ impl Handler for Echo {
 
     fn elsewhere(&self, request: Request<Bytes>, _: SocketAddr) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
         self.0.pages.fetch_add(1, Ordering::SeqCst);
+        if request.uri().path() == "/pieces" {
+            let pieces = ["one ", "two"].map(Bytes::from);
+            // After these two nothing comes, for ever.
+            let pieces = futures_util::stream::iter(pieces).chain(futures_util::stream::pending());
+            let mut answer = Response::new(Bytes::new());
+            answer.extensions_mut().insert(Streamed::new(Box::pin(pieces)));
+            return Box::pin(async move { answer });
+        }
         let length = request.uri().path().strip_prefix("/bytes/").map(|length| length.parse().unwrap());
         let body = match length {
             Some(length) => "x".repeat(length),
@@ -126,7 +137,7 @@ impl Guest for Visitor {
 
     fn connect(self: Arc<Self>, admission: Admission) {
         if &*admission.namespace == "/closed" {
-            return admission.refuse("not \"here\"");
+            return admission.refuse("not \"here\"", Some("{\"why\":1}"));
         }
         let connection = admission.connection.clone();
         self.0.connections.lock().push(connection.clone());
@@ -152,6 +163,10 @@ impl Session for Talk {
         };
         self.connection.send(&packet).ok();
         self.seen.events.lock().push(event);
+    }
+
+    fn answer(&self, answer: Event) {
+        self.seen.answers.lock().push(answer);
     }
 
     fn over(&self, end: &End) {
@@ -194,6 +209,11 @@ impl World {
             }
         }));
         Self { address, server, seen, stop }
+    }
+
+    /// Stops the server.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
     }
 
     /// The connection that has had a session longest.

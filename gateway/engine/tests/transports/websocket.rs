@@ -22,6 +22,29 @@ async fn events_bytes_and_acks_go_both_ways() {
 }
 
 #[tokio::test]
+async fn clients_are_asked_and_their_answers_reach_the_session_that_asked() {
+    let world = World::new(|_| {}).await;
+    let mut client = Raw::connected(&world).await;
+    client.say("40/n,{}").await;
+    client.text().await.unwrap();
+    let question = engine::Packet::question("/n", 7, "[\"a\",\"x\"]", &[]);
+    world.connection().send(&question).unwrap();
+    assert_eq!(client.text().await.unwrap(), "42/n,7[\"a\",\"x\"]");
+    client.say("43/n,7[\"b\"]").await;
+    client.say("461-8[{\"_placeholder\":true,\"num\":0}]").await;
+    client.write(crate::support::frame(0x82, &[1, 2])).await;
+    // Of no session, and of no number: they are nobody's, and no reason to end anything.
+    client.say("43/other,1[]").await;
+    client.say("43[]").await;
+    client.say("42[\"last\"]").await;
+    assert_eq!(client.text().await.unwrap(), "42[\"last\"]");
+    let answers = world.seen.answers.lock().clone();
+    let seen: Vec<_> =
+        answers.iter().map(|answer| (answer.ack, answer.text.as_str(), answer.attachments.len())).collect();
+    assert_eq!(seen, [(Some(7), "[\"b\"]", 0), (Some(8), "[{\"_placeholder\":true,\"num\":0}]", 1)]);
+}
+
+#[tokio::test]
 async fn namespaces_come_and_go_on_one_connection() {
     let world = World::new(|settings| settings.connect_timeout = Duration::from_millis(200)).await;
     let mut client = Raw::connected(&world).await;
@@ -31,7 +54,7 @@ async fn namespaces_come_and_go_on_one_connection() {
     assert_eq!(client.text().await.unwrap(), r#"40/once,{"sid":"s"}"#, "it has nothing to come back with");
     client.say("41/once,").await;
     client.say("40/closed,").await;
-    assert_eq!(client.text().await.unwrap(), r#"44/closed,{"message":"not \"here\""}"#);
+    assert_eq!(client.text().await.unwrap(), r#"44/closed,{"message":"not \"here\"","data":{"why":1}}"#);
     client.say("42/n,[1]").await;
     assert_eq!(client.text().await.unwrap(), "42/n,[1]");
     client.say("41/n,").await;

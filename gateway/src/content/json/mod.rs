@@ -76,6 +76,12 @@ pub fn check_readable(text: &str, max_depth: usize) -> Result<(), Unreadable> {
     Ok(())
 }
 
+/// Whether a JSON text without attachments may be shown to any client.
+#[must_use]
+pub fn harmless(text: &str, max_depth: usize) -> bool {
+    check_readable(text, max_depth).is_ok() && placeholders_fit(text, 0)
+}
+
 fn is_readable(number: &str) -> bool {
     // Only an exponent makes a short one large.
     let may_be_large = || number.contains(['e', 'E']);

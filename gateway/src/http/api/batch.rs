@@ -167,6 +167,13 @@ impl Run {
         if uri.path() == "/api/v1/batch" {
             return Err(Problem::new(Kind::UnknownPath, "there are no batches in batches"));
         }
+        if ["/ask", "/stream"].iter().any(|end| uri.path().ends_with(end)) {
+            // What comes after it would wait.
+            return Err(Problem::new(
+                Kind::UnknownPath,
+                "questions and streams are requests of their own, not in batches",
+            ));
+        }
         let _reader = if method == Method::GET {
             let reader = self.readers.acquire().await.ok();
             if self.read.load(Ordering::Relaxed) > READ_BYTES {
@@ -184,6 +191,7 @@ impl Run {
         (*request.method_mut(), *request.uri_mut()) = (method, uri);
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         request.extensions_mut().insert(self.asker.clone());
+        request.extensions_mut().insert(self.items.limiter.clone());
         let Ok(response) = self.items.router.clone().oneshot(request).await;
         Ok(response)
     }

@@ -89,6 +89,16 @@ pub(super) struct PartOfHistory {
     limit: Option<u32>,
 }
 
+/// Where a stream begins.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "read by the contract alone")]
+pub(super) struct FromOffset {
+    /// Only what comes after this offset, as far as the log still has it; without, from now on. A `Last-Event-ID` counts instead.
+    #[param(pattern = "^[0-9]{1,19}$")]
+    after: Option<String>,
+}
+
 /// What the contract says beside the requests.
 #[derive(OpenApi)]
 #[openapi(
@@ -96,6 +106,7 @@ pub(super) struct PartOfHistory {
     tags(
         (name = "events", description = "What is said to clients, and what was."),
         (name = "presence", description = "Who is there."),
+        (name = "questions", description = "What clients are asked, and what they answer."),
         (name = "sessions", description = "What is decided about users and their sessions."),
         (name = "deployment", description = "The nodes."),
     ),

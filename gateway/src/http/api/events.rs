@@ -1,8 +1,10 @@
 //! Saying something to rooms, users and everybody, and reading what was said.
 
-use axum::Json;
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -16,9 +18,11 @@ use super::call::Call;
 use super::contract::{InNamespace, OfRoom, OfUser, PartOfHistory};
 use super::problem::{Kind, Problem, Told};
 use super::state::ApiState;
-use crate::domain::{Event, Excepted, Offset, RoomName, SessionId, UserId};
-use crate::service::{Bounded, Said, Saying};
+use crate::domain::{Event, Excepted, Offset, Refusal, RoomName, SessionId, UserId};
+use crate::service::{Bounded, KeyLimiter, Said, Saying, Service};
 
+/// Rooms in which an event may be said at once.
+const MAX_ROOMS: usize = 20;
 /// Rooms, users and sessions that an event may leave out, in all.
 const MAX_EXCEPTED: usize = 100;
 
@@ -47,6 +51,13 @@ pub(super) struct NewEvent {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Exception, required = false)]
     except: Option<Object<Exception>>,
+    /// Not for one room or user: all who are in one of these rooms, each session once.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Vec<String>, required = false, min_items = 1, max_items = 20)]
+    rooms: Option<Vec<String>>,
+    /// Whether what is `ephemeral` is dropped for clients that have something waiting, instead of waiting behind it.
+    #[serde(default)]
+    volatile: bool,
     /// Whether it is not kept: who is away does not hear of it, and there is no offset.
     #[serde(default)]
     ephemeral: bool,
@@ -79,6 +90,23 @@ pub(super) struct Kept {
     #[schema(value_type = String, pattern = "^[0-9]{1,20}$")]
     offset: Offset,
     /// Whether it had been kept before, by the same `id`; the place is that of the first time.
+    duplicate: bool,
+    /// The same for each room, if there were several; then the place above is the last of these, and it is a duplicate if all
+    /// are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    rooms: Vec<KeptIn>,
+}
+
+/// Where an event was kept in one of several rooms.
+#[derive(Serialize, ToSchema)]
+pub(super) struct KeptIn {
+    /// The room.
+    room: String,
+    /// Its place there.
+    #[schema(value_type = String, pattern = "^[0-9]{1,20}$")]
+    offset: Offset,
+    /// Whether it had been kept there before.
     duplicate: bool,
 }
 
@@ -162,7 +190,8 @@ pub(super) async fn publish_to_user(
     say(&state, &call, &room, said).await
 }
 
-/// Says something to everybody in a namespace.
+/// Says something to everybody in a namespace, or to all who are in one of several `rooms`, each session once. A request that
+/// fails in the middle has said it in the first of the rooms; with an `id` it may be made again.
 #[utoipa::path(
     post, path = "/api/v1/events", operation_id = "publish_to_all", tag = "events",
     params(InNamespace),
@@ -175,44 +204,126 @@ pub(super) async fn publish_to_user(
 )]
 pub(super) async fn publish_to_all(
     State(state): State<ApiState>,
+    Extension(limiter): Extension<Arc<KeyLimiter>>,
     call: Call,
-    Body(said): Body<NewEvent>,
+    Body(mut said): Body<NewEvent>,
 ) -> Result<Response, Problem> {
-    call.must_reach_all()?;
-    say(&state, &call, &RoomName::everybody(call.namespace()), said).await
+    let Some(names) = said.rooms.take() else {
+        call.must_reach_all()?;
+        return say(&state, &call, &RoomName::everybody(call.namespace()), said).await;
+    };
+    let mut rooms: Vec<(String, RoomName)> = Vec::with_capacity(names.len());
+    for (index, name) in names.into_iter().enumerate() {
+        let room = RoomName::parse_in(call.namespace(), &name);
+        let bad = |refusal: Refusal| Problem::new(Kind::BadBody, refusal.message()).at(format!("/rooms/{index}"));
+        let room = room.map_err(bad)?;
+        call.opened(&name)?;
+        if !rooms.iter().any(|(_, known)| *known == room) {
+            rooms.push((name, room));
+        }
+    }
+    if rooms.is_empty() || rooms.len() > MAX_ROOMS {
+        return Err(Problem::new(Kind::BadBody, format!("rooms are 1 to {MAX_ROOMS}")).at("/rooms"));
+    }
+    if rooms.len() > 1 {
+        // The request itself has counted as one.
+        let taken = limiter.take(&call.asker().key.id, rooms.len() - 1);
+        taken.map_err(|retry_after| Refusal::RateLimited { retry_after })?;
+    }
+    spread(&state, &call, rooms, &said).await
+}
+
+/// Says something in several rooms, one after the other: in each it leaves out who is in one of those before.
+async fn spread(
+    state: &ApiState,
+    call: &Call,
+    rooms: Vec<(String, RoomName)>,
+    said: &NewEvent,
+) -> Result<Response, Problem> {
+    let mut except = excepted(call, said.except.as_ref().map(|Object(except)| except))?.unwrap_or_default();
+    let (args, service) = (arguments(said.args.as_deref(), said.data.as_deref())?, state.service());
+    let mut kept: Vec<KeptIn> = Vec::with_capacity(rooms.len());
+    for (number, (name, room)) in rooms.into_iter().enumerate() {
+        let leaves_out = number > 0 || said.except.is_some();
+        let saying = Saying {
+            event: &said.event,
+            args: &args,
+            except: leaves_out.then_some(&except),
+            volatile: said.is_volatile()?,
+        };
+        if let Some(Kept { offset, duplicate, .. }) = say_to(service, call, &room, saying, said).await? {
+            kept.push(KeptIn { room: name, offset, duplicate });
+        }
+        except.rooms.push(room);
+    }
+    let duplicate = kept.iter().all(|kept| kept.duplicate);
+    let Some(offset) = kept.last().map(|kept| kept.offset) else { return Ok(StatusCode::NO_CONTENT.into_response()) };
+    Ok((StatusCode::CREATED, Json(Kept { offset, duplicate, rooms: kept })).into_response())
+}
+
+/// The arguments of an event: a list.
+pub(super) fn arguments(args: Option<&RawValue>, data: Option<&RawValue>) -> Result<String, Problem> {
+    match (args, data) {
+        (Some(_), Some(_)) => {
+            Err(Problem::new(Kind::BadBody, "an event has args, or data as its one argument").at("/data"))
+        }
+        (Some(args), None) if !args.get().starts_with('[') => {
+            Err(Problem::new(Kind::BadBody, "args is a list").at("/args"))
+        }
+        (Some(args), None) => Ok(args.get().into()),
+        (None, Some(data)) => Ok(format!("[{}]", data.get())),
+        (None, None) => Ok("[]".to_owned()),
+    }
 }
 
 async fn say(state: &ApiState, call: &Call, room: &RoomName, said: NewEvent) -> Result<Response, Problem> {
     let service = state.service();
-    let args = match (&said.args, &said.data) {
-        (Some(_), Some(_)) => {
-            return Err(Problem::new(Kind::BadBody, "an event has args, or data as its one argument").at("/data"));
+    let args = arguments(said.args.as_deref(), said.data.as_deref())?;
+    if said.rooms.is_some() {
+        return Err(Problem::new(Kind::BadBody, "several rooms are for POST /api/v1/events").at("/rooms"));
+    }
+    let except = excepted(call, said.except.as_ref().map(|Object(except)| except))?;
+    let volatile = said.is_volatile()?;
+    let saying = Saying { event: &said.event, args: &args, except: except.as_ref(), volatile };
+    Ok(match say_to(service, call, room, saying, &said).await? {
+        Some(kept) => (StatusCode::CREATED, Json(kept)).into_response(),
+        None => StatusCode::NO_CONTENT.into_response(),
+    })
+}
+
+impl NewEvent {
+    fn is_volatile(&self) -> Result<bool, Problem> {
+        if self.volatile && !self.ephemeral {
+            return Err(Problem::new(Kind::BadBody, "only what is ephemeral can be volatile").at("/volatile"));
         }
-        (Some(args), None) if !args.get().starts_with('[') => {
-            return Err(Problem::new(Kind::BadBody, "args is a list").at("/args"));
-        }
-        (Some(args), None) => args.get().into(),
-        (None, Some(data)) => format!("[{}]", data.get()),
-        (None, None) => "[]".to_owned(),
-    };
-    let except = said.except.map(|Object(except)| excepted(call, &except)).transpose()?;
-    let event = service.event(Saying { event: &said.event, args: &args, except: except.as_ref() })?;
+        Ok(self.volatile)
+    }
+}
+
+/// Says something in one room; where it was kept, if it was to be.
+async fn say_to(
+    service: &Service,
+    call: &Call,
+    room: &RoomName,
+    saying: Saying<'_>,
+    said: &NewEvent,
+) -> Result<Option<Kept>, Problem> {
+    let event = service.event(saying)?;
     if said.ephemeral {
         if said.id.is_some() {
             let words = "what is ephemeral is not kept, so there is nothing that an id could be compared with";
             return Err(Problem::new(Kind::BadBody, words).at("/id"));
         }
         service.signal(room, &event).await?;
-        return Ok(StatusCode::NO_CONTENT.into_response());
+        return Ok(None);
     }
     let kept = service.publish(room, &event, &call.asker().key.name, said.id.as_deref()).await?;
-    let kept = Kept { offset: kept.position.offset, duplicate: kept.duplicate };
-    Ok((StatusCode::CREATED, Json(kept)).into_response())
+    Ok(Some(Kept { offset: kept.position.offset, duplicate: kept.duplicate, rooms: Vec::new() }))
 }
 
 /// Whom an exception means. Names that could be nobody's are mistakes.
-fn excepted(call: &Call, except: &Exception) -> Result<Excepted, Problem> {
-    let Exception { rooms, users, sessions } = except;
+fn excepted(call: &Call, except: Option<&Exception>) -> Result<Option<Excepted>, Problem> {
+    let Some(Exception { rooms, users, sessions }) = except else { return Ok(None) };
     if rooms.len() + users.len() + sessions.len() > MAX_EXCEPTED {
         let words = format!("an event is for all but {MAX_EXCEPTED} at the most");
         return Err(Problem::new(Kind::BadBody, words).at("/except"));
@@ -233,7 +344,7 @@ fn excepted(call: &Call, except: &Exception) -> Result<Excepted, Problem> {
         let session = SessionId::parse(session);
         these.sessions.push(session.ok_or_else(|| bad("sessions", index, "a session's id has 32 hexadecimal digits"))?);
     }
-    Ok(these)
+    Ok(Some(these))
 }
 
 /// Reads what the log has of a room: the newest events, those before an offset, or those after one.

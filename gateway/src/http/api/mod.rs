@@ -2,6 +2,7 @@
 //!
 //! It knows the service and nothing behind it. Every request is let in here, and answered by one function of a table.
 
+mod asks;
 mod batch;
 mod body;
 mod call;
@@ -16,9 +17,11 @@ mod repeated;
 mod revocations;
 mod sessions;
 mod state;
+mod stream;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use axum::Router;
@@ -42,6 +45,7 @@ use self::guard::{Done, Guard, guard};
 use self::operations::ROOT;
 use self::problem::{Kind, Problem};
 use self::state::ApiState;
+pub use self::stream::EventStream;
 use crate::auth::{ApiKey, ApiKeys, NoKey};
 use crate::config::Config;
 use crate::domain::Refusal;
@@ -64,6 +68,8 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 pub struct Api {
     keys: Arc<ApiKeys>,
     has_listener: bool,
+    /// Of streams.
+    heartbeat: Duration,
     limiter: Arc<KeyLimiter>,
     /// The largest body of one event, and of a batch, in bytes.
     body_bytes: [usize; 2],
@@ -92,6 +98,7 @@ impl Api {
         let event = config.limits.message_bytes + ENVELOPE_BYTES;
         Arc::new(Self {
             keys,
+            heartbeat: config.api.heartbeat,
             has_listener: config.api.address().is_some(),
             limiter: Arc::new(KeyLimiter::new(config.api.requests())),
             body_bytes: [event, config.limits.payload_bytes.max(event)],
@@ -105,11 +112,12 @@ impl Api {
     /// # Panics
     /// If the contract cannot be written: a mistake in the code.
     pub fn serve(&self, service: Service, repeats: Arc<dyn Repeats>) {
-        let state = ApiState::new(service);
+        let state = ApiState::new(service, self.heartbeat);
         let (router, contract) = OpenApiRouter::with_openapi(Contract::openapi())
             .routes(routes!(events::publish, events::history))
             .routes(routes!(events::publish_to_user))
             .routes(routes!(events::publish_to_all))
+            .routes(routes!(stream::stream))
             .routes(routes!(batch::batch))
             .routes(routes!(members::members))
             .routes(routes!(members::rooms))
@@ -118,6 +126,9 @@ impl Api {
             .routes(routes!(sessions::seat, sessions::unseat))
             .routes(routes!(revocations::revoke))
             .routes(routes!(nodes::nodes))
+            .routes(routes!(asks::ask_session))
+            .routes(routes!(asks::ask_user))
+            .routes(routes!(asks::ask_room))
             .split_for_parts();
         let router = router
             .route_layer(from_fn_with_state(Guard::new(self.body_bytes, repeats, self.metrics.clone()), guard))
@@ -220,6 +231,7 @@ impl Api {
         })?;
         let ready = self.ready.load_full().ok_or(Refusal::Unavailable)?;
         let (mut parts, body) = request.into_parts();
+        parts.extensions.insert(self.limiter.clone());
         parts.extensions.insert(Arc::new(Asker { key, request: id.to_owned(), from }));
         if is_batch {
             parts.extensions.insert(Items { router: ready.router.clone(), limiter: self.limiter.clone() });

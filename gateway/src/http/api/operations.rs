@@ -46,6 +46,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     operation("batch", Method::POST, "/batch", Scope::Publish, &[]),
     operation("history", Method::GET, "/rooms/{room}/events", Scope::Read, &["namespace", "after", "before", "limit"]),
     operation("rooms", Method::GET, "/rooms", Scope::Read, PAGE),
+    operation("stream", Method::GET, "/rooms/{room}/stream", Scope::Read, &["namespace", "after"]),
     operation("members", Method::GET, "/rooms/{room}/members", Scope::Read, PAGE),
     operation("sessions", Method::GET, "/users/{user}/sessions", Scope::Read, &[]),
     operation("end_user", Method::DELETE, "/users/{user}/sessions", Scope::Control, &[]),
@@ -53,6 +54,9 @@ pub(super) const OPERATIONS: &[Operation] = &[
     operation("seat", Method::PUT, "/users/{user}/rooms/{room}", Scope::Control, NAMESPACE),
     operation("unseat", Method::DELETE, "/users/{user}/rooms/{room}", Scope::Control, NAMESPACE),
     operation("revoke", Method::POST, "/revocations", Scope::Control, &[]),
+    operation("ask_session", Method::POST, "/sessions/{session}/ask", Scope::Publish, &[]),
+    operation("ask_user", Method::POST, "/users/{user}/ask", Scope::Publish, NAMESPACE),
+    operation("ask_room", Method::POST, "/rooms/{room}/ask", Scope::Publish, NAMESPACE),
     operation("nodes", Method::GET, "/nodes", Scope::Admin, &[]),
 ];
 

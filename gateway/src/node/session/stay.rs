@@ -63,7 +63,7 @@ impl Session {
 
     /// Whether an event is not for it. Only where several are meant, its rooms are looked at.
     pub(in crate::node) fn is_excepted(&self, except: &Except) -> bool {
-        except.covers(self.id, |room| self.is_in(room))
+        except.covers(self.id, |room| self.is_in(room), || self.gate.is_busy())
     }
 
     /// In how many rooms it is that it asked for.

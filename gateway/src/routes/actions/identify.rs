@@ -38,7 +38,7 @@ impl Kind for Identify {
     async fn run(&self, run: &mut Run<'_>, _: &Arc<str>) -> Result<Option<Answer>, Refusal> {
         let user = self.user.text(&run.scope)?;
         let user = UserId::parse(&user).ok_or(Refusal::bad_request(UserId::RULE))?;
-        if run.router.tokens.configured() {
+        if run.router.entry.configured() {
             return Err(Refusal::NotAllowed);
         }
         run.router.node.identify(run.session()?, user).await?;

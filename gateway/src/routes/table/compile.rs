@@ -46,7 +46,7 @@ pub(super) fn subject(keys: &mut Keys<'_>) -> Option<Subject> {
         let known = Lifecycle::ALL.map(Lifecycle::name).join(", ");
         keys.error("event", format!("{event:?} is not a lifecycle event; there are: {known}"));
     } else if lifecycle.is_none() && !names::may_be_routed(event) {
-        keys.error("event", format!("{event:?} cannot be routed: {}", EVENT_NAME));
+        keys.error("event", format!("{event:?} cannot be routed: {EVENT_NAME}"));
     }
     Some(Subject { namespace: namespace.into(), event: event.into(), lifecycle })
 }

@@ -25,6 +25,7 @@ use crate::auth::Identity;
 use crate::content::json;
 use crate::domain::RoomName;
 use crate::hooks::Hook;
+use crate::node::Seat;
 use crate::outbox::What;
 
 /// The namespace that is always there.
@@ -154,6 +155,8 @@ pub struct Namespace {
     routes: BTreeMap<Arc<str>, Vec<Arc<Route>>>,
     /// Joins to whatever room the client names, by event name: those without any condition that only the event could meet.
     ways_in: Vec<Arc<Route>>,
+    /// Some route asks who is in rooms, or waits for who comes and goes.
+    counts_members: bool,
 }
 
 /// What the routes of a namespace need from the rest of the node.
@@ -180,8 +183,7 @@ impl Facts {
         for key in &self.auth_keys {
             let Some((_, value)) = said.iter().rev().find(|(name, _)| **name == *key.as_bytes()) else { continue };
             let text = value.get();
-            let harmless = || json::check_readable(text, json_depth).is_ok() && json::placeholders_fit(text, 0);
-            if text.len() <= left && harmless() {
+            if text.len() <= left && json::harmless(text, json_depth) {
                 left -= text.len();
                 fields.insert(key.clone(), (*value).to_owned());
             }
@@ -223,7 +225,23 @@ impl Namespace {
             _ => None,
         });
         let ways_in = alone.collect();
-        Self { name, facts, routes, ways_in }
+        Self { name, facts, routes, ways_in, counts_members: tracked }
+    }
+
+    /// How a session is counted in a room that a back end gives to it: as if it had joined by a route that may give it, but
+    /// no capacity keeps it out.
+    #[must_use]
+    pub fn given_seat(&self, identity: &Identity, room: &RoomName) -> Option<Seat> {
+        let name = room.shown()?;
+        let mut joins = self.routes().filter_map(|route| match &route.action {
+            Action::Join(join) if join.room.may_give(name, identity) => Some(join.seat().is_some()),
+            _ => None,
+        });
+        let counts = match joins.next() {
+            Some(first) => first || joins.any(|counts| counts),
+            None => self.counts_members,
+        };
+        counts.then_some(Seat { capacity: None })
     }
 
     /// The routes of an event, in the order in which they run.

@@ -122,6 +122,12 @@ impl Gate {
         self.take(room, offset, frame, if offset.is_some() { Overflow::Close } else { Overflow::Drop })
     }
 
+    /// Whether something waits for the client, here or behind.
+    pub(in crate::node) fn is_busy(&self) -> bool {
+        let state = self.state.lock();
+        state.held > 0 || !state.waiting.is_empty() || self.outlet.waiting().packets > 0
+    }
+
     /// Takes a notice that the client must not miss.
     pub(in crate::node) fn notify(self: &Arc<Self>, room: &RoomName, notice: &Arc<Frame>) {
         self.take(room, None, notice, Overflow::Close);
