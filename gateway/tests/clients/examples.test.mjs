@@ -24,22 +24,34 @@ const joined = (id, room) => ({ id, type: 'room.joined', time: Date.now(), names
 
 for (const language of Object.keys(EXAMPLES)) {
   describe(language, { skip: missing(language), timeout: 120_000 }, () => {
+    let hooks;
     let configuration;
     let node;
     let gateway;
     let example;
     before(async () => {
+      hooks = await Front.start();
       const { key, toml } = await makeKey('--name', 'shop', '--scope', 'publish', '--room', 'orders-*');
-      configuration = await configured(toml);
+      configuration = await configured(`
+        ${toml}
+        [[hook]]
+        name = "shop"
+        url = "${hooks.url}/gateway-hook"
+        events = ["room.joined", "room.left"]
+        rooms = "orders-*"
+        secrets = ["${HOOK_SECRET}"]
+      `);
       node = await startNode({ ...configuration.settings, GATEWAY_AUTH__SECRET: SECRET });
       gateway = await Front.start(node.url);
       const settings = { REALTIME_URL: gateway.url, REALTIME_KEY: key, TOKEN_SECRET: SECRET, HOOK_SECRET };
       example = await Example.start(language, settings);
+      hooks.target = example.url;
     });
     after(async () => {
       closeClients();
       await example?.stop();
       gateway?.stop();
+      hooks?.stop();
       await node?.stop();
       await configuration?.remove();
     });
@@ -60,7 +72,7 @@ for (const language of Object.keys(EXAMPLES)) {
       }
     });
 
-    test('a user sees its own orders, and hears of them once', async () => {
+    test('a user sees its own orders, hears of them once, and is seen', async () => {
       const alice = await loggedIn('alice', 'wonderland');
       assert.equal((await refused(alice.socket, 'join', { room: 'orders-8' })).code, 'not_allowed');
       assert.equal((await alice.ask('POST', '/orders/8/pay')).status, 404);
@@ -69,6 +81,12 @@ for (const language of Object.keys(EXAMPLES)) {
         assert.ok([401, 403].includes(status), `${status}`);
       }
       await ok(alice.socket, 'join', { room: 'orders-7' });
+      await eventually('the back end hears that she came', async () => {
+        const { body } = await alice.ask('GET', '/orders/7');
+        assert.deepEqual(body, { paid: false, watching: ['alice'], visits: 1 });
+        return true;
+      });
+
       const first = await alice.ask('POST', '/orders/7/pay');
       assert.equal(first.status, 200, JSON.stringify(first.body));
       const again = await alice.ask('POST', '/orders/7/pay');
@@ -78,7 +96,13 @@ for (const language of Object.keys(EXAMPLES)) {
       const { events } = await ok(alice.socket, 'history', { room: 'orders-7' });
       assert.deepEqual(events.map(({ offset, event }) => [offset, event]), [[first.body.offset, 'paid']]);
       assert.deepEqual(alice.heard, [[{ number: '7' }, first.body.offset]]);
-      assert.deepEqual((await alice.ask('GET', '/orders/7')).body, { paid: true, watching: [], visits: 0 });
+
+      alice.socket.disconnect();
+      await eventually('the back end hears that she went', async () => {
+        const { body } = await alice.ask('GET', '/orders/7');
+        assert.deepEqual(body, { paid: true, watching: [], visits: 1 });
+        return true;
+      });
     });
 
     test('what the gateway could not take or answer is told again, and heard once', async () => {
