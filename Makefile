@@ -7,7 +7,7 @@ WEB := gateway/web
 CLIENT_SCRIPT := $(WEB)/node_modules/.package-lock.json
 
 .PHONY: help run cluster test tools build test-rust test-clients test-go test-python test-load test-deploy test-upgrade chaos chaos-failovers fuzz-api \
-	check fmt audit bench bench-flood bench-presence bench-flaky
+	check fmt audit bench bench-api bench-flood bench-presence bench-flaky
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-16s%s\n", $$1, $$2 }'
@@ -98,6 +98,13 @@ bench: build ## the gateway beside socket.io on Node and the floor, e.g. make be
 	npm ci --prefix loadtest/bench --no-audit --no-fund
 	node loadtest/bench/run.mjs --seconds "$(SECONDS)" --connections "$(CONNECTIONS)" --rows "$(ROWS)" \
 		--runs "$(RUNS)" --before "$(BEFORE)"
+
+bench-api: SECONDS = 10
+bench-api: RUNS = 3
+bench-api: BEFORE =
+bench-api: tools build ## what publishing over HTTP costs, beside Centrifugo, e.g. make bench-api SECONDS=5 RUNS=1 BEFORE=/other/gateway
+	loadtest/centrifugo/build.sh
+	node loadtest/bench/api.mjs --seconds "$(SECONDS)" --runs "$(RUNS)" --before "$(BEFORE)"
 
 bench-flood: build ## what the others notice of a client that sends 100 times what it may
 	loadtest/bench-flood.sh

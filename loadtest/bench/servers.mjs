@@ -7,8 +7,8 @@ import os from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 
-const repository = path.resolve(import.meta.dirname, '../..');
-const release = (name) => path.join(repository, 'target/release', name);
+export const repository = path.resolve(import.meta.dirname, '../..');
+export const release = (name) => path.join(repository, 'target/release', name);
 const STARTS_WITHIN_MS = 20_000;
 
 // What limits clients would limit the measurement. Only what every version of the gateway knows.
@@ -24,14 +24,14 @@ const running = new Set();
 process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(130));
 
-/** This process's variables without the gateway's own: a developer's settings must not reach what is measured. */
-function environment(settings) {
-  const inherited = Object.entries(process.env).filter(([name]) => !/^(GATEWAY|PEER|TOKIO)_/.test(name));
+/** This process's variables without the servers' own: a developer's settings must not reach what is measured. */
+export function environment(settings) {
+  const inherited = Object.entries(process.env).filter(([name]) => !/^(GATEWAY|PEER|CENTRIFUGO|TOKIO)_/.test(name));
   return { ...Object.fromEntries(inherited), ...settings };
 }
 
 /** A process, and what `find` makes of one of its lines. */
-async function launch(command, args, settings, find) {
+export async function launch(command, args, settings, find) {
   const child = spawn(command, args, { env: environment(settings), stdio: ['ignore', 'pipe', 'pipe'] });
   running.add(child);
   let last = '';
@@ -56,7 +56,7 @@ async function launch(command, args, settings, find) {
 }
 
 /** The address in the line of JSON that says that a server is ready. */
-function address(line) {
+export function address(line) {
   try {
     const { address: own, fields } = JSON.parse(line);
     return own ?? (fields?.message === 'ready' ? fields.address : undefined);
@@ -65,7 +65,7 @@ function address(line) {
   }
 }
 
-async function freePort() {
+export async function freePort() {
   const server = net.createServer().listen(0, '127.0.0.1');
   await new Promise((resolve) => server.on('listening', resolve));
   const { port } = server.address();
@@ -129,12 +129,14 @@ export function servers(before) {
  * One run of swarm. Its findings, and `failures` if it broke a promise; `onLine` hears what it says on the way.
  */
 export async function swarm(scenario, { urls, pids }, options, onLine = () => {}) {
-  const args = [scenario, '--json', '--source-addresses', '50'];
-  for (const url of urls) args.push('--url', url);
-  for (const pid of pids) args.push('--server-pid', String(pid));
-  for (const [name, value] of Object.entries(options)) {
-    args.push(`--${name}`);
-    if (value !== true) args.push(String(value));
+  return generate(scenario, { url: urls, 'server-pid': pids, 'source-addresses': 50, ...options }, onLine);
+}
+
+/** The same with all options as they are; a list is an option that is there several times. */
+export async function generate(scenario, options, onLine = () => {}) {
+  const args = [scenario, '--json'];
+  for (const [name, values] of Object.entries(options)) {
+    for (const value of [values].flat()) args.push(`--${name}`, ...(value === true ? [] : [String(value)]));
   }
   const child = spawn(release('swarm'), args, { env: environment({}), stdio: ['ignore', 'pipe', 'pipe'] });
   running.add(child);

@@ -11,6 +11,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::caller::make_key;
 use super::calls::BackEnd;
 use super::harm::{Harm, Harms};
 use super::plan::{Deed, NODES, Partition, Settings};
@@ -48,6 +49,8 @@ pub(crate) struct Cluster {
     nodes: Vec<Node>,
     redis: Mutex<Store>,
     back_end: Arc<BackEnd>,
+    /// By which back ends ask. The version before may know none.
+    key: Option<String>,
     /// Nodes that may be in trouble at the same time: not all.
     troubles: Semaphore,
     /// What is being done to Redis.
@@ -100,6 +103,7 @@ impl Cluster {
             false => Store::Alone(Redis::start(folder).await),
         };
         let (back_end, routes) = BackEnd::start(folder).await;
+        let key = settings.previous.is_none().then(|| make_key(&routes));
         let harms = Arc::<Harms>::default();
         let mut environment: Vec<_> = ENVIRONMENT.map(|(key, value)| (key, value.to_owned())).into();
         environment.extend(settings.retention.map(|time| ("GATEWAY_LOG__ROOM_RETENTION", format!("{time:?}"))));
@@ -126,6 +130,7 @@ impl Cluster {
             nodes,
             redis: Mutex::new(store),
             back_end,
+            key,
             troubles: Semaphore::new(NODES - 1),
             harm: Harm::new(&harms),
             harms,
@@ -146,6 +151,11 @@ impl Cluster {
     /// Who is told of members and sessions.
     pub(crate) fn back_end(&self) -> &BackEnd {
         &self.back_end
+    }
+
+    /// By which back ends ask nodes, if these know keys.
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.key.as_deref()
     }
 
     /// When something was done to nodes or Redis.

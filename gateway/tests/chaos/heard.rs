@@ -13,9 +13,9 @@ use super::trail::Step;
 use super::wire::Packet;
 
 /// Refusals after which the same request may succeed.
-const TRANSIENT: [&str; 4] = ["unavailable", "rate_limited", "overloaded", "log_full"];
+pub(super) const TRANSIENT: [&str; 4] = ["unavailable", "rate_limited", "overloaded", "log_full"];
 /// How long to wait where the server does not say it.
-const RETRY: Duration = Duration::from_millis(300);
+pub(super) const RETRY: Duration = Duration::from_millis(300);
 
 impl Client {
     pub(super) fn take(&mut self, link: &mut Link, packet: Packet) -> Result<(), String> {
@@ -219,8 +219,9 @@ pub(crate) fn read_message(arguments: &[Value]) -> Option<(usize, Stamp, u64, bo
         _ => return None,
     };
     let stamp = read_stamp(&body["data"])?;
-    let is_whole =
-        body["user"] == user_name(stamp.publisher).as_str() && body["at"].is_u64() && body["offset"] == *offset;
+    // What back ends say is passed on as it is.
+    let is_whole = body.get("user").is_none()
+        || (body["user"] == user_name(stamp.publisher).as_str() && body["at"].is_u64() && body["offset"] == *offset);
     is_whole.then_some((room_number(&body["room"]), stamp, read_offset(offset)?, replayed))
 }
 
@@ -229,7 +230,7 @@ pub(crate) fn read_stamp(data: &Value) -> Option<Stamp> {
     Some(Stamp { publisher: number("p")?, number: number("n")? })
 }
 
-fn read_offset(offset: &Value) -> Option<u64> {
+pub(super) fn read_offset(offset: &Value) -> Option<u64> {
     offset.as_str()?.parse().ok()
 }
 

@@ -1,4 +1,4 @@
-//! HTTP as a polling client speaks it: one TCP connection, one request at a time.
+//! HTTP as polling clients and back ends speak it: one TCP connection, one request at a time.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -41,10 +41,14 @@ impl Http {
 
     /// Begins a request; [`Self::answer`] sends it.
     pub(super) fn ask(&mut self, method: &str, path: &str, body: &str) {
+        self.ask_with(method, path, "Content-Type: text/plain;charset=UTF-8\r\n", body);
+    }
+
+    /// The same with other headers, each with its end.
+    pub(super) fn ask_with(&mut self, method: &str, path: &str, headers: &str, body: &str) {
         let length = body.len();
         self.unsent = Bytes::from(format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain;charset=UTF-8\r\n\
-             Content-Length: {length}\r\n\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
         ));
         self.pending = true;
     }

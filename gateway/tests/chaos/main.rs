@@ -4,6 +4,7 @@
 
 mod audit;
 mod books;
+mod caller;
 mod calls;
 mod client;
 mod cluster;
@@ -15,9 +16,11 @@ mod link;
 mod plan;
 mod proof;
 mod proxy;
+mod reader;
 mod redis;
 mod run;
 mod sentinels;
+mod speaker;
 mod stall;
 #[path = "../support/mod.rs"]
 mod support;
@@ -39,7 +42,9 @@ use gateway::auth::{Grant, mint};
 use gateway::domain::UserId;
 use parking_lot::Mutex;
 use plan::{CLIENT_FAULTS, Settings};
+use reader::Reader;
 use run::{Phase, Run};
+use speaker::Speaker;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -55,6 +60,9 @@ const AFTERMATH: Duration = Duration::from_secs(2);
 const ENOUGH_TROUBLES: f64 = 400.0;
 /// Of so many publishes, some are of a user over its budget.
 const ENOUGH_PUBLISHED: u64 = 500;
+/// Back ends that publish, and back ends that read.
+const SPEAKERS: u32 = 4;
+const READERS: u32 = 2;
 const PROGRESS: Duration = Duration::from_secs(30);
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -64,8 +72,9 @@ async fn every_event_reaches_every_member_once_and_in_order_whatever_fails() {
     println!("{settings:?}");
     let folder = tempfile::tempdir().unwrap();
     let cluster = Cluster::start(folder.path(), &settings).await;
+    let everybody = settings.clients + SPEAKERS + READERS;
     let run = Arc::new(Run {
-        audit: Mutex::new(Audit::new(settings.rooms, settings.clients as usize, cluster.torn())),
+        audit: Mutex::new(Audit::new(settings.rooms, everybody as usize, cluster.torn())),
         phase: watch::Sender::new(Phase::Quiet),
         calm: (0..settings.clients).map(|_| AtomicBool::default()).collect(),
         markers: AtomicUsize::default(),
@@ -80,6 +89,15 @@ async fn every_event_reaches_every_member_once_and_in_order_whatever_fails() {
     let mut clients = JoinSet::new();
     for client in 0..run.settings.clients {
         clients.spawn(Client::new(client, run.clone(), token(client)).live());
+    }
+    if let Some(key) = run.cluster.key() {
+        let first = run.settings.clients;
+        for id in first..first + SPEAKERS {
+            clients.spawn(Speaker::new(id, run.clone(), key).live());
+        }
+        for id in first + SPEAKERS..everybody {
+            clients.spawn(Reader::new(id, run.clone(), key).live());
+        }
     }
     let watching = tokio::spawn(watch_over(run.clone()));
     let healed = suffer_and_heal(&run).await;
@@ -214,6 +232,9 @@ fn spared(settings: &Settings, audit: &Audit) -> Vec<&'static str> {
     if settings.previous.is_none() && much_was_published && audit.counted("refused", "publish too_much_kept") == 0 {
         spared.push("a user over its budget");
     }
+    if settings.previous.is_none() && audit.counted("acknowledged", "over HTTP, again") == 0 {
+        spared.push("a publish over HTTP whose answer was lost");
+    }
     if is_short { Vec::new() } else { spared }
 }
 
@@ -228,6 +249,7 @@ fn report(run: &Run, audit: &Audit) -> String {
          faults: {}\n\
          upgrades: {}\n\
          calls: {}\n\
+         over HTTP: published {}, pages {}; asked in vain: {}\n\
          complaints: {}\n\
          {}",
         audit.elapsed().as_secs_f64(),
@@ -244,6 +266,9 @@ fn report(run: &Run, audit: &Audit) -> String {
         audit.kinds("faults"),
         audit.kinds("upgrades"),
         audit.kinds("calls"),
+        audit.counted("acknowledged", "over HTTP") + audit.counted("acknowledged", "over HTTP, again"),
+        audit.kinds("pages"),
+        audit.kinds("asked in vain"),
         audit.kinds("complaints"),
         audit.verdict(),
     )

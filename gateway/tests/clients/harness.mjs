@@ -15,10 +15,11 @@ import { closeClients } from './clients.mjs';
 
 const repository = path.resolve(import.meta.dirname, '../../..');
 const script = path.join(repository, 'deploy/local/cluster.sh');
-const binary = process.env.GATEWAY_BIN ?? path.join(repository, 'target/release/gateway');
+/** The program that is tested. */
+export const binary = process.env.GATEWAY_BIN ?? path.join(repository, 'target/release/gateway');
 
 /** The variables of this process without the gateway's own: a developer's settings must not reach the tests. */
-function hermeticEnvironment(settings) {
+export function hermeticEnvironment(settings) {
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('GATEWAY_'));
   return { ...Object.fromEntries(inherited), ...settings };
 }
@@ -52,6 +53,12 @@ export async function mintToken(secret, ...args) {
   const environment = hermeticEnvironment({ GATEWAY_AUTH__SECRET: secret });
   const { stdout } = await promisify(execFile)(binary, ['token', ...args], { env: environment });
   return stdout.trim();
+}
+
+/** A key for the HTTP API as an operator makes it, and what the configuration keeps of it. */
+export async function makeKey(...args) {
+  const { stdout } = await promisify(execFile)(binary, ['key', ...args], { env: hermeticEnvironment({}) });
+  return { key: stdout.match(/gw_[\w-]+/)[0], toml: stdout };
 }
 
 /** The first truthy result of `check`; an error that it throws counts as "not yet" until the deadline. */

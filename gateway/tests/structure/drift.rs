@@ -106,7 +106,8 @@ fn every_key_that_is_named_exists() {
     // Read by the scripts around the gateway and never passed on to it.
     let foreign = ["GATEWAY_BIN"];
     let mut unknown = Vec::new();
-    for (path, text) in texts(&["README.md", "docs", "deploy", "loadtest", "Makefile", ".ci", "gateway/tests/clients"])
+    for (path, text) in
+        texts(&["README.md", "docs", "deploy", "loadtest", "Makefile", ".ci", "gateway/tests/clients", "examples"])
     {
         for word in words(&text, "GATEWAY_") {
             let is_prefix = word.ends_with('_');

@@ -34,11 +34,14 @@ pub(crate) enum Scenario {
     Flooder(FlooderArguments),
     /// Come and go on several nodes, one of which dies: is everybody counted, and nobody else?
     Presence(PresenceArguments),
+    /// Publish over HTTP, as back ends do: what does a publish cost?
+    Post(PostArguments),
 }
 
 impl Scenario {
-    pub(crate) fn target(&self) -> &TargetArguments {
-        match self {
+    /// What clients of Socket.IO connect to, if it has such.
+    pub(crate) fn target(&self) -> Option<&TargetArguments> {
+        Some(match self {
             Self::Idle(arguments) => &arguments.target,
             Self::Rooms(arguments) => &arguments.target,
             Self::Saturate(arguments) => &arguments.target,
@@ -48,6 +51,15 @@ impl Scenario {
             Self::Neighbours(arguments) => &arguments.target,
             Self::Flooder(arguments) => &arguments.target,
             Self::Presence(arguments) => &arguments.target,
+            Self::Post(_) => return None,
+        })
+    }
+
+    /// Whether the last line is to be one JSON object.
+    pub(crate) fn wants_json(&self) -> bool {
+        match self {
+            Self::Post(arguments) => arguments.json,
+            _ => self.target().is_some_and(|target| target.json),
         }
     }
 }
@@ -276,6 +288,48 @@ pub(crate) struct PresenceArguments {
     pub(crate) pids: Vec<i32>,
     #[command(flatten)]
     pub(crate) target: TargetArguments,
+}
+
+/// In the templates `{n}` is the number of a publish, and `{room}` that number modulo --rooms.
+#[derive(Debug, Args)]
+pub(crate) struct PostArguments {
+    /// Where to, a template
+    #[arg(long)]
+    pub(crate) url: String,
+    /// A line of every request's head; repeat for several
+    #[arg(long = "header", value_name = "NAME: VALUE")]
+    pub(crate) headers: Vec<String>,
+    /// The body, a template in which `{items}` are all items of a request
+    #[arg(long, default_value = "{items}")]
+    pub(crate) body: String,
+    /// One publish in a body, a template
+    #[arg(long, default_value = "{n}")]
+    pub(crate) item: String,
+    /// Publishes in one request
+    #[arg(long, default_value_t = 1, value_parser = population())]
+    pub(crate) items: u32,
+    /// What an answer says once for each publish that is done
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) sign: String,
+    #[arg(long, default_value_t = 100, value_parser = population())]
+    pub(crate) rooms: u32,
+    /// Connections, kept alive; each has one request under way
+    #[arg(long, default_value_t = 16, value_parser = population())]
+    pub(crate) connections: u32,
+    /// Requests per second, all connections together; 0 = as fast as they are answered
+    #[arg(long, default_value_t = 0)]
+    pub(crate) rate: u32,
+    /// Length of the measured window
+    #[arg(long, default_value_t = 10, value_parser = population())]
+    pub(crate) seconds: u32,
+    /// Publishing before the measured window
+    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    pub(crate) warmup: Duration,
+    #[command(flatten)]
+    pub(crate) servers: ServerArguments,
+    /// Print one JSON object as the last line
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -91,7 +91,7 @@ mod tests {
         let source = ["--source-addresses", "1"];
         let arguments = ["swarm", "idle", "--url", &url, "--token", "t"];
         let arguments = Arguments::try_parse_from(arguments.into_iter().chain(source))?;
-        let dialer = Dialer::new(arguments.scenario.target(), 1).await?;
+        let dialer = Dialer::new(arguments.scenario.target().expect("idle connects"), 1).await?;
 
         let (entry, heard) = tokio::join!(enter(&dialer, 0, "r", DEADLINE), async {
             let (mut stream, peer) = listener.accept().await?;

@@ -7,6 +7,7 @@ mod backlog;
 mod flooder;
 mod idle;
 mod neighbours;
+mod post;
 mod presence;
 mod rooms;
 mod saturate;
@@ -23,6 +24,7 @@ mod staller;
 
 mod bulk;
 mod dial;
+mod http;
 mod session;
 mod upgrade;
 
@@ -54,7 +56,7 @@ fn main() -> ExitCode {
     match run(&arguments.scenario) {
         Ok(outcome) => {
             println!("{}", outcome.text());
-            if arguments.scenario.target().json {
+            if arguments.scenario.wants_json() {
                 println!("{}", outcome.json());
             }
             if outcome.passed() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_BROKEN) }
@@ -81,6 +83,7 @@ fn run(scenario: &Scenario) -> anyhow::Result<Outcome> {
             Scenario::Neighbours(arguments) => neighbours::run(arguments).await,
             Scenario::Flooder(arguments) => flooder::run(arguments).await,
             Scenario::Presence(arguments) => presence::run(arguments).await,
+            Scenario::Post(arguments) => post::run(arguments).await,
         }
     })
 }
