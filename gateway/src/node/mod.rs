@@ -18,7 +18,7 @@ mod session;
 mod troubles;
 mod wanted;
 
-pub use attendance::{Change, Departure, Reseated, Turn};
+pub use attendance::{Change, Departure, Firsts, Reseated, Turn};
 pub use clock::now_ms;
 pub use comebacks::{Roster, RosterChange, Stage, wanted};
 pub use limits::{

@@ -48,12 +48,13 @@ impl Router {
         let counts = self.table().namespace(&session.namespace).is_some_and(|name| name.facts.tracks_connections);
         // What others say meanwhile comes after what `$connect` says to the client.
         let connecting = is_new.then(|| self.node.hold(session));
-        let mut replay = replay;
-        let firsts = replay.as_mut().map_or_else(Vec::new, Replay::take_firsts);
-        match replay {
-            Some(replay) => self.node.replay(session, hold, replay).await,
-            None => hold.release().await,
-        }
+        let firsts = match replay {
+            Some(replay) => Some(self.node.replay(session, hold, replay).await),
+            None => {
+                hold.release().await;
+                None
+            }
+        };
         if let Some(connecting) = connecting {
             let turn = if counts { self.node.count_in(session).await } else { None };
             if session.is_over() {
@@ -63,7 +64,7 @@ impl Router {
             self.happen(session, Lifecycle::Connect, None, turn).await;
             connecting.release().await;
         }
-        for (room, turn) in firsts.into_iter().filter(|(room, _)| room.shown().is_some()) {
+        for (room, turn) in firsts.into_iter().flatten().filter(|(room, _)| room.shown().is_some()) {
             self.happen(session, Lifecycle::Join, Some(room), Some(turn)).await;
         }
         true
