@@ -5,6 +5,7 @@ mod budget;
 mod bus;
 mod log;
 mod presence;
+mod primaries;
 mod restarts;
 mod revocations;
 mod sessions;
