@@ -7,11 +7,15 @@ redis.call('SET', KEYS[3], digits(head))
 local now = milliseconds()
 if doubt ~= '0' then
   redis.call('SREM', KEYS[7], ARGV[4])
-  if redis.call('SCARD', KEYS[7]) == 0 then
+  local all_vouched = redis.call('SCARD', KEYS[7]) == 0
+  if all_vouched or now > tonumber(doubt) then
     doubt = '0'
     remember()
-  elseif now > tonumber(doubt) then
-    begin(since)
+    redis.call('DEL', KEYS[7])
+    if not all_vouched then
+      -- Whoever said nothing may have gone on with the process before, for as long as it lived.
+      begin()
+    end
   end
 end
 redis.call('ZADD', KEYS[6], now, ARGV[4])

@@ -145,8 +145,8 @@ pub struct Page {
     pub began: Offset,
     /// The newest position of the whole log, all rooms: of an event or a mark.
     pub head: Position,
-    /// The log may have lost its last writes, which its nodes are about to find out: what was appended before this offset
-    /// may be incomplete. If it is, a new history begins.
+    /// The log may have lost its last writes, which its nodes are about to find out: what is appended before this offset
+    /// may be incomplete. If it is, a new history begins. It is later than anything that was given out until they have.
     pub in_doubt_before: Option<Offset>,
 }
 

@@ -1,7 +1,7 @@
 -- Reads a part of a room's log and where the whole log stands, as of one moment.
 -- After history.lua. KEYS: 2 the room's stream
 -- ARGV: 4 'after' or 'newest', 5 an offset ('' with 'newest': no bound), 6 how many entries, 7 how many bytes of them
--- Returns {epoch, head, floor, began, before what all is in doubt or '', 1 if entries were ever dropped, id of the oldest
+-- Returns {epoch, head, floor, began, before what all is in doubt or '' (it will be until then if nobody vouches), 1 if entries were ever dropped, id of the oldest
 -- entry or '', 1 if the bytes were not enough, entries}; entries are oldest first with 'after' and newest first with 'newest'.
 local youngest = digits(milliseconds() - tonumber(ARGV[3]))
 local marks = redis.call('ZRANGEBYSCORE', KEYS[1], youngest, '+inf', 'LIMIT', 0, 1)
@@ -39,4 +39,8 @@ while #entries < wanted and cut == 0 do
   if #part < count then break end
   at = string.match(part[#part][1], '^%d+')
 end
-return { epoch, digits(head), floor, began, doubt ~= '0' and since or '', trimmed, oldest, cut, entries }
+local in_doubt_before = ''
+if doubt ~= '0' then
+  in_doubt_before = digits(math.max(head + 1, doubt * 1000))
+end
+return { epoch, digits(head), floor, began, in_doubt_before, trimmed, oldest, cut, entries }

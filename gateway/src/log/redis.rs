@@ -277,7 +277,9 @@ impl Log for RedisLog {
         let nothing = limit == 0 || matches!(range, Range::Newest { before: Some(Offset::START), .. });
         let wanted = if nothing { 0 } else { limit.saturating_add(1) };
         let answer = self.commands.run_knowing_process(&self.read, |script| {
-            script.key(self.keys(room)).arg(self.history.arguments()).arg(direction).arg(bound).arg(wanted).arg(bytes);
+            // Whoever comes from another process vouches before it is handed anything of this one.
+            let arguments = self.history.arguments_vouching(&self.history.knowledge());
+            script.key(self.keys(room)).arg(arguments).arg(direction).arg(bound).arg(wanted).arg(bytes);
         });
         type Entries = Vec<(String, (String, Bytes))>;
         type Answer = (String, String, String, String, String, u8, String, u8, Entries);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Node, RecoveryError, Seat, Session, Turn, Wanted};
+use super::{Firsts, Node, RecoveryError, Seat, Session, Wanted};
 use crate::domain::{Refusal, RoomName};
 
 /// The rooms that are given are entered by this, which is no client event. They are a session's again when it comes back if
@@ -15,11 +15,7 @@ impl Node {
     ///
     /// # Errors
     /// The log or the store of presence cannot be reached: it may be in some of them.
-    pub async fn give(
-        &self,
-        session: &Arc<Session>,
-        rooms: Vec<(RoomName, Option<Seat>)>,
-    ) -> Result<Vec<(RoomName, Turn)>, Refusal> {
+    pub async fn give(&self, session: &Arc<Session>, rooms: Vec<(RoomName, Option<Seat>)>) -> Result<Firsts, Refusal> {
         let via: Arc<str> = GIVEN.into();
         let mut given = Vec::new();
         for (room, seat) in rooms {

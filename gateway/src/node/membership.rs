@@ -160,7 +160,7 @@ impl Node {
                 let offset = boundary.offset.max(has_upto);
                 self.rooms.skip_to(session, room, offset);
                 let number = self.begin_unproven(session, room, offset, offset, via, true).await?;
-                let lost = Lost { room: room.shown(), reason: reason.reason() };
+                let lost = Lost { room: room.shown(), reason: reason.reason(), through: None };
                 let notice =
                     Frame::notice("gateway:gap", &lost, Some(&Mark { offset: handed, replay: number }.to_string()));
                 session.gate.overtake(&notice, None).await;

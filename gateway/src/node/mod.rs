@@ -23,7 +23,7 @@ mod troubles;
 mod wanted;
 
 pub use asking::{Question, Reply};
-pub use attendance::{Change, Departure, Reseated, Turn};
+pub use attendance::{Change, Departure, Firsts, Reseated, Turn};
 pub use clock::now_ms;
 pub use comebacks::{Roster, RosterChange, Stage, wanted};
 pub use giving::GIVEN;

@@ -34,7 +34,9 @@ impl Node {
         let entrance = Entrance { via: &via, after: None, partial: false, seat: Some(Seat { capacity: None }) };
         let joined = self.join(session, room, &entrance).await?;
         // Its turn may come only when the session is no longer busy.
-        self.attendance.tell_of_firsts(session, joined.first.map(|turn| (room.clone(), turn)).into_iter().collect());
+        if let Some(turn) = joined.first {
+            self.attendance.announce(Change::Returned(session.clone(), room.clone(), turn));
+        }
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::rooms::Missed;
-use super::{Hold, Node, RecoveryError, Reseated, Session, Turn, Wanted};
+use super::{Firsts, Hold, Node, RecoveryError, Reseated, Session, Wanted};
 use crate::domain::{Mark, Refusal, RoomName};
 
 /// What a session missed and is about to be handed.
@@ -25,12 +25,6 @@ impl Replay {
     #[must_use]
     pub fn seats(&self) -> &Reseated {
         &self.seats
-    }
-
-    /// Takes the rooms that its user is in again, each with the turn of that.
-    #[must_use]
-    pub fn take_firsts(&mut self) -> Vec<(RoomName, Turn)> {
-        std::mem::take(&mut self.seats.firsts)
     }
 
     /// How many events it missed.
@@ -80,21 +74,16 @@ impl Node {
         let leave = |room: &RoomName| self.rooms.take_back(session, room);
         let seats = self.attendance.take_seats_again(session, &wanted, names, &leave).await?;
         wanted.retain(|room| !seats.lost_rooms.contains(&room.room));
-        match self.rooms.read_missed(session, wanted).await {
-            Ok(missed) => {
-                session.raise_floor(missed.upto());
-                Ok(Replay { missed, seats })
-            }
-            Err(error) => {
-                self.attendance.tell_of_firsts(session, seats.firsts);
-                Err(error)
-            }
-        }
+        let missed = self.rooms.read_missed(session, wanted).await?;
+        session.raise_floor(missed.upto());
+        Ok(Replay { missed, seats })
     }
 
-    /// Hands over what a recovered session missed, then what waited meanwhile; from then on it hears what is live.
-    pub async fn replay(&self, session: &Session, hold: Hold, replay: Replay) {
+    /// Hands over what a recovered session missed, then what waited meanwhile; from then on it hears what is live. Returns the
+    /// rooms that its user is in again, for others to be told.
+    pub async fn replay(&self, session: &Session, hold: Hold, replay: Replay) -> Firsts {
         self.rooms.replay(session, hold, replay.missed).await;
+        replay.seats.firsts
     }
 
     /// What a client is told whose recovery could not be decided.

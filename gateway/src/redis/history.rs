@@ -52,13 +52,13 @@ impl History {
         vec![clock, about, offset, epoch, tick, writers, vouching]
     }
 
-    /// The arguments that all its scripts begin with.
+    /// The arguments that all its scripts begin with. Whoever only keeps something by a script need not vouch with it.
     #[must_use]
-    pub fn arguments(&self) -> (String, String, u64) {
-        self.arguments_vouching(&self.knowledge())
+    pub fn arguments(&self) -> (String, u64, u64) {
+        (Epoch::random().to_string(), self.witness.lock().known().0, milliseconds(self.retention))
     }
 
-    /// The same, vouching for what is to be [told](Self::told) afterwards.
+    /// The same for scripts that hand something out, or settle what was [told](Self::told) with them.
     #[must_use]
     pub fn arguments_vouching(&self, knowledge: &Knowledge) -> (String, String, u64) {
         (Epoch::random().to_string(), knowledge.to_string(), milliseconds(self.retention))

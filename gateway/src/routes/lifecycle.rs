@@ -15,7 +15,7 @@ use super::template::AuthFields;
 use super::{NotDone, Router};
 use crate::auth::Identity;
 use crate::domain::{Frame, RoomName};
-use crate::node::{Change, CloseReason, Departure, GIVEN, Hold, Replay, Session, Turn};
+use crate::node::{Change, CloseReason, Departure, Firsts, GIVEN, Hold, Replay, Session, Turn};
 use crate::presence::Departed;
 
 /// Changes that are acted on at the same time: a node that was lost takes thousands with it.
@@ -39,7 +39,7 @@ impl Router {
         hold: Hold,
         replay: Option<Replay>,
         is_new: bool,
-        given: Vec<(RoomName, Turn)>,
+        given: Firsts,
     ) -> bool {
         // It may have been revoked when the session was not yet among those that are ended by it.
         if self.tokens().revoked().covers(&session.identity()) {
@@ -49,13 +49,13 @@ impl Router {
         let counts = self.table().namespace(&session.namespace).is_some_and(|name| name.facts.tracks_connections);
         // What others say meanwhile comes after what `$connect` says to the client.
         let connecting = is_new.then(|| self.node.hold(session));
-        let mut replay = replay;
-        let mut firsts = replay.as_mut().map_or_else(Vec::new, Replay::take_firsts);
-        firsts.extend(given);
-        match replay {
-            Some(replay) => self.node.replay(session, hold, replay).await,
-            None => hold.release().await,
-        }
+        let firsts = match replay {
+            Some(replay) => Some(self.node.replay(session, hold, replay).await),
+            None => {
+                hold.release().await;
+                None
+            }
+        };
         if let Some(connecting) = connecting {
             let turn = if counts { self.node.count_in(session).await } else { None };
             if session.is_over() {
@@ -65,7 +65,7 @@ impl Router {
             self.happen(session, Lifecycle::Connect, None, turn).await;
             connecting.release().await;
         }
-        for (room, turn) in firsts.into_iter().filter(|(room, _)| room.shown().is_some()) {
+        for (room, turn) in firsts.into_iter().flatten().chain(given).filter(|(room, _)| room.shown().is_some()) {
             self.happen(session, Lifecycle::Join, Some(room), Some(turn)).await;
         }
         true

@@ -12,7 +12,7 @@ use super::auth::{Auth, Wish};
 use crate::auth::{Admitted, Identity};
 use crate::domain::{Frame, Mark, Offset, Pid, Refusal, RoomName, SessionId, UserId};
 use crate::node::{
-    CloseReason, GIVEN, Hold, PUT, RecoveryError, Replay, STANDING, Seat, Session, Turn, Unrecovered, Wanted, wanted,
+    CloseReason, Firsts, GIVEN, Hold, PUT, RecoveryError, Replay, STANDING, Seat, Session, Unrecovered, Wanted, wanted,
 };
 use crate::routes::{AuthFields, Namespace};
 use crate::sessions::{Claimed, Lease};
@@ -41,7 +41,7 @@ pub(super) struct Welcome {
     /// Whether it is a new session, not one that came back.
     pub(super) is_new: bool,
     /// Rooms that a back end put it into, and in which its user was not before.
-    pub(super) given: Vec<(RoomName, Turn)>,
+    pub(super) given: Firsts,
 }
 
 #[derive(Serialize)]
@@ -361,7 +361,7 @@ fn recovered_as<M: MakeSession>(
     session: Arc<Session>,
     pid: Pid,
     (hold, replay): (Hold, Replay),
-    given: Vec<(RoomName, Turn)>,
+    given: Firsts,
     moves: Option<&str>,
 ) -> Welcomed {
     let (pid, seats) = (reception.pid(pid), replay.seats());

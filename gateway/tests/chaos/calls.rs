@@ -45,7 +45,7 @@ url = "{URL}"
 "#;
 
 /// Of how many calls one may be missing in trouble. Losses of Redis undo what presence was told, and it is told again.
-const MISSING_ONE_IN: u64 = 4;
+const MISSING_ONE_IN: u64 = 6;
 
 /// What is told of one member of one room, or of one session in its namespace, by the sequence number: whether it came.
 type Line = BTreeMap<u64, bool>;

@@ -122,6 +122,54 @@ async fn a_primary_that_becomes_a_replica_is_left_by_all_connections() {
     }
 }
 
+/// What a member is told next of its room, or hears: the offset up to which something may be missing, or the data.
+async fn told(member: &mut Client) -> Result<u64, Value> {
+    loop {
+        let event = member.event().await;
+        match event[0].as_str() {
+            Some("message") => return Err(event[1]["data"].clone()),
+            Some("gateway:gap") if event[1]["room"] == "r" => {
+                assert_eq!(event[1]["reason"], "history", "{event}");
+                return Ok(event[1]["through"].as_str().unwrap().parse().unwrap());
+            }
+            _ => assert_eq!((&event[0], &event[1]["room"]), (&json!("gateway:gap"), &Value::Null), "{event}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_are_told_what_an_old_primary_took_before_they_hear_anything_newer() {
+    let old = Redis::start().await;
+    let new = replica_of(&old).await;
+    let ways = [Proxy::before(&old).await, Proxy::before(&old).await];
+    let settings = [("GATEWAY_REDIS__TIMEOUT", "500ms")];
+    let mut nodes = cluster_at(&ways[0].url(), 1, &settings).await;
+    nodes.extend(cluster_at(&ways[1].url(), 1, &settings).await);
+    let mut members = members(&nodes).await;
+    all_go_on(&nodes, &mut members, "before").await;
+    eventually("the replica has everything", || async { old.command("WAIT 1 1000").await.starts_with(":1") }).await;
+    new.command("REPLICAOF NO ONE").await;
+    // One node finds the new primary, and the other goes on with the old one.
+    ways[1].point_to(&new);
+    ways[1].freeze();
+    let kept = publish_until_acknowledged(&mut members[1], json!("kept")).await;
+    let lost = publish_until_acknowledged(&mut members[0], json!("lost")).await;
+    assert!(kept < lost);
+    hears(&mut members[0], &json!("lost")).await;
+    ways[0].point_to(&new);
+    ways[0].freeze();
+    publish_until_acknowledged(&mut members[1], json!("after")).await;
+    let through = told(&mut members[1]).await.expect("nothing of the new one before the notice");
+    assert!(through > lost);
+    assert_eq!(told(&mut members[1]).await, Err(json!("kept")));
+    assert_eq!(told(&mut members[1]).await, Err(json!("after")));
+    // Whoever heard what is lost hears nothing that would come out of order.
+    let through = told(&mut members[0]).await.expect("it misses something");
+    assert!(through > lost);
+    assert_eq!(told(&mut members[0]).await, Err(json!("after")));
+    all_go_on(&nodes, &mut members, "all is well").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quiet_node_leaves_a_replica_too() {
     let one = Redis::start().await;

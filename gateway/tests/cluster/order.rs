@@ -7,15 +7,19 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use futures_util::SinkExt;
 use gateway::app::Gateway;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::client::Client;
+use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
-use crate::support::{self, eventually};
+use crate::support::{self, eventually, metric};
 
 /// A back end that is told of things, and answers when it may.
 struct BackEnd {
@@ -135,6 +139,36 @@ async fn a_member_that_comes_back_while_its_leaving_is_told_is_told_after_it() {
         back_end.hears(&all[..told]).await;
     }
     back_end.answers.add_permits(10);
+    assert!(back_end.is_in_order(), "{:?}", back_end.told.lock());
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_came_back_and_was_gone_before_its_session_began_is_told_of_all_the_same() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::before(&redis).await;
+    let (folder, (back_end, url)) = (tempfile::tempdir().unwrap(), BackEnd::start().await);
+    let node = node(&proxy.url(), &url, &folder).await;
+    back_end.answers.add_permits(10);
+    let mut client = Client::connect(node.address).await;
+    emit(&mut client, "sit").await;
+    let (pid, offset) = (client.pid.clone(), client.offset.clone());
+    back_end.hears(&["$join"]).await;
+    drop(client);
+    back_end.hears(&["$join", "$leave"]).await;
+    let nobody = || async { metric(&node, "gateway_connections{transport=\"websocket\"}") == 0.0 };
+    eventually("nobody is connected", nobody).await;
+    proxy.hold(true);
+    let (mut socket, _) =
+        connect_async(format!("ws://{}/socket.io/?EIO=4&transport=websocket", node.address)).await.unwrap();
+    let packet = format!("40{}", json!({ "pid": pid, "offset": offset }));
+    socket.send(Message::text(packet)).await.unwrap();
+    // The node has taken it, and waits for Redis.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    drop(socket);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    proxy.hold(false);
+    back_end.hears(&["$join", "$leave", "$join", "$leave"]).await;
     assert!(back_end.is_in_order(), "{:?}", back_end.told.lock());
     node.stop().await;
 }

@@ -7,6 +7,7 @@ mod log;
 mod outbox;
 mod overheard;
 mod presence;
+mod primaries;
 mod repeats;
 mod restarts;
 mod revocations;

@@ -17,8 +17,8 @@ use crate::redis::{Address, ConnectError, Doubt, Greeting, Primary};
 
 /// How often each connection is asked for a sign of life, and whether it is one to a primary.
 const WATCH: Duration = Duration::from_secs(1);
-/// After how many of these it is asked where the primary is.
-const LOOK: u32 = 5;
+/// After how many of these it is asked where the primary is: what is written to an old one until then is lost.
+const LOOK: u32 = 2;
 /// Commands that may wait for the connection.
 const COMMANDS: usize = 4096;
 /// What fred's channels hold that hardly ever carry anything. It makes nine of them, and fills each with empty places.

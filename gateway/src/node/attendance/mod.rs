@@ -4,11 +4,13 @@
 //! session must leave one, the caller says how.
 
 mod beat;
+mod firsts;
 mod leaving;
 mod order;
 mod review;
 mod taking;
 
+pub use firsts::Firsts;
 pub use order::Turn;
 
 use std::collections::HashMap;
@@ -57,10 +59,10 @@ pub enum Change {
 }
 
 /// What became of the seats of a session that came back.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Reseated {
     /// Rooms that its user, or the anonymous session, had left for good meanwhile, and is in again.
-    pub firsts: Vec<(RoomName, Turn)>,
+    pub firsts: Firsts,
     /// Rooms whose seats others have taken meanwhile.
     pub lost_rooms: Vec<RoomName>,
     /// Names that others have taken meanwhile.
@@ -168,13 +170,6 @@ impl Attendance {
     pub(in crate::node) fn announce(&self, change: Change) {
         if self.is_heard() && self.changes.try_send(change).is_err() {
             self.metrics.lifecycle_dropped.with("full").increment(1);
-        }
-    }
-
-    /// Has it told that members are in rooms whose session could not come back after all: it is counted there for a while.
-    pub(in crate::node) fn tell_of_firsts(&self, session: &Arc<Session>, firsts: Vec<(RoomName, Turn)>) {
-        for (room, turn) in firsts {
-            self.announce(Change::Returned(session.clone(), room, turn));
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::leaving::Leaving;
 use super::order::Turn;
-use super::{Attendance, Reseated, attendee, by_attendee};
+use super::{Attendance, Firsts, Reseated, attendee, by_attendee};
 use crate::domain::{Refusal, RoomName};
 use crate::node::session::Session;
 use crate::node::wanted::{RecoveryError, Wanted};
@@ -82,7 +82,7 @@ impl Attendance {
     /// Counts a session again where it was counted before its connection was lost. Where others have its seat, it is no
     /// longer in, and is taken out of its room by `leave`.
     pub(in crate::node) async fn take_seats_again(
-        &self,
+        self: &Arc<Self>,
         session: &Arc<Session>,
         rooms: &[Wanted],
         names: &[(Arc<str>, RoomName)],
@@ -96,7 +96,9 @@ impl Attendance {
         let seats = seats.map(|(room, capacity)| Place { room: room.clone(), capacity });
         let looks = names.iter().flat_map(|(_, name)| name.looks()).map(|room| Place { room, capacity: Some(1) });
         let places = seats.chain(looks).collect();
-        let (mut seats, mut taken) = (Reseated::default(), Vec::new());
+        let firsts = Firsts::new(self, session);
+        let mut seats = Reseated { firsts, lost_rooms: Vec::new(), lost_names: Vec::new() };
+        let mut taken = Vec::new();
         for (who, places) in by_attendee(session, places, |place: &Place| &place.room) {
             let entered = self.presence.enter(&who, &places, Arrival::Newest).await;
             let entered = entered.map_err(|error| RecoveryError::Unavailable(self.unavailable(&error)))?;
@@ -104,7 +106,7 @@ impl Attendance {
                 match entry.entered {
                     Entered::First if !room.is_look() => {
                         let turn = self.order.enlist(&room, &who.member, entry.sequence);
-                        seats.firsts.push((room, turn));
+                        seats.firsts.push(room, turn);
                     }
                     Entered::Full if room.is_look() => taken.push(room),
                     Entered::Full => {

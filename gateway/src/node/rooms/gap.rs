@@ -29,22 +29,26 @@ const RETRY: Duration = Duration::from_millis(250);
 const TRIES: u32 = 20;
 /// Rooms that are read at the same time.
 const CONCURRENCY: usize = 16;
+/// How often it is looked whether a doubt is over.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Delivers what the rooms of this node missed, from the log, before anything newer: the earliest events of all rooms,
-/// as many as fit into the budget, then the next. Nothing else is fanned out meanwhile, so the order stays whole.
+/// as many as fit into the budget, then the next. Nothing else is fanned out meanwhile, so the order stays whole. While it is
+/// in doubt what the log lost, nothing is: whoever heard something newer could not be told in time.
 pub(super) async fn fill_gap(rooms: &Rooms, budget: usize) {
     let (mut lost, mut given_up) = (HashSet::new(), HashSet::new());
     let mut events = 0;
     loop {
         let round = persist(rooms, budget, &given_up).await;
         rooms.metrics.feed_gap_rounds.increment(1);
-        for (room, reason) in round.lost_rooms {
+        for (room, Why { reason, through }) in round.lost_rooms {
             if round.unreadable.contains(&room) {
                 given_up.insert(room.clone());
             }
             // Once, however many rounds it takes to come to where it is whole again.
             if lost.insert(room.clone()) {
-                let frame = Arc::new(Frame::notice("gateway:gap", &Lost { room: room.shown(), reason }, None));
+                let told = Lost { room: room.shown(), reason, through: through.map(|offset| offset.to_string()) };
+                let frame = Arc::new(Frame::notice("gateway:gap", &told, None));
                 let message = Message { kind: Kind::Notice, frame, except: None, taken_ms: None };
                 rooms.hub.dispatch(&room, message, false).await;
             }
@@ -71,6 +75,10 @@ async fn persist(rooms: &Rooms, budget: usize, given_up: &HashSet<RoomName>) -> 
     let mut tries = 1;
     loop {
         let round = read_round(rooms, budget, given_up).await;
+        if let Some(room) = &round.doubted {
+            until_certain(rooms, room).await;
+            continue;
+        }
         let Some(error) = &round.failure else { return round };
         rooms.metrics.log_errors.with(error.operation).increment(1);
         if (error.is_permanent() || tries >= TRIES) && !round.heads.is_empty() {
@@ -85,12 +93,34 @@ async fn persist(rooms: &Rooms, budget: usize, given_up: &HashSet<RoomName>) -> 
     }
 }
 
+/// Waits until it is known whether the log lost something, which the log does not leave open for long; or until it does not
+/// answer.
+async fn until_certain(rooms: &Rooms, room: &RoomName) {
+    tracing::info!(
+        "the log may have lost its last writes: nothing is delivered until all nodes have said what they know"
+    );
+    let ask = || rooms.log.read(room, Range::Newest { before: None, limit: 0 }, 0);
+    while ask().await.is_ok_and(|page| page.in_doubt_before.is_some()) {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 /// What the members of a room are told when events for them were lost: a gap is never silent.
 #[derive(Serialize)]
 pub(in crate::node) struct Lost<'a> {
     /// Nothing for what is sent to a user or to everybody.
     pub(in crate::node) room: Option<&'a str>,
     pub(in crate::node) reason: &'static str,
+    /// Up to which offset events may be missing, if also between some that still come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::node) through: Option<String>,
+}
+
+/// Why events of a room are gone.
+struct Why {
+    reason: &'static str,
+    /// Up to where, if that is after the next one that comes.
+    through: Option<Offset>,
 }
 
 /// Events in the one order of all rooms.
@@ -103,13 +133,15 @@ struct Round {
     /// Up to where the events are complete, in every room that could be read.
     heads: Vec<(RoomName, Position)>,
     /// Rooms of which events are gone, or could not be read, and why.
-    lost_rooms: Vec<(RoomName, &'static str)>,
+    lost_rooms: Vec<(RoomName, Why)>,
     /// Those of them that could not be read.
     unreadable: HashSet<RoomName>,
     /// Why some room could not be read; of one for which trying again may help, if there is one.
     failure: Option<PortError>,
     /// Whether there is more than there was room for.
     more: bool,
+    /// A room of which it is not known yet whether events are gone: nothing of all this may be handed out.
+    doubted: Option<RoomName>,
 }
 
 /// The earliest of what was missed, as much as fits.
@@ -146,19 +178,21 @@ impl Earliest {
 /// Reads what every room missed, sorted over all rooms: a session's one last offset must cover them all.
 async fn read_round(rooms: &Rooms, budget: usize, given_up: &HashSet<RoomName>) -> Round {
     let positions = rooms.hub.positions_at_gap().into_iter().filter(|(room, _)| !given_up.contains(room));
+    let heard = rooms.hub.dispatched_to();
     let earliest = Mutex::new(Earliest::new(budget));
-    let reads: Vec<_> = positions.map(|(room, last)| read_room(rooms, room, last, &earliest)).collect();
+    let reads: Vec<_> = positions.map(|(room, last)| read_room(rooms, room, last, heard, &earliest)).collect();
     let mut reads = futures_util::stream::iter(reads).buffer_unordered(CONCURRENCY);
     let mut round = Round::default();
     while let Some(read) = reads.next().await {
         match read {
-            Ok((room, head, why_lost)) => {
-                round.lost_rooms.extend(why_lost.map(|why| (room.clone(), why.reason())));
+            Ok(Read { room, in_doubt: true, .. }) => round.doubted = Some(room),
+            Ok(Read { room, head, why_lost, .. }) => {
+                round.lost_rooms.extend(why_lost.map(|why| (room.clone(), why)));
                 round.heads.push((room, head));
             }
             Err((room, error)) => {
                 round.unreadable.insert(room.clone());
-                round.lost_rooms.push((room, "unreadable"));
+                round.lost_rooms.push((room, Why { reason: "unreadable", through: None }));
                 round.failure = round.failure.filter(|known| !known.is_permanent()).or(Some(error));
             }
         }
@@ -178,40 +212,57 @@ async fn read_round(rooms: &Rooms, budget: usize, given_up: &HashSet<RoomName>) 
     round
 }
 
-/// Reads what one room missed, as far as it fits; returns where the log stood, and why some of it is gone. Offsets of a new
-/// history are above those of the one it replaces, so reading goes on where the room stood; but what the old one had
-/// after that is gone.
+/// What one room missed, as far as it fits.
+struct Read {
+    room: RoomName,
+    /// Where the log stood.
+    head: Position,
+    /// Why some of it is gone.
+    why_lost: Option<Why>,
+    /// Whether that is not known yet.
+    in_doubt: bool,
+}
+
+/// Reads what one room missed, as far as it fits. Offsets of a new history are above those of the one that it replaces, so
+/// reading goes on where the room stood; but what the old one had after that is gone. What another process of the store gave
+/// out before the new history began lies between what members `heard` in any room meanwhile, from the one that is gone: of
+/// that, what would come after something later is left out, and told with the rest.
 async fn read_room(
     rooms: &Rooms,
     room: RoomName,
     last: Position,
+    heard: Offset,
     earliest: &Mutex<Earliest>,
-) -> Result<(RoomName, Position, Option<Unrecovered>), (RoomName, PortError)> {
+) -> Result<Read, (RoomName, PortError)> {
     let (mut after, mut why_lost) = (last.offset, None);
     loop {
         let page = match rooms.log.read(&room, Range::After { offset: after, limit: PAGE }, PAGE_BYTES).await {
             Ok(page) => page,
             Err(error) => return Err((room, error)),
         };
-        let why = if page.head.epoch != last.epoch {
-            Some(Unrecovered::History)
+        if page.in_doubt_before.is_some() {
+            return Ok(Read { room, head: page.head, why_lost: None, in_doubt: true });
+        }
+        let is_another = page.head.epoch != last.epoch;
+        let why = if is_another {
+            Some((Unrecovered::History, Some(page.began.max(heard))))
         } else if page.unreadable {
-            Some(Unrecovered::Unreadable)
+            Some((Unrecovered::Unreadable, None))
         } else {
-            (!page.reaches_back_to(after)).then_some(Unrecovered::Retention)
+            (!page.reaches_back_to(after)).then_some((Unrecovered::Retention, None))
         };
-        why_lost = why_lost.or(why);
+        why_lost = why_lost.or(why.map(|(why, through)| Why { reason: why.reason(), through }));
         after = page.read_to.unwrap_or(after);
         let fitting = {
             let mut earliest = earliest.lock();
-            for (offset, event) in page.events {
+            for (offset, event) in page.events.into_iter().filter(|(offset, _)| !is_another || *offset > heard) {
                 earliest.add(&room, Position { epoch: page.head.epoch, offset }, event);
             }
             earliest.upto
         };
         // What comes later does not fit, and is read again when this has been delivered.
         if !page.more || after > fitting {
-            return Ok((room, page.head, why_lost));
+            return Ok(Read { room, head: page.head, why_lost, in_doubt: false });
         }
     }
 }

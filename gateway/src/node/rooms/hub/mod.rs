@@ -45,6 +45,8 @@ pub(super) struct Hub {
     shards: Arc<[Arc<Shard>]>,
     /// The last ticket; rooms are numbered by them too.
     tickets: AtomicU64,
+    /// The highest offset of an event that was dispatched, in any room.
+    dispatched: AtomicU64,
     /// How many gaps the feed had. Whoever asks where the log stands must ask again if one came meanwhile.
     gaps: AtomicU64,
     gap_came: Notify,
@@ -64,6 +66,7 @@ impl Hub {
             rooms: Mutex::default(),
             shards,
             tickets: AtomicU64::new(0),
+            dispatched: AtomicU64::new(0),
             gaps: AtomicU64::new(0),
             gap_came: Notify::new(),
             history_began: Arc::default(),
@@ -245,6 +248,7 @@ impl Hub {
                 return None;
             }
             state.last = Some(position);
+            self.dispatched.fetch_max(position.offset.0, Ordering::Relaxed);
         }
         let (shards, members): (Vec<_>, _) = (state.shards().collect(), state.members.len());
         let ticket = self.next_ticket();
@@ -258,6 +262,11 @@ impl Hub {
         self.gap_came.notify_one();
         let rooms: Vec<_> = self.rooms.lock().iter().map(|(name, room)| (name.clone(), room.clone())).collect();
         rooms.into_iter().filter_map(|(name, room)| room.state.lock().last.map(|last| (name, last))).collect()
+    }
+
+    /// Up to where events were dispatched. What comes after a later one must not come at all.
+    pub(super) fn dispatched_to(&self) -> Offset {
+        Offset(self.dispatched.load(Ordering::Relaxed))
     }
 
     /// Moves a room to where the log stands after a gap, so that joins are told a position of the history that is.
