@@ -58,7 +58,7 @@ chaos: ## the auditor at length, e.g. make chaos SECONDS=3600 CLIENTS=500 ROOMS=
 		cargo test --release --locked --workspace --test chaos -- --nocapture whatever_fails
 
 chaos-failovers: SEED =
-chaos-failovers: ## a minute of the auditor over Sentinels; it still finds losses that are told too late
+chaos-failovers: ## a minute of the auditor over Sentinels
 	CHAOS_SECONDS=60 CHAOS_SEED=$(SEED) CHAOS_SENTINELS=1 \
 		cargo test --release --locked --workspace --test chaos -- --nocapture whatever_fails
 

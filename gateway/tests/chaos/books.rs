@@ -88,6 +88,10 @@ struct Ear {
     excused: Vec<(u64, u64)>,
     /// A join was sent whose answer may tell of a gap, after what is live.
     asked: bool,
+    /// What two primaries took at once and it did not hear, and was not told of yet.
+    late: BTreeMap<u64, Stamp>,
+    /// Up to here it was told that something of that may be missing.
+    told: u64,
     /// A gap was announced after this offset; it ends at what is heard next.
     gap_after: Option<u64>,
     in_a_hole: bool,
@@ -98,6 +102,12 @@ impl Ear {
         self.owed_after = Some(offset);
         self.settled = offset;
         self.last = self.last.max(offset);
+    }
+
+    /// It is told that something may be missing; returns how much it was that nobody could tell it of before.
+    fn tell(&mut self, through: u64) -> u64 {
+        self.told = self.told.max(through);
+        std::mem::take(&mut self.late).len() as u64
     }
 }
 
@@ -186,16 +196,21 @@ impl Room {
         self.ears.entry(client).or_default().asked = asked;
     }
 
-    /// A member was told that it misses something, up to what it hears next.
-    pub(crate) fn gap(&mut self, client: u32) {
+    /// A member was told that it misses something, up to what it hears next, and up to an offset if there is one.
+    pub(crate) fn gap(&mut self, client: u32, through: Option<u64>) {
         let ear = self.ears.entry(client).or_default();
         ear.gap_after = ear.gap_after.or(Some(ear.last));
+        ear.excused.extend(through.map(|through| (ear.last + 1, through)));
+        let told = ear.last.max(through.unwrap_or_default());
+        self.announced += ear.tell(told);
     }
 
     /// The answer to a member's join told that it misses something after one offset and up to another. What is live may
     /// have come before the answer.
     pub(crate) fn gap_between(&mut self, client: u32, after: u64, through: u64) {
-        self.ears.entry(client).or_default().excused.push((after + 1, through));
+        let ear = self.ears.entry(client).or_default();
+        ear.excused.push((after + 1, through));
+        self.announced += ear.tell(through);
     }
 
     pub(crate) fn heard(&mut self, client: u32, stamp: Stamp, offset: u64) {
@@ -217,6 +232,8 @@ impl Room {
             self.findings.retain(|finding| {
                 finding.wrong != Wrong::Lost || finding.client != Some(client) || finding.note != lost(offset, stamp)
             });
+            self.find(Wrong::Reordered, Some(client), format!("{stamp:?} at {offset} came long after {last}"));
+        } else if ear.late.remove(&offset).is_some() {
             self.find(Wrong::Reordered, Some(client), format!("{stamp:?} at {offset} came long after {last}"));
         } else if offset <= ear.settled || !ear.heard.insert(offset) {
             self.find(Wrong::Doubled, Some(client), format!("{stamp:?} at {offset} came again, after {last}"));
@@ -253,6 +270,10 @@ impl Room {
             if at_the_end && let Some(after) = ear.gap_after.take() {
                 ear.excused.push((after + 1, self.newest));
             }
+            for (offset, stamp) in ear.late.iter().filter(|_| at_the_end) {
+                found.push((Wrong::Silent, *client, format!("two primaries, and it was never told: {offset}")));
+                found.push((Wrong::Lost, *client, lost(*offset, *stamp)));
+            }
             let through = if at_the_end { self.newest } else { self.closed.min(ear.last) };
             if through <= ear.settled {
                 continue;
@@ -261,8 +282,12 @@ impl Room {
                 if ear.heard.remove(offset) {
                     self.audited += 1;
                     ear.in_a_hole = false;
-                } else if ear.excused.iter().any(|(first, last)| (first..=last).contains(&offset)) {
+                } else if ear.excused.iter().any(|(first, last)| (first..=last).contains(&offset))
+                    || self.torn.is_split_at(*offset) && *offset <= ear.told
+                {
                     self.announced += 1;
+                } else if self.torn.is_split_at(*offset) && !at_the_end {
+                    ear.late.insert(*offset, *stamp);
                 } else {
                     if !ear.in_a_hole {
                         found.push((Wrong::Silent, *client, format!("a hole that begins at {offset}")));

@@ -41,6 +41,8 @@ const ENVIRONMENT: [(&str, &str); 16] = [
 ];
 pub(crate) const SECRET: &str = "a secret that the nodes and the auditor share";
 
+/// How long Redis may take to answer. A machine or a disk that is too busy does to nodes what a fault does: they give up.
+const SLOW: Duration = Duration::from_millis(500);
 /// How long a node may take to leave: more than `drain.timeout`.
 const LEAVING: Duration = Duration::from_secs(40);
 
@@ -252,6 +254,18 @@ impl Cluster {
             sleep(pause).await;
         }
         Ok(())
+    }
+
+    /// Notes when Redis is slow although nothing is being done to it.
+    pub(crate) async fn look_at_redis(&self) {
+        // Whoever does something to it has it.
+        let Ok(redis) = self.redis.try_lock() else { return };
+        let Store::Alone(redis) = &*redis else { return };
+        let mut answer = std::pin::pin!(redis.command("PING"));
+        if timeout(SLOW, &mut answer).await.is_err() {
+            let _harming = self.harm.begin();
+            answer.await;
+        }
     }
 
     /// Starts nodes again that ended by themselves, and names them.

@@ -71,7 +71,7 @@ impl Client {
                 audit.tally("gaps announced", reason.as_deref().unwrap_or("without reason"));
                 audit.note(self.id, Step::Gap { room, reason });
                 if let Some(books) = audit.rooms.get_mut(room) {
-                    books.gap(self.id);
+                    books.gap(self.id, read_offset(&argument["through"]));
                 }
             }
             _ => self.find(Wrong::Contradiction, None, format!("{name} {arguments:?} was not expected")),

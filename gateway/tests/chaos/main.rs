@@ -120,6 +120,7 @@ async fn watch_over(run: Arc<Run>) {
     loop {
         sleep(SETTLE).await;
         run.audit.lock().settle(false);
+        run.cluster.look_at_redis().await;
         for complaint in run.cluster.revive().await {
             complain(&run, &complaint);
         }

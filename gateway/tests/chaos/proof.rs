@@ -124,13 +124,46 @@ fn an_announced_gap_excuses_what_lies_in_it_and_nothing_else() {
     assert_eq!((rejoined.audited, rejoined.announced, rejoined.findings.len()), (3, 2, 0));
     let mut told = room();
     hears(&mut told, &[0]);
-    told.gap(1);
+    told.gap(1, None);
     // Whenever it is compared meanwhile.
     told.settle(false);
     hears(&mut told, &[2, 4]);
     told.settle(true);
     assert_eq!(told.announced, 1, "a gap ends at what is heard next");
     assert_eq!(verdict(told), [Wrong::Silent, Wrong::Lost], "and the hole after it was not announced");
+    for (through, found) in [(17, vec![]), (16, vec![Wrong::Silent, Wrong::Lost])] {
+        let mut told = room();
+        hears(&mut told, &[0]);
+        told.gap(1, Some(through));
+        hears(&mut told, &[1, 2, 4]);
+        assert_eq!(verdict(told), found, "{through}: unless it says up to where");
+    }
+}
+
+#[test]
+fn of_what_two_primaries_took_at_once_a_member_may_be_told_later_but_not_never() {
+    let split = || {
+        let mut room = Room::of(&Arc::new(Torn::between(12, 18)));
+        room.joined(1, 10);
+        room.joined(2, 10);
+        for number in 0..5 {
+            room.heard(2, stamp(number), 11 + 2 * u64::from(number));
+        }
+        hears(&mut room, &[0, 2, 3]);
+        room.settle(false);
+        assert_eq!(room.findings.len(), 0, "it may still be told");
+        room
+    };
+    let mut told = split();
+    told.gap(1, None);
+    hears(&mut told, &[4]);
+    assert_eq!(verdict(told), []);
+    let mut never = split();
+    hears(&mut never, &[4]);
+    assert_eq!(verdict(never), [Wrong::Silent, Wrong::Lost]);
+    let mut after = split();
+    hears(&mut after, &[1, 4]);
+    assert_eq!(verdict(after), [Wrong::Reordered]);
 }
 
 #[test]

@@ -1,41 +1,46 @@
 //! What Redis lost: up to where the log may lack what members have heard.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use parking_lot::Mutex;
 
 use super::harm::now;
 
-/// The last loss, as offsets count. What was appended up to its end may be gone, and what is gone may be appended once more
-/// after its beginning: while a failover is under way, there are two primaries.
+/// The losses, as offsets count, each from its beginning to its end. What was appended up to an end may be gone, and what is
+/// gone may be appended once more after the beginning: while a failover is under way, there are two primaries.
 #[derive(Debug, Default)]
-pub(crate) struct Torn {
-    began: AtomicU64,
-    ended: AtomicU64,
-}
+pub(crate) struct Torn(Mutex<Vec<(u64, u64)>>);
 
 impl Torn {
     /// A loss between two offsets.
     pub(crate) fn between(began: u64, ended: u64) -> Self {
-        Self { began: began.into(), ended: ended.into() }
+        Self(Mutex::new(vec![(began, ended)]))
     }
 
     /// Notes that a loss begins, and ends in the same moment unless [`Self::go_on`] says otherwise.
     pub(crate) fn begin(&self) {
-        self.began.store(now(), Ordering::Release);
-        self.go_on();
+        let now = now();
+        self.0.lock().push((now, now));
     }
 
-    /// Notes that a loss goes on until now.
+    /// Notes that the last loss goes on until now.
     pub(crate) fn go_on(&self) {
-        self.ended.store(now(), Ordering::Release);
+        if let Some((_, ended)) = self.0.lock().last_mut() {
+            *ended = now();
+        }
     }
 
     /// Up to where something may be gone.
     pub(crate) fn ended(&self) -> u64 {
-        self.ended.load(Ordering::Acquire)
+        self.0.lock().last().map_or(0, |(_, ended)| *ended)
     }
 
     /// Whether what was appended first may be gone, and have been appended once more.
     pub(crate) fn excuses(&self, first: u64, second: u64) -> bool {
-        first <= self.ended() && self.began.load(Ordering::Acquire) < second
+        self.0.lock().last().is_some_and(|(began, ended)| first <= *ended && *began < second)
+    }
+
+    /// Whether there were two primaries when an offset was given. Members of nodes that had not heard of the new one then heard
+    /// what the old one took, and cannot be told that they miss something before their nodes know.
+    pub(crate) fn is_split_at(&self, offset: u64) -> bool {
+        self.0.lock().iter().any(|(began, ended)| (*began..=*ended).contains(&offset))
     }
 }
