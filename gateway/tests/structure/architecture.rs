@@ -387,7 +387,7 @@ const ENDING_TASKS: &[(&str, usize, &str)] = &[
     ("src/socket/listener.rs", 1, "until the connection ends"),
     ("src/socket/welcome.rs", 2, "stores a session, or fails to; waits for that"),
     ("src/recurring.rs", 1, "until nothing has come up for a while"),
-    ("src/supervisor.rs", 4, "the supervisor's own"),
+    ("src/supervisor.rs", 5, "the supervisor's own"),
     ("engine/src/server.rs", 1, "until the connection ends"),
 ];
 
