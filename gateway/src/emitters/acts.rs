@@ -42,8 +42,8 @@ impl Wish {
 
 impl Audience {
     /// An event as it is said to each room, so that nobody hears it twice: to the members of the first, then to those of
-    /// the second who are not in the first, and so on.
-    fn to_rooms<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = (RoomName, Event)> + 'a {
+    /// the second who are not in the first, and so on. With `busy`, whoever has something waiting is left out, too.
+    fn to_rooms<'a>(&'a self, event: &'a Event, busy: bool) -> impl Iterator<Item = (RoomName, Event)> + 'a {
         let everybody = self.to.is_empty().then(|| RoomName::everybody(&self.namespace));
         let rooms: Vec<_> = everybody.into_iter().chain(self.to.rooms.iter().cloned()).collect();
         let sessions: Vec<_> = self.except.sessions.iter().chain(&self.to.sessions).copied().collect();
@@ -51,9 +51,9 @@ impl Audience {
         (0..rooms.len()).map(move |number| {
             let left_out: Vec<_> = self.except.rooms.iter().chain(&rooms[..number]).cloned().collect();
             let except = match (&*sessions, &*left_out) {
-                ([], []) => None,
-                ([session], []) => Some(Except::Session(*session)),
-                _ => Some(Except::These(Excepted { sessions: sessions.clone(), rooms: left_out }.into())),
+                ([], []) if !busy => None,
+                ([session], []) if !busy => Some(Except::Session(*session)),
+                _ => Some(Except::These(Excepted { sessions: sessions.clone(), rooms: left_out, busy }.into())),
             };
             (rooms[number].clone(), Event { except, at_ms, ..event.clone() })
         })
@@ -69,9 +69,11 @@ impl Acts {
     /// under it everything is kept once.
     pub(super) async fn for_all(&self, wish: &Wish, key: Option<&str>) -> Result<(), Refusal> {
         let What::Emit { event, volatile } = &wish.what else { return Ok(()) };
-        for (number, (room, event)) in wish.audience.to_rooms(event).enumerate() {
+        let all_read = self.formats.written() >= Format::Excepting;
+        // Where it is not read, what is volatile is said to those who are busy as well.
+        for (number, (room, event)) in wish.audience.to_rooms(event, *volatile && all_read).enumerate() {
             // Nodes that do not read it would tell everybody of a gap.
-            if matches!(event.except, Some(Except::These(_))) && self.formats.written() < Format::Excepting {
+            if matches!(event.except, Some(Except::These(_))) && !all_read {
                 return Err(Refusal::Unavailable);
             }
             if *volatile {
@@ -88,8 +90,8 @@ impl Acts {
 
     /// Says the event of a wish to the members that its rooms have on this node.
     pub(super) async fn to_rooms_here(&self, wish: &Wish) {
-        let What::Emit { event, .. } = &wish.what else { return };
-        for (room, event) in wish.audience.to_rooms(event) {
+        let What::Emit { event, volatile } = &wish.what else { return };
+        for (room, event) in wish.audience.to_rooms(event, *volatile) {
             self.node.relay(&room, event).await;
         }
     }

@@ -282,9 +282,9 @@ impl Room {
                 if ear.heard.remove(offset) {
                     self.audited += 1;
                     ear.in_a_hole = false;
-                } else if ear.excused.iter().any(|(first, last)| (first..=last).contains(&offset)) {
-                    self.announced += 1;
-                } else if self.torn.is_split_at(*offset) && *offset <= ear.told {
+                } else if ear.excused.iter().any(|(first, last)| (first..=last).contains(&offset))
+                    || self.torn.is_split_at(*offset) && *offset <= ear.told
+                {
                     self.announced += 1;
                 } else if self.torn.is_split_at(*offset) && !at_the_end {
                     ear.late.insert(*offset, *stamp);
