@@ -39,7 +39,7 @@ impl Router {
         hold: Hold,
         replay: Option<Replay>,
         is_new: bool,
-        given: Firsts,
+        given: Option<Firsts>,
     ) -> bool {
         // It may have been revoked when the session was not yet among those that are ended by it.
         if self.tokens().revoked().covers(&session.identity()) {
@@ -65,7 +65,7 @@ impl Router {
             self.happen(session, Lifecycle::Connect, None, turn).await;
             connecting.release().await;
         }
-        for (room, turn) in firsts.into_iter().flatten().chain(given).filter(|(room, _)| room.shown().is_some()) {
+        for (room, turn) in firsts.into_iter().chain(given).flatten().filter(|(room, _)| room.shown().is_some()) {
             self.happen(session, Lifecycle::Join, Some(room), Some(turn)).await;
         }
         true

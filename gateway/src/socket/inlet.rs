@@ -160,7 +160,7 @@ impl Mailbox {
             let begun = {
                 let _busy = mailbox.session.busy.lock().await;
                 let Welcome { hold, replay, is_new, given, .. } = welcome;
-                mailbox.router.begin(&mailbox.session, hold, replay, is_new, given).await
+                mailbox.router.begin(&mailbox.session, hold, replay, is_new, Some(given)).await
             };
             if begun {
                 mailbox.work().await;

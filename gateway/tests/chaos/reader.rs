@@ -87,7 +87,7 @@ impl Reader {
             Some(_) => {
                 audit.tally("gaps announced", "to a reader");
                 audit.note(self.id, Step::Gap { room, reason: None });
-                audit.rooms[room].gap(self.id);
+                audit.rooms[room].gap(self.id, None);
             }
             None => {
                 let Some((first, _)) = events.first() else { return false };

@@ -84,7 +84,7 @@ impl Bench {
         let node = self.router.node();
         node.arrive(&session, None);
         let hold = node.hold(&session);
-        self.router.begin(&session, hold, None, true, Vec::new()).await;
+        self.router.begin(&session, hold, None, true, None).await;
         session
     }
 
