@@ -8,9 +8,11 @@ use super::support::redis::Redis;
 use super::support::topology::{Sentinels, replica_of};
 use super::torn::Torn;
 
-/// How long a failover may take, and until the old primary is the new one's replica: Sentinels look every 10 s, and on a busy machine
-/// they need several attempts.
+/// How long a failover may take, and until the old primary is the new one's replica: Sentinels look every 10 s, and on a
+/// busy machine they need several attempts.
 const FAILOVER: Duration = Duration::from_secs(90);
+/// How long one attempt may take.
+const ATTEMPT: Duration = Duration::from_secs(15);
 /// For how long a primary must be silent. Longer than anything that a busy machine does to it.
 const DOWN_AFTER: Duration = Duration::from_secs(2);
 
@@ -64,8 +66,14 @@ impl Watched {
             torn.go_on();
             is_promoted(roles)
         };
-        if self.until(deadline, promoted).await.is_none() {
-            return Err("nobody took over".to_owned());
+        while self.until(deadline.min(Instant::now() + ATTEMPT), promoted).await.is_none() {
+            if Instant::now() >= deadline {
+                return Err("nobody took over".to_owned());
+            }
+            if politely {
+                // What they were asked for and gave up, as the other server was slow, they do not begin again by themselves.
+                self.ask(deadline).await?;
+            }
         }
         if !politely {
             self.servers[old].start_again().await;
