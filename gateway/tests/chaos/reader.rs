@@ -83,11 +83,12 @@ impl Reader {
         audit.tally("pages", if events.is_empty() { "empty" } else { "read" });
         match self.read[room] {
             Some(_) if answer["complete"] == true => {}
-            // It is told that something before this page is not there any more.
-            Some(_) => {
+            // It is told that something since what it read is not there any more: before this page, or within it.
+            Some(after) => {
                 audit.tally("gaps announced", "to a reader");
                 audit.note(self.id, Step::Gap { room, reason: None });
-                audit.rooms[room].gap(self.id, None);
+                let through = read_offset(&answer["readTo"]).max(events.last().map(|(offset, _)| *offset));
+                audit.rooms[room].gap_between(self.id, after, through.unwrap_or(after));
             }
             None => {
                 let Some((first, _)) = events.first() else { return false };

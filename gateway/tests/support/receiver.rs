@@ -74,7 +74,9 @@ impl Receiver {
     }
 
     pub async fn answering(script: impl Fn(usize, &Request) -> Reply + Send + Sync + 'static) -> Self {
-        Self::at("127.0.0.1:0".parse().unwrap(), script).await
+        // An address of its own: where it is away for a while, nobody else takes its port.
+        let [one, two, three] = rand::random::<[u8; 3]>();
+        Self::at(SocketAddr::from(([127, one.clamp(1, 254), two, three.clamp(1, 254)], 0)), script).await
     }
 
     /// The same where another one was.
