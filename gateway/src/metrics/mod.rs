@@ -6,11 +6,12 @@
 mod families;
 mod labels;
 mod readable;
+mod series;
 
 use std::fmt;
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, Histogram, Key, Level, Metadata, Recorder, SharedString, Unit};
+use metrics::{Counter, Gauge, Histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::domain::Refusal;
@@ -18,69 +19,10 @@ use crate::domain::Refusal;
 pub use families::{Family, Family2};
 pub use labels::*;
 pub use readable::{Current, Total};
+use series::{Kind, Series};
 
 /// Seconds. Half a millisecond is a good fan-out, five seconds is an outage.
 const SECONDS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
-
-const METADATA: Metadata<'static> = Metadata::new("gateway", Level::INFO, None);
-
-trait Kind: Sized {
-    fn describe(recorder: &PrometheusRecorder, name: &'static str, help: &'static str);
-    fn register(recorder: &PrometheusRecorder, key: &Key) -> Self;
-}
-
-impl Kind for Counter {
-    fn describe(recorder: &PrometheusRecorder, name: &'static str, help: &'static str) {
-        recorder.describe_counter(name.into(), None::<Unit>, SharedString::const_str(help));
-    }
-    fn register(recorder: &PrometheusRecorder, key: &Key) -> Self {
-        let counter = recorder.register_counter(key, &METADATA);
-        counter.increment(0);
-        counter
-    }
-}
-
-impl Kind for Gauge {
-    fn describe(recorder: &PrometheusRecorder, name: &'static str, help: &'static str) {
-        recorder.describe_gauge(name.into(), None::<Unit>, SharedString::const_str(help));
-    }
-    fn register(recorder: &PrometheusRecorder, key: &Key) -> Self {
-        let gauge = recorder.register_gauge(key, &METADATA);
-        gauge.increment(0.0);
-        gauge
-    }
-}
-
-impl Kind for Histogram {
-    fn describe(recorder: &PrometheusRecorder, name: &'static str, help: &'static str) {
-        recorder.describe_histogram(name.into(), None::<Unit>, SharedString::const_str(help));
-    }
-    fn register(recorder: &PrometheusRecorder, key: &Key) -> Self {
-        recorder.register_histogram(key, &METADATA)
-    }
-}
-
-/// A metric with no label, or a family with one.
-trait Series: Sized {
-    fn make(
-        recorder: &PrometheusRecorder,
-        name: &'static str,
-        help: &'static str,
-        labels: &[(&'static str, &[&'static str])],
-    ) -> Self;
-}
-
-impl<T: Kind> Series for T {
-    fn make(
-        recorder: &PrometheusRecorder,
-        name: &'static str,
-        help: &'static str,
-        _: &[(&'static str, &[&'static str])],
-    ) -> Self {
-        T::describe(recorder, name, help);
-        T::register(recorder, &Key::from_static_name(name))
-    }
-}
 
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $field:ident: $kind:ty = $name:literal $([$($label:literal: $values:expr),+])?;)+) => {
