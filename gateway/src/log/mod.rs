@@ -159,6 +159,14 @@ impl Page {
         let nothing_went = !self.trimmed && offset >= self.floor;
         (self.began..=self.head.offset).contains(&offset) && (has_the_next || nothing_went)
     }
+
+    /// Whether all that was ever appended after `offset`, as far as this part reads, is among its events. False as well
+    /// while that is in doubt.
+    #[must_use]
+    pub fn is_whole_after(&self, offset: Offset) -> bool {
+        let is_in_doubt = self.in_doubt_before.is_some_and(|before| offset < before);
+        self.reaches_back_to(offset) && !is_in_doubt && !self.unreadable
+    }
 }
 
 /// What a node hears of the rooms it is subscribed to.
@@ -257,4 +265,29 @@ fn present() -> Offset {
 /// An epoch and an offset, from a backend's texts.
 fn position(epoch: &str, offset: &str) -> Option<Position> {
     Some(Position { epoch: Epoch::parse(epoch)?, offset: Offset::parse(offset)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_incomplete_is_not_whole() {
+        let whole = Page {
+            events: Vec::new(),
+            read_to: None,
+            unreadable: false,
+            more: false,
+            trimmed: false,
+            oldest: None,
+            floor: Offset(10),
+            began: Offset(10),
+            head: Position { epoch: Epoch(1), offset: Offset(50) },
+            in_doubt_before: None,
+        };
+        assert!(whole.is_whole_after(Offset(20)) && !whole.is_whole_after(Offset(9)));
+        let in_doubt = Page { in_doubt_before: Some(Offset(51)), ..whole.clone() };
+        assert!(in_doubt.reaches_back_to(Offset(20)) && !in_doubt.is_whole_after(Offset(20)));
+        assert!(!Page { unreadable: true, ..whole }.is_whole_after(Offset(20)));
+    }
 }

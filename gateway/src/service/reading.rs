@@ -72,7 +72,7 @@ impl Service {
             (None, before) => Range::Newest { before, limit },
         };
         let page = self.behind.node.history(room, range, self.page_bytes).await?;
-        let complete = part.after.map(|after| page.reaches_back_to(after) && !page.unreadable);
+        let complete = part.after.map(|after| page.is_whole_after(after));
         let is_wanted = |offset: &Offset| part.before.is_none_or(|before| *offset < before);
         let count = page.events.len();
         let events = page.events.into_iter().map(|(offset, event)| Said { offset, event });

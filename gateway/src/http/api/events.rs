@@ -122,7 +122,7 @@ pub(super) struct Events {
     events: Vec<Entry>,
     /// Whether there are further events in the direction of reading.
     more: bool,
-    /// Only with `after`: whether the log still has everything since then. If not, some of it is gone.
+    /// Only with `after`: whether the log still has everything since then. If not, some of it is gone, or may be.
     #[serde(skip_serializing_if = "Option::is_none")]
     complete: Option<bool>,
     /// Where reading goes on: the next `after`.
