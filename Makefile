@@ -2,52 +2,92 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CLIENTS := gateway/tests/clients
+BROWSER := gateway/tests/browser
 WEB := gateway/web
-# The official client for browsers, which the gateway embeds.
-CLIENT_SCRIPT := $(WEB)/node_modules/.package-lock.json
+# The programs that the tests run, which are built with them: they are quick enough, and check themselves.
+PROGRAMS := $(CURDIR)/target/debug
+TESTED := GATEWAY_BIN=$(PROGRAMS)/gateway SWARM_BIN=$(PROGRAMS)/swarm
+# The pages and the official client for browsers, which the gateway embeds; what they are made with, and from.
+PAGES := $(WEB)/dist/site/index.html
+WEB_PACKAGES := $(WEB)/node_modules/.package-lock.json
+WEB_SOURCES := $(shell find $(WEB)/src $(WEB)/public $(WEB)/console -type f) $(WEB)/index.html $(wildcard $(WEB)/*.ts $(WEB)/*.json)
 
-.PHONY: help run cluster test tools build test-rust test-clients test-go test-python test-load test-deploy test-upgrade chaos chaos-failovers fuzz-api \
-	check fmt audit bench bench-api bench-flood bench-presence bench-flaky
+.PHONY: help run web cluster demo test tools build test-ready test-programs test-web test-rust test-clients test-browser test-go test-python \
+	test-load test-deploy test-kubernetes-renders kubernetes-golden test-upgrade chaos chaos-failovers chaos-jobs fuzz-api \
+	check fmt audit bench bench-api bench-archive bench-flood bench-jobs bench-presence bench-flaky bench-store
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-16s%s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-25s%s\n", $$1, $$2 }'
 
-run: $(CLIENT_SCRIPT) ## one node without Redis on http://127.0.0.1:3000
+run: $(PAGES) ## one node without Redis on http://127.0.0.1:3000
 	cargo run --release --locked --package gateway
+
+web: $(WEB_PACKAGES) ## the pages as they are being changed, in front of a node that runs; NODE_URL and ADMIN_URL say where else it is
+	npm run --prefix $(WEB) dev
 
 cluster: build ## three nodes, Redis and HAProxy on http://127.0.0.1:8080; Ctrl-C ends them
 	deploy/local/cluster.sh
 
-test: tools test-rust build test-clients test-python test-load test-deploy ## everything, after installing what it needs
+demo: build ## a cluster that breaks while you look at it in two tabs
+	node deploy/local/demo.mjs
+
+test: test-ready test-web test-rust test-clients test-browser test-python test-load test-deploy ## everything, after installing what it needs
+
+# What is fetched and what is compiled wait for different things.
+test-ready:
+	$(MAKE) -j2 tools test-programs
+
+test-programs: $(PAGES)
+	cargo build --locked --workspace --all-targets
 
 tools: ## install what the tests need
 	.ci/tools
 
-build: $(CLIENT_SCRIPT)
+build: $(PAGES)
 	cargo build --release --locked
 
-$(CLIENT_SCRIPT): $(WEB)/package-lock.json
+$(PAGES): $(WEB_PACKAGES) $(WEB_SOURCES)
+	npm run --prefix $(WEB) --silent build
+	@touch $@
+
+$(WEB_PACKAGES): $(WEB)/package-lock.json
 	npm ci --prefix $(WEB) --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-test-rust: $(CLIENT_SCRIPT) ## unit, contract, cluster and edge tests
-	cargo test --locked --workspace
+test-rust: test-programs ## unit, contract, cluster and edge tests
+	cargo test --locked --workspace --no-fail-fast
+	cargo test --locked --workspace --no-default-features --test structure without_mongodb
+	@# The program that the others run is there with all features again.
+	cargo build --locked --workspace --all-targets
 
-test-clients: build ## clients in JavaScript, Java, Go and Rust against nodes behind HAProxy and nginx
-	npm test --prefix $(CLIENTS)
+test-web: $(WEB_PACKAGES) ## what the pages know, without a browser
+	npm test --prefix $(WEB)
 
-test-go: tools build ## a client in Go, which fails by itself now and then
-	TEST_GO=1 node --test --test-name-pattern=Go $(CLIENTS)/languages.test.mjs
+test-clients: test-programs ## clients in JavaScript, Java, Go and Rust against nodes behind HAProxy and nginx
+	$(TESTED) npm test --prefix $(CLIENTS)
 
-test-python: build ## python-socketio against three nodes behind HAProxy; the HTTP API against its contract
-	.tools/venv/bin/python -m unittest discover -s $(CLIENTS)
+test-browser: test-programs ## the pages in a browser; PICTURES=folder keeps pictures of them
+	$(TESTED) npm test --prefix $(BROWSER)
 
-test-load: build ## k6, crowds and slow clients against one node; dashboards and rules against its metrics
-	.ci/test-load
+test-go: tools test-programs ## a client in Go, which fails by itself now and then
+	$(TESTED) TEST_GO=1 node --test --test-name-pattern=Go $(CLIENTS)/languages.test.mjs
 
-test-deploy: ## configurations that other programs read
+test-python: test-programs ## python-socketio against three nodes behind HAProxy; the HTTP API against its contract
+	$(TESTED) .tools/venv/bin/python -m unittest discover -s $(CLIENTS)
+
+test-load: test-programs ## k6, crowds and slow clients against one node; the names in dashboards and rules against its metrics
+	$(TESTED) .ci/test-load
+
+test-deploy: test-kubernetes-renders ## configurations that other programs read; dashboards, alerts and their tests
 	PATH=$$PATH:/usr/sbin HAPROXY_COOKIE_KEY=check haproxy -c -f deploy/compose/haproxy.cfg
 	promtool check config --syntax-only deploy/compose/prometheus.yml
+	python3 grafana/check.py
+
+test-kubernetes-renders: tools test-programs ## the Helm chart rendered anew: golden files, schemas, mistakes that are refused
+	$(TESTED) .tools/venv/bin/python deploy/kubernetes/tests/check.py
+
+kubernetes-golden: tools test-programs ## write the chart's golden files and its table of values anew
+	$(TESTED) .tools/venv/bin/python deploy/kubernetes/tests/check.py --write
 
 chaos: SECONDS = 600
 chaos: CLIENTS = 500
@@ -62,21 +102,32 @@ chaos-failovers: ## a minute of the auditor over Sentinels
 	CHAOS_SECONDS=60 CHAOS_SEED=$(SEED) CHAOS_SENTINELS=1 \
 		cargo test --release --locked --workspace --test chaos -- --nocapture whatever_fails
 
+chaos-jobs: SECONDS = 1200
+chaos-jobs: SEED =
+chaos-jobs: SENTINELS =
+chaos-jobs: ## the auditor of jobs at length, e.g. make chaos-jobs SECONDS=600 SEED=7 SENTINELS=1
+	CHAOS_SECONDS=$(SECONDS) CHAOS_SEED=$(SEED) CHAOS_SENTINELS=$(SENTINELS) \
+		cargo test --release --locked --workspace --test chaos -- --nocapture every_job_is_done
+
+bench-jobs: ## jobs per second with concurrency 16, and what an idle queue costs
+	cargo test --release --locked --workspace --test contract -- --ignored --nocapture jobs::measured
+
 fuzz-api: SECONDS = 600
-fuzz-api: tools build ## schemathesis against the HTTP API at length, e.g. make fuzz-api SECONDS=3600
-	FUZZ_SECONDS=$(SECONDS) .tools/venv/bin/python $(CLIENTS)/test_api_contract.py
+fuzz-api: tools test-programs ## schemathesis against the HTTP API at length, e.g. make fuzz-api SECONDS=3600
+	$(TESTED) FUZZ_SECONDS=$(SECONDS) .tools/venv/bin/python $(CLIENTS)/test_api_contract.py
 
 # The version before this one: nodes of both serve side by side while a deployment is upgraded. A release moves it.
-PREVIOUS = 6edd153
+PREVIOUS = efff90b
 test-upgrade: SECONDS = 60
 test-upgrade: ## the auditor over nodes of this version and of the one before, which replace each other
 	rm -rf .tools/previous/src && mkdir -p .tools/previous/src
-	git archive $(PREVIOUS) | tar -x -C .tools/previous/src
+	git archive $(PREVIOUS) | tar -x -m -C .tools/previous/src
 	cd .tools/previous/src && CARGO_TARGET_DIR=../target cargo build --locked --package gateway
 	CHAOS_PREVIOUS=$(CURDIR)/.tools/previous/target/debug/gateway CHAOS_SECONDS=$(SECONDS) CHAOS_FAULT_EVERY=6 \
 		cargo test --locked --workspace --test chaos -- --nocapture whatever_fails
 
-check: ## formatting, lints, documentation, dependencies: as strict as it gets
+check: $(WEB_PACKAGES) ## formatting, lints, documentation, dependencies: as strict as it gets
+	npm run --prefix $(WEB) --silent check
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
@@ -106,6 +157,12 @@ bench-api: tools build ## what publishing over HTTP costs, beside Centrifugo, e.
 	loadtest/centrifugo/build.sh
 	node loadtest/bench/api.mjs --seconds "$(SECONDS)" --runs "$(RUNS)" --before "$(BEFORE)"
 
+bench-archive: SECONDS = 10
+bench-archive: RUNS = 3
+bench-archive: BEFORE =
+bench-archive: tools build ## what the archive costs publishing, and what that notices of a database that is away
+	node loadtest/bench/archive.mjs --seconds "$(SECONDS)" --runs "$(RUNS)" --before "$(BEFORE)"
+
 bench-flood: build ## what the others notice of a client that sends 100 times what it may
 	loadtest/bench-flood.sh
 
@@ -118,3 +175,7 @@ bench-presence: build ## who is counted on three nodes, two of which die, e.g. m
 bench-flaky: tools build ## what clients lose when their network fails: the gateway and npm's socket.io
 	npm ci --prefix loadtest/flaky --no-audit --no-fund
 	node loadtest/flaky/run.mjs compare
+
+bench-store: EVENTS = 1000000
+bench-store: tools ## what each database takes, how late it is, and how long pages take, e.g. make bench-store EVENTS=100000
+	BENCH_EVENTS=$(EVENTS) cargo test --release --locked --workspace --test contract -- --ignored --nocapture --test-threads=1 measured

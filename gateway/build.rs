@@ -1,80 +1,65 @@
-//! Embeds the official client, if it was fetched: its browser bundles, compressed, as a table for `http/client_script`.
-//! Tells the git revision.
+//! Embeds what `npm run build` made in `web/dist`, if it did: the pages and the official client, compressed, as a table for
+//! `http/assets`.
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::{env, fs};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-/// What Socket.IO's own server serves.
-const FILES: [&str; 8] = [
-    "socket.io.js",
-    "socket.io.js.map",
-    "socket.io.min.js",
-    "socket.io.min.js.map",
-    "socket.io.esm.min.js",
-    "socket.io.esm.min.js.map",
-    "socket.io.msgpack.min.js",
-    "socket.io.msgpack.min.js.map",
-];
+/// Where the official client is in `web/dist`, with the description of its package.
+const CLIENT: &str = "socket.io";
+/// Where the pages are.
+const SITE: &str = "site";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // The folder and not the package in it: a path that is not there would count as changed with every build.
-    println!("cargo::rerun-if-changed=web");
-    let package = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("web/node_modules/socket.io-client");
+    // The folder and not what npm makes in it: a path that is not there would count as changed with every build.
+    println!("cargo::rerun-if-changed=web/dist");
+    let dist = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("web/dist");
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    let is_fetched = package.is_dir();
-    let version = if is_fetched { version(&fs::read_to_string(package.join("package.json"))?)? } else { String::new() };
-    let mut table = format!("const VERSION: &str = {version:?};\nconst FILES: [File; {}] = [\n", FILES.len());
-    for name in FILES {
-        let gzip = if is_fetched {
-            let compressed = out.join(format!("{name}.gz"));
-            fs::write(&compressed, gzip(&fs::read(package.join("dist").join(name))?)?)?;
-            format!("Some(include_bytes!({compressed:?}))")
-        } else {
-            "None".to_owned()
-        };
-        writeln!(table, "    File {{ name: {name:?}, gzip: {gzip} }},")?;
+    let mut table = "static FILES: &[File] = &[\n".to_owned();
+    let description = dist.join(CLIENT).join("package.json");
+    if description.is_file() {
+        let etag = format!("\"{}\"", version(&fs::read_to_string(description)?)?);
+        for path in files(&dist, CLIENT)?.into_iter().filter(|path| !path.ends_with("package.json")) {
+            embed(&mut table, &path, &fs::read(dist.join(&path))?, &etag, &out)?;
+        }
     }
-    fs::write(out.join("client_script.rs"), table + "];\n")?;
-    println!("cargo::rerun-if-env-changed=REVISION");
-    println!("cargo::rustc-env=REVISION={}", revision());
+    for path in files(&dist, SITE)? {
+        let content = fs::read(dist.join(&path))?;
+        let mut hasher = DefaultHasher::new();
+        content.hash(&mut hasher);
+        embed(&mut table, &path, &content, &format!("\"{:016x}\"", hasher.finish()), &out)?;
+    }
+    fs::write(out.join("assets.rs"), table + "];\n")?;
     Ok(())
 }
 
-/// What the environment says, for builds that have no `.git`; or what git says.
-fn revision() -> String {
-    let given = env::var("REVISION").ok().filter(|given| !given.is_empty());
-    if given.is_some() || env::var("PROFILE").as_deref() != Ok("release") {
-        // Whoever develops would build everything anew after each commit.
-        return given.unwrap_or_else(|| "dev".to_owned());
-    }
-    from_git().unwrap_or_else(|| "unknown".to_owned())
-}
-
-fn from_git() -> Option<String> {
-    let project = PathBuf::from(env::var("CARGO_MANIFEST_DIR").ok()?).parent()?.to_owned();
-    let git = |arguments: &[&str]| {
-        let output = Command::new("git").arg("-C").arg(&project).args(arguments).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    // Sources that were unpacked into somebody else's repository are none of its revisions.
-    if fs::canonicalize(git(&["rev-parse", "--show-toplevel"])?).ok()? != fs::canonicalize(&project).ok()? {
-        return None;
-    }
-    for changing in ["HEAD", "logs/HEAD"] {
-        let path = project.join(git(&["rev-parse", "--git-path", changing])?);
-        // One that is not there would count as changed with every build.
-        if path.exists() {
-            println!("cargo::rerun-if-changed={}", path.display());
+/// All files of a folder of `web/dist`, as paths there, sorted; none if it was not made.
+fn files(dist: &Path, folder: &str) -> std::io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(dist.join(&folder)) else { continue };
+        for entry in entries {
+            let entry = entry?;
+            let path = format!("{folder}/{}", entry.file_name().to_string_lossy());
+            if entry.file_type()?.is_dir() { folders.push(path) } else { found.push(path) }
         }
     }
-    git(&["rev-parse", "--short=12", "HEAD"])
+    found.sort();
+    Ok(found)
+}
+
+fn embed(table: &mut String, path: &str, content: &[u8], etag: &str, out: &Path) -> Result<(), Box<dyn Error>> {
+    let compressed = out.join(path.replace('/', "_") + ".gz");
+    fs::write(&compressed, gzip(content)?)?;
+    writeln!(table, "    File {{ path: {path:?}, etag: {etag:?}, gzip: include_bytes!({compressed:?}) }},")?;
+    Ok(())
 }
 
 /// The version in an npm package's description.

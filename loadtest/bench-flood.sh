@@ -24,7 +24,7 @@ trap stop EXIT
 
 # Ports from the system: the node says which ones it got. In memory, so that no disk is measured.
 GATEWAY_LISTEN=127.0.0.1:0 GATEWAY_ADMIN_LISTEN=127.0.0.1:0 GATEWAY_DATA_DIR='' GATEWAY_TELEMETRY__FORMAT=json \
-  GATEWAY_DRAIN__TIMEOUT=1s "$binary" 2>"$dir/log" &
+  GATEWAY_DRAIN__ANNOUNCE=0s GATEWAY_DRAIN__TIMEOUT=1s "$binary" 2>"$dir/log" &
 node=$!
 for _ in $(seq 200); do
   ready=$(grep '"message":"ready"' "$dir/log" || true)

@@ -364,12 +364,17 @@ else
   exec 3<>"$dir/control"
 fi
 
+order=''
 while :; do
   code=0
-  read -r -t 0.2 -u 3 verb name || code=$?
+  IFS= read -r -t 0.2 -u 3 part || code=$?
+  # When its time is over in the midst of a line, it has what came so far.
+  order+=$part
   report_ended
   # More than 128: nothing was said in time. Anything else: whoever held the other end is gone, and we go too.
   if ((code == 0)); then
+    read -r verb name <<<"$order"
+    order=''
     [[ ! $verb ]] || obey "$verb" "$name"
   elif ((code <= 128)); then
     exit 0

@@ -11,11 +11,11 @@ mod router;
 use std::sync::Arc;
 
 use divan::Bencher;
-use gateway::auth::Identity;
-use gateway::domain::{Event, RoomName};
-use gateway::log::Terms;
-use gateway::node::Session;
-use gateway::routes::RouteTable;
+use gateway_core::auth::Identity;
+use gateway_core::domain::{Event, RoomName};
+use gateway_core::log::Terms;
+use gateway_core::node::Session;
+use gateway_core::routes::RouteTable;
 use router::Bench;
 use tokio::runtime::Runtime;
 

@@ -15,11 +15,11 @@ use std::time::Duration;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use gateway::auth::Identity;
-use gateway::domain::{Event, Frame, RoomName};
-use gateway::log::Terms;
-use gateway::node::{CloseReason, Entrance, Node, Outlet, Session, Undelivered, Waiting};
-use gateway::routes::RouteTable;
+use gateway_core::auth::Identity;
+use gateway_core::domain::{Event, Frame, RoomName};
+use gateway_core::log::Terms;
+use gateway_core::node::{CloseReason, Entrance, Node, Outlet, Session, Undelivered, Waiting};
+use gateway_core::routes::RouteTable;
 use router::Bench;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;

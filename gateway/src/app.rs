@@ -1,43 +1,64 @@
 //! The composition root: the only file that names backends. Builds a node from its configuration, runs it, stops it.
 
 mod addresses;
-mod api_door;
+mod database;
+mod doors;
+mod jobs;
+mod orders;
+mod post;
+mod reloading;
+mod role;
 mod start;
 mod stores;
+mod upkeep;
 
 pub use addresses::node_name;
+pub use post::check_post;
+pub use role::Role;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::{ApiKeys, Entry, Hook, Revoked, Tokens};
-use crate::calls::Caller;
-use crate::config::{self, Config};
-use crate::formats::{Format, Formats};
-use crate::hooks::Hooks;
-use crate::http::{AdminLimits, AdminRoutes, Api, Hosts, web};
-use crate::log::Budget;
-use crate::metrics::Metrics;
-use crate::node::{Node, Peers};
-use crate::presence::MeasuredPresence;
-use crate::redis::{Commands, ConnectError, Primary};
-use crate::routes::{RouteTable, Router};
+use crate::audit::By;
+use crate::http::{AdminLimits, AdminRoutes, Api, Hosts, Users, web};
 use crate::socket::{SocketServer, serve, serve_back_ends};
-use crate::supervisor::Supervisor;
-use crate::telemetry::{By, audit};
+use gateway_core::archive::Archived;
+use gateway_core::auth::{ApiKeys, Entry, Hook, Revoked, Tokens};
+use gateway_core::calls::Caller;
+use gateway_core::config::Config;
+use gateway_core::formats::{Format, Formats};
+use gateway_core::inbox::Inbox;
+use gateway_core::metrics::Metrics;
+use gateway_core::node::{Node, Past, Peers};
+use gateway_core::presence::MeasuredPresence;
+use gateway_core::redis::{Commands, ConnectError, Primary};
+use gateway_core::routes::{RouteTable, Router, Through};
+use gateway_core::supervisor::Supervisor;
+use gateway_store::Store;
+use gateway_work::archiving::Archiving;
+use gateway_work::hooks::Hooks;
+use gateway_work::jobs::{BackEnds, Workers};
 
 use addresses::{advertised, host_name, listen};
-use api_door::ApiDoor;
+use doors::Doors;
+use jobs::{Means, desk_and_workers};
+use orders::NodeOrders;
+use post::{Materials, Post, absence};
+use reloading::Reloading;
 use start::Start;
 use stores::{Backends, Redis, Stores, backends};
+use upkeep::{WhatIsKept, kept_counts, kept_unread, upkeep};
 
+/// What of the time for stopping is kept for handing back jobs that are not done.
+const HANDING_BACK: Duration = Duration::from_secs(1);
 /// How long tasks have to end after the last connection did.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -55,26 +76,28 @@ pub enum StartError {
 /// A running node.
 #[derive(Debug)]
 pub struct Gateway {
-    /// Where clients connect.
+    /// Where clients connect; port 0 if they cannot.
     pub address: SocketAddr,
     /// Where operators connect.
     pub admin_address: SocketAddr,
-    /// Where back ends connect.
+    /// Where back ends connect, likewise.
     pub api_address: SocketAddr,
     /// What it is called.
     pub name: String,
     /// What it counts.
     pub metrics: Arc<Metrics>,
     server: SocketServer,
-    router: Arc<Router>,
-    keys: Arc<ApiKeys>,
-    hooks: Arc<Hooks>,
-    /// The profile and the file that routes, hooks and keys are read from.
-    routes: (String, Option<PathBuf>),
+    reloading: Arc<Reloading>,
+    orders: Arc<NodeOrders>,
+    workers: Arc<Workers>,
+    role: Role,
+    /// How long stopping may take.
+    patience: Duration,
     ready: Arc<AtomicBool>,
     peers: Arc<Peers>,
     supervisor: Supervisor,
     stores: Stores,
+    store: Option<Store>,
 }
 
 impl Gateway {
@@ -84,9 +107,23 @@ impl Gateway {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: Config, max_files: usize) -> Result<Self, StartError> {
+        // Whoever starts several at once would have all of it in one future.
+        Box::pin(Self::start_as(Role::Serve, config, max_files)).await
+    }
+
+    /// The same for a process that may only work.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start_as(role: Role, config: Config, max_files: usize) -> Result<Self, StartError> {
+        role.check(&config).map_err(misconfigured)?;
         let table = RouteTable::load(&config.profile, config.file.as_deref()).map_err(misconfigured)?;
+        table.check_jobs(&config.jobs).map_err(misconfigured)?;
+        let back_ends = BackEnds::new(&config.jobs).map_err(misconfigured)?;
+        check_post(&config).map_err(misconfigured)?;
         Tokens::check(&config.auth).map_err(misconfigured)?;
         Hook::check(&config.auth.hook).map_err(misconfigured)?;
+        Inbox::check(&config.notifications).map_err(misconfigured)?;
         let metrics = Arc::new(Metrics::new());
         let keys = ApiKeys::new(&config.api.key, metrics.clone()).map_err(misconfigured)?;
         let mut redis = None;
@@ -105,11 +142,12 @@ impl Gateway {
         if let Some(why) = away.as_ref().filter(|_| config.redis.required_at_start) {
             return Err(StartError::Unavailable(anyhow::anyhow!("redis_url: {why}")));
         }
-        let (gateway, start) =
-            Self::build(config, table, keys, max_files, redis, metrics).await.map_err(StartError::Unavailable)?;
+        let store = database::open(&config).await?;
+        let given = Given { role, table, keys, back_ends, max_files, redis, store, metrics };
+        let (gateway, start) = Box::pin(Self::build(config, given)).await.map_err(StartError::Unavailable)?;
         match away {
             None => {
-                let finished = start.finish().await;
+                let finished = Box::pin(start.finish()).await;
                 finished.inspect_err(|_| gateway.supervisor.stop().cancel()).map_err(StartError::Unavailable)?;
             }
             Some(why) => {
@@ -124,17 +162,13 @@ impl Gateway {
     }
 
     /// Builds everything that does not need Redis to answer, and opens the listeners.
-    async fn build(
-        config: Config,
-        table: RouteTable,
-        keys: Arc<ApiKeys>,
-        max_files: usize,
-        redis: Option<Redis>,
-        metrics: Arc<Metrics>,
-    ) -> anyhow::Result<(Self, Start)> {
-        let clients = listen(config.listen).context("listen")?;
+    async fn build(config: Config, given: Given) -> anyhow::Result<(Self, Start)> {
+        let Given { role, table, keys, back_ends: called, max_files, redis, store, metrics } = given;
+        let is_open = role == Role::Serve;
+        let clients = is_open.then(|| listen(config.listen)).transpose().context("listen")?;
         let admins = listen(config.admin_listen).context("admin_listen")?;
-        let back_ends = config.api.address().map(listen).transpose().context("api.listen")?;
+        let back_ends = config.api.address().filter(|_| is_open).map(listen).transpose().context("api.listen")?;
+        metrics.works_only.set(f64::from(u8::from(!is_open)));
         let name = node_name(&config);
         metrics.connections_limit.set(u32::try_from(config.limits.connections).unwrap_or(u32::MAX));
         metrics.buffered_bytes_limit.set(config.limits.buffered_bytes as f64);
@@ -152,49 +186,104 @@ impl Gateway {
         let formats = Formats::new(if redis.is_some() { Format::OLDEST } else { Format::NEWEST });
         let commands = redis.as_ref().map(|redis| redis.commands.clone());
         let backends = backends(&config, &name, &metrics, redis, &formats, &supervisor).await?;
-        let Backends { bus, log, budget, sessions, presence, directory, revocations, repeats, outbox, wants, stores } =
-            backends;
+        let Backends { bus, log, budget, sessions, presence, directory, revocations, .. } = backends;
+        let Backends { repeats, answers, outbox, wants, jobs, queues, ticks, contacts, done, stores, .. } = backends;
+        let (presence, counts) = kept_counts(presence, &config, &metrics);
         let presence = Arc::new(MeasuredPresence::new(presence, metrics.clone()));
-        let node = Node::new(log, sessions, presence, &config, metrics.clone(), tasks.clone());
+        let archive = store.as_ref().filter(|_| config.archive.any()).map(|store| store.archive.clone());
+        let archived = archive.clone().map(|archive| Archived::new(archive, wants.clone()));
+        let archiving = archive
+            .map(|archive| Archiving::new(archive, outbox.clone(), log.clone(), &config.archive, metrics.clone()));
+        let past = Past::new(log, archived.clone(), config.archive.patience);
+        let node = Node::new(past, sessions, presence, &config, metrics.clone(), tasks.clone());
         let revoked = Revoked::start(revocations, config.auth.revocations_kept, metrics.clone()).await;
         let tokens = Tokens::start(&config.auth, revoked.clone(), metrics.clone()).await?;
-        let caller = Arc::new(Caller::new(&config.calls, metrics.clone()).context("calls")?);
+        let caller = Caller::new(&config.calls, metrics.clone()).context("calls")?;
+        let caller = Arc::new(match answers {
+            Some(answers) => caller.sharing(answers),
+            None => caller,
+        });
         let hooks = Hooks::new(outbox, wants, caller.clone(), &config.hooks, table.hooks(), metrics.clone());
         let hook = Hook::new(&config, caller.clone(), metrics.clone()).map_err(anyhow::Error::msg)?;
         let entry = Arc::new(Entry::new(tokens.clone(), hook));
-        let router = Router::new(table, node.clone(), entry, caller, &config, metrics.clone());
+        let (shelf, unread) = kept_unread(store.as_ref(), &bus, &config, &metrics).unzip();
+        let unread = unread.flatten();
+        let kept = WhatIsKept { caller: caller.clone(), counts, unread: unread.clone() };
+        let inbox = Inbox::new(shelf, node.clone(), &config, metrics.clone());
+        let inbox = Arc::new(inbox.minding(absence(&config, &jobs)?));
+        let materials = Materials { jobs: jobs.clone(), ticks, contacts, done, caller: caller.clone() };
+        let post = Post::new(&config, &name, materials, &inbox, &metrics)?;
+        let means = Means {
+            node: node.clone(),
+            inbox: inbox.clone(),
+            caller: caller.clone(),
+            archiving: archiving.clone(),
+            back_ends: called.clone(),
+            post: &post,
+        };
+        let (desk, workers) = desk_and_workers(&config, (jobs, queues), means, &metrics);
+        let through = Through { caller, inbox: inbox.clone(), desk: desk.clone() };
+        let router = Router::new(table, node.clone(), entry, through, &config, metrics.clone());
         let router = Arc::new(router);
         let web = web(config.web.page);
         let api = Api::new(&config, keys.clone(), metrics.clone());
-        let door = Arc::new(ApiDoor(api.clone()));
-        let server = SocketServer::start(&config, router.clone(), web, door, metrics.clone(), &supervisor, max_files);
+        let background = post.background(&config, desk.clone(), keys.clone());
+        let users = Users::new(&config, router.clone(), inbox.clone(), background, metrics.clone());
+        let doors = Arc::new(Doors { api: api.clone(), users: users.clone() });
+        let server = SocketServer::start(&config, router.clone(), web, doors, metrics.clone(), &supervisor, max_files);
         let peers = Arc::new(Peers::new(bus.clone(), &config.redis.prefix, formats.clone(), metrics.clone()));
-        let gateway = Self {
-            address: clients.local_addr()?,
-            admin_address: admin.address(),
-            api_address: back_ends.as_ref().unwrap_or(&clients).local_addr()?,
-            metrics: metrics.clone(),
-            server: server.clone(),
+        let reloading = Arc::new(Reloading {
             router: router.clone(),
             keys,
             hooks: hooks.clone(),
+            back_ends: called,
+            schedules: post.schedules.clone(),
+            jobs: config.jobs.clone(),
             routes: (config.profile.clone(), config.file.clone()),
-            ready: Arc::new(AtomicBool::new(false)),
+        });
+        let ready = Arc::new(AtomicBool::new(false));
+        let orders = Arc::new(NodeOrders {
+            server: server.clone(),
+            peers: peers.clone(),
+            ready: ready.clone(),
+            reloading: reloading.clone(),
+            metrics: metrics.clone(),
+            supervisor: supervisor.clone(),
+            empty: Mutex::default(),
+            stopping: AtomicBool::new(false),
+        });
+        let gateway = Self {
+            address: address_of(clients.as_ref())?,
+            admin_address: admin.address(),
+            api_address: address_of(back_ends.as_ref().or(clients.as_ref()))?,
+            metrics: metrics.clone(),
+            server: server.clone(),
+            reloading,
+            orders: orders.clone(),
+            workers: workers.clone(),
+            role,
+            patience: config.drain.timeout,
+            ready,
             peers: peers.clone(),
             supervisor: supervisor.clone(),
             stores,
+            store: store.clone(),
             name,
         };
         if let Some(back_ends) = back_ends {
             supervisor.run_on("listener of back ends", serve_back_ends(back_ends, server.clone(), stop.clone()));
         }
-        supervisor.run_on("listener", serve(clients, server.clone(), max_files, stop));
-        supervisor.run("upkeep", upkeep(server.clone(), budget, metrics.clone()));
+        if let Some(clients) = clients {
+            supervisor.run_on("listener", serve(clients, server.clone(), max_files, stop));
+        }
+        supervisor.run("upkeep", upkeep(server.clone(), users.clone(), desk.clone(), kept, budget, metrics.clone()));
+        supervisor.run("database", database::watch(store.clone(), metrics.clone()));
         let start = Start {
             name: gateway.name.clone(),
             address: gateway.address,
             advertised,
             ready: gateway.ready.clone(),
+            orders,
             config,
             commands,
             bus,
@@ -203,12 +292,22 @@ impl Gateway {
             node,
             router,
             hooks,
+            archived,
+            archiving,
             revoked,
             tokens,
             server,
             api,
+            users,
+            inbox,
+            unread,
+            desk,
+            workers,
+            post,
+            role,
             directory,
             repeats,
+            store,
             admin,
             metrics,
             supervisor,
@@ -222,24 +321,7 @@ impl Gateway {
     /// # Errors
     /// What is wrong with it.
     pub async fn reload(&self) -> anyhow::Result<()> {
-        let (profile, file) = &self.routes;
-        let table = RouteTable::load(profile, file.as_deref());
-        audit(By::Signal, "reload", "routes", if table.is_ok() { "done" } else { "failed: there are mistakes" });
-        let table = table?;
-        if let Some(file) = file {
-            // Keys are in files alone: the environment has no words for them.
-            let keys = config::load(Some(file), std::env::vars()).map_err(|error| error.to_string());
-            let replaced = keys.and_then(|config| self.keys.replace(&config.api.key));
-            let outcome = if replaced.is_ok() { "done" } else { "failed: there are mistakes" };
-            if replaced != Ok(false) {
-                audit(By::Signal, "reload", "keys", outcome);
-            }
-            replaced.map_err(anyhow::Error::msg)?;
-        }
-        self.hooks.replace(table.hooks());
-        self.router.replace(table);
-        self.router.recount();
-        Ok(())
+        self.reloading.reload(By::Signal)
     }
 
     /// How many sessions are connected to this node.
@@ -254,38 +336,52 @@ impl Gateway {
         &self.supervisor
     }
 
-    /// Drains the node and stops it. Returns how many connections had to be cut off.
+    /// Drains the node and stops it: clients go to others, jobs end or are handed back. Returns how many connections had to be
+    /// cut off.
     pub async fn stop(self) -> usize {
+        self.orders.stop();
         self.ready.store(false, Ordering::Release);
-        let left = self.server.drain(&self.peers).await;
+        let drained = async {
+            match self.role {
+                Role::Serve => self.server.drain(&self.peers).await,
+                Role::Work => 0,
+            }
+        };
+        // Handing back takes a moment, too.
+        let within = self.patience - (self.patience / 4).min(HANDING_BACK);
+        let (left, handed_back) = tokio::join!(drained, self.workers.stop(within));
+        if handed_back > 0 {
+            tracing::warn!(jobs = handed_back, "jobs were not done in time: others begin them anew");
+        }
         self.supervisor.stop().cancel();
         let tasks = self.supervisor.tasks();
         tasks.close();
         // What still runs are connections that did not end in time; they end with the process.
         tokio::time::timeout(FAREWELL, tasks.wait()).await.ok();
         self.stores.close().await;
+        if let Some(store) = &self.store {
+            store.close().await;
+        }
         left
     }
 }
 
-fn misconfigured(error: impl std::fmt::Display) -> StartError {
-    StartError::Configuration(error.to_string())
+/// What a node is built from, beside its configuration.
+struct Given {
+    role: Role,
+    table: RouteTable,
+    keys: Arc<ApiKeys>,
+    back_ends: BackEnds,
+    max_files: usize,
+    redis: Option<Redis>,
+    store: Option<Store>,
+    metrics: Arc<Metrics>,
 }
 
-async fn upkeep(server: SocketServer, budget: Arc<Budget>, metrics: Arc<Metrics>) {
-    let mut tick = tokio::time::interval(Metrics::UPKEEP_INTERVAL);
-    let mut second = tokio::time::interval(Duration::from_secs(1));
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {
-                metrics.upkeep();
-                server.upkeep();
-            }
-            _ = second.tick() => {
-                server.count_traffic();
-                metrics.log_bytes.set(budget.used() as f64);
-                metrics.log_bytes_limit.set(budget.limit() as f64);
-            }
-        }
-    }
+fn address_of(listener: Option<&TcpListener>) -> std::io::Result<SocketAddr> {
+    listener.map_or_else(|| Ok(SocketAddr::from(([0, 0, 0, 0], 0))), TcpListener::local_addr)
+}
+
+fn misconfigured(error: impl std::fmt::Display) -> StartError {
+    StartError::Configuration(error.to_string())
 }

@@ -1,4 +1,4 @@
-//! The command line: `gateway [serve]`, `check`, `token`, `key`, `healthcheck`.
+//! The command line: `gateway [serve]`, `work`, `check`, `migrate`, `export`, `import`, `token`, `key`, `healthcheck`.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,16 +7,20 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use gateway::auth::{ApiKeys, Grant, Hook, Rights, Tokens, make_key, mint};
-use gateway::config::{self, Config, Scope};
-use gateway::domain::UserId;
-use gateway::process::{self, BAD_CONFIGURATION, INTERNAL, OK, UNAVAILABLE};
-use gateway::redis::Primary;
-use gateway::routes::RouteTable;
+use gateway::exchange::{self, Exchange};
+use gateway::process::{self, BAD_CONFIGURATION, INTERNAL, OK, Role, UNAVAILABLE, check_post};
+use gateway_core::auth::{ApiKeys, Grant, Hook, Rights, Tokens, make_key, mint};
+use gateway_core::config::{self, Config, Scope};
+use gateway_core::domain::{Offset, UserId};
+use gateway_core::inbox::Inbox;
+use gateway_core::redis::Primary;
+use gateway_core::routes::RouteTable;
+use gateway_store::Store;
+use gateway_work::jobs::BackEnds;
 
 /// A realtime gateway for Socket.IO clients.
 #[derive(Parser)]
-#[command(version = concat!(env!("CARGO_PKG_VERSION"), " (", env!("REVISION"), ")"), about)]
+#[command(version = gateway_core::metrics::BUILD, about)]
 struct Arguments {
     /// Configuration file; `GATEWAY_…` variables win over it.
     #[arg(long, global = true, value_name = "FILE")]
@@ -29,8 +33,23 @@ struct Arguments {
 enum Command {
     /// Serve clients (the default).
     Serve,
+    /// Work on jobs, as one of the nodes of a cluster, and let nobody in but operators.
+    Work,
     /// Print the effective configuration, secrets redacted, and the route table.
     Check,
+    /// Make the tables of the database, or bring them up to date, and say which version they are of. Nodes do so when they start.
+    Migrate,
+    /// Write what archived rooms said to standard output, a line of JSON for each event and for each gap.
+    Export {
+        /// A pattern of the rooms, as in "orders-*"; may be repeated.
+        #[arg(long = "room", value_name = "PATTERN", required = true)]
+        rooms: Vec<String>,
+        /// Only what was said since a time, as in 2026-01-31, or for how long, as in 30d.
+        #[arg(long, value_name = "TIME", default_value = "1970-01-01", value_parser = exchange::since)]
+        since: Offset,
+    },
+    /// Read such lines from standard input into the archive, each event at its place, if that is free.
+    Import,
     /// Mint a token for development.
     Token {
         /// The user that the token names.
@@ -57,7 +76,7 @@ enum Command {
         /// Whose it is. Keys of one name are one author to deduplication, so that they can be rotated.
         #[arg(long)]
         name: String,
-        /// What it may be used for, separated by commas: publish, read, control, admin.
+        /// What it may be used for, separated by commas: publish, read, notify, control, moderate, jobs, admin.
         #[arg(long = "scope", value_name = "SCOPE", required = true, value_delimiter = ',', value_parser = scope)]
         scopes: Vec<Scope>,
         /// A pattern of the rooms that it opens, as in "orders-*"; may be repeated. None: all.
@@ -86,8 +105,12 @@ fn main() -> ExitCode {
         Err(error) => return fail(BAD_CONFIGURATION, &error.to_string()),
     };
     match arguments.command.unwrap_or(Command::Serve) {
-        Command::Serve => process::run(config).into(),
+        Command::Serve => process::run(Role::Serve, config).into(),
+        Command::Work => process::run(Role::Work, config).into(),
         Command::Check => check(&config),
+        Command::Migrate => process::migrate(&config).into(),
+        Command::Export { rooms, since } => exchange::run(&config, &Exchange::Export { rooms, since }).into(),
+        Command::Import => exchange::run(&config, &Exchange::Import).into(),
         Command::Token { user, roles, ttl, join, publish, id } => {
             let Some(user) = UserId::parse(&user) else {
                 return fail(BAD_CONFIGURATION, &format!("--user: {}", UserId::RULE));
@@ -110,10 +133,22 @@ fn check(config: &Config) -> ExitCode {
         Ok(table) => table,
         Err(error) => return fail(BAD_CONFIGURATION, &error.to_string()),
     };
+    if let Err(error) = table.check_jobs(&config.jobs) {
+        return fail(BAD_CONFIGURATION, &error);
+    }
+    if let Err(error) = BackEnds::new(&config.jobs) {
+        return fail(BAD_CONFIGURATION, &error);
+    }
+    if let Err(error) = check_post(config) {
+        return fail(BAD_CONFIGURATION, &error);
+    }
     if let Err(error) = Tokens::check(&config.auth) {
         return fail(BAD_CONFIGURATION, &error.to_string());
     }
     if let Err(error) = Hook::check(&config.auth.hook) {
+        return fail(BAD_CONFIGURATION, &error);
+    }
+    if let Err(error) = Inbox::check(&config.notifications) {
         return fail(BAD_CONFIGURATION, &error);
     }
     if let Err(error) = Primary::check(config) {
@@ -121,6 +156,9 @@ fn check(config: &Config) -> ExitCode {
     }
     if let Err(error) = ApiKeys::check(&config.api.key) {
         return fail(BAD_CONFIGURATION, &error);
+    }
+    if let Err(error) = Store::check(config) {
+        return fail(BAD_CONFIGURATION, &error.to_string());
     }
     let text = match toml::to_string(config) {
         Ok(text) => text,

@@ -4,9 +4,11 @@ use std::io::Write;
 use std::time::Duration;
 
 use crate::app::{Gateway, StartError, node_name};
-use crate::config::Config;
+pub use crate::app::{Role, check_post};
 use crate::shutdown::{Signals, Wish};
 use crate::telemetry;
+use gateway_core::config::Config;
+use gateway_store::{OpenError, Store};
 
 /// Drained, or done.
 pub const OK: u8 = 0;
@@ -25,9 +27,9 @@ pub fn fail(code: u8, message: &str) -> u8 {
     code
 }
 
-/// Serves clients until told to stop. Returns the code to exit with.
+/// Serves clients, or only works, until told to stop. Returns the code to exit with.
 #[must_use]
-pub fn run(mut config: Config) -> u8 {
+pub fn run(role: Role, mut config: Config) -> u8 {
     config.node_name = node_name(&config);
     if let Err(error) = telemetry::start(&config.telemetry, &config.node_name) {
         return fail(BAD_CONFIGURATION, &error);
@@ -36,20 +38,49 @@ pub fn run(mut config: Config) -> u8 {
         Ok(runtime) => runtime,
         Err(error) => return fail(INTERNAL, &format!("cannot start the runtime: {error}")),
     };
-    let code = runtime.block_on(serve(config));
+    let code = runtime.block_on(serve(role, config));
     // Connections that would not end must not hold up the exit.
     runtime.shutdown_timeout(Duration::from_millis(100));
     code
 }
 
-async fn serve(config: Config) -> u8 {
+/// Makes the tables of the database, or brings them up to date. Returns the code to exit with.
+#[must_use]
+pub fn migrate(config: &Config) -> u8 {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(INTERNAL, &format!("cannot start the runtime: {error}")),
+    };
+    runtime.block_on(async {
+        let store = match Store::open(config).await {
+            Ok(Some(store)) => store,
+            Ok(None) => {
+                return fail(BAD_CONFIGURATION, "database.url is not set; a cluster without it has no database");
+            }
+            Err(error @ OpenError::File(_)) => return fail(UNAVAILABLE, &error.to_string()),
+            Err(error) => return fail(BAD_CONFIGURATION, &error.to_string()),
+        };
+        let migrated = store.migrate().await;
+        store.close().await;
+        match migrated {
+            Ok(migrated) => {
+                writeln!(std::io::stdout(), "{}: {migrated}", store.kind()).ok();
+                OK
+            }
+            Err(error) if error.is_permanent() => fail(BAD_CONFIGURATION, &format!("database.url: {error}")),
+            Err(error) => fail(UNAVAILABLE, &format!("database.url: {error}")),
+        }
+    })
+}
+
+async fn serve(role: Role, config: Config) -> u8 {
     // Containers commonly start with a soft limit of 1024 files and a far higher hard one.
     let max_files = match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) => usize::try_from(limit).unwrap_or(usize::MAX),
         Err(error) => return fail(INTERNAL, &format!("cannot read the limit of open files: {error}")),
     };
     let limit = config.limits.connections;
-    if limit == 0 || limit >= max_files {
+    if role == Role::Serve && (limit == 0 || limit >= max_files) {
         tracing::warn!(
             max_files,
             connections = limit,
@@ -60,11 +91,11 @@ async fn serve(config: Config) -> u8 {
         Ok(signals) => signals,
         Err(error) => return fail(INTERNAL, &format!("cannot wait for signals: {error}")),
     };
-    if let Some(exposure) = config.exposure() {
+    if let Some(exposure) = config.exposure().filter(|_| role == Role::Serve) {
         tracing::warn!("{exposure}");
     }
     tracing::info!(max_files, "starting");
-    let gateway = match Gateway::start(config, max_files).await {
+    let gateway = match Gateway::start_as(role, config, max_files).await {
         Ok(gateway) => gateway,
         Err(StartError::Configuration(message)) => return fail(BAD_CONFIGURATION, &message),
         Err(error @ StartError::Unavailable(_)) => return fail(UNAVAILABLE, &error.to_string()),

@@ -1,8 +1,7 @@
 //! Logging: one line an event, for people or for collectors, each with the node's name. Never tokens, never payloads.
 
-use std::fmt::{self, Debug, Display, Write};
+use std::fmt::{self, Debug, Write};
 use std::io::IsTerminal;
-use std::net::{IpAddr, SocketAddr};
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::field::MakeExt;
@@ -15,12 +14,14 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
-use crate::config::{self, LogFormat};
+use gateway_core::config::{self, LogFormat};
+
+use crate::audit::AUDIT;
 
 /// Whose lines below `info` there are. Those of libraries are not ours to answer for.
-const OWN: [&str; 2] = ["gateway", "engine"];
-/// What the lines of [`audit`] are logged as.
-const AUDIT: &str = "gateway::audit";
+const OWN: [&str; 4] = ["gateway", "gateway_core", "gateway_work", "engine"];
+/// Who warns of what workers of jobs hear from it and tell themselves, once and not every half second.
+const RETOLD: &str = "bullmq";
 
 /// Begins to log, panics too. A second call changes nothing. `node` is the name of the node.
 ///
@@ -60,7 +61,10 @@ where
     // Who used the controls is no matter of taste, unless it is named.
     let filter = if settings.log.contains(AUDIT) { filter } else { filter.add_directive(audited) };
     // Libraries tell more than they should if they are asked to: packets, addresses with passwords, commands with their data.
-    let own = filter_fn(|line| *line.level() <= Level::INFO || OWN.iter().any(|own| is_of(line.target(), own)));
+    let own = filter_fn(|line| {
+        let most = if is_of(line.target(), RETOLD) { Level::ERROR } else { Level::INFO };
+        *line.level() <= most || OWN.iter().any(|own| is_of(line.target(), own))
+    });
     // Whoever does not take the lines must not end the node: complaints about it would go the same way, and panic.
     let lines = tracing_subscriber::fmt::layer().with_writer(to).with_ansi(colours).log_internal_errors(false);
     let lines = match settings.format {
@@ -148,36 +152,6 @@ fn one_line(name: &str) -> String {
 
 fn is_of(target: &str, module: &str) -> bool {
     target.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
-}
-
-/// By whom and from where a control is used.
-#[derive(Clone, Copy, Debug)]
-pub enum By<'a> {
-    /// The bearer of `admin.token`.
-    Operator(SocketAddr),
-    /// The bearer of a key of the HTTP API.
-    Key {
-        /// The key's id.
-        id: &'a str,
-        /// The request's.
-        request: &'a str,
-        /// Where it came from.
-        from: IpAddr,
-    },
-    /// Somebody who may send signals to the process.
-    Signal,
-}
-
-/// Leaves a line about who did what to whom, from where, and what came of it. Texts from outside cannot look like lines of
-/// their own.
-pub fn audit(by: By<'_>, what: &'static str, subject: &str, outcome: impl Display) {
-    let (who, from) = match by {
-        By::Operator(peer) => ("admin.token".to_owned(), peer.to_string()),
-        By::Key { id, request, from } => (format!("key {id}, request {request}"), from.to_string()),
-        By::Signal => ("SIGHUP".to_owned(), "this machine".to_owned()),
-    };
-    let outcome = outcome.to_string();
-    tracing::info!(target: AUDIT, who, from, what, ?subject, ?outcome, "control");
 }
 
 #[cfg(test)]

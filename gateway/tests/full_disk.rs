@@ -5,10 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use gateway::domain::{Event, Offset, Pid, RoomName, SessionId};
-use gateway::log::{AppendError, FeedItem, Log, Range, Retention, SqliteLog, Terms};
-use gateway::sessions::{Lease, Record, Sessions, SqliteSessions};
-use gateway::supervisor::Supervisor;
+use gateway_core::archive::{self, Archive};
+use gateway_core::domain::{Epoch, Event, Offset, Pid, Position, RoomName, SessionId};
+use gateway_core::log::{AppendError, FeedItem, Log, Range, Retention, SqliteLog, Terms};
+use gateway_core::sessions::{Lease, Record, Sessions, SqliteSessions};
+use gateway_core::supervisor::Supervisor;
+use gateway_store::DatabaseFile;
+use gateway_store::archive::SqliteArchive;
 use rlimit::Resource;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -73,6 +76,7 @@ async fn a_full_disk_refuses_and_heals() {
     let page = log.read(&room, Range::After { offset: Offset::START, limit: 10_000 }, usize::MAX).await.unwrap();
     assert!(page.events == acknowledged, "the file is sound");
     sessions_are_claimed_on_a_full_disk(folder.path(), most).await;
+    an_archive_goes_on_when_there_is_room_again(folder.path(), most).await;
 }
 
 /// In the same test: the limit is the process's.
@@ -97,4 +101,43 @@ async fn sessions_are_claimed_on_a_full_disk(folder: &Path, most: u64) {
     assert!(!sessions.save(lease, &record).await.unwrap(), "it is the other one's, although nobody could write it");
     assert!(sessions.save(rival, &record).await.unwrap());
     sessions.close().await;
+}
+
+/// In the same test, too.
+async fn an_archive_goes_on_when_there_is_room_again(folder: &Path, most: u64) {
+    let (file, _) = DatabaseFile::open(&folder.join("database.sqlite")).await.unwrap();
+    let archive = SqliteArchive::new(file.clone());
+    let room = RoomName::parse("r").unwrap();
+    let said = |offset: u64| archive::Record::Event {
+        room: room.clone(),
+        position: Position { epoch: Epoch(1), offset: Offset(offset) },
+        before: (offset > 1).then(|| Offset(offset - 1)),
+        user: None,
+        event: Event {
+            name: "message".into(),
+            args: format!("[{:?}]", "x".repeat(5_000)),
+            attachments: Vec::new(),
+            except: None,
+            at_ms: 1,
+        },
+        takes_back: None,
+    };
+    Resource::FSIZE.set(600_000, most).unwrap();
+    let mut offset = 1;
+    let error = loop {
+        match archive.write(&[said(offset), said(offset + 1)], Offset(offset + 1)).await {
+            Ok(_) => offset += 2,
+            Err(error) => break error,
+        }
+        assert!(offset < 10_000, "nothing limits it");
+    };
+    assert!(!error.is_permanent(), "there may be room again: {error}");
+    assert!(error.to_string().contains("database.sqlite") && error.to_string().contains("disk"), "{error}");
+    let range = Range::After { offset: Offset::START, limit: 10_000 };
+    let written = archive.read(&room, range, usize::MAX).await.unwrap().entries.len() as u64;
+    assert_eq!(written, offset - 1, "of a batch that failed nothing is there");
+    Resource::FSIZE.set(most, most).unwrap();
+    let again = archive.write(&[said(offset), said(offset + 1)], Offset(offset + 1)).await.unwrap();
+    assert_eq!((again.events, again.gaps.len()), (2, 0));
+    file.close().await;
 }

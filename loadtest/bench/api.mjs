@@ -3,6 +3,7 @@
 import { parseArgs } from 'node:util';
 
 import { apiServers } from './api_servers.mjs';
+import { median } from './numbers.mjs';
 import { generate, startRedis } from './servers.mjs';
 
 const BATCH = 100;
@@ -47,12 +48,6 @@ async function measured(start, { kind, load }, hasRedis) {
   } finally {
     await redis?.stop();
   }
-}
-
-function median(numbers) {
-  const sorted = numbers.toSorted((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
 const failures = [];

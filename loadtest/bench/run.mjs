@@ -2,6 +2,7 @@
 
 import { parseArgs } from 'node:util';
 
+import { median } from './numbers.mjs';
 import { ROWS } from './rows.mjs';
 import { servers } from './servers.mjs';
 
@@ -51,12 +52,6 @@ async function measured({ row, title, parts }, runs) {
     }
   }
   return found;
-}
-
-function median(numbers) {
-  const sorted = numbers.toSorted((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
 const COLUMNS = ['floor', 'node', 'gateway', ...(options.before ? ['before'] : [])];

@@ -30,9 +30,9 @@ export function environment(settings) {
   return { ...Object.fromEntries(inherited), ...settings };
 }
 
-/** A process, and what `find` makes of one of its lines. */
-export async function launch(command, args, settings, find) {
-  const child = spawn(command, args, { env: environment(settings), stdio: ['ignore', 'pipe', 'pipe'] });
+/** A process, and what `find` makes of one of its lines. `as` is whose it is, and where. */
+export async function launch(command, args, settings, find, as = {}) {
+  const child = spawn(command, args, { ...as, env: environment(settings), stdio: ['ignore', 'pipe', 'pipe'] });
   running.add(child);
   let last = '';
   const ended = new Promise((resolve) => child.on('close', resolve)).then(() => running.delete(child));
@@ -104,7 +104,7 @@ const startPeers = async ({ nodes = 1, redis }) => {
   return together(await several(nodes, () => launch(process.execPath, [peer], settings, address)));
 };
 
-const gatewayAt = (binary) => async ({ nodes = 1, redis, disk = false, threads }) => {
+const gatewayAt = (binary) => async ({ nodes = 1, redis, disk = false, threads, settings: more }) => {
   const directory = disk ? await mkdtemp(path.join(os.tmpdir(), 'gateway-bench.')) : undefined;
   const settings = {
     ...NO_LIMITS,
@@ -114,6 +114,7 @@ const gatewayAt = (binary) => async ({ nodes = 1, redis, disk = false, threads }
     GATEWAY_REDIS_URL: redis?.url ?? '',
     GATEWAY_TELEMETRY__FORMAT: 'json',
     ...(threads && { TOKIO_WORKER_THREADS: String(threads) }),
+    ...more,
   };
   const processes = await several(nodes, () => launch(binary, [], settings, address));
   return together(processes, async () => directory && rm(directory, { recursive: true }));

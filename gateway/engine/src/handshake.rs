@@ -14,6 +14,7 @@ use sha1::{Digest, Sha1};
 use crate::frame::{Opcode, frame};
 use crate::handler::{Answer, Transport};
 use crate::http::lists;
+use crate::polling;
 use crate::settings::Settings;
 
 /// How paths end at which Socket.IO is served, with or without a slash behind it. What stands before is a front end's or a
@@ -27,6 +28,9 @@ const TO_OUTDATED: [&str; 2] = [
     r#"0{"sid":"none","upgrades":[],"pingInterval":25000,"pingTimeout":5000}"#,
     r#"44"This server speaks Socket.IO 3 and 4 (Engine.IO 4), and this client Socket.IO 2: upgrade it to version 4""#,
 ];
+/// Where the answer to a handshake over polling says the connection's id once more: balancers read headers, and not bodies. A
+/// page of another origin has no cookie by which they could know the next poll.
+const CONNECTION_ID: HeaderName = HeaderName::from_static("x-engine-sid");
 /// Bytes of an id.
 const ID_BYTES: usize = 15;
 
@@ -173,6 +177,14 @@ pub(crate) fn open_packet(id: Id, transport: Transport, settings: &Settings) -> 
         "0{{\"sid\":\"{id}\",\"upgrades\":{upgrades},\"pingInterval\":{interval},\"pingTimeout\":{timeout},\
          \"maxPayload\":{payload}}}"
     )
+}
+
+/// The same as an answer over polling, with the id where a balancer finds it.
+pub(crate) fn open_polling(id: Id, settings: &Settings) -> Answer {
+    let mut answer = polling::answer(open_packet(id, Transport::Polling, settings));
+    let named = HeaderValue::try_from(id.to_string()).expect("base64 is a header's value");
+    answer.headers_mut().insert(CONNECTION_ID, named);
+    answer
 }
 
 #[cfg(test)]

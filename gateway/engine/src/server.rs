@@ -306,7 +306,7 @@ impl Shared {
                 let id = Id::random();
                 let connection = Inner::new(self.clone(), id, guest, Way::Polling(Poll::default()));
                 self.connections.insert(&connection);
-                let answer = polling::answer(handshake::open_packet(id, transport, &self.settings));
+                let answer = handshake::open_polling(id, &self.settings);
                 Reply::Poll(answer, connection)
             }
         }

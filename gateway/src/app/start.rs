@@ -7,27 +7,38 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::Role;
 use super::addresses::host_name;
-use crate::asks::Asks;
-use crate::auth::{OperatorToken, Revoked, Tokens};
-use crate::bus::{Bus, overhear};
-use crate::config::Config;
-use crate::content::Bounds;
-use crate::control::Control;
-use crate::emitters::{Emitters, Passed};
-use crate::formats::Formats;
-use crate::hooks::Hooks;
-use crate::http::{AdminRoutes, AdminState, Api, AskOverHttp, admin};
-use crate::metrics::Metrics;
-use crate::node::{Listening, Node, Peers, Taps};
-use crate::operators::Operators;
-use crate::presence::Directory;
-use crate::redis::{Commands, watch_settings};
-use crate::repeats::Repeats;
-use crate::routes::Router;
-use crate::service::{Behind, Service};
+use super::orders::NodeOrders;
+use super::post::Post;
+use crate::http::{AdminRoutes, AdminState, Api, AskOverHttp, Users, admin};
+use crate::operators::{Operators, Watched};
 use crate::socket::SocketServer;
-use crate::supervisor::Supervisor;
+use gateway_core::archive::Archived;
+use gateway_core::asks::Asks;
+use gateway_core::auth::{OperatorToken, Revoked, Tokens};
+use gateway_core::bus::{Bus, overhear};
+use gateway_core::config::Config;
+use gateway_core::content::Bounds;
+use gateway_core::control::Control;
+use gateway_core::desk::Desk;
+use gateway_core::emitters::{Emitters, Passed};
+use gateway_core::formats::Formats;
+use gateway_core::inbox::Inbox;
+use gateway_core::metrics::{Metrics, REVISION, VERSION};
+use gateway_core::node::{Listening, Node, Peers, Taps};
+use gateway_core::notifications::KeptNotifications;
+use gateway_core::presence::Directory;
+use gateway_core::redis::{Commands, watch_settings};
+use gateway_core::repeats::Repeats;
+use gateway_core::routes::{Namespace, Router};
+use gateway_core::service::{Behind, Service};
+use gateway_core::supervisor::Supervisor;
+use gateway_store::Store;
+use gateway_work::absent::Watch;
+use gateway_work::archiving::Archiving;
+use gateway_work::hooks::Hooks;
+use gateway_work::jobs::Workers;
 
 /// How long to wait before Redis is looked for again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -39,6 +50,7 @@ pub(super) struct Start {
     /// Where other nodes reach the admin listener.
     pub(super) advertised: String,
     pub(super) ready: Arc<AtomicBool>,
+    pub(super) orders: Arc<NodeOrders>,
     pub(super) config: Config,
     pub(super) commands: Option<Commands>,
     pub(super) bus: Arc<dyn Bus>,
@@ -47,12 +59,24 @@ pub(super) struct Start {
     pub(super) node: Arc<Node>,
     pub(super) router: Arc<Router>,
     pub(super) hooks: Arc<Hooks>,
+    pub(super) archived: Option<Archived>,
+    pub(super) archiving: Option<Arc<Archiving>>,
     pub(super) revoked: Arc<Revoked>,
     pub(super) tokens: Arc<Tokens>,
     pub(super) server: SocketServer,
     pub(super) api: Arc<Api>,
+    pub(super) users: Arc<Users>,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) desk: Arc<Desk>,
+    pub(super) workers: Arc<Workers>,
+    pub(super) post: Post,
+    pub(super) role: Role,
+    /// Notifications whose counts are kept, if they are.
+    pub(super) unread: Option<Arc<KeptNotifications>>,
     pub(super) directory: Arc<dyn Directory>,
     pub(super) repeats: Arc<dyn Repeats>,
+    /// The archive and the notifications, if there is a database.
+    pub(super) store: Option<Store>,
     pub(super) admin: AdminRoutes,
     pub(super) metrics: Arc<Metrics>,
     pub(super) supervisor: Supervisor,
@@ -89,13 +113,27 @@ impl Start {
         let Self { config, bus, node, router, revoked, metrics, supervisor, .. } = self;
         let (control, heard) = Control::start(bus.clone(), node.clone(), &self.name, &config.redis.prefix).await?;
         let (asks, asked) = Asks::start(config, bus.clone(), node.clone(), metrics.clone()).await?;
+        let unread = match &self.unread {
+            Some(unread) => Some((unread.clone(), unread.hear().await?)),
+            None => None,
+        };
         let emitters = Box::pin(self.emitters()).await?;
-        let token = OperatorToken::new(config.admin.token.clone(), metrics.clone());
+        control.obeying(self.orders.clone());
+        let token = OperatorToken::new(config.admin.token.clone(), config.admin.viewer_token.clone(), metrics.clone());
+        let (most, time) = (config.api.streams, config.socket.write_timeout);
+        let taps = Arc::new(Taps::new(node.clone(), &config.limits, most, time, metrics.clone()));
         let operators = if token.is_empty() {
             None
         } else {
-            let (bus, node, metrics) = (bus.clone(), node.clone(), metrics.clone());
-            Some(Operators::start(config, token.clone(), &self.name, &host_name(), bus, node, metrics).await?)
+            let watched = Watched {
+                router: router.clone(),
+                node: node.clone(),
+                control: control.clone(),
+                orders: self.orders.clone(),
+                taps: taps.clone(),
+                metrics: metrics.clone(),
+            };
+            Some(Operators::start(config, token.clone(), &self.name, &host_name(), bus.clone(), watched).await?)
         };
 
         node.run(&self.name, config, supervisor);
@@ -105,11 +143,35 @@ impl Start {
         supervisor.run("ends of tokens", end_sessions(router.clone(), revoked.news()));
         supervisor.run("session controls", control.clone().serve(heard));
         supervisor.run_on("hooks", self.hooks.clone().run(supervisor.stop().clone()));
+        if let Some(archiving) = &self.archiving {
+            supervisor.run_on("archiving", archiving.clone().run(supervisor.stop().clone()));
+        }
+        if let Some(absent) = &self.post.absent {
+            absent.asking(control.clone());
+            let (namespace, tokens) = (self.inbox.namespace(), config.notifications.mail.tokens);
+            let watch = Watch::new(node.clone(), self.post.contacts.clone(), namespace, tokens, metrics.clone());
+            supervisor.run("who is there", watch.run());
+        }
+        supervisor.run("schedules", self.post.schedules.clone().run());
+        supervisor.run("standing of queues", self.desk.clone().watch());
+        supervisor.run_on("jobs", self.workers.clone().run(supervisor.stop().clone()));
         supervisor.run("questions to clients", asks.clone().serve(asked));
+        if self.role == Role::Work {
+            // Nobody comes to it, whoever leaves.
+            self.peers.leave().await;
+        }
         supervisor.run("count of nodes", self.peers.clone().count());
         supervisor.run("formats", node.clone().heed_formats_forever(self.formats.clone()));
+        if let Some((unread, heard)) = unread {
+            supervisor.run("counts of unread notifications", unread.heed(heard));
+        }
         supervisor.run("revocations", revoked.clone().keep_up());
         supervisor.run("keys of tokens", self.tokens.clone().keep_fresh());
+        if self.inbox.keeps() {
+            supervisor.run("sweep of notifications", self.inbox.clone().sweep_forever());
+        } else if router.table().namespaces().any(Namespace::notifies) {
+            tracing::warn!("without a database notifications are heard by who is connected, and not kept");
+        }
         if let Some(commands) = &self.commands {
             supervisor
                 .run("settings of Redis", watch_settings(commands.clone(), config.log.max_bytes > 0, metrics.clone()));
@@ -142,6 +204,12 @@ impl Start {
             control: control.clone(),
             revoked: revoked.clone(),
             hooks: self.hooks.clone(),
+            desk: self.desk.clone(),
+            schedules: self.post.schedules.clone(),
+            router: router.clone(),
+            api: self.api.clone(),
+            name: self.name.clone(),
+            files: (config.profile.clone(), config.file.clone()),
             token,
         };
         let mut routes = admin(state);
@@ -152,25 +220,36 @@ impl Start {
         self.admin.replace(routes);
         let bounds = Bounds::new(&config.limits);
         let (directory, page_bytes) = (self.directory.clone(), config.limits.payload_bytes);
-        let (most, time) = (config.api.streams, config.socket.write_timeout);
-        let taps = Arc::new(Taps::new(node.clone(), &config.limits, most, time, metrics.clone()));
         let behind = Behind {
             node: node.clone(),
             control,
             asks,
             revoked: revoked.clone(),
             directory,
+            archived: self.archived.clone(),
+            inbox: self.inbox.clone(),
+            desk: self.desk.clone(),
+            contacts: self.post.contacts.clone(),
             taps,
             formats: self.formats.clone(),
             metrics: metrics.clone(),
         };
-        self.api.serve(Service::new(behind, bounds, page_bytes), self.repeats.clone());
-        self.server.admit();
+        let service = Service::new(behind, bounds, page_bytes);
+        self.api.serve(service, self.post.schedules.clone(), self.repeats.clone());
+        self.users.serve();
+        if self.role == Role::Serve {
+            self.server.admit();
+        }
         self.ready.store(true, Ordering::Release);
-        let mode = if config.redis_url.is_empty() { "embedded" } else { "cluster" };
+        let mode = match self.role {
+            Role::Work => "work",
+            Role::Serve if config.redis_url.is_empty() => "embedded",
+            Role::Serve => "cluster",
+        };
+        let database = self.store.as_ref().map_or("none", Store::kind);
         tracing::info!(
-            mode, address = %self.address, admin = %self.admin.address(),
-            version = env!("CARGO_PKG_VERSION"), revision = env!("REVISION"), "ready"
+            mode, database, address = %self.address, admin = %self.admin.address(),
+            version = VERSION, revision = REVISION, "ready"
         );
         Ok(())
     }

@@ -4,18 +4,23 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use crate::bus::{Bus, MemoryBus, MemoryHub, RedisBus};
-use crate::config::{self, Config};
-use crate::formats::Formats;
-use crate::log::{Budget, Log, MemoryLog, RedisLog, Retention, SqliteLog};
-use crate::metrics::Metrics;
-use crate::outbox::{Bounds, MemoryOutbox, Outbox, RedisOutbox, SqliteOutbox, Wants};
-use crate::presence::{Directory, MemoryPlaces, MemoryPresence, Presence, RedisPresence};
-use crate::redis::{Commands, Primary};
-use crate::repeats::{MemoryRepeats, RedisRepeats, Repeats, SqliteRepeats};
-use crate::revocations::{MemoryRevocations, RedisRevocations, Revocations, SqliteRevocations};
-use crate::sessions::{MemorySessions, RedisSessions, Sessions, SqliteSessions};
-use crate::supervisor::Supervisor;
+use gateway_core::answers::{Answers, RedisAnswers};
+use gateway_core::bus::{Bus, MemoryBus, MemoryHub, RedisBus};
+use gateway_core::config::{self, Config};
+use gateway_core::contacts::{Contacts, MemoryContacts, RedisContacts, SqliteContacts};
+use gateway_core::formats::Formats;
+use gateway_core::jobs::{Jobs, Kept, MemoryJobs, Queues, SqliteJobs};
+use gateway_core::log::{Budget, Log, MemoryLog, RedisLog, Retention, SqliteLog};
+use gateway_core::metrics::Metrics;
+use gateway_core::outbox::{Bounds, MemoryOutbox, Outbox, Pattern, RedisOutbox, SqliteOutbox, Wants};
+use gateway_core::presence::{Directory, MemoryPlaces, MemoryPresence, Presence, RedisPresence};
+use gateway_core::redis::{Commands, Primary};
+use gateway_core::repeats::{MemoryRepeats, RedisRepeats, Repeats, SqliteRepeats};
+use gateway_core::revocations::{MemoryRevocations, RedisRevocations, Revocations, SqliteRevocations};
+use gateway_core::sessions::{MemorySessions, RedisSessions, Sessions, SqliteSessions};
+use gateway_core::supervisor::Supervisor;
+use gateway_core::ticks::{MemoryTicks, RedisTicks, SqliteTicks, Ticks};
+use gateway_work::bullmq::BullJobs;
 
 /// What is to be told that the node ends.
 #[derive(Debug)]
@@ -33,6 +38,10 @@ impl Stores {
                 files.sessions.close().await;
                 files.revocations.close().await;
                 files.repeats.close().await;
+                files.jobs.close().await;
+                files.ticks.close().await;
+                files.contacts.close().await;
+                files.done.close().await;
                 files.outbox.close().await;
                 files.log.close().await;
             }
@@ -47,6 +56,10 @@ pub(super) struct Files {
     sessions: Arc<SqliteSessions>,
     revocations: Arc<SqliteRevocations>,
     repeats: Arc<SqliteRepeats>,
+    jobs: Arc<SqliteJobs>,
+    ticks: Arc<SqliteTicks>,
+    contacts: Arc<SqliteContacts>,
+    done: Arc<SqliteRepeats>,
     outbox: Arc<SqliteOutbox>,
 }
 
@@ -66,8 +79,16 @@ pub(super) struct Backends {
     pub(super) revocations: Arc<dyn Revocations>,
     pub(super) directory: Arc<dyn Directory>,
     pub(super) repeats: Arc<dyn Repeats>,
+    /// What nodes share of what back ends answered; a node that is alone has it in its memory.
+    pub(super) answers: Option<Arc<dyn Answers>>,
     pub(super) outbox: Arc<dyn Outbox>,
     pub(super) wants: Wants,
+    pub(super) jobs: Arc<dyn Jobs>,
+    pub(super) queues: Arc<dyn Queues>,
+    pub(super) ticks: Arc<dyn Ticks>,
+    pub(super) contacts: Arc<dyn Contacts>,
+    /// Of what may be done once in a time, what was done.
+    pub(super) done: Arc<dyn Repeats>,
     pub(super) stores: Stores,
 }
 
@@ -83,7 +104,10 @@ pub(super) async fn backends(
     let retention = retention(&config.log);
     let (window, kept) = (config.recovery.window, config.api.repeats_kept);
     let bounds = Bounds { entries: config.hooks.queue_events, bytes: config.hooks.queue_bytes };
-    let wants = Wants::new(&config.redis.prefix, bounds);
+    let archived = Bounds { entries: config.archive.queue_events, bytes: config.archive.queue_bytes };
+    let rooms = config.archive.rooms.iter().map(|pattern| Pattern::new(pattern)).collect();
+    let wants = Wants::new(&config.redis.prefix, bounds).with_archive(rooms, archived);
+    let done = Kept { time: config.jobs.kept, most: config.jobs.kept_jobs };
     let Some(Redis { primary, commands }) = redis else {
         metrics.bus_connected.set(1.0);
         let bus = Arc::new(MemoryBus::new(Arc::<MemoryHub>::default()));
@@ -94,6 +118,7 @@ pub(super) async fn backends(
             let outbox = Arc::new(MemoryOutbox::new(wants.clone()));
             let log = Arc::new(MemoryLog::new(retention).with_outbox(outbox.clone()));
             let presence = Arc::new(presence.with_outbox(outbox.clone()));
+            let jobs = Arc::new(MemoryJobs::new(done));
             return Ok(Backends {
                 bus,
                 budget: log.budget(),
@@ -103,8 +128,14 @@ pub(super) async fn backends(
                 presence,
                 revocations: Arc::new(MemoryRevocations::default()),
                 repeats: Arc::new(MemoryRepeats::new(kept)),
+                answers: None,
                 outbox,
                 wants,
+                jobs: jobs.clone(),
+                queues: jobs,
+                ticks: Arc::new(MemoryTicks::default()),
+                contacts: Arc::new(MemoryContacts::default()),
+                done: Arc::new(MemoryRepeats::new(config.mail.once)),
                 stores: Stores::Memory,
             });
         }
@@ -116,11 +147,18 @@ pub(super) async fn backends(
         let sessions = SqliteSessions::open(&folder.join("sessions.sqlite"), window).await.context("data_dir")?;
         let revocations = SqliteRevocations::open(&folder.join("revocations.sqlite")).await.context("data_dir")?;
         let repeats = SqliteRepeats::open(&folder.join("repeats.sqlite"), kept).await.context("data_dir")?;
+        let jobs = SqliteJobs::open(&folder.join("jobs.sqlite"), done).await.context("data_dir")?;
         let files = Files {
             log: log.clone(),
             sessions: Arc::new(sessions),
             revocations: Arc::new(revocations),
             repeats: Arc::new(repeats),
+            jobs: Arc::new(jobs),
+            ticks: Arc::new(SqliteTicks::open(&folder.join("ticks.sqlite")).await.context("data_dir")?),
+            contacts: Arc::new(SqliteContacts::open(&folder.join("contacts.sqlite")).await.context("data_dir")?),
+            done: Arc::new(
+                SqliteRepeats::open(&folder.join("done.sqlite"), config.mail.once).await.context("data_dir")?,
+            ),
             outbox: outbox.clone(),
         };
         return Ok(Backends {
@@ -132,15 +170,23 @@ pub(super) async fn backends(
             presence,
             revocations: files.revocations.clone(),
             repeats: files.repeats.clone(),
+            answers: None,
             outbox,
             wants,
+            jobs: files.jobs.clone(),
+            queues: files.jobs.clone(),
+            ticks: files.ticks.clone(),
+            contacts: files.contacts.clone(),
+            done: files.done.clone(),
             stores: Stores::Files(files),
         });
     };
     let settings = &config.redis;
     let prefix = &settings.prefix;
+    let queues = if config.jobs.prefix.is_empty() { BullJobs::prefix(prefix) } else { config.jobs.prefix.clone() };
     let bus: Arc<dyn Bus> = Arc::new(RedisBus::start(primary, settings, metrics.clone(), supervisor));
     let commands = commands.watched_by(supervisor);
+    let jobs = Arc::new(BullJobs::new(commands.clone(), prefix, &queues, done).context("jobs.prefix")?);
     let presence = RedisPresence::new(commands.clone(), prefix, name, &config.presence, formats.clone());
     let presence = Arc::new(presence.with_outbox(wants.clone()));
     let log = RedisLog::new(commands.clone(), bus.clone(), prefix, retention, settings.feed_buffer);
@@ -150,8 +196,14 @@ pub(super) async fn backends(
     Ok(Backends {
         revocations: Arc::new(RedisRevocations::new(commands.clone(), bus.clone(), prefix)),
         repeats: Arc::new(RedisRepeats::new(commands.clone(), prefix, kept)),
-        outbox: Arc::new(RedisOutbox::new(commands, wants.clone())),
+        answers: Some(Arc::new(RedisAnswers::new(commands.clone(), prefix))),
+        outbox: Arc::new(RedisOutbox::new(commands.clone(), wants.clone())),
         wants,
+        jobs: jobs.clone(),
+        queues: jobs,
+        ticks: Arc::new(RedisTicks::new(commands.clone(), prefix)),
+        contacts: Arc::new(RedisContacts::new(commands.clone(), prefix)),
+        done: Arc::new(RedisRepeats::new(commands, &format!("{prefix}:done"), config.mail.once)),
         bus,
         budget: log.budget(),
         sessions: Arc::new(sessions),

@@ -1,28 +1,33 @@
 //! The admin listener: probes, metrics, and what operators can do to sessions.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Json;
 use axum::Router;
-use axum::extract::{ConnectInfo, Path, Request, State};
+use axum::extract::{ConnectInfo, Path, State};
 use axum::http::StatusCode;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
-use axum::middleware::{self, Next};
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
 use serde_json::json;
 
-use super::{hooks, revocations};
-use crate::auth::{NoOperator, OperatorToken, Revoked};
-use crate::control::{Census, Control, ControlError};
-use crate::domain::{SessionId, UserId};
-use crate::hooks::Hooks;
+use super::let_in::authorize;
+use super::{Api, console, hooks, queues, revocations};
+use crate::audit::{By, audit};
 use crate::http::ask::HEARING;
-use crate::metrics::Metrics;
-use crate::node::Node;
-use crate::telemetry::{By, audit};
+use gateway_core::auth::{OperatorToken, Revoked};
+use gateway_core::control::{Census, Control, ControlError};
+use gateway_core::desk::Desk;
+use gateway_core::domain::{SessionId, UserId};
+use gateway_core::metrics::Metrics;
+use gateway_core::node::Node;
+use gateway_core::routes;
+use gateway_work::hooks::Hooks;
+use gateway_work::schedules::Schedules;
 
 /// What the admin listener shows and does.
 #[derive(Clone, Debug)]
@@ -39,6 +44,18 @@ pub struct AdminState {
     pub revoked: Arc<Revoked>,
     /// What is listed of hooks, and decided about what was given up.
     pub hooks: Arc<Hooks>,
+    /// What is listed of queues, and decided about jobs.
+    pub desk: Arc<Desk>,
+    /// What is listed of schedules.
+    pub schedules: Arc<Schedules>,
+    /// What is shown of routes, and tried.
+    pub router: Arc<routes::Router>,
+    /// What is called by the console, with the operator in place of a key.
+    pub api: Arc<Api>,
+    /// What this node is called.
+    pub name: String,
+    /// The profile and the file that routes are read from.
+    pub files: (String, Option<PathBuf>),
     /// Who may use them. If nobody, they do not exist.
     pub token: Arc<OperatorToken>,
 }
@@ -56,8 +73,13 @@ pub fn admin(state: AdminState) -> Router {
             .route("/sessions/{session}", delete(end_session))
             .merge(revocations::routes())
             .merge(hooks::routes())
-            .layer(middleware::from_fn_with_state(state.clone(), authorize));
-        router = router.merge(controls);
+            .merge(console::routes())
+            .layer(middleware::from_fn_with_state(state.token.clone(), authorize));
+        router = router.merge(controls).merge(console::page()).merge(queues::routes(
+            state.desk.clone(),
+            state.schedules.clone(),
+            state.token.clone(),
+        ));
     }
     router.with_state(state)
 }
@@ -83,28 +105,6 @@ async fn hearing(State(state): State<AdminState>) -> Response {
 
 async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], state.metrics.render())
-}
-
-async fn authorize(
-    State(state): State<AdminState>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let given = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|value| value.strip_prefix("Bearer "));
-    match state.token.check(given, peer.ip()).await {
-        Ok(()) => next.run(request).await,
-        Err(NoOperator::Wrong) => {
-            let words = "send Authorization: Bearer with admin.token";
-            (StatusCode::UNAUTHORIZED, Json(json!({ "error": words }))).into_response()
-        }
-        Err(NoOperator::TooMany { retry_after }) => {
-            let words = "wrong tokens came from this address, and the next ones have to wait for each other";
-            let headers = [(RETRY_AFTER, retry_after.as_secs().max(1).to_string())];
-            (StatusCode::TOO_MANY_REQUESTS, headers, Json(json!({ "error": words }))).into_response()
-        }
-    }
 }
 
 fn user(text: &str) -> Result<UserId, Box<Response>> {
@@ -149,12 +149,24 @@ async fn disconnect(
     }
 }
 
-async fn end_session(State(state): State<AdminState>, Path(id): Path<String>) -> Response {
+async fn end_session(
+    State(state): State<AdminState>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(id): Path<String>,
+) -> Response {
     let Some(session) = SessionId::parse(&id) else {
         let words = "a session's id has 32 hexadecimal digits";
         return (StatusCode::BAD_REQUEST, Json(json!({ "error": words }))).into_response();
     };
-    match state.control.end_session(session).await {
+    let ended_it = state.control.end_session(session).await;
+    let outcome = match &ended_it {
+        Ok((Census { missing, .. }, found)) => {
+            format!("{}, {missing} nodes did not answer", if *found { "ended" } else { "there is none" })
+        }
+        Err(error) => format!("failed: {error}"),
+    };
+    audit(By::Operator(peer), "end", &format!("session {session}"), outcome);
+    match ended_it {
         Ok((Census { missing: 0, .. }, false)) => {
             let words = "there is no such session, connected or away";
             (StatusCode::NOT_FOUND, Json(json!({ "error": words }))).into_response()

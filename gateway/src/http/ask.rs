@@ -9,7 +9,7 @@ use http::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use crate::node::Ask;
+use gateway_core::node::Ask;
 
 /// Where a node tells whether it hears.
 pub(super) const HEARING: &str = "/hearing";

@@ -12,10 +12,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::admin::AdminState;
-use crate::hooks::Unknown;
-use crate::outbox::Decision;
-use crate::port::PortError;
-use crate::telemetry::{By, audit};
+use crate::audit::{By, audit};
+use gateway_core::outbox::Decision;
+use gateway_core::port::PortError;
+use gateway_work::hooks::Unknown;
 
 /// The largest request, in bytes: about as many ids as are kept.
 const MAX_BODY_BYTES: usize = 128 * 1024;

@@ -1,15 +1,21 @@
-//! EDGE: plain HTTP. The API for back ends; the admin listener for operators; the web page and the official client for browsers.
+//! EDGE: plain HTTP. The API for back ends; notifications for users; the admin listener for operators; the web page and the official client for browsers.
 
 mod admin;
 mod api;
 mod ask;
+mod assets;
 mod client_script;
+mod console;
 mod hooks;
 mod hosts;
+mod let_in;
 mod listener;
+mod queues;
 mod revocations;
 mod routes;
 mod serving;
+mod times;
+mod users;
 mod web;
 
 pub use admin::{AdminState, admin};
@@ -18,4 +24,5 @@ pub use ask::AskOverHttp;
 pub use hosts::Hosts;
 pub use routes::AdminRoutes;
 pub use serving::AdminLimits;
+pub use users::{Background, Users};
 pub use web::web;

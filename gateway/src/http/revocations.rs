@@ -14,10 +14,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::admin::AdminState;
-use crate::auth::Revoked;
-use crate::domain::UserId;
-use crate::revocations::Subject;
-use crate::telemetry::{By, audit};
+use crate::audit::{By, audit};
+use gateway_core::auth::Revoked;
+use gateway_core::domain::UserId;
+use gateway_core::revocations::Subject;
 
 /// How many revocations are listed.
 const LISTED: usize = 1000;

@@ -16,8 +16,8 @@ use tower::{ServiceExt, service_fn};
 
 use super::hosts::{Hosts, only_by_name};
 use super::serving::{AdminLimits, serve_admin};
-use crate::metrics::Metrics;
-use crate::supervisor::Supervisor;
+use gateway_core::metrics::Metrics;
+use gateway_core::supervisor::Supervisor;
 
 /// A served admin listener, whose routes can be replaced.
 #[derive(Clone, Debug)]

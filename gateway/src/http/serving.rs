@@ -20,8 +20,8 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::listener::Impatient;
-use crate::domain::network;
-use crate::metrics::Metrics;
+use gateway_core::domain::network;
+use gateway_core::metrics::Metrics;
 
 /// What is kept of a request's head, in bytes.
 const HEAD_BYTES: usize = 16 * 1024;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use socketioxide_redis::drivers::{ChanItem, Driver, MessageStream};
 use tokio::sync::mpsc;
 
-use crate::bus::{Bus, BusMessage};
-use crate::port::PortError;
+use gateway_core::bus::{Bus, BusMessage};
+use gateway_core::port::PortError;
 
 /// The adapter's way to other nodes.
 #[derive(Clone)]

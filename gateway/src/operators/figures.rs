@@ -2,17 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::metrics::Metrics;
-use crate::node::{Node, now_ms};
+use super::Watched;
+use super::own::{Processor, memory};
+use gateway_core::control::{Orders, Standing};
+use gateway_core::metrics::{Counts, Metrics, REVISION, Timed, VERSION};
+use gateway_core::node::{Node, now_ms};
 
 /// Takes the figures of one node.
 pub(super) struct Figures {
     node: Arc<Node>,
     metrics: Arc<Metrics>,
+    orders: Arc<dyn Orders>,
     name: String,
     host: String,
     started: Instant,
@@ -20,6 +25,18 @@ pub(super) struct Figures {
     namespaces: BTreeMap<Arc<str>, usize>,
     /// What was counted when figures were last taken.
     counted: Vec<Counted>,
+    worked: Worked,
+    processor: Processor,
+}
+
+/// What was done for clients so far.
+#[derive(Clone, Copy, Default)]
+struct Worked {
+    at: Option<Instant>,
+    received: u64,
+    delivered: u64,
+    refused: u64,
+    published: Counts,
 }
 
 /// One kind of thing that happened, in the words of the Admin UI, and how often so far.
@@ -38,8 +55,51 @@ pub(super) struct ServerStats<'a> {
     /// What happened since the figures before.
     aggregated_events: Vec<NamespaceEvent>,
     namespaces: Vec<NamespaceDetails<'a>>,
-    /// How many sessions came or left since the figures before without being told of one by one.
+    /// What happened since the figures before without being told one by one.
     left_out: u64,
+    version: &'static str,
+    revision: &'static str,
+    ready: bool,
+    draining: bool,
+    hears: bool,
+    /// Share of a core.
+    cpu: Option<f64>,
+    /// How late a timer was.
+    lag_ms: f64,
+    memory_bytes: Option<u64>,
+    /// Rooms with members here.
+    rooms: u64,
+    rates: Rates,
+    ack: Acknowledged,
+    operators: usize,
+}
+
+/// In a second, since the figures before.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Rates {
+    received: f64,
+    delivered: f64,
+    refused: f64,
+}
+
+/// Publishes since the figures before, from taking one to its acknowledgement.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Acknowledged {
+    count: u64,
+    p50_ms: Option<f64>,
+    p99_ms: Option<f64>,
+}
+
+/// What the figures are not taken from, but told with.
+pub(super) struct Beside {
+    /// What happened and was not told one by one.
+    pub(super) left_out: u64,
+    /// How late a timer was.
+    pub(super) lag: Duration,
+    /// How many operators this node has.
+    pub(super) operators: usize,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -61,18 +121,22 @@ struct NamespaceDetails<'a> {
 }
 
 impl Figures {
-    pub(super) fn new(node: Arc<Node>, metrics: Arc<Metrics>, name: &str, host: &str) -> Self {
+    pub(super) fn new(watched: &Watched, name: &str, host: &str) -> Self {
         let (name, host, started) = (name.to_owned(), host.to_owned(), Instant::now());
-        Self { node, metrics, name, host, started, namespaces: BTreeMap::new(), counted: Vec::new() }
+        let (namespaces, counted, worked) = (BTreeMap::new(), Vec::new(), Worked::default());
+        let Watched { node, metrics, orders, .. } = watched.clone();
+        Self { node, metrics, orders, name, host, started, namespaces, counted, worked, processor: Processor::new() }
     }
 
     /// Counts what happens from now on: nobody asked for what happened before.
     pub(super) fn begin(&mut self) {
         self.counted = counted(&self.metrics);
+        self.worked = Worked::now(&self.metrics);
+        self.processor = Processor::new();
     }
 
-    /// The figures now. `left_out`: see [`ServerStats`].
-    pub(super) fn take(&mut self, left_out: u64) -> ServerStats<'_> {
+    /// The figures now.
+    pub(super) fn take(&mut self, beside: &Beside) -> ServerStats<'_> {
         self.namespaces.values_mut().for_each(|sessions| *sessions = 0);
         for (namespace, sessions) in self.node.roster().by_namespace() {
             self.namespaces.insert(namespace, sessions);
@@ -80,8 +144,23 @@ impl Figures {
         let counted = counted(&self.metrics);
         let aggregated_events = happened(&std::mem::replace(&mut self.counted, counted.clone()), &counted, now_ms());
         let polling = self.metrics.connections.with("polling").get();
+        let (worked, cpu) = (Worked::now(&self.metrics), self.processor.share());
+        let before = std::mem::replace(&mut self.worked, worked);
+        let Standing { ready, draining } = self.orders.standing();
         let namespaces = self.namespaces.iter();
         ServerStats {
+            version: VERSION,
+            revision: REVISION,
+            ready,
+            draining,
+            hears: !self.node.hearing().deaf(),
+            cpu,
+            lag_ms: beside.lag.as_secs_f64() * 1000.0,
+            memory_bytes: memory(),
+            rooms: self.metrics.rooms.get(),
+            rates: worked.rates(&before),
+            ack: worked.acknowledged(&before),
+            operators: beside.operators,
             server_id: &self.name,
             hostname: &self.host,
             pid: std::process::id(),
@@ -92,8 +171,39 @@ impl Figures {
             namespaces: namespaces
                 .map(|(name, sessions)| NamespaceDetails { name, sockets_count: *sessions })
                 .collect(),
-            left_out,
+            left_out: beside.left_out,
         }
+    }
+}
+
+impl Worked {
+    fn now(metrics: &Metrics) -> Self {
+        Self {
+            at: Some(Instant::now()),
+            received: metrics.events_received.iter().map(|(_, total)| total.get()).sum(),
+            delivered: metrics.events_delivered.get(),
+            refused: metrics.refusals.iter().map(|(_, total)| total.get()).sum(),
+            published: metrics.publish_duration.counts(),
+        }
+    }
+
+    fn rates(&self, before: &Self) -> Rates {
+        let seconds = self.at.zip(before.at).map_or(0.0, |(now, before)| now.duration_since(before).as_secs_f64());
+        let rate = |now: u64, before: u64| {
+            if seconds > 0.0 { now.saturating_sub(before) as f64 / seconds } else { 0.0 }
+        };
+        Rates {
+            received: rate(self.received, before.received),
+            delivered: rate(self.delivered, before.delivered),
+            refused: rate(self.refused, before.refused),
+        }
+    }
+
+    fn acknowledged(&self, before: &Self) -> Acknowledged {
+        let mut since = self.published;
+        since.iter_mut().zip(before.published).for_each(|(now, before)| *now = now.saturating_sub(before));
+        let within = |share| Timed::within(&since, share).map(|seconds| seconds * 1000.0);
+        Acknowledged { count: since.iter().sum(), p50_ms: within(0.5), p99_ms: within(0.99) }
     }
 }
 

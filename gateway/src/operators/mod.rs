@@ -7,13 +7,19 @@
 mod admit;
 mod driver;
 mod figures;
+mod own;
 mod passages;
+mod sights;
+mod sockets;
+mod tails;
+mod wishes;
 
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::{Value, json};
 use socketioxide::adapter::Emitter;
 use socketioxide::layer::SocketIoLayer;
 use socketioxide::{BroadcastError, ParserConfig, SocketIo};
@@ -25,14 +31,19 @@ use tokio_util::sync::CancellationToken;
 
 use self::admit::Admission;
 use self::driver::BusDriver;
-use self::figures::Figures;
+use self::figures::{Beside, Figures};
 use self::passages::Passages;
-use crate::auth::OperatorToken;
-use crate::bus::{Bus, BusMessage};
-use crate::config::Config;
-use crate::metrics::Metrics;
-use crate::node::{Node, RosterChange, Slots};
-use crate::port::{Port, PortError};
+use self::sights::Told;
+use self::wishes::Desk;
+use gateway_core::auth::{OperatorRole, OperatorToken};
+use gateway_core::bus::{Bus, BusMessage};
+use gateway_core::config::Config;
+use gateway_core::content::Bounds;
+use gateway_core::control::{Control, Orders};
+use gateway_core::metrics::Metrics;
+use gateway_core::node::{Node, RosterChange, Sight, Slots, Taps, Watch};
+use gateway_core::port::{Port, PortError};
+use gateway_core::routes::{Router, Tallied};
 
 const NAMESPACE: &str = "/admin";
 /// How often figures are sent: what the Admin UI is used to.
@@ -45,8 +56,8 @@ const OPERATORS: usize = 64;
 const CALLS: usize = 16;
 /// Packets that may wait for one operator: a few seconds of a large cluster in a storm. What comes on top is lost to it.
 const PACKETS: usize = 1024;
-/// The largest message of an operator, in bytes: its token.
-const MESSAGE_BYTES: usize = 16 * 1024;
+/// The largest message of an operator, in bytes: an event that it has said.
+const MESSAGE_BYTES: usize = 64 * 1024;
 /// How long an operator's transport has to answer a ping, and how often it is asked; and how long one without a token
 /// may stay.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -60,9 +71,10 @@ pub struct Operators {
     io: SocketIo<Adapter>,
     layer: SocketIoLayer<Adapter>,
     bus: Arc<dyn Bus>,
-    node: Arc<Node>,
-    metrics: Arc<Metrics>,
+    watched: Watched,
     name: String,
+    /// Whether operators are told the arguments of events.
+    payloads: bool,
     /// The channel on which nodes say that they have operators.
     calls: String,
     heard: mpsc::Receiver<BusMessage>,
@@ -78,9 +90,39 @@ pub struct Operators {
     cut_off: bool,
 }
 
+/// What of the node operators watch, and decide about.
+#[derive(Clone)]
+pub struct Watched {
+    /// What routes refuse.
+    pub router: Arc<Router>,
+    /// Its sessions.
+    pub node: Arc<Node>,
+    /// The sessions of all nodes.
+    pub control: Arc<Control>,
+    /// How it stands.
+    pub orders: Arc<dyn Orders>,
+    /// What rooms say.
+    pub taps: Arc<Taps>,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
+}
+
+impl std::fmt::Debug for Watched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watched").finish_non_exhaustive()
+    }
+}
+
 struct Audience {
     until: Instant,
     changes: broadcast::Receiver<RosterChange>,
+    sights: Watch,
+}
+
+/// What happens that somebody listens to.
+enum Happening {
+    Roster(Result<RosterChange, RecvError>),
+    Seen(Sight),
 }
 
 impl std::fmt::Debug for Operators {
@@ -90,7 +132,7 @@ impl std::fmt::Debug for Operators {
 }
 
 impl Operators {
-    /// Opens the namespace to whoever knows `admin.token`, which must not be empty. `name` and `host` are what this node
+    /// Opens the namespace to whoever knows `admin.token`, which must not be empty, or `admin.viewer_token`. `name` and `host` are what this node
     /// and its machine are called. To be waited for before the listener accepts anybody: official clients give up on a
     /// namespace that does not exist yet.
     ///
@@ -102,8 +144,7 @@ impl Operators {
         name: &str,
         host: &str,
         bus: Arc<dyn Bus>,
-        node: Arc<Node>,
-        metrics: Arc<Metrics>,
+        watched: Watched,
     ) -> Result<Self, PortError> {
         let prefix = format!("{}:operators", config.redis.prefix);
         let (calls, (sink, heard)) = (format!("{prefix}:here"), mpsc::channel(CALLS));
@@ -122,19 +163,27 @@ impl Operators {
             .connect_timeout(PATIENCE)
             .build_layer();
         let (present, came) = (Arc::new(Slots::new(OPERATORS)), Arc::<Notify>::default());
-        let admission = Admission { token, present: present.clone(), came: came.clone(), metrics: metrics.clone() };
+        let desk = Arc::new(Desk {
+            watched: watched.clone(),
+            name: name.to_owned(),
+            bounds: Bounds::new(&config.limits),
+            payloads: config.admin.payloads,
+            listing: tokio::sync::Mutex::default(),
+        });
+        let metrics = watched.metrics.clone();
+        let admission = Admission { token, present: present.clone(), came: came.clone(), desk, metrics };
         let opened = io.ns::<_, ()>(NAMESPACE, admission).await;
         opened.map_err(|error| Port::Bus.not_now("open the operators' namespace", error))?;
-        let figures = Figures::new(node.clone(), metrics.clone(), name, host);
+        let (figures, payloads) = (Figures::new(&watched, name, host), config.admin.payloads);
         let (name, passages) = (name.to_owned(), Passages::default());
         let (audience, cut_off) = (None, false);
         Ok(Self {
             io,
             layer,
             bus,
-            node,
-            metrics,
+            watched,
             name,
+            payloads,
             calls,
             heard,
             present,
@@ -164,14 +213,15 @@ impl Operators {
         loop {
             tokio::select! {
                 biased;
-                _ = tick.tick() => {
+                due = tick.tick() => {
+                    let lag = due.elapsed();
                     self.cut_off = false;
                     self.call().await;
                     if self.audience.as_ref().is_some_and(|audience| audience.until < Instant::now()) {
                         self.audience = None;
                     }
                     if self.audience.is_some() {
-                        self.tell_figures().await;
+                        self.tell_figures(lag).await;
                     }
                 }
                 () = self.came.notified() => self.call().await,
@@ -180,10 +230,11 @@ impl Operators {
                         self.attend().await;
                     }
                 }
-                change = next(&mut self.audience) => match change {
-                    Ok(change) => self.tell_change(&change).await,
-                    Err(RecvError::Lagged(missed)) => self.passages.leave_out(missed),
-                    Err(RecvError::Closed) => self.audience = None,
+                happening = next(&mut self.audience) => match happening {
+                    Happening::Roster(Ok(change)) => self.tell_change(&change).await,
+                    Happening::Roster(Err(RecvError::Lagged(missed))) => self.passages.leave_out(missed),
+                    Happening::Roster(Err(RecvError::Closed)) => self.audience = None,
+                    Happening::Seen(sight) => self.tell_sight(&sight).await,
                 },
             }
         }
@@ -205,39 +256,88 @@ impl Operators {
         match &mut self.audience {
             Some(audience) => audience.until = until,
             None => {
-                self.audience = Some(Audience { until, changes: self.node.roster().changes() });
+                let node = &self.watched.node;
+                self.audience =
+                    Some(Audience { until, changes: node.roster().changes(), sights: node.sights().watch() });
+                self.watched.router.take_refusals();
                 self.figures.begin();
                 self.passages.turn();
-                self.tell_figures().await;
+                self.tell_figures(Duration::ZERO).await;
             }
         }
     }
 
-    async fn tell_figures(&mut self) {
-        let left_out = self.passages.turn();
-        self.metrics.operators_left_out.increment(left_out);
-        let stats = self.figures.take(left_out);
-        emit(&self.io, &mut self.cut_off, "server_stats", &stats).await;
+    async fn tell_figures(&mut self, lag: Duration) {
+        let left_out = self.passages.turn() + self.watched.node.sights().turn();
+        self.watched.metrics.operators_left_out.increment(left_out);
+        let stats = self.figures.take(&Beside { left_out, lag, operators: self.present.taken() });
+        emit(&self.io, &mut self.cut_off, None, "server_stats", &stats).await;
+        let (refusals, left_out) = self.watched.router.take_refusals();
+        if !refusals.is_empty() {
+            let refusals: Vec<_> = refusals.iter().map(refused).collect();
+            let told = json!({ "node": self.name, "refusals": refusals, "leftOut": left_out });
+            emit(&self.io, &mut self.cut_off, None, "refusals", &told).await;
+        }
     }
 
     async fn tell_change(&mut self, change: &RosterChange) {
         if let Some(passage) = self.passages.note(change, &self.name) {
-            emit(&self.io, &mut self.cut_off, passage.event(), &passage).await;
+            emit(&self.io, &mut self.cut_off, None, passage.event(), &passage).await;
+        }
+    }
+
+    async fn tell_sight(&mut self, sight: &Sight) {
+        let (event, told) = Told::of(sight, &self.name, self.payloads);
+        if let Some(payload) = &told.payload {
+            let (operators, viewers) = (OperatorRole::Operator, OperatorRole::Viewer);
+            emit(&self.io, &mut self.cut_off, Some(operators), event, payload).await;
+            emit(&self.io, &mut self.cut_off, Some(viewers), event, &told.plain).await;
+        } else {
+            emit(&self.io, &mut self.cut_off, None, event, &told.plain).await;
         }
     }
 }
 
-/// The next change of the roster, if somebody wants to know.
-async fn next(audience: &mut Option<Audience>) -> Result<RosterChange, RecvError> {
+/// Refusals of one kind, as the console reads them.
+fn refused(tallied: &Tallied) -> Value {
+    let route = tallied.route.as_deref();
+    json!({
+        "namespace": &*tallied.namespace,
+        // Empty where no route is for the event.
+        "event": route.map_or("", |route| &route.event),
+        "place": route.map_or("", |route| &route.place),
+        "action": route.map_or("", |route| route.action.name()),
+        "code": tallied.code,
+        "count": tallied.count,
+    })
+}
+
+/// What happens next, if somebody wants to know.
+async fn next(audience: &mut Option<Audience>) -> Happening {
     match audience {
-        Some(audience) => audience.changes.recv().await,
+        Some(Audience { changes, sights, .. }) => tokio::select! {
+            change = changes.recv() => Happening::Roster(change),
+            sight = sights.next() => Happening::Seen(sight),
+        },
         None => pending().await,
     }
 }
 
-/// Tells all operators; those of this node alone if the others cannot be reached.
-async fn emit<T: Serialize>(io: &SocketIo<Adapter>, cut_off: &mut bool, event: &str, data: &T) {
-    let operators = || io.of(NAMESPACE);
+/// Tells all operators, or those of a role; those of this node alone if the others cannot be reached.
+async fn emit<T: Serialize>(
+    io: &SocketIo<Adapter>,
+    cut_off: &mut bool,
+    role: Option<OperatorRole>,
+    event: &str,
+    data: &T,
+) {
+    let operators = || {
+        let all = io.of(NAMESPACE)?;
+        Some(match role {
+            Some(role) => all.to(role.word()),
+            None => all,
+        })
+    };
     if !*cut_off && let Some(everywhere) = operators() {
         // The adapter delivers nothing here if it could not reach the others. Whoever is full does not read.
         *cut_off = matches!(everywhere.emit(event, data).await, Err(BroadcastError::Adapter(_)));

@@ -3,9 +3,10 @@
 use std::time::SystemTime;
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::node::{CloseReason, RosterChange, Stage};
+use super::sockets::Shown;
+use gateway_core::node::{CloseReason, RosterChange, Stage};
 
 /// How many comings and leavings of a node are told between two of its figures. A storm of thousands a second must
 /// not become as many messages to every node and every operator.
@@ -71,24 +72,18 @@ fn passage(change: &RosterChange, node: &str) -> Option<Passage> {
             Some(Passage::Disconnected(change.namespace.to_string(), id, word(reason, may_return), at))
         }
         Stage::Came => {
-            let issued = change.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
-            let socket = json!({
-                "id": &id,
-                // Of its transport's id, which is a credential, nothing is shown.
-                "clientId": &id,
-                "transport": change.transport,
-                "nsp": &*change.namespace,
-                "data": { "user": change.user, "node": node },
-                "handshake": {
-                    "address": change.address,
-                    "headers": {},
-                    "query": {},
-                    "issued": u64::try_from(issued).unwrap_or(u64::MAX),
-                    "time": &at,
-                },
-                "rooms": [],
-            });
-            Some(Passage::Connected(Box::new(socket), at))
+            let came = change.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+            let shown = Shown {
+                id: &id,
+                namespace: &change.namespace,
+                user: change.user.as_ref().map(|user| user.as_str()),
+                node,
+                address: change.address.to_string(),
+                transport: change.transport,
+                came_ms: u64::try_from(came).unwrap_or(u64::MAX),
+                rooms: &[],
+            };
+            Some(Passage::Connected(Box::new(shown.json()), at))
         }
     }
 }
@@ -112,11 +107,14 @@ fn word(reason: Option<CloseReason>, may_return: bool) -> &'static str {
 mod tests {
     use std::time::Duration;
 
+    use serde_json::json;
+
     use super::*;
-    use crate::domain::{SessionId, UserId};
+    use gateway_core::domain::{SessionId, UserId};
 
     fn change(stage: Stage) -> RosterChange {
         RosterChange {
+            mail: None,
             session: SessionId::parse("00000000000000000000000000000007").unwrap(),
             namespace: "/chat".into(),
             user: UserId::parse("alice"),
@@ -141,7 +139,7 @@ mod tests {
             "handshake": {
                 "address": "192.0.2.1", "headers": {}, "query": {}, "issued": 1500, "time": "1970-01-01T00:00:01.500Z"
             },
-            "rooms": []
+            "rooms": [id]
         }, "1970-01-01T00:00:01.500Z"]);
         assert_eq!(serde_json::to_value(&told).unwrap(), expected);
     }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use crate::content::json::{self, Fields};
-use crate::domain::{Mark, Offset, Pid, RoomName};
-use crate::node::Unrecovered;
+use gateway_core::content::json::{self, Fields};
+use gateway_core::domain::{Mark, Offset, Pid, RoomName};
+use gateway_core::node::Unrecovered;
 
 /// The `auth` object, as far as the gateway reads it.
 #[derive(Debug)]

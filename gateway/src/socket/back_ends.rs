@@ -1,4 +1,5 @@
-//! What the front asks of whoever answers back ends: the HTTP API comes in by the same listener, and knows keys.
+//! What the front asks of whoever answers back ends, and users over HTTP: both come in by the same listener, and know keys and
+//! tokens.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -8,9 +9,9 @@ use engine::Answer;
 use http::Request;
 use http::request::Parts;
 
-use crate::domain::Refusal;
+use gateway_core::domain::Refusal;
 
-/// Answers requests of back ends. Only [`BackEnds::answer`] waits for anything.
+/// Answers requests of back ends, and of users. Only [`BackEnds::answer`] waits for anything.
 pub trait BackEnds: Send + Sync + 'static {
     /// Whether a request is for it; `is_side` if it came in by the listener that back ends have for themselves.
     fn is_for(&self, request: &Parts, is_side: bool) -> bool;

@@ -13,10 +13,10 @@ use super::guest::{self, Guest};
 use super::inlet::Mailbox;
 use super::outlet::SocketOutlet;
 use super::welcome::{Newcomer, Welcome};
-use crate::auth::{Admitted, Candidate, Denied, Occasion};
-use crate::domain::{Pid, Refusal, SessionId};
-use crate::node::{Client, Patience, Session, Slot};
-use crate::sessions::Lease;
+use gateway_core::auth::{Admitted, Candidate, Denied, Occasion};
+use gateway_core::domain::{Pid, Refusal, SessionId};
+use gateway_core::node::{Client, Patience, Session, Slot};
+use gateway_core::sessions::Lease;
 
 /// What Socket.IO's own server says of a namespace that is not there.
 const INVALID_NAMESPACE: &str = "Invalid namespace";

@@ -8,7 +8,7 @@ use rand::seq::SliceRandom;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::SocketServer;
-use crate::node::{CloseReason, Peers};
+use gateway_core::node::{CloseReason, Peers};
 
 /// How often leftovers are looked at.
 const POLL: Duration = Duration::from_millis(50);
@@ -21,6 +21,22 @@ impl SocketServer {
         self.edge.draining.store(true, Ordering::Release);
         self.edge.metrics.draining.set(1.0);
         self.edge.router.node().leave_readers();
+    }
+
+    /// Lets clients in again.
+    pub fn admit_again(&self) {
+        self.edge.draining.store(false, Ordering::Release);
+        self.edge.metrics.draining.set(0.0);
+        self.edge.router.node().welcome_readers();
+    }
+
+    /// Hands all clients over, and lets nobody in, until this is dropped: what an operator ordered, and the node stays.
+    /// Readiness must have gone before.
+    pub async fn stay_empty(&self, peers: &Peers) {
+        peers.leave().await;
+        sleep(self.edge.settings.drain.announce).await;
+        self.stop_admitting();
+        self.hand_over_all().await;
     }
 
     /// Closes every connection softly, so that official clients come back by themselves. Readiness must have gone
@@ -84,7 +100,7 @@ impl SocketServer {
     }
 
     /// Hands the clients over whenever the node has been deaf for too long, for ever. Until it hears again nobody is let
-    /// in: see [`crate::node::Hearing::is_given_up`].
+    /// in: see [`gateway_core::node::Hearing::is_given_up`].
     pub async fn hand_over_when_deaf(self) {
         let mut given_up = self.edge.router.node().hearing().given_up();
         loop {

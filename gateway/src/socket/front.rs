@@ -10,14 +10,14 @@ use bytes::Bytes;
 use engine::{Answer, Handler, Misuse, Side, Transport};
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use tower::ServiceExt;
 
 use super::guest::{Guest, Held};
 use super::{BackEnds, Edge, address};
-use crate::auth::Brought;
-use crate::domain::{Refusal, Worded};
-use crate::node::Slot;
+use gateway_core::auth::Brought;
+use gateway_core::domain::{Refusal, Worded};
+use gateway_core::node::Slot;
 
 /// The largest answer of the web page's server that is passed on.
 const MAX_WEB_BYTES: usize = 16 * 1024 * 1024;
@@ -78,13 +78,25 @@ impl Handler for Front {
         };
         let allowed = edge.strangers.check(client);
         edge.count_decision("address_requests", allowed.is_ok());
-        allowed.map_err(|refusal| {
+        // A listener of the API's own is no place for front ends.
+        let is_beside_clients = |request: &&Parts| request.extensions.get::<Side>().is_none();
+        let is_below_api = request.filter(is_beside_clients).is_some_and(|request| below_api(request.uri.path()));
+        let answer = |refusal: Refusal, is_front_ends: bool| {
             edge.count_refused(&refusal, false);
             Box::new(match for_back_ends {
                 Some(request) => self.back_ends.refused(request, &refusal),
+                None if is_front_ends => too_many(&refusal),
                 None => refused(&edge.router.worded(&refusal)),
             })
-        })
+        };
+        allowed.map_err(|refusal| answer(refusal, is_below_api))?;
+        // A browser asks by itself whether a page may ask, and the page cannot read why it was told no.
+        if is_below_api && request.is_some_and(|request| request.method != Method::OPTIONS) {
+            let allowed = edge.http.check(client);
+            edge.count_decision("address_http", allowed.is_ok());
+            allowed.map_err(|refusal| answer(refusal, true))?;
+        }
+        Ok(())
     }
 
     fn misused(&self, misuse: Misuse) {
@@ -159,6 +171,21 @@ impl Edge {
     }
 }
 
+/// Whether a path is one at which front ends ask over HTTP.
+fn below_api(path: &str) -> bool {
+    let is_below = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    ["/api", "/jobs", "/trigger-job"].into_iter().any(is_below)
+}
+
+/// What a front end is told that asks too often, as it knows it from elsewhere.
+fn too_many(refusal: &Refusal) -> Answer {
+    let mut response = Response::new(Bytes::from_static(Refusal::TOO_MANY_REQUESTS.as_bytes()));
+    *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    retry_after(&mut response, refusal);
+    response
+}
+
 /// A refusal as an HTTP response, in the form of an ack.
 fn refused(worded: &Worded<'_>) -> Answer {
     let refusal = worded.refusal;
@@ -171,9 +198,13 @@ fn refused(worded: &Worded<'_>) -> Answer {
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    retry_after(&mut response, refusal);
+    response
+}
+
+fn retry_after(response: &mut Answer, refusal: &Refusal) {
     if let Some(wait) = refusal.retry_after() {
         // Whole seconds, rounded up: the header knows no others.
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_millis().div_ceil(1000).max(1) as u64));
     }
-    response
 }

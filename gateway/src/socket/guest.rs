@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use tracing::Instrument;
 
 use super::Edge;
-use crate::auth::Brought;
-use crate::node::{self, Party, Slot, Throughput};
+use gateway_core::auth::Brought;
+use gateway_core::node::{self, Party, Slot, Throughput};
 
 /// Count the connection, for its node and for its address.
 pub(super) type Held = (Slot, Option<Slot<Party>>);

@@ -16,10 +16,10 @@ use tracing::Instrument;
 
 use super::Edge;
 use super::welcome::Welcome;
-use crate::domain::{Refusal, Worded};
-use crate::metrics::Metrics;
-use crate::node::{Party, Session, Slot, Verdict};
-use crate::routes::{Inbound, NotDone, Router};
+use gateway_core::domain::{Refusal, Worded};
+use gateway_core::metrics::Metrics;
+use gateway_core::node::{Party, Session, Slot, Verdict};
+use gateway_core::routes::{Inbound, NotDone, Router};
 
 /// How often a full queue is looked at again.
 const PAUSE: Duration = Duration::from_millis(10);

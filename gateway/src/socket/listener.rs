@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::proxy_header::{self, HeaderError};
 use super::{Edge, SocketServer};
-use crate::recurring::Recurring;
+use gateway_core::recurring::Recurring;
 
 /// File descriptors that are left for everything but the connections of clients and operators.
 const RESERVED_FILES: usize = 256;

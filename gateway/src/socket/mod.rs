@@ -17,7 +17,7 @@ mod welcome;
 
 pub use back_ends::BackEnds;
 /// So that others need not name the engine.
-pub use engine::Streamed;
+pub use engine::{Side, Streamed};
 pub use listener::{serve, serve_back_ends};
 
 use std::sync::Arc;
@@ -28,11 +28,11 @@ use tokio_util::task::TaskTracker;
 
 use self::front::Front;
 use self::origins::Origins;
-use crate::config::Config;
-use crate::metrics::Metrics;
-use crate::node::{AddressLimiter, FailureLimiter, HandshakeLimiter, Limiters, Slots, StrangerLimiter};
-use crate::routes::Router;
-use crate::supervisor::Supervisor;
+use gateway_core::config::Config;
+use gateway_core::metrics::Metrics;
+use gateway_core::node::{AddressLimiter, FailureLimiter, HandshakeLimiter, Limiters, Slots, StrangerLimiter};
+use gateway_core::routes::Router;
+use gateway_core::supervisor::Supervisor;
 
 /// What the parts of this folder share.
 pub struct Edge {
@@ -44,6 +44,8 @@ pub struct Edge {
     connections: Arc<Slots>,
     handshakes: HandshakeLimiter,
     strangers: StrangerLimiter,
+    /// Those of them that ask below `/api`.
+    http: StrangerLimiter,
     limiters: Limiters,
     origins: Origins,
     draining: AtomicBool,
@@ -67,7 +69,7 @@ pub struct SocketServer {
 }
 
 impl SocketServer {
-    /// A server over a router; `web` answers what is not Socket.IO, and `back_ends` what is for the HTTP API. Its own work is
+    /// A server over a router; `web` answers what is not Socket.IO, and `back_ends` what is for the HTTP API, or users ask. Its own work is
     /// done under `supervisor`, and it lets nobody in before [`Self::admit`]. The process may open `max_files` files.
     #[must_use]
     pub fn start(
@@ -86,6 +88,7 @@ impl SocketServer {
             connections: Arc::new(Slots::new(config.limits.connections)),
             handshakes: HandshakeLimiter::new(&config.limits),
             strangers: StrangerLimiter::new(&config.limits),
+            http: StrangerLimiter::of_http(&config.limits),
             limiters: Limiters::new(&config.limits, metrics.clone()),
             origins: Origins::new(&config.socket.origins),
             draining: AtomicBool::new(false),
@@ -128,6 +131,8 @@ impl SocketServer {
         metrics.rate_limit_keys.with("address_failures").set(u32::try_from(keys).unwrap_or(u32::MAX));
         let strangers = self.edge.strangers.forget_idle();
         metrics.rate_limit_keys.with("address_requests").set(u32::try_from(strangers).unwrap_or(u32::MAX));
+        let addresses = self.edge.http.forget_idle();
+        metrics.rate_limit_keys.with("address_http").set(u32::try_from(addresses).unwrap_or(u32::MAX));
         metrics.buffered_bytes.set(self.engine.held_bytes() as f64);
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::Origin;
+use gateway_core::config::Origin;
 
 /// The list of origins.
 #[derive(Clone, Debug)]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use engine::{Connection, Packet, SendError};
 
-use crate::domain::Frame;
-use crate::node::{CloseReason, Outlet, Undelivered, Waiting};
+use gateway_core::domain::Frame;
+use gateway_core::node::{CloseReason, Outlet, Undelivered, Waiting};
 
 /// The way to the client of one session.
 pub(super) struct SocketOutlet {

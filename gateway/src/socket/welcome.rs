@@ -9,13 +9,13 @@ use tokio::time::{Instant, timeout};
 
 use super::Edge;
 use super::auth::{Auth, Wish};
-use crate::auth::{Admitted, Identity};
-use crate::domain::{Frame, Mark, Offset, Pid, Refusal, RoomName, SessionId, UserId};
-use crate::node::{
+use gateway_core::auth::{Admitted, Identity};
+use gateway_core::domain::{Frame, Mark, Offset, Pid, Refusal, RoomName, SessionId, UserId};
+use gateway_core::node::{
     CloseReason, Firsts, GIVEN, Hold, PUT, RecoveryError, Replay, STANDING, Seat, Session, Unrecovered, Wanted, wanted,
 };
-use crate::routes::{AuthFields, Namespace};
-use crate::sessions::{Claimed, Lease};
+use gateway_core::routes::{AuthFields, Namespace};
+use gateway_core::sessions::{Claimed, Lease};
 
 /// How long a session waits for being stored before its client is answered. What takes longer goes on beside it: nobody
 /// is kept out by a store that is slow to write.
@@ -81,10 +81,13 @@ struct Reception<'a, M> {
 
 impl<M: MakeSession> Reception<'_, M> {
     fn make(&self, id: SessionId, lease: Lease, term: u32, identified: Option<UserId>) -> Arc<Session> {
-        let mut identity = self.identity.clone();
-        identity.user = identity.user.or(identified);
+        let identity = self.identity.clone();
         let session = (self.make)(Newcomer { identity, auth: self.auth.clone() }, id, lease);
         session.begin_term(term);
+        // Whose it is to come back to says its token alone, each time that it comes.
+        if identified.is_some() && self.identity.user.is_none() {
+            session.identify(Identity { user: identified, ..self.identity.clone() });
+        }
         session
     }
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::SinkExt;
-use gateway::asks::{Asks, Whom};
-use gateway::bus::{MemoryBus, MemoryHub};
-use gateway::domain::{Event, Frame, RoomName};
-use gateway::metrics::Metrics;
-use gateway::node::{CloseReason, Entrance, Outlet, Session, Undelivered, Waiting};
-use gateway::routes::RouteTable;
+use gateway_core::asks::{Asks, Whom};
+use gateway_core::bus::{MemoryBus, MemoryHub};
+use gateway_core::domain::{Event, Frame, RoomName};
+use gateway_core::metrics::Metrics;
+use gateway_core::node::{CloseReason, Entrance, Outlet, Session, Undelivered, Waiting};
+use gateway_core::routes::RouteTable;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -59,7 +59,7 @@ fn counts(answer: &Value) -> Vec<u64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_of_a_room_a_user_or_one_are_asked_on_all_nodes() {
     let redis = Redis::start().await;
-    let (nodes, back_end) = cluster(&redis, 2).await;
+    let (nodes, back_end) = Box::pin(cluster(&redis, 2)).await;
     let (mut one, mut two) = (alice(&nodes[0]).await, alice(&nodes[1]).await);
     let mut elsewhere = alice(&nodes[1]).await;
     one.join("r").await;
@@ -194,7 +194,7 @@ async fn questions_are_bounded_and_bad_ones_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_does_not_answer_is_missing() {
     let redis = Redis::start().await;
-    let (nodes, back_end) = cluster(&redis, 1).await;
+    let (nodes, back_end) = Box::pin(cluster(&redis, 1)).await;
     // It hears questions, and never says anything.
     let mut deaf = tokio::net::TcpStream::connect(("127.0.0.1", redis.port())).await.unwrap();
     deaf.write_all(b"SUBSCRIBE gateway:ask\r\n").await.unwrap();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::caller::{Caller, key, node};
 use crate::support::client::Client;
 use crate::support::metric;
-use gateway::config::Scope;
+use gateway_core::config::Scope;
 
 const BATCH: &str = "/api/v1/batch";
 
@@ -83,6 +83,27 @@ async fn a_batch_has_its_bounds_and_counts_as_what_is_in_it() {
     assert_eq!(back_end.post(BATCH, &items(90)).await.status, 200);
     let limited = back_end.post(BATCH, &items(90)).await;
     assert_eq!((limited.status, limited.code()), (429, "rate_limited"));
+}
+
+/// Whatever can be asked alone can be asked in a batch, but for what would hold the others up.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_of_the_contract_can_be_an_item() {
+    let (_gateway, back_end) = node(&[]).await;
+    let contract = back_end.get("/api/v1/openapi.json").await.body;
+    let alone = ["batch", "stream", "ask_session", "ask_user", "ask_room"];
+    let mut items = 0;
+    for (path, methods) in contract["paths"].as_object().unwrap() {
+        for (method, said) in methods.as_object().unwrap() {
+            let operation = said["operationId"].as_str().unwrap();
+            let path = path.replace("{room}", "r").replace("{user}", "u").replace("{session}", &"0".repeat(32));
+            let item = json!({ "method": method.to_uppercase(), "path": path });
+            let answer = back_end.post(BATCH, &json!({ "items": [item] })).await.body["items"][0].clone();
+            let is_unknown = answer["body"]["code"] == "unknown_path";
+            assert_eq!(is_unknown, alone.contains(&operation), "{operation}: {answer}");
+            items += 1;
+        }
+    }
+    assert!(items >= 18, "{items}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use gateway::app::Gateway;
-use gateway::auth::make_key;
-use gateway::config::{Config, Key, Scope};
+use gateway_core::auth::make_key;
+use gateway_core::config::{Config, Key, Scope};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -17,6 +17,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) head: String,
     pub(crate) body: Value,
+    /// The body as it came.
+    pub(crate) text: String,
 }
 
 impl Answer {
@@ -77,7 +79,8 @@ pub(crate) fn read(answer: &[u8]) -> Answer {
     let answer = String::from_utf8(answer.to_vec()).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Answer { status, head: head.to_owned(), body: serde_json::from_str(body).unwrap_or(Value::Null) }
+    let (head, text) = (head.to_owned(), body.to_owned());
+    Answer { status, head, body: serde_json::from_str(&text).unwrap_or(Value::Null), text }
 }
 
 /// A key that opens everything, or only what matches.

@@ -1,6 +1,6 @@
 //! The contract, its page, and the documentation that has to say the same.
 
-use gateway::metrics::API_OPERATIONS;
+use gateway_core::metrics::API_OPERATIONS;
 use serde_json::Value;
 
 use crate::caller::{ask, node};

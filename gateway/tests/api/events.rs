@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use gateway::bus::{Bus, RedisBus};
-use gateway::formats::Format;
-use gateway::metrics::Metrics;
-use gateway::supervisor::Supervisor;
+use gateway_core::bus::{Bus, RedisBus};
+use gateway_core::formats::Format;
+use gateway_core::metrics::Metrics;
+use gateway_core::supervisor::Supervisor;
 use serde_json::json;
 use tokio::sync::mpsc;
 

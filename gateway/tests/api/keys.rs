@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gateway::app::Gateway;
-use gateway::config::Scope;
+use gateway_core::config::Scope;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -81,7 +81,7 @@ async fn a_key_does_what_its_scopes_say_where_its_patterns_match() {
 async fn keys_are_rotated_while_the_node_runs() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let ((old, one), (new, two)) = (key(&Scope::ALL, &["*"]), key(&Scope::ALL, &["*"]));
-    let write = |keys: &[&gateway::config::Key]| {
+    let write = |keys: &[&gateway_core::config::Key]| {
         let keys = keys.iter().map(|key| format!("[[api.key]]\n{}", toml::to_string(key).unwrap()));
         std::fs::write(file.path(), keys.collect::<String>()).unwrap();
     };
@@ -194,7 +194,7 @@ async fn a_key_is_made_once_used_and_never_logged() {
         "{printed}"
     );
     for (arguments, word) in [
-        (&["key", "--name", "x", "--scope", "everything"][..], "publish, read, control, admin"),
+        (&["key", "--name", "x", "--scope", "everything"][..], "publish, read, notify, control, moderate, jobs, admin"),
         (&["key", "--name", "", "--scope", "read"], "name"),
         (&["key", "--name", "x", "--scope", "read", "--room", "a\tb"], "control characters"),
         (&["key", "--name", "x"], "--scope"),

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use gateway::app::Gateway;
-use gateway::auth::{Grant, mint};
-use gateway::domain::UserId;
+use gateway_core::auth::{Grant, mint};
+use gateway_core::domain::UserId;
 use serde_json::{Value, json};
 
 use crate::caller::{Caller, config};
@@ -30,7 +30,7 @@ pub(crate) async fn cluster(redis: &Redis, size: usize) -> (Vec<Gateway>, Caller
     for number in 0..size {
         let mut config = config.clone();
         config.node_name = format!("node-{number}");
-        nodes.push(Gateway::start(config, 20_000).await.unwrap());
+        nodes.push(Box::pin(Gateway::start(config, 20_000)).await.unwrap());
     }
     let address = nodes[0].address;
     (nodes, Caller { address, key })
@@ -39,7 +39,7 @@ pub(crate) async fn cluster(redis: &Redis, size: usize) -> (Vec<Gateway>, Caller
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_s_sessions_are_put_into_rooms_and_taken_out_on_all_nodes() {
     let redis = Redis::start().await;
-    let (nodes, back_end) = cluster(&redis, 2).await;
+    let (nodes, back_end) = Box::pin(cluster(&redis, 2)).await;
     let (mut one, mut two) = (alice(&nodes[0]).await, alice(&nodes[1]).await);
     let mut bob = Client::try_connect(nodes[0].address, token("bob")).await.unwrap();
     let path = "/api/v1/users/alice/rooms/vip";
@@ -76,7 +76,7 @@ async fn a_user_s_sessions_are_put_into_rooms_and_taken_out_on_all_nodes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_taken_out_while_away_comes_back_without_that_room() {
     let redis = Redis::start().await;
-    let (nodes, back_end) = cluster(&redis, 2).await;
+    let (nodes, back_end) = Box::pin(cluster(&redis, 2)).await;
     let mut client = alice(&nodes[0]).await;
     client.join("r").await;
     client.join("s").await;
@@ -110,7 +110,7 @@ async fn who_is_taken_out_while_away_comes_back_without_that_room() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_are_listed_and_ended_and_tokens_taken_back() {
     let redis = Redis::start().await;
-    let (nodes, back_end) = cluster(&redis, 2).await;
+    let (nodes, back_end) = Box::pin(cluster(&redis, 2)).await;
     let (one, mut two, mut three) = (alice(&nodes[0]).await, alice(&nodes[1]).await, alice(&nodes[1]).await);
     let listed = back_end.get("/api/v1/users/alice/sessions").await.body;
     assert_eq!((&listed["user"], &listed["total"], &listed["missing"]), (&json!("alice"), &json!(3), &json!(0)));

@@ -111,7 +111,7 @@ async fn publish(back_end: &Caller, room: &str, body: Value) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_has_what_members_hear_and_goes_on_where_it_broke_off() {
     let redis = Redis::start().await;
-    let (nodes, back_end) = cluster(&redis, 2).await;
+    let (nodes, back_end) = Box::pin(cluster(&redis, 2)).await;
     let first = publish(&back_end, "r", json!({ "event": "a", "data": 1 })).await;
     let path = "/api/v1/rooms/r/stream";
     let mut now = Reader::open(nodes[1].address, &back_end.key, path, "").await;
@@ -162,8 +162,11 @@ async fn what_is_missing_is_told() {
     }
     let mut reader = Reader::open(back_end.address, &back_end.key, &format!("{path}?after={}", offsets[0]), "").await;
     let gap = reader.event().await.unwrap();
-    assert_eq!((gap.kind.as_deref(), &gap.data), (Some("gap"), &json!({ "room": "r", "reason": "retention" })));
+    let through: u64 = gap.data["through"].as_str().unwrap().parse().unwrap();
+    let told = json!({ "room": "r", "reason": "retention", "through": through.to_string() });
+    assert_eq!((gap.kind.as_deref(), &gap.data), (Some("gap"), &told));
     let mut event = reader.event().await.unwrap();
+    assert!(through > offsets[0].parse().unwrap() && through < event.id.as_ref().unwrap().parse().unwrap());
     let mut before = 0;
     while event.id.as_ref() != offsets.last() {
         let at = event.id.unwrap().parse::<u64>().unwrap();
@@ -176,6 +179,43 @@ async fn what_is_missing_is_told() {
     assert_eq!(reader.event().await.unwrap().data["reason"], "offset");
     let next = publish(&back_end, "r", json!({ "event": "b" })).await;
     assert_eq!(reader.event().await.unwrap().id, Some(next));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_power_cut_took_is_told_to_who_is_given_what_stood_before_it() {
+    let mut redis = Redis::start().await;
+    let (nodes, back_end) = Box::pin(cluster(&redis, 1)).await;
+    let first = publish(&back_end, "r", json!({ "event": "heard" })).await;
+    let kept = publish(&back_end, "r", json!({ "event": "kept" })).await;
+    let disk = redis.on_disk();
+    let lost = publish(&back_end, "r", json!({ "event": "lost" })).await;
+    redis.kill();
+    drop(nodes);
+    redis.go_back(&disk);
+    redis.start_again().await;
+    let (nodes, back_end) = Box::pin(cluster(&redis, 1)).await;
+    let new = publish(&back_end, "r", json!({ "event": "new" })).await;
+    let path = format!("/api/v1/rooms/r/stream?after={first}");
+    // While it is not known yet what Redis lost, and when it is.
+    for is_known in [false, true] {
+        if is_known {
+            let is_certain = || async {
+                let later = publish(&back_end, "other", json!({ "event": "later" })).await;
+                let page = back_end.get(&format!("/api/v1/rooms/other/events?after={later}")).await;
+                page.body["complete"] == true
+            };
+            eventually("it is known", is_certain).await;
+        }
+        let mut reader = Reader::open(nodes[0].address, &back_end.key, &path, "").await;
+        let gap = reader.event().await.unwrap();
+        assert_eq!((gap.kind.as_deref(), &gap.data["reason"]), (Some("gap"), &json!("history")), "{is_known}");
+        let through: u64 = gap.data["through"].as_str().expect("more may be missing").parse().unwrap();
+        assert!(through >= lost.parse().unwrap(), "{is_known}: {through} is before {lost}");
+        // What stands before the hole comes all the same.
+        for offset in [&kept, &new] {
+            assert_eq!(reader.event().await.unwrap().id.as_ref(), Some(offset), "{is_known}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

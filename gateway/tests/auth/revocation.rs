@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
-use gateway::auth::{Grant, Identity, Revoked, TokenFacts, Tokens, mint};
-use gateway::domain::{Refusal, UserId};
-use gateway::metrics::Metrics;
-use gateway::port::{Port, PortError};
-use gateway::revocations::{MemoryRevocations, News, Revocation, Revocations, Subject};
+use gateway_core::auth::{Grant, Identity, Revoked, TokenFacts, Tokens, mint};
+use gateway_core::domain::{Refusal, UserId};
+use gateway_core::metrics::Metrics;
+use gateway_core::port::{Port, PortError};
+use gateway_core::revocations::{MemoryRevocations, News, Revocation, Revocations, Subject};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use gateway::auth::{Grant, Identity, Tokens, mint};
-use gateway::domain::{Refusal, UserId};
+use gateway_core::auth::{Grant, Identity, Tokens, mint};
+use gateway_core::domain::{Refusal, UserId};
 use jsonwebtoken::Algorithm;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -33,7 +33,7 @@ async fn refused(tokens: &Tokens, token: &str) -> Refusal {
 
 #[tokio::test]
 async fn a_minted_token_says_what_was_granted() {
-    let change = |auth: &mut gateway::config::Auth| {
+    let change = |auth: &mut gateway_core::config::Auth| {
         auth.secret = SECRET.to_owned().into();
         auth.issuer = "me".into();
         auth.audience = vec!["gateway".into(), "other".into()];
@@ -344,7 +344,7 @@ fn settings_that_make_no_sense_are_refused() {
         ("GATEWAY_AUTH__REVOCATIONS_KEPT", "0s", "auth.revocations_kept: must be at least 1ms"),
     ] {
         let environment = [(name.to_owned(), value.to_owned())];
-        let error = gateway::config::load(None, environment.into_iter()).unwrap_err().to_string();
+        let error = gateway_core::config::load(None, environment.into_iter()).unwrap_err().to_string();
         assert!(error.starts_with(words) && error.contains(name), "{error}");
     }
 }

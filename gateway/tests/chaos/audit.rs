@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::books::{Finding, Room, Stamp, Wrong};
+use super::plan::Settings;
 use super::torn::Torn;
 use super::trail::{Step, Trail};
 
@@ -27,10 +28,11 @@ pub(crate) struct Audit {
 
 impl Audit {
     /// `torn` is what Redis has lost.
-    pub(crate) fn new(rooms: usize, clients: usize, torn: &Arc<Torn>) -> Self {
+    pub(crate) fn new(settings: &Settings, clients: usize, torn: &Arc<Torn>) -> Self {
+        let room = |room| if settings.is_archived(room) { Room::archived(torn) } else { Room::of(torn) };
         Self {
             started: Instant::now(),
-            rooms: (0..rooms).map(|_| Room::of(torn)).collect(),
+            rooms: (0..settings.rooms).map(room).collect(),
             trails: (0..clients).map(|_| Trail::default()).collect(),
             counts: BTreeMap::new(),
             described: BTreeMap::new(),

@@ -4,10 +4,13 @@
 //! newest offset that was known when the oldest unacknowledged publish was first sent, nothing new can turn up, because
 //! offsets only grow. Up to there a member's hearing can be compared and then forgotten, so the books stay small.
 
+mod kept;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::torn::Torn;
+pub(crate) use kept::Reading;
 
 /// Events that a room remembers although everybody has had them: what the server's history is compared with.
 const KEPT: usize = 2_000;
@@ -68,6 +71,10 @@ pub(crate) struct Room {
     pub(crate) audited: u64,
     /// Events that members did not hear and were told of.
     pub(crate) announced: u64,
+    /// Everything that it says is archived, so all of it is remembered.
+    is_archived: bool,
+    /// What somebody did not find who read backwards, and Redis may have lost: then the archive does not have it either.
+    passed_over: BTreeSet<u64>,
 }
 
 /// What one member heard and has a right to.
@@ -115,6 +122,11 @@ impl Room {
     /// The books of a room of which the log may lack what comes up to `torn`.
     pub(crate) fn of(torn: &Arc<Torn>) -> Self {
         Self { torn: torn.clone(), ..Self::default() }
+    }
+
+    /// The same, of a room that is archived.
+    pub(crate) fn archived(torn: &Arc<Torn>) -> Self {
+        Self { is_archived: true, ..Self::of(torn) }
     }
 
     fn find(&mut self, wrong: Wrong, client: Option<u32>, note: String) {
@@ -307,6 +319,9 @@ impl Room {
     }
 
     fn forget(&mut self) {
+        if self.is_archived {
+            return;
+        }
         let settled = self.ears.values().filter(|ear| ear.owed_after.is_some()).map(|ear| ear.settled).min();
         while self.events.len() > KEPT {
             let Some(oldest) = self.events.first_entry() else { return };

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::caller::make_key;
 use super::calls::BackEnd;
+use super::database::Database;
 use super::harm::{Harm, Harms};
 use super::plan::{Deed, NODES, Partition, Settings};
 use super::proxy::{Proxy, Way};
@@ -44,12 +45,16 @@ pub(crate) const SECRET: &str = "a secret that the nodes and the auditor share";
 
 /// How long Redis may take to answer. A machine or a disk that is too busy does to nodes what a fault does: they give up.
 const SLOW: Duration = Duration::from_millis(500);
+/// How long nothing more is done to Redis after it is well again: mostly that is enough for nodes to be of one mind again, and
+/// for clients to come back with what they had.
+const REST: Duration = Duration::from_secs(3);
 /// How long a node may take to leave: more than `drain.timeout`.
 const LEAVING: Duration = Duration::from_secs(40);
 
 pub(crate) struct Cluster {
     nodes: Vec<Node>,
     redis: Mutex<Store>,
+    database: Option<Database>,
     back_end: Arc<BackEnd>,
     /// By which back ends ask. The version before may know none.
     key: Option<String>,
@@ -60,6 +65,8 @@ pub(crate) struct Cluster {
     harms: Arc<Harms>,
     /// What Redis lost last.
     torn: Arc<Torn>,
+    /// Of what is done to Redis one thing comes after the other.
+    turn: Mutex<()>,
 }
 
 /// The Redis of a run.
@@ -106,9 +113,16 @@ impl Cluster {
         };
         let (back_end, routes) = BackEnd::start(folder).await;
         let key = settings.previous.is_none().then(|| make_key(&routes));
+        let database = match settings.archive {
+            true => Some(Database::start(&routes, settings).await),
+            false => None,
+        };
         let harms = Arc::<Harms>::default();
         let mut environment: Vec<_> = ENVIRONMENT.map(|(key, value)| (key, value.to_owned())).into();
         environment.extend(settings.retention.map(|time| ("GATEWAY_LOG__ROOM_RETENTION", format!("{time:?}"))));
+        environment.extend(database.iter().map(|database| ("GATEWAY_DATABASE__URL", database.url())));
+        // Who follows a stream notices soon that it is dead.
+        environment.extend(settings.previous.is_none().then(|| ("GATEWAY_API__HEARTBEAT", "1s".to_owned())));
         let mut programs = vec![PathBuf::from(env!("CARGO_BIN_EXE_gateway"))];
         programs.extend(settings.previous.clone());
         let mut nodes = Vec::new();
@@ -131,12 +145,14 @@ impl Cluster {
         Self {
             nodes,
             redis: Mutex::new(store),
+            database,
             back_end,
             key,
             troubles: Semaphore::new(NODES - 1),
             harm: Harm::new(&harms),
             harms,
             torn: Arc::default(),
+            turn: Mutex::default(),
         }
     }
 
@@ -148,6 +164,11 @@ impl Cluster {
     /// Whether nothing is being done to a node, nor to Redis.
     pub(crate) fn is_quiet(&self, node: usize) -> bool {
         self.harm.is_done() && self.nodes[node].harm.is_done()
+    }
+
+    /// Where rooms are archived, if they are.
+    pub(crate) fn database(&self) -> Option<&Database> {
+        self.database.as_ref()
     }
 
     /// Who is told of members and sessions.
@@ -170,8 +191,19 @@ impl Cluster {
         &self.torn
     }
 
-    /// Does a deed and undoes it; returns when the cluster has got over it, with what should not have happened.
+    /// Does a deed and undoes it; returns when the cluster has got over it, with what should not have happened. Redis is
+    /// left alone for a while after each.
     pub(crate) async fn suffer(&self, deed: Deed) -> Result<(), String> {
+        if !deed.is_of_redis() {
+            return self.carry_out(deed).await;
+        }
+        let _turn = self.turn.lock().await;
+        let done = self.carry_out(deed).await;
+        sleep(REST).await;
+        done
+    }
+
+    async fn carry_out(&self, deed: Deed) -> Result<(), String> {
         match deed {
             Deed::KillNode { node, down } => self.nodes[node].stop(&self.troubles, "KILL", down).await,
             Deed::DrainNode { node, down } => self.nodes[node].stop(&self.troubles, "TERM", down).await,
@@ -181,6 +213,11 @@ impl Cluster {
             }
             Deed::PartitionNode { node, how, length } => {
                 self.nodes[node].partition(&self.troubles, how, length).await;
+                Ok(())
+            }
+            Deed::StopDatabase { how, down } => {
+                // This harms nobody: whoever stalls meanwhile is found.
+                self.database.as_ref().expect("there is a database").stop(how, down).await;
                 Ok(())
             }
             Deed::KillConnections => {

@@ -2,15 +2,20 @@
 //! and at the end every member of every room must have heard every event once and in order.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+mod archive;
 mod audit;
 mod books;
 mod caller;
 mod calls;
 mod client;
 mod cluster;
+mod database;
+mod follower;
 mod harm;
 mod heard;
+mod historian;
 mod http;
+mod jobs;
 mod ledger;
 mod link;
 mod plan;
@@ -38,8 +43,10 @@ use std::time::Duration;
 use audit::Audit;
 use client::{Client, user_name};
 use cluster::{Cluster, SECRET};
-use gateway::auth::{Grant, mint};
-use gateway::domain::UserId;
+use follower::Follower;
+use gateway_core::auth::{Grant, mint};
+use gateway_core::domain::UserId;
+use historian::Historian;
 use parking_lot::Mutex;
 use plan::{CLIENT_FAULTS, Settings};
 use reader::Reader;
@@ -60,21 +67,32 @@ const AFTERMATH: Duration = Duration::from_secs(2);
 const ENOUGH_TROUBLES: f64 = 400.0;
 /// Of so many publishes, some are of a user over its budget.
 const ENOUGH_PUBLISHED: u64 = 500;
-/// Back ends that publish, and back ends that read.
+/// Back ends that publish, that read pages, and that listen to streams.
 const SPEAKERS: u32 = 4;
 const READERS: u32 = 2;
+/// How many faults of the cluster there are at a time, those that wait for others to be over among them. Without a bound
+/// they pile up where the machine is slow, and a cluster to which everything happens does nothing that could be wrong.
+const AT_ONCE: usize = 4;
+const FOLLOWERS: u32 = 4;
+/// Those that read all that a room ever said, where that is kept.
+const HISTORIANS: u32 = 2;
+/// Of so many acknowledged events, some rooms have far more than the log keeps.
+const ENOUGH_SAID: u64 = 3_000;
 const PROGRESS: Duration = Duration::from_secs(30);
 const SETTLE: Duration = Duration::from_secs(1);
+/// Whose turn it is: each auditor has the machine to itself, as what is slow looks broken.
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_event_reaches_every_member_once_and_in_order_whatever_fails() {
+    let _turn = TURN.lock().await;
     let settings = Settings::from_environment();
     println!("{settings:?}");
     let folder = tempfile::tempdir().unwrap();
     let cluster = Cluster::start(folder.path(), &settings).await;
-    let everybody = settings.clients + SPEAKERS + READERS;
+    let everybody = settings.clients + SPEAKERS + READERS + FOLLOWERS + HISTORIANS;
     let run = Arc::new(Run {
-        audit: Mutex::new(Audit::new(settings.rooms, everybody as usize, cluster.torn())),
+        audit: Mutex::new(Audit::new(&settings, everybody as usize, cluster.torn())),
         phase: watch::Sender::new(Phase::Quiet),
         calm: (0..settings.clients).map(|_| AtomicBool::default()).collect(),
         markers: AtomicUsize::default(),
@@ -95,7 +113,15 @@ async fn every_event_reaches_every_member_once_and_in_order_whatever_fails() {
         for id in first..first + SPEAKERS {
             clients.spawn(Speaker::new(id, run.clone(), key).live());
         }
-        for id in first + SPEAKERS..everybody {
+        let followers = first + SPEAKERS + READERS;
+        let historians = everybody - HISTORIANS;
+        for id in historians..everybody {
+            clients.spawn(Historian::new(id, run.clone(), key).live());
+        }
+        for id in followers..historians {
+            clients.spawn(Follower::new(id, run.clone(), key).live());
+        }
+        for id in first + SPEAKERS..followers {
             clients.spawn(Reader::new(id, run.clone(), key).live());
         }
     }
@@ -108,6 +134,7 @@ async fn every_event_reaches_every_member_once_and_in_order_whatever_fails() {
             run.cluster.back_end().compare(&run).await;
         }
         ledger::compare(&run, &token).await;
+        archive::compare(&run).await;
     }
     run.phase.send_replace(Phase::Over);
     while let Some(client) = clients.join_next().await {
@@ -164,6 +191,12 @@ async fn suffer_and_heal(run: &Arc<Run>) -> Result<(), String> {
     let mut deeds = JoinSet::new();
     for (pause, deed) in plan::plan(&run.settings) {
         sleep(pause).await;
+        while deeds.len() >= AT_ONCE {
+            deeds.join_next().await.transpose().unwrap();
+        }
+        if Instant::now() >= end {
+            break;
+        }
         let run = run.clone();
         deeds.spawn(async move {
             let name = deed.name();
@@ -236,6 +269,18 @@ fn spared(settings: &Settings, audit: &Audit) -> Vec<&'static str> {
     if settings.previous.is_none() && audit.counted("acknowledged", "over HTTP, again") == 0 {
         spared.push("a publish over HTTP whose answer was lost");
     }
+    if settings.previous.is_none() && audit.counted("streams", "broke off") == 0 {
+        spared.push("a stream that was broken off");
+    }
+    if settings.archive
+        && audit.counted("faults", "database killed") + audit.counted("faults", "database stood still") == 0
+    {
+        spared.push("a database that was away");
+    }
+    if settings.archive && audit.tallied("acknowledged") >= ENOUGH_SAID && audit.counted("walks", "over the seam") == 0
+    {
+        spared.push("somebody who read out of the archive into the log");
+    }
     if is_short { Vec::new() } else { spared }
 }
 
@@ -250,7 +295,8 @@ fn report(run: &Run, audit: &Audit) -> String {
          faults: {}\n\
          upgrades: {}\n\
          calls: {}\n\
-         over HTTP: published {}, pages {}; asked in vain: {}\n\
+         over HTTP: published {}, pages {}; streamed {}, streams {}; asked in vain: {}\n\
+         archived: {}, gaps {}; read from end to end: {}\n\
          complaints: {}\n\
          {}",
         audit.elapsed().as_secs_f64(),
@@ -269,7 +315,12 @@ fn report(run: &Run, audit: &Audit) -> String {
         audit.kinds("calls"),
         audit.counted("acknowledged", "over HTTP") + audit.counted("acknowledged", "over HTTP, again"),
         audit.kinds("pages"),
+        audit.tallied("streamed"),
+        audit.kinds("streams"),
         audit.kinds("asked in vain"),
+        audit.tallied("archived"),
+        audit.kinds("gaps of the archive"),
+        audit.kinds("walks"),
         audit.kinds("complaints"),
         audit.verdict(),
     )

@@ -34,6 +34,11 @@ pub(crate) struct Settings {
     pub(crate) sentinels: bool,
     /// Whether everything dies at once, again and again, and nothing else happens to the cluster.
     pub(crate) blackouts: bool,
+    /// Whether there is a database, and most rooms are archived in it.
+    pub(crate) archive: bool,
+    /// How many events of a room the log keeps where the archive has the others. Few, so that what is read crosses from one to
+    /// the other while more leaves the log.
+    pub(crate) log_events: usize,
 }
 
 impl Settings {
@@ -45,6 +50,7 @@ impl Settings {
         let seconds = |name, default| Duration::from_secs_f64(number(name, default));
         let seed = std::env::var("CHAOS_SEED").ok().filter(|seed| !seed.is_empty());
         let clients = number("CLIENTS", 120.0);
+        let previous = std::env::var_os("CHAOS_PREVIOUS").filter(|path| !path.is_empty()).map(PathBuf::from);
         Self {
             seed: seed.map_or_else(|| rand::random::<u64>() >> 16, |seed| seed.parse().unwrap()),
             chaos: seconds("SECONDS", 25.0),
@@ -55,11 +61,24 @@ impl Settings {
             cut_every: seconds("CUT_EVERY", 6.0),
             fault_every: seconds("FAULT_EVERY", 1.5),
             retention: Some(seconds("RETENTION", 0.0)).filter(|retention| !retention.is_zero()),
-            previous: std::env::var_os("CHAOS_PREVIOUS").filter(|path| !path.is_empty()).map(PathBuf::from),
+            // The version before may know no database.
+            archive: previous.is_none() && number("ARCHIVE", 1.0) > 0.0,
+            log_events: number("LOG_EVENTS", 30.0) as usize,
+            previous,
             power_cuts: number("POWER_CUTS", 1.0) > 0.0,
             sentinels: number("SENTINELS", 0.0) > 0.0,
             blackouts: number("BLACKOUTS", 0.0) > 0.0,
         }
+    }
+
+    /// Whether what a room says is archived. Not all are: what is archived must not harm the others.
+    pub(crate) fn is_archived(&self, room: usize) -> bool {
+        self.archive && room % 3 != 2
+    }
+
+    /// The rooms that are archived.
+    pub(crate) fn archived_rooms(&self) -> Vec<usize> {
+        (0..self.rooms).filter(|room| self.is_archived(*room)).collect()
     }
 
     /// Randomness of its own for each part, so that one part's use of it does not change the others'.
@@ -194,6 +213,15 @@ pub(crate) enum Partition {
     Cut,
 }
 
+/// How the database is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outage {
+    /// It ends without a warning, and starts again with what it has in its files.
+    Killed,
+    /// Its processes stand still: connections are taken and nothing is answered.
+    Frozen,
+}
+
 /// Something that is done to the cluster.
 #[derive(Clone, Debug)]
 pub(crate) enum Deed {
@@ -219,9 +247,26 @@ pub(crate) enum Deed {
     FillRedis { length: Duration },
     /// One node cannot reach Redis for a while.
     PartitionNode { node: usize, how: Partition, length: Duration },
+    /// The database is away for a while. Nobody but who reads the archive may notice.
+    StopDatabase { how: Outage, down: Duration },
 }
 
 impl Deed {
+    /// Whether all nodes notice, because Redis is not as it was.
+    pub(crate) fn is_of_redis(&self) -> bool {
+        use Deed::{Blackout, DemoteRedis, FailOver, FillRedis, KillConnections, LoseTail, StopRedis};
+        matches!(
+            self,
+            KillConnections
+                | StopRedis { .. }
+                | Blackout { .. }
+                | LoseTail { .. }
+                | FailOver { .. }
+                | DemoteRedis { .. }
+                | FillRedis { .. }
+        )
+    }
+
     /// As it is counted.
     pub(crate) fn name(&self) -> &'static str {
         match self {
@@ -240,6 +285,8 @@ impl Deed {
             Self::PartitionNode { how: Partition::Hold, .. } => "node cut off from Redis (late)",
             Self::PartitionNode { how: Partition::Swallow, .. } => "node cut off from Redis (swallowed)",
             Self::PartitionNode { how: Partition::Cut, .. } => "node cut off from Redis (refused)",
+            Self::StopDatabase { how: Outage::Killed, .. } => "database killed",
+            Self::StopDatabase { how: Outage::Frozen, .. } => "database stood still",
         }
     }
 }
@@ -259,11 +306,11 @@ pub(crate) fn plan(settings: &Settings) -> Vec<(Duration, Deed)> {
             deck = if settings.previous.is_some() {
                 upgrades(&mut random)
             } else if settings.sentinels {
-                failovers(&mut random)
+                failovers(&mut random, settings.archive)
             } else if settings.blackouts {
                 vec![Deed::Blackout { down: about(&mut random, Duration::from_millis(500)) }]
             } else {
-                every_kind(&mut random, settings.power_cuts)
+                every_kind(&mut random, settings)
             };
         }
         plan.extend(deck.pop().map(|deed| (pause, deed)));
@@ -280,7 +327,7 @@ fn upgrades(random: &mut StdRng) -> Vec<Deed> {
 }
 
 /// A failover of each kind, which takes its time, and what happens to nodes meanwhile.
-fn failovers(random: &mut StdRng) -> Vec<Deed> {
+fn failovers(random: &mut StdRng, archive: bool) -> Vec<Deed> {
     let mut deck = Vec::new();
     for politely in [true, false] {
         let mut node = || random.random_range(0..NODES);
@@ -293,6 +340,7 @@ fn failovers(random: &mut StdRng) -> Vec<Deed> {
             Deed::KillNode { node: nodes[3], down: seconds(0.2..1.0) },
             Deed::KillConnections,
         ];
+        others.extend(archive.then(|| outage(random)));
         others.shuffle(random);
         deck.extend(others);
         deck.push(Deed::FailOver { politely });
@@ -300,8 +348,13 @@ fn failovers(random: &mut StdRng) -> Vec<Deed> {
     deck
 }
 
+fn outage(random: &mut StdRng) -> Deed {
+    let how = if random.random() { Outage::Killed } else { Outage::Frozen };
+    Deed::StopDatabase { how, down: Duration::from_secs_f64(random.random_range(0.5..6.0)) }
+}
+
 /// One of each kind, in any order: a run that is long enough has them all.
-fn every_kind(random: &mut StdRng, power_cuts: bool) -> Vec<Deed> {
+fn every_kind(random: &mut StdRng, settings: &Settings) -> Vec<Deed> {
     let mut node = || random.random_range(0..NODES);
     let nodes = [node(), node(), node(), node()];
     let mut seconds = |range: std::ops::Range<f64>| Duration::from_secs_f64(random.random_range(range));
@@ -321,7 +374,8 @@ fn every_kind(random: &mut StdRng, power_cuts: bool) -> Vec<Deed> {
         Deed::FillRedis { length: full },
     ];
     let torn = Deed::LoseTail { bytes: random.random_range(1..20_000), down: torn };
-    deck.extend(Some(torn).filter(|_| power_cuts));
+    deck.extend(Some(torn).filter(|_| settings.power_cuts));
+    deck.extend(settings.archive.then(|| outage(random)));
     deck.shuffle(random);
     deck
 }
@@ -337,12 +391,13 @@ fn a_seed_is_a_plan_and_a_short_run_has_every_kind() {
             sentinels: false,
             blackouts: false,
             previous: None,
+            archive: true,
             ..settings(seed)
         };
         let deeds = plan(&short);
         let kinds: std::collections::BTreeSet<_> =
             deeds.iter().map(|(_, deed)| std::mem::discriminant(deed)).map(|kind| format!("{kind:?}")).collect();
-        assert_eq!(kinds.len(), 10, "seed {seed}");
+        assert_eq!(kinds.len(), 11, "seed {seed}");
         assert_eq!(format!("{deeds:?}"), format!("{:?}", plan(&short)));
     }
     assert_ne!(format!("{:?}", plan(&settings(1))), format!("{:?}", plan(&settings(2))));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::books::{Room, Stamp, Wrong};
+use super::books::{Reading, Room, Stamp, Wrong};
 use super::torn::Torn;
 
 fn stamp(number: u32) -> Stamp {
@@ -261,5 +261,89 @@ fn a_history_that_lacks_or_invents_an_event_is_found() {
         hears(&mut room, &[0, 1, 2, 3, 4]);
         room.compare(history);
         assert_eq!(verdict(room), [Wrong::Contradiction], "{history:?}");
+    }
+}
+
+/// What is archived of the room above, whose members have heard everything.
+fn archived(torn: &Arc<Torn>) -> Room {
+    let mut room = Room::archived(torn);
+    room.joined(1, 10);
+    for number in 0..5 {
+        room.sent(stamp(number));
+        room.acknowledged(stamp(number), 11 + 2 * u64::from(number));
+    }
+    hears(&mut room, &[0, 1, 2, 3, 4]);
+    room
+}
+
+fn reading(numbers: &[u32]) -> Reading {
+    let entries = numbers.iter().map(|number| (11 + 2 * u64::from(*number), stamp(*number))).collect();
+    Reading { entries, upto: 19, ..Reading::default() }
+}
+
+#[test]
+fn an_archive_that_lacks_an_event_is_found_unless_a_gap_covers_it() {
+    let whole = reading(&[0, 1, 2, 3, 4]);
+    let lacks = reading(&[0, 1, 3, 4]);
+    let excused = |first, last| Reading { excused: vec![(first, last)], ..lacks.clone() };
+    for (read, found) in [
+        (whole, vec![]),
+        (lacks.clone(), vec![Wrong::Lost]),
+        (reading(&[1, 2, 3, 4]), vec![Wrong::Lost]),
+        (reading(&[]), vec![Wrong::Lost; 5]),
+        (excused(15, 15), vec![]),
+        (excused(14, 16), vec![]),
+        (excused(11, 14), vec![Wrong::Lost]),
+        (excused(16, 19), vec![Wrong::Lost]),
+        (Reading { upto: 14, ..lacks.clone() }, vec![]),
+    ] {
+        let mut room = archived(&Arc::default());
+        room.read(2, &read);
+        assert_eq!(verdict(room), found, "{read:?}");
+        if read.upto == 19 {
+            let mut room = archived(&Arc::default());
+            room.archived_as(&read);
+            assert_eq!(verdict(room), found, "{read:?}");
+        }
+    }
+}
+
+#[test]
+fn an_archive_that_doubles_reorders_or_invents_is_found() {
+    let other = |at: usize, entry| {
+        let mut read = reading(&[0, 1, 2, 3, 4]);
+        read.entries[at] = entry;
+        read
+    };
+    for (read, found) in [
+        (reading(&[0, 1, 1, 2, 3, 4]), vec![Wrong::Doubled]),
+        (reading(&[0, 2, 1, 3, 4]), vec![Wrong::Reordered]),
+        (other(2, (15, stamp(9))), vec![Wrong::Contradiction, Wrong::Contradiction]),
+        (other(2, (16, stamp(2))), vec![Wrong::Doubled, Wrong::Lost]),
+    ] {
+        let mut room = archived(&Arc::default());
+        room.archived_as(&read);
+        assert_eq!(verdict(room), found, "{read:?}");
+    }
+}
+
+#[test]
+fn what_redis_lost_may_be_archived_twice_and_is_not_archived_for_nobody() {
+    for (torn, found) in [(Torn::between(14, 15), vec![]), (Torn::between(0, 13), vec![Wrong::Doubled; 2])] {
+        let mut room = archived(&Arc::new(torn));
+        let mut read = reading(&[0, 1, 2, 3, 4]);
+        // It was archived at 14, lost, and said again.
+        read.entries.insert(2, (14, stamp(2)));
+        room.archived_as(&read);
+        assert_eq!(verdict(room), found);
+    }
+    for (is_archived, found) in [(false, vec![]), (true, vec![Wrong::Lost])] {
+        let mut room = archived(&Arc::new(Torn::between(12, 15)));
+        room.read(2, &Reading { backwards: true, ..reading(&[0, 2, 3, 4]) });
+        assert_eq!(room.findings.len(), 0, "Redis may have lost it");
+        let mut read = reading(if is_archived { &[0, 1, 2, 3, 4] } else { &[0, 2, 3, 4] });
+        read.excused = vec![(12, 14)];
+        room.archived_as(&read);
+        assert_eq!(verdict(room), found, "who read backwards passed it over");
     }
 }

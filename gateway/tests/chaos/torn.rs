@@ -38,6 +38,11 @@ impl Torn {
         self.0.lock().last().is_some_and(|(began, ended)| first <= *ended && *began < second)
     }
 
+    /// Whether one and the same may have been appended at both of two offsets, because of any of the losses.
+    pub(crate) fn has_doubled(&self, first: u64, second: u64) -> bool {
+        self.0.lock().iter().any(|(began, ended)| first <= *ended && *began < second)
+    }
+
     /// Whether there were two primaries when an offset was given. Members of nodes that had not heard of the new one then heard
     /// what the old one took, and cannot be told that they miss something before their nodes know.
     pub(crate) fn is_split_at(&self, offset: u64) -> bool {

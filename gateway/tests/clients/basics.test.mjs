@@ -215,6 +215,13 @@ test('a websocket-only client with an old cookie is not tied to its node', { tim
   assert.ok(after[0] - before[0] < 6, `all six went to node-1: ${before} became ${after}`);
 });
 
+test('clients that keep no cookie, as on pages of other origins, stay on their nodes', { timeout: 30_000 }, async () => {
+  for (const options of [{}, { transports: ['polling'] }]) {
+    const sockets = await Promise.all(Array.from({ length: 6 }, () => connect(cluster.url, options)));
+    for (const socket of sockets) await ok(socket, 'join', { room: 'without cookies' });
+  }
+});
+
 test('a client that goes in the middle of a poll is gone at once, behind the load balancer too', { timeout: 30_000 }, async () => {
   const url = `${cluster.url}/socket.io/?EIO=4&transport=polling`;
   const opened = await fetch(url);

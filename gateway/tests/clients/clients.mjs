@@ -5,8 +5,8 @@ import { once } from 'node:events';
 import { io } from 'socket.io-client';
 
 /**
- * How clients may be set up. In Node.js the client keeps cookies only when told to, and without its cookie
- * the load balancer cannot bring a long-polling request back to its node; browsers keep them by themselves.
+ * How clients may be set up. In Node.js the client keeps a load balancer's cookie only when told to; browsers keep it by
+ * themselves, on pages of the same origin.
  */
 export const MODES = {
   'default transports': { withCredentials: true },

@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { assertIncreasing } from './clients.mjs';
-import { declared, each, everywhere, FrontEnd, urlOf } from './dialects.mjs';
+import { assertIncreasing, closeClients } from './clients.mjs';
+import { declared, each, everywhere, FrontEnd, inAll, restartNodes, urlOf, whereItIsKept } from './dialects.mjs';
 import { eventually } from './harness.mjs';
 import { Proxy } from './proxy.mjs';
 
@@ -54,6 +54,15 @@ function speaker(chat, topic) {
     for (let turn = 0; turn < times; turn++) chat.say(`${topic} ${said++}`);
     await chat.hearsAbout(topic, said);
   };
+}
+
+/** Says so many things about a topic, all at once, and waits until they are heard and archived. */
+async function converse(place, people, topic, times) {
+  const before = await inAll(place, 'gateway_archive_events_total');
+  for (const turn of numbers(times)) people[turn % people.length].say(`${topic} ${turn}`);
+  await eventually('they are heard', () => people[0].about(topic).length >= times);
+  const archived = async () => (await inAll(place, 'gateway_archive_events_total')) - before;
+  await eventually('all of it is archived', async () => (await archived()) >= times, 30_000);
 }
 
 everywhere('persistent-chat', {}, (place) => {
@@ -209,5 +218,84 @@ everywhere('persistent-chat', {}, (place) => {
     await late.hearsAbout(topic, 1);
     assert.ok(!news(late).some(showsAnn));
     for (const one of [ann, ...others]) one.wasNeverRefused();
+  });
+});
+
+// The log has little of what was said; the rest is in the database. Whoever reads there waits for as long as a busy machine takes.
+const SEAM = {
+  GATEWAY_ARCHIVE__ROOMS: 'chat',
+  GATEWAY_ARCHIVE__PATIENCE: '20s',
+  GATEWAY_LOG__ROOM_EVENTS: '20',
+  GATEWAY_LIMITS__EVENTS_PER_SECOND: '0',
+};
+
+whereItIsKept('persistent-chat', SEAM, (place) => {
+  const authors = ['Ann', 'Bob', 'Cyd', 'Dan'];
+  const all = (chat) => chat.of(CHAT).map((args) => declared(args, 3));
+  let said;
+
+  /** All of them have heard just this. */
+  const haveHeard = (people, expected) =>
+    each(people, async (one) => {
+      await eventually(`${one.name} hears ${expected.length}`, () => all(one).length >= expected.length);
+      assert.deepEqual(all(one), expected, one.name);
+    });
+
+  test('who comes for the first time is told everything that was ever said, and then what is new', async () => {
+    const people = await chats(place, authors);
+    // What databases have opinions of.
+    for (const text of ['\u0000', 'half \ud83d', '😀'.repeat(15_000), '$where', 'a.b', "'; DROP TABLE gateway_archive; --"]) {
+      people[0].say(text);
+    }
+    await converse(place, people, freshTopic(), 250);
+    said = all(people[0]);
+    assert.equal(said.length, 256);
+    await haveHeard(people, said);
+    const late = await chats(place, ['Eve', 'Flo', 'Gil', 'Hal']);
+    await haveHeard(late, said);
+    assertIncreasing(said.map(([, offset]) => offset), 'everybody');
+    late[0].say('and new');
+    await eventually('it is heard', () => all(people[0]).length > said.length);
+    said = all(people[0]);
+    await haveHeard([...people, ...late], said);
+    for (const one of [...people, ...late]) one.wasNeverRefused();
+    assert.ok((await inAll(place, 'gateway_archive_reads_total', { result: 'whole' })) > 0, 'the log had all of it');
+  });
+
+  test('who has read up to an offset is told what came after it, wherever that is', async () => {
+    // Of long ago, of where the log begins (Redis keeps more than it has to), and of what the log has.
+    const places = numbers(said.length).filter((turn) => turn % 10 === 0 || turn > said.length - 25);
+    await each(places, async (turn) => {
+      const chat = new Chat('Bob', urlOf(place, turn), { serverOffset: said[turn][1] });
+      await chat.connect();
+      await haveHeard([chat], said.slice(turn + 1));
+    });
+  });
+
+  test('what is said while somebody reads comes after it, once', async () => {
+    const [ann] = await chats(place, ['Ann'], () => ({ serverOffset: said.at(-1)[1] }));
+    const topic = freshTopic();
+    const [late] = await Promise.all([chats(place, ['Eve', 'Flo', 'Gil', 'Hal']), converse(place, [ann], topic, 60)]);
+    said = [...said, ...all(ann)];
+    assert.equal(all(ann).length, 60);
+    await haveHeard(late, said);
+  });
+
+  test('who was away for long, and nodes that died, change nothing of that', async () => {
+    const [ann, bob] = await chats(place, ['Ann', 'Bob'], () => ({ serverOffset: said.at(-1)[1] }));
+    bob.socket.disconnect();
+    await converse(place, [ann], freshTopic(), 60);
+    said = [...said, ...all(ann)];
+    await bob.connect();
+    await haveHeard([bob], all(ann));
+    const nothingIsMissing = async () => {
+      assert.equal(await inAll(place, 'gateway_archive_reads_total', { result: 'incomplete' }), 0);
+      assert.equal(await inAll(place, 'gateway_archive_gaps_total'), 0);
+    };
+    await nothingIsMissing();
+    closeClients();
+    await restartNodes(place);
+    await haveHeard(await chats(place, ['Eve', 'Flo', 'Gil', 'Hal']), said);
+    await nothingIsMissing();
   });
 });

@@ -4,7 +4,8 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, describe } from 'node:test';
 
 import { ask, client, closeClients, MODES, settle } from './clients.mjs';
-import { eventually, startCluster, startNode } from './harness.mjs';
+import { FerretDb, newDatabase, Postgres, stopDatabases } from './databases.mjs';
+import { eventually, request, startCluster, startNode } from './harness.mjs';
 
 const PLACES = { 'one embedded node': startNode, 'three nodes': startCluster };
 
@@ -14,16 +15,61 @@ const PLACES = { 'one embedded node': startNode, 'three nodes': startCluster };
  */
 export function everywhere(profile, settings, define) {
   for (const [name, start] of Object.entries(PLACES)) {
-    describe(`${profile}, ${name}`, { timeout: 180_000 }, () => {
-      const place = {};
-      before(async () => {
-        place.cluster = await start({ GATEWAY_PROFILE: profile, ...settings });
-      });
-      afterEach(() => closeClients());
-      after(() => place.cluster?.stop());
-      define(place);
-    });
+    at(`${profile}, ${name}`, () => start({ GATEWAY_PROFILE: profile, ...settings }), define);
   }
+}
+
+/** Where there is a database: one node has a file by itself. */
+const KEPT = [
+  ['one node, SQLite', startNode],
+  ['one node, PostgreSQL', startNode, Postgres],
+  ['one node, FerretDB', startNode, FerretDb],
+  ['three nodes, PostgreSQL', startCluster, Postgres],
+  ['three nodes, FerretDB', startCluster, FerretDb],
+];
+
+/** Defines tests for one embedded node and for three nodes over each kind of database, as `everywhere` does. */
+export function whereItIsKept(profile, settings, define) {
+  describe(`${profile} with a database`, () => {
+    after(stopDatabases);
+    for (const [turn, [name, start, kind]] of KEPT.entries()) {
+      const begin = async () => {
+        const database = kind ? await newDatabase(kind, `place_${turn}`) : {};
+        return start({ GATEWAY_PROFILE: profile, ...database, ...settings });
+      };
+      at(name, begin, define);
+    }
+  });
+}
+
+function at(name, start, define) {
+  // Whoever runs several of these at once does not mean the tests of one.
+  describe(name, { timeout: 180_000, concurrency: 1 }, () => {
+    const place = {};
+    before(async () => {
+      place.cluster = await start();
+    });
+    afterEach(() => closeClients());
+    after(() => place.cluster?.stop());
+    define(place);
+  });
+}
+
+/** Ends all nodes without a word and starts them again. */
+export async function restartNodes({ cluster }) {
+  for (const node of cluster.nodes) cluster.signal(node, 'SIGKILL');
+  for (const { name } of cluster.nodes) {
+    await cluster.ended(name);
+    await cluster.startAgain(name);
+  }
+  const takes = async () => (await request(`${cluster.url}/haproxy/ready`)).status === 200;
+  await eventually('the load balancer has found them', takes);
+}
+
+/** The sum of a metric over all nodes. */
+export async function inAll({ cluster }, name, labels) {
+  const values = await Promise.all(cluster.nodes.map((node) => cluster.metric(node, name, labels)));
+  return values.reduce((sum, value) => sum + value, 0);
 }
 
 /** The official client as an application sets it up, and everything that it hears from before it connects. */

@@ -5,10 +5,10 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import http from 'node:http';
-import net from 'node:net';
 import path from 'node:path';
 
 import { eventually, request } from './harness.mjs';
+import { freePort } from './server.mjs';
 
 const repository = path.resolve(import.meta.dirname, '../../..');
 const tools = path.join(repository, '.tools');
@@ -45,7 +45,7 @@ export class Example {
   /** Starts it and waits until it answers; `settings` are its variables. */
   static async start(language, settings) {
     const example = new Example();
-    const port = await freePort();
+    const port = String(await freePort());
     example.url = `http://127.0.0.1:${port}`;
     const { folder, command } = EXAMPLES[language];
     const [program, ...args] = command(port);
@@ -123,13 +123,4 @@ export class Front {
       incoming.socket.destroy();
     }
   }
-}
-
-async function freePort() {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  server.close();
-  await once(server, 'close');
-  return String(port);
 }

@@ -11,18 +11,28 @@ import { Server } from 'socket.io';
 import { client, connect, connectError, MODES, settle } from './clients.mjs';
 import { eventually, mintToken, startCluster } from './harness.mjs';
 
-const [TOKEN, SECRET] = ['a token of operators', 'a secret'];
+const [TOKEN, VIEWER, SECRET] = ['a token of operators', 'a token of viewers', 'a secret'];
 
 let cluster;
 before(async () => {
-  cluster = await startCluster({ GATEWAY_ADMIN__TOKEN: TOKEN, GATEWAY_AUTH__SECRET: SECRET });
+  cluster = await startCluster({
+    GATEWAY_ADMIN__TOKEN: TOKEN, GATEWAY_ADMIN__VIEWER_TOKEN: VIEWER, GATEWAY_ADMIN__PAYLOADS: 'true',
+    GATEWAY_AUTH__SECRET: SECRET,
+  });
 });
 after(() => cluster?.stop());
+
+const EVENTS = [
+  'session', 'config', 'server_stats', 'all_sockets', 'socket_connected', 'socket_disconnected', 'room_joined', 'room_left',
+  'event_received', 'event_sent',
+];
+const CONTROLS = ['EMIT', 'JOIN', 'LEAVE', 'DISCONNECT', 'MJOIN', 'MLEAVE', 'MDISCONNECT'];
+const FIGURES = ['AGGREGATED_EVENTS', 'ALL_EVENTS'];
 
 /** An operator's connection to a server, with the arguments of everything that it hears, by event. */
 async function operator(url, options = {}) {
   const socket = client(`${url}/admin`, options);
-  const heard = { config: [], server_stats: [], socket_connected: [], socket_disconnected: [] };
+  const heard = Object.fromEntries(EVENTS.map((event) => [event, []]));
   for (const event of Object.keys(heard)) socket.on(event, (...args) => heard[event].push(args));
   await settle(socket, options);
   return { socket, heard };
@@ -48,7 +58,7 @@ for (const [mode, options] of Object.entries(MODES)) {
       const [first, , third] = cluster.nodes;
       const { heard } = await operator(first.admin, { ...options, auth: { token: TOKEN } });
       await hearsAll(heard);
-      assert.deepEqual(heard.config, [[{ supportedFeatures: ['AGGREGATED_EVENTS'] }]]);
+      assert.deepEqual(heard.config[0][0].supportedFeatures, [...CONTROLS, ...FIGURES]);
       const user = `alice, ${mode}`;
       const alice = await connect(third.url, { ...options, auth: { token: await mintToken(SECRET, '--user', user) } });
       const came = () => heard.socket_connected.find(([{ data }]) => data.user === user);
@@ -77,7 +87,8 @@ for (const [mode, options] of Object.entries(MODES)) {
 
     test('who does not know the token is refused for good', async () => {
       const url = `${cluster.nodes[1].admin}/admin`;
-      const wrong = [undefined, {}, { token: '' }, { token: 'x' }, { token: 7 }, { password: 'x' }, { sessionId: 'x' }];
+      const ended = 'eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJvcGVyYXRvciIsImV4cCI6MX0.x';
+      const wrong = [undefined, {}, { token: '' }, { token: 'x' }, { token: 7 }, { password: 'x' }, { sessionId: ended }];
       for (const auth of wrong) {
         assert.deepEqual(await connectError(url, { ...options, auth }), {
           message: 'invalid credentials', triesAgain: false,
@@ -93,6 +104,11 @@ test('what is told has the form of what the official package tells', { timeout: 
   const http = createServer();
   const server = new Server(http);
   instrument(server, { auth: false, mode: 'development' });
+  server.on('connection', (socket) => {
+    socket.on('join', ({ room }, ack) => { socket.join(room); ack({ ok: true }); });
+    socket.on('leave', ({ room }, ack) => { socket.leave(room); ack({ ok: true }); });
+    socket.on('publish', ({ room, data }, ack) => { server.to(room).emit('message', { room, data }); ack({ ok: true }); });
+  });
   await new Promise((resolve) => http.listen(0, '127.0.0.1', resolve));
   const officialUrl = `http://127.0.0.1:${http.address().port}`;
   try {
@@ -103,6 +119,14 @@ test('what is told has the form of what the official package tells', { timeout: 
       const token = await mintToken(SECRET, '--user', 'bob');
       const bob = await connect(url, { transports: ['websocket'], auth: { token } });
       const came = await eventually('he is seen', () => heard.socket_connected.find(([{ nsp }]) => nsp === '/'));
+      const ask = (event, argument) => bob.timeout(5_000).emitWithAck(event, argument);
+      await ask('join', { room: 'lounge' });
+      const hears = new Promise((resolve) => bob.once('message', resolve));
+      await ask('publish', { room: 'lounge', data: 'hello' });
+      // Who has left is not handed what comes then.
+      await hears;
+      await ask('leave', { room: 'lounge' });
+      await eventually('all that he did is told', () => Object.keys(DID).every((event) => did({ heard }, event)));
       bob.disconnect();
       await eventually('and leaving', () => heard.socket_disconnected.find(([, id]) => id === came[0].id));
       await eventually('figures tell of it', () => happened(heard).some(({ type }) => type === 'rawDisconnection'));
@@ -110,6 +134,8 @@ test('what is told has the form of what the official package tells', { timeout: 
     // What a connection was like before it was one is not kept.
     const untold = ['secure', 'url', 'xdomain'];
     assertLike(official.heard.config[0], ours.heard.config[0], 'config', []);
+    assertLike(official.heard.all_sockets[0].slice(0, 0), ours.heard.all_sockets[0], 'all_sockets', []);
+    for (const event of Object.keys(DID)) assertLike(did(official, event), did(ours, event), event, []);
     const ofThird = ours.heard.server_stats.filter(([stats]) => stats.serverId === cluster.nodes[2].name);
     assertLike(official.heard.server_stats.at(-1), ofThird.at(-1), 'server_stats', []);
     assertLike(firstOf(official), firstOf(ours), 'socket_connected', untold);
@@ -121,6 +147,14 @@ test('what is told has the form of what the official package tells', { timeout: 
   }
 });
 
+/** What shows that somebody has joined, published, heard and left. */
+const DID = {
+  room_joined: ([, room]) => room === 'lounge',
+  event_received: ([, , [name]]) => name === 'publish',
+  event_sent: ([, , [name]]) => name === 'message',
+  room_left: ([, room]) => room === 'lounge',
+};
+const did = ({ heard }, event) => heard[event].find(DID[event]);
 const firstOf = ({ heard }) => heard.socket_connected.find(([{ nsp }]) => nsp === '/');
 const leaver = ({ heard }) => heard.socket_disconnected.find(([nsp]) => nsp === '/');
 
@@ -137,6 +171,47 @@ function assertLike(example, value, path, untold) {
     if (!untold.includes(key)) assertLike(example[key], value[key], `${path}.${key}`, untold);
   }
 }
+
+test('who was let in once needs no password again, on no node, and a viewer does nothing', { timeout: 60_000 }, async () => {
+  const [first, second] = cluster.nodes;
+  const viewer = await operator(first.admin, { auth: { username: 'anybody', password: VIEWER } });
+  await eventually('it is told what it may', () => viewer.heard.config.length > 0 && viewer.heard.session.length > 0);
+  assert.deepEqual(viewer.heard.config[0][0].supportedFeatures, FIGURES);
+  const [sessionId] = viewer.heard.session[0];
+  const again = await operator(second.admin, { auth: { sessionId } });
+  await eventually('it is told again', () => again.heard.config.length > 0);
+  assert.deepEqual(again.heard.config[0][0].supportedFeatures, FIGURES);
+  assert.deepEqual(again.heard.session, [], 'it has one');
+  const alice = await connect(second.url, { auth: { token: await mintToken(SECRET, '--user', 'alice') } });
+  for (const args of [['_disconnect', '/', true], ['join', '/', 'r'], ['emit', '/', undefined, 'hello']]) {
+    const { ok, error } = await again.socket.timeout(5_000).emitWithAck(...args);
+    assert.deepEqual([ok, error.code], [false, 'not_allowed'], args[0]);
+  }
+  assert.ok(alice.connected);
+});
+
+test('an operator has sessions of other nodes join, hear, leave and go', { timeout: 60_000 }, async () => {
+  const [first, second, third] = cluster.nodes;
+  const { socket } = await operator(first.admin, { auth: { token: TOKEN } });
+  const [alice, bob] = await Promise.all([second, third].map(async ({ url }, index) => (
+    connect(url, { auth: { token: await mintToken(SECRET, '--user', `guest ${index}`) } })
+  )));
+  const heard = [alice, bob].map((one) => {
+    const all = [];
+    one.on('hello', (said) => all.push(said));
+    return all;
+  });
+  const ask = (...args) => socket.timeout(5_000).emitWithAck(...args);
+  assert.equal((await ask('join', '/', 'guests')).ok, true);
+  await ask('leave', '/', 'guests', bob.id);
+  await ask('emit', '/', 'guests', 'hello', 'guests');
+  await ask('emit', '/', undefined, 'hello', 'all');
+  await eventually('all have heard', () => heard.every((all) => all.includes('all')));
+  assert.deepEqual(heard, [['guests', 'all'], ['all']]);
+  const gone = Promise.all([alice, bob].map((one) => new Promise((resolve) => one.once('disconnect', resolve))));
+  assert.equal((await ask('_disconnect', '/', false)).sessions >= 2, true);
+  assert.deepEqual(await gone, ['io server disconnect', 'io server disconnect']);
+});
 
 test('a node that dies is heard no more, and an operator of another goes on', { timeout: 60_000 }, async () => {
   const [first, second] = cluster.nodes;

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
-import { assertIncreasing, connect, member, MODES, ok } from './clients.mjs';
+import { assertIncreasing, connect, member, MODES, ok, refused } from './clients.mjs';
 import { configured, eventually, startCluster, startNode } from './harness.mjs';
 import { Proxy } from './proxy.mjs';
 import { RawClient } from './rawclient.mjs';
@@ -92,6 +92,22 @@ test('the first word on every connection is whose session it is', { timeout: 30_
   assert.ok(offset === null || /^[0-9.]+$/.test(offset), offset);
   assert.deepEqual(rest, []);
   raw.end();
+});
+
+test('who says who it is without a token comes back as that again and again, with its name', { timeout: 30_000 }, async (t) => {
+  const gone = await traveller(t);
+  await ok(gone.socket, 'identify', { user: 'ann' });
+  await ok(gone.socket, 'claim', { name: 'Ann of the recovery' });
+  const other = await connect(cluster.nodes[1].url, websocket);
+  await ok(other, 'identify', { user: 'bob' });
+  for (const turn of numbers(3)) {
+    const heard = new Promise((resolve) => gone.socket.once('direct', resolve));
+    await cutDuring(gone, () => ok(other, 'direct', { user: 'ann', data: turn }));
+    await recovered(gone);
+    const { user, to, data } = await heard;
+    assert.deepEqual({ user, to, data }, { user: 'bob', to: 'ann', data: turn });
+  }
+  assert.equal((await refused(other, 'claim', { name: 'Ann of the recovery' })).code, 'taken');
 });
 
 for (const [mode, options] of Object.entries(MODES)) {

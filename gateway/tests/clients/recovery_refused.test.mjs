@@ -15,6 +15,7 @@ const WINDOW_SECONDS = 2;
 
 const websocket = MODES['websocket only'];
 const SOON = { reconnectionDelay: 50, reconnectionDelayMax: 200 };
+const maximum = (a, b) => (a > b ? a : b);
 const numbers = (count) => Array.from({ length: count }, (_, number) => number);
 
 const KINDS = {
@@ -54,6 +55,8 @@ for (const [kind, start] of Object.entries(KINDS)) {
         GATEWAY_ADMIN__TOKEN: ADMIN,
         GATEWAY_LIMITS__EVENTS_PER_SECOND: '0',
         GATEWAY_LIMITS__HANDSHAKES_PER_SECOND_PER_ADDRESS: '0',
+        // A thousand of them come at once, beside those that there are.
+        GATEWAY_LIMITS__SESSIONS_PER_USER: '2000',
       });
       [alice, bob] = await Promise.all(['alice', 'bob'].map((user) => mintToken(SECRET, '--user', user)));
     });
@@ -300,6 +303,7 @@ for (const [kind, start] of Object.entries(KINDS)) {
     test('a node that cannot make up for what it missed says so', { skip: start === startNode }, async () => {
       const [speaking, deaf] = cluster.nodes;
       const room = 'a gap';
+      const said = [];
       const speaker = await member(speaking.url, websocket, room);
       const { inbox } = await member(deaf.url, websocket, room);
       await ok(speaker.socket, 'publish', { room, data: 'before' });
@@ -309,19 +313,27 @@ for (const [kind, start] of Object.entries(KINDS)) {
         await cluster.redis('CLIENT', 'KILL', 'TYPE', 'pubsub');
         // The others heal, and may refuse for as long as that takes.
         for (const data of numbers(1_000)) {
-          await eventually('it is published', async () => (await ask(speaker.socket, 'publish', { room, data })).ok);
+          const ack = await eventually('it is published', async () => {
+            const answer = await ask(speaker.socket, 'publish', { room, data });
+            return answer.ok && answer;
+          });
+          said.push(ack.offset);
         }
       } finally {
         cluster.signal(deaf, 'SIGCONT');
       }
       const isGap = ({ event, payload }) => event === 'gateway:gap' && payload.room === room;
       const { payload, offset } = await eventually('it is told', () => inbox.notices.find(isGap));
-      assert.deepEqual(Object.keys(payload).sort(), ['reason', 'room']);
-      assert.equal(typeof payload.reason, 'string');
+      assert.deepEqual(Object.keys(payload).sort(), ['reason', 'room', 'through']);
+      assert.equal(payload.reason, 'retention');
       assert.equal(offset, undefined);
-      await ok(speaker.socket, 'publish', { room, data: 'after' });
+      const after = await ok(speaker.socket, 'publish', { room, data: 'after' });
       await eventually('it hears', () => inbox.data(room).at(-1) === 'after');
       assertIncreasing(inbox.offsets(), 'who was told');
+      // Nothing is missing beyond where it was told that something may be. If the log went on meanwhile, it was told again.
+      const through = inbox.notices.filter(isGap).reduce((last, { payload }) => maximum(last, BigInt(payload.through)), 0n);
+      const isBeyond = (one) => BigInt(one) > through;
+      assert.deepEqual(inbox.offsets().filter(isBeyond), [...said, after.offset].filter(isBeyond));
       assert.deepEqual(inbox.disconnects, []);
     });
   });

@@ -21,7 +21,7 @@ class Node:
 
     def __init__(self, folder):
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
-        command = [BINARY, "key", "--name", "contract", "--scope", "publish,read,control,admin"]
+        command = [BINARY, "key", "--name", "contract", "--scope", "publish,read,notify,moderate,jobs,control,admin"]
         made = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
         self.key = next(word for word in made.split() if word.startswith("gw_"))
         config = Path(folder) / "gateway.toml"

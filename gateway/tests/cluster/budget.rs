@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gateway::app::Gateway;
-use gateway::auth::{Grant, mint};
-use gateway::domain::UserId;
+use gateway_core::auth::{Grant, mint};
+use gateway_core::domain::UserId;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 

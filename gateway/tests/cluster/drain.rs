@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway::app::Gateway;
-use gateway::bus::{MemoryBus, MemoryHub};
-use gateway::formats::{Format, Formats};
-use gateway::metrics::Metrics;
-use gateway::node::Peers;
+use gateway_core::bus::{MemoryBus, MemoryHub};
+use gateway_core::formats::{Format, Formats};
+use gateway_core::metrics::Metrics;
+use gateway_core::node::Peers;
 use tokio::time::Instant;
 
 use crate::cluster;

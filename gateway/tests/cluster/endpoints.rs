@@ -102,7 +102,9 @@ async fn the_rights_that_are_documented_are_enough() {
     ] {
         assert!(documented.contains(&format!("`{rights}`")), "{rights} is not documented");
         let redis = Redis::start().await;
-        let answer = redis.command(&format!("ACL SETUSER gate:way on >p@ss ~gateway:* &gateway:* {rights}")).await;
+        let answer = redis
+            .command(&format!("ACL SETUSER gate:way on >p@ss ~gateway:* ~gateway-jobs:* &gateway:* {rights}"))
+            .await;
         assert!(answer.starts_with("+OK"), "{answer}");
         everything_works(&redis.url().replace("redis://", "redis://gate%3Away:p%40ss@"), &[OPERATOR]).await;
         assert_eq!(redis.command("ACL LOG").await, "*0\r\n", "with {rights}");

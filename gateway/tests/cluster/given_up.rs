@@ -74,7 +74,7 @@ async fn for_one(url: &str) -> Gateway {
     let own = [("GATEWAY_REDIS_URL", url)];
     let environment =
         base.iter().chain(&short).chain(&own).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-    let config = gateway::config::load(Some(&file), environment).unwrap();
+    let config = gateway_core::config::load(Some(&file), environment).unwrap();
     Gateway::start(config, 20_000).await.unwrap()
 }
 

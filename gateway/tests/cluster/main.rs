@@ -3,22 +3,29 @@
 
 mod budget;
 mod connecting;
+mod console;
 mod drain;
 mod embedded;
 mod emitters;
+mod ended;
 mod endpoints;
 mod failover;
 mod formats;
 mod given_up;
 mod hooks;
+mod jobs;
 mod nodes;
+mod notifications;
 mod operators;
 mod order;
 mod recovery;
 mod starting;
+mod streams;
 mod supervised;
 #[path = "../support/mod.rs"]
 mod support;
+mod unnoticed;
+mod unrecovered;
 
 use gateway::app::Gateway;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gateway::app::Gateway;
-use gateway::auth::{Grant, mint};
+use gateway_core::auth::{Grant, mint};
 use serde_json::json;
 
 use crate::cluster;
@@ -195,7 +195,7 @@ async fn operators_see_and_end_a_user_s_sockets_on_all_nodes() {
     let nodes = cluster(&redis, 3, &secrets).await;
     let auth = support::config(&secrets).auth;
     let token = |user| {
-        let user = gateway::domain::UserId::parse(user).unwrap();
+        let user = gateway_core::domain::UserId::parse(user).unwrap();
         json!({ "token": mint(&auth, &Grant::new(user, Duration::from_secs(60))).unwrap() })
     };
     let mut alice = Vec::new();

@@ -3,23 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
 use gateway::app::Gateway;
-use gateway::auth::{Grant, mint};
-use gateway::bus::{Bus, RedisBus};
-use gateway::domain::UserId;
-use gateway::metrics::Metrics;
-use gateway::supervisor::Supervisor;
+use gateway_core::auth::{Grant, mint};
+use gateway_core::bus::{Bus, RedisBus};
+use gateway_core::domain::UserId;
+use gateway_core::metrics::Metrics;
+use gateway_core::supervisor::Supervisor;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::cluster;
 use crate::support::client::Client;
+use crate::support::operator::Operator;
 use crate::support::redis::Redis;
-use crate::support::{PATIENCE, config, eventually, http, metric, node};
+use crate::support::{config, eventually, http, metric, node};
 
 const SECRETS: [(&str, &str); 2] = [("GATEWAY_AUTH__SECRET", "s"), ("GATEWAY_ADMIN__TOKEN", "t")];
 const BEARER: &str = "Authorization: Bearer t\r\n";
@@ -241,50 +238,6 @@ async fn who_cannot_reach_redis_says_so() {
     redis.stop().await;
     assert_eq!(end(&nodes[0], "alice").await.0, 503);
     assert_eq!(http("GET", nodes[0].admin_address, "/users/alice/sockets", BEARER).await.0, 503);
-}
-
-/// An operator in `/admin` on the admin listener of a node.
-struct Operator(WebSocketStream<MaybeTlsStream<TcpStream>>);
-
-impl Operator {
-    /// Connects, or returns the packet that refuses it.
-    async fn connect(node: &Gateway, auth: Value) -> Result<Self, String> {
-        let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket", node.admin_address);
-        let (socket, _) = connect_async(url).await.map_err(|error| error.to_string())?;
-        let mut operator = Self(socket);
-        assert!(operator.text().await.starts_with('0'));
-        operator.0.send(Message::text(format!("40/admin,{auth}"))).await.unwrap();
-        let answer = operator.text().await;
-        if answer.starts_with("40/admin,") { Ok(operator) } else { Err(answer) }
-    }
-
-    async fn text(&mut self) -> String {
-        loop {
-            match tokio::time::timeout(PATIENCE, self.0.next()).await.expect("silence") {
-                Some(Ok(Message::Text(text))) if text.as_str() == "2" => {
-                    self.0.send(Message::text("3")).await.unwrap();
-                }
-                Some(Ok(Message::Text(text))) => return text.to_string(),
-                other => assert!(matches!(other, Some(Ok(_))), "closed: {other:?}"),
-            }
-        }
-    }
-
-    /// The next event, name and arguments.
-    async fn event(&mut self) -> Value {
-        let text = self.text().await;
-        serde_json::from_str(text.strip_prefix("42/admin,").unwrap_or_else(|| panic!("{text}"))).unwrap()
-    }
-
-    /// The next figures of a node.
-    async fn figures(&mut self, node: &str) -> Value {
-        loop {
-            let event = self.event().await;
-            if event[0] == "server_stats" && event[1]["serverId"] == node {
-                return event[1].clone();
-            }
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -102,7 +102,7 @@ async fn node(redis: &str, url: &str, folder: &tempfile::TempDir) -> Gateway {
         ("GATEWAY_PRESENCE__LINGER", "200ms"),
     ];
     let all = support::NO_LIMITS.iter().chain(&own).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-    Gateway::start(gateway::config::load(Some(&file), all).unwrap(), 20_000).await.unwrap()
+    Gateway::start(gateway_core::config::load(Some(&file), all).unwrap(), 20_000).await.unwrap()
 }
 
 /// Asks without waiting for the answer: it comes when the back end has answered.

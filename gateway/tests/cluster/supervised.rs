@@ -46,8 +46,8 @@ fn the_process() {
     let lines = tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr);
     let at = PanicAt(std::env::var(PANIC_AT).unwrap());
     tracing_subscriber::registry().with(EnvFilter::new("info")).with(lines).with(at).init();
-    let config = gateway::config::load(None, std::env::vars()).unwrap();
-    std::process::exit(gateway::process::run(config).into());
+    let config = gateway_core::config::load(None, std::env::vars()).unwrap();
+    std::process::exit(gateway::process::run(gateway::process::Role::Serve, config).into());
 }
 
 /// A node in a process of its own, and what it logs.

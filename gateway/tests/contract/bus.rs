@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gateway::bus::{Bus, BusMessage, MemoryBus, MemoryHub, RedisBus};
-use gateway::metrics::Metrics;
-use gateway::port::{ErrorKind, Port};
-use gateway::supervisor::Supervisor;
+use gateway_core::bus::{Bus, BusMessage, MemoryBus, MemoryHub, RedisBus};
+use gateway_core::metrics::Metrics;
+use gateway_core::port::{ErrorKind, Port};
+use gateway_core::supervisor::Supervisor;
 use tokio::sync::mpsc;
 
 use crate::support;

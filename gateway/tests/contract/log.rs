@@ -7,29 +7,26 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use gateway::bus::RedisBus;
-use gateway::domain::{Event, Offset, RoomName};
-use gateway::log::{
+use gateway_core::bus::RedisBus;
+use gateway_core::domain::{Event, Offset, RoomName};
+use gateway_core::log::{
     AppendError, Appended, Dedupe, FeedItem, Log, MemoryLog, Page, Range, RedisLog, Retention, SqliteLog, Terms,
 };
-use gateway::metrics::Metrics;
-use gateway::port::{ErrorKind, Port, PortError};
-use gateway::redis::Commands;
-use gateway::supervisor::Supervisor;
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, SqliteConnection};
+use gateway_core::metrics::Metrics;
+use gateway_core::port::PortError;
+use gateway_core::redis::Commands;
+use gateway_core::supervisor::Supervisor;
 
 use crate::support;
-use crate::support::proxy::{Cut, Proxy};
 use crate::support::redis::Redis;
 
-const RETENTION: Retention = Retention::of_events(200, Duration::from_secs(3), Duration::from_secs(1));
+pub(crate) const RETENTION: Retention = Retention::of_events(200, Duration::from_secs(3), Duration::from_secs(1));
 
-fn room(name: &str) -> RoomName {
+pub(crate) fn room(name: &str) -> RoomName {
     RoomName::parse(name).unwrap()
 }
 
-fn event(text: &str) -> Event {
+pub(crate) fn event(text: &str) -> Event {
     Event {
         name: "message".into(),
         args: format!("[{text:?}]"),
@@ -39,23 +36,23 @@ fn event(text: &str) -> Event {
     }
 }
 
-fn texts(page: &Page) -> Vec<&str> {
+pub(crate) fn texts(page: &Page) -> Vec<&str> {
     page.events.iter().map(|(_, event)| event.args.trim_matches(['[', ']', '"'])).collect()
 }
 
-async fn append(log: &dyn Log, name: &str, text: &str) -> Offset {
+pub(crate) async fn append(log: &dyn Log, name: &str, text: &str) -> Offset {
     log.append(&room(name), &event(text), Terms::default()).await.unwrap().position.offset
 }
 
-async fn after(log: &dyn Log, name: &str, offset: Offset, limit: usize) -> Page {
+pub(crate) async fn after(log: &dyn Log, name: &str, offset: Offset, limit: usize) -> Page {
     log.read(&room(name), Range::After { offset, limit }, usize::MAX).await.unwrap()
 }
 
-async fn newest(log: &dyn Log, name: &str, before: Option<Offset>, limit: usize) -> Page {
+pub(crate) async fn newest(log: &dyn Log, name: &str, before: Option<Offset>, limit: usize) -> Page {
     log.read(&room(name), Range::Newest { before, limit }, usize::MAX).await.unwrap()
 }
 
-async fn next(feed: &mut BoxStream<'static, FeedItem>) -> FeedItem {
+pub(crate) async fn next(feed: &mut BoxStream<'static, FeedItem>) -> FeedItem {
     tokio::time::timeout(support::PATIENCE, feed.next()).await.expect("nothing in the feed").unwrap()
 }
 
@@ -93,6 +90,30 @@ async fn pages_go_both_ways(log: &dyn Log) {
     }
     let before_all = newest(log, "pages", Some(Offset::START), 3).await;
     assert_eq!((before_all.events.len(), before_all.more), (0, false));
+}
+
+async fn what_is_taken_back_is_gone_and_nothing_else(log: &dyn Log) {
+    let began = append(log, "elsewhere", "kept").await;
+    let mut offsets = Vec::new();
+    for number in 0..3 {
+        offsets.push(append(log, "taken", &number.to_string()).await);
+    }
+    let take = async |name: &str, text: &str, taken: Offset| {
+        let terms = Terms { takes_back: Some(taken), ..Terms::default() };
+        log.append(&room(name), &event(text), terms).await.unwrap().position.offset
+    };
+    let told = take("taken", "deleted", offsets[1]).await;
+    let page = after(log, "taken", Offset::START, 10).await;
+    assert_eq!(texts(&page), ["0", "2", "deleted"]);
+    assert!(!page.trimmed && page.is_whole_after(began), "nothing was dropped: {page:?}");
+    take("elsewhere", "not mine", offsets[0]).await;
+    take("taken", "twice", offsets[1]).await;
+    take("taken", "never there", Offset(told.0 + 1)).await;
+    take("taken", "oldest", offsets[0]).await;
+    let page = after(log, "taken", Offset::START, 10).await;
+    assert_eq!(texts(&page), ["2", "deleted", "twice", "never there", "oldest"]);
+    assert!(!page.trimmed && page.is_whole_after(began), "{page:?}");
+    assert_eq!(texts(&after(log, "elsewhere", Offset::START, 10).await), ["kept", "not mine"]);
 }
 
 async fn a_dedupe_key_appends_once_until_it_is_forgotten(log: &dyn Log) {
@@ -240,8 +261,9 @@ async fn a_mark_moves_the_position_and_comes_behind_what_was_appended(
     assert!(page.reaches_back_to(marked.offset));
     assert_eq!(texts(&page), ["x"], "it is no event");
     assert!(append(log, "marks", "y").await > marked.offset);
-    log.unsubscribe(&room("marks")).await;
+    // What is still on its way when nobody wants it any more may never come.
     next(feed).await;
+    log.unsubscribe(&room("marks")).await;
 }
 
 async fn no_offset_is_below_the_time_when_it_was_given(log: &dyn Log) {
@@ -285,6 +307,7 @@ async fn the_whole_contract(log: Arc<dyn Log>) {
     a_mark_moves_the_position_and_comes_behind_what_was_appended(&*log, &mut feed).await;
     offsets_grow_over_all_rooms_and_pages_tell_where_the_log_stands(&*log).await;
     pages_go_both_ways(&*log).await;
+    what_is_taken_back_is_gone_and_nothing_else(&*log).await;
     a_page_has_no_more_bytes_than_it_may_but_one_event(&*log).await;
     a_dedupe_key_appends_once_until_it_is_forgotten(&*log).await;
     the_feed_has_subscribed_rooms_only_and_in_order(&*log, &mut feed).await;
@@ -295,7 +318,7 @@ async fn the_whole_contract(log: Arc<dyn Log>) {
     who_hears_nothing_for_long_stands_at_a_mark(&*log).await;
 }
 
-async fn redis_log(redis: &Redis, prefix: &str) -> RedisLog {
+pub(crate) async fn redis_log(redis: &Redis, prefix: &str) -> RedisLog {
     let settings = support::config(&[]).redis;
     let bus =
         RedisBus::connect(&redis.url(), &settings, Arc::new(Metrics::new()), &Supervisor::default()).await.unwrap();
@@ -335,537 +358,14 @@ async fn two_nodes_share_one_redis_log_and_deployments_do_not() {
     assert!(matches!(next(&mut strange_feed).await, FeedItem::Event { event, .. } if event.args == "[\"mine\"]"));
 }
 
-#[tokio::test]
-async fn a_redis_that_lost_its_data_has_another_epoch() {
-    let redis = Redis::start().await;
-    let log = redis_log(&redis, "epoch").await;
-    for _ in 0..5 {
-        append(&log, "r", "old").await;
-    }
-    let before = newest(&log, "r", None, 0).await.head;
-    redis.command("FLUSHALL").await;
-    let page = newest(&log, "r", None, 10).await;
-    assert_ne!(page.head.epoch, before.epoch);
-    assert!(page.head.offset > before.offset, "the new history counts from above the old one");
-    assert_eq!(page.events.len(), 0);
-    append(&log, "r", "new").await;
-    assert!(!after(&log, "r", before.offset, 10).await.reaches_back_to(before.offset));
-}
-
-#[tokio::test]
-async fn a_redis_that_lost_its_last_writes_does_not_give_their_offsets_again() {
-    let redis = Redis::start().await;
-    let (log, other) = (redis_log(&redis, "rollback").await, redis_log(&redis, "rollback").await);
-    let kept = append(&log, "r", "kept").await;
-    let lost = append(&log, "r", "lost").await;
-    let epoch = newest(&log, "r", None, 0).await.head.epoch;
-    // What a power cut does to the last second, or a failover to the last writes.
-    redis.command(&format!("SET rollback:log:offset {kept}")).await;
-    redis.command(&format!("XDEL rollback:log:room:r {lost}-0")).await;
-    let new = append(&log, "r", "new").await;
-    assert!(new > lost);
-    let page = after(&other, "r", kept, 10).await;
-    assert_ne!(page.head.epoch, epoch, "every node learns that history was lost");
-    assert_eq!(texts(&page), ["new"]);
-}
-
-#[tokio::test]
-async fn a_lost_epoch_alone_does_not_stop_the_log() {
-    let redis = Redis::start().await;
-    let log = redis_log(&redis, "evicted").await;
-    for _ in 0..5 {
-        append(&log, "r", "old").await;
-    }
-    let before = newest(&log, "r", None, 0).await.head;
-    redis.command("DEL evicted:log:epoch").await;
-    assert!(append(&log, "r", "new").await > before.offset);
-    assert_eq!(texts(&after(&log, "r", before.offset, 10).await), ["new"]);
-}
-
-const LONG: Retention = Retention::of_events(200, Duration::from_secs(3_600), Duration::from_secs(600));
-
-async fn sqlite_log(folder: &Path) -> SqliteLog {
+pub(crate) async fn sqlite_log(folder: &Path) -> SqliteLog {
     SqliteLog::open(&folder.join("data/log.sqlite"), RETENTION, &Supervisor::default()).await.unwrap()
 }
 
-/// Opens a file that a log may be about to leave.
-async fn open_again(path: &Path) -> SqliteLog {
-    let deadline = tokio::time::Instant::now() + support::PATIENCE;
-    loop {
-        match SqliteLog::open(path, LONG, &Supervisor::default()).await {
-            Ok(log) => return log,
-            Err(error) => assert!(tokio::time::Instant::now() < deadline, "{error}"),
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-/// Another connection to the file of a log.
-async fn beside(path: &Path) -> SqliteConnection {
-    SqliteConnectOptions::new().filename(path).connect().await.unwrap()
-}
-
-async fn run(connection: &mut SqliteConnection, sql: &'static str) {
-    sqlx::raw_sql(sql).execute(connection).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_log_in_a_file_goes_on_where_it_was_however_it_ended() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("log.sqlite");
-    let mut log = SqliteLog::open(&path, LONG, &Supervisor::default()).await.unwrap();
-    let key = Dedupe("u:alice:1".into());
-    let first = log.append(&room("r"), &event("0"), Terms::once(&key)).await.unwrap();
-    let mut expected = vec!["0".to_owned()];
-    let mut last = first.position.offset;
-    let before = newest(&log, "r", None, 0).await;
-    assert!(before.began < last && before.began.0 > 1_700_000_000_000_000, "offsets count from the time");
-    for round in 1..5 {
-        if round % 2 == 0 {
-            log.close().await;
-            assert!(log.append(&room("r"), &event("x"), Terms::default()).await.is_err(), "it is closed");
-            assert!(log.read(&room("r"), Range::Newest { before: None, limit: 1 }, usize::MAX).await.is_err());
-        }
-        drop(log);
-        log = open_again(&path).await;
-        let page = newest(&log, "r", None, 100).await;
-        assert_eq!(texts(&page), expected);
-        assert_eq!((page.head.epoch, page.began), (before.head.epoch, before.began));
-        assert!(page.head.offset >= last && page.reaches_back_to(last) && page.reaches_back_to(first.position.offset));
-        let again = log.append(&room("r"), &event("0"), Terms::once(&key)).await.unwrap();
-        assert!(again.duplicate && again.position == first.position);
-        last = append(&log, "r", &round.to_string()).await;
-        assert!(last > page.head.offset);
-        expected.push(round.to_string());
-    }
-}
-
-#[tokio::test]
-async fn a_power_cut_begins_a_history_above_what_may_be_lost() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("log.sqlite");
-    let log = SqliteLog::open(&path, LONG, &Supervisor::default()).await.unwrap();
-    let last = append(&log, "r", "kept").await;
-    let before = newest(&log, "r", None, 0).await;
-    log.close().await;
-    run(&mut beside(&path).await, "UPDATE log SET boot = 'an earlier start of the machine'").await;
-    let log = SqliteLog::open(&path, LONG, &Supervisor::default()).await.unwrap();
-    let page = newest(&log, "r", None, 10).await;
-    assert_eq!(texts(&page), ["kept"]);
-    assert_ne!(page.head.epoch, before.head.epoch);
-    assert!(page.began > last && page.head.offset == page.began);
-    assert!(!page.reaches_back_to(last) && page.reaches_back_to(page.head.offset));
-    assert!(append(&log, "r", "new").await > page.began);
-}
-
-#[tokio::test]
-async fn an_append_that_fails_is_told_leaves_nothing_and_the_next_works() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("log.sqlite");
-    let log = SqliteLog::open(&path, LONG, &Supervisor::default()).await.unwrap();
-    let mut feed = log.feed();
-    log.subscribe(&room("r")).await.unwrap();
-    let mut last = append(&log, "r", "0").await;
-    next(&mut feed).await;
-    let mut file = beside(&path).await;
-    for round in 1..4 {
-        // At another place of the transaction each time.
-        match round {
-            1 => run(&mut file, "CREATE TRIGGER t BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no'); END").await,
-            2 => run(&mut file, "CREATE TRIGGER t BEFORE UPDATE ON log BEGIN SELECT RAISE(ROLLBACK, 'no'); END").await,
-            _ => run(&mut file, "ALTER TABLE once RENAME TO twice").await,
-        }
-        let key = Dedupe(format!("key {round}"));
-        for _ in 0..3 {
-            let error = log.append(&room("r"), &event("lost"), Terms::once(&key)).await.unwrap_err().to_string();
-            assert!(error.starts_with("append: ") && error.contains("log.sqlite"), "{error}");
-        }
-        match round {
-            1 | 2 => run(&mut file, "DROP TRIGGER t").await,
-            _ => run(&mut file, "ALTER TABLE twice RENAME TO once").await,
-        }
-        let appended = log.append(&room("r"), &event(&round.to_string()), Terms::once(&key)).await.unwrap();
-        assert!(!appended.duplicate, "a failed append leaves no key");
-        assert!(appended.position.offset > last);
-        last = appended.position.offset;
-        assert!(matches!(next(&mut feed).await, FeedItem::Event { position, .. } if position == appended.position));
-    }
-    assert_eq!(texts(&newest(&log, "r", None, 10).await), ["0", "1", "2", "3"]);
-}
-
-#[tokio::test]
-async fn what_was_committed_and_never_announced_is_a_gap() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("log.sqlite");
-    let log = SqliteLog::open(&path, LONG, &Supervisor::default()).await.unwrap();
-    let mut feed = log.feed();
-    log.subscribe(&room("r")).await.unwrap();
-    let last = append(&log, "r", "0").await;
-    next(&mut feed).await;
-    let mut file = beside(&path).await;
-    // As if the transaction that is answered with an error had been committed in spite of it.
-    run(&mut file, "CREATE TRIGGER t BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no'); END").await;
-    log.append(&room("r"), &event("lost"), Terms::default()).await.unwrap_err();
-    run(&mut file, "DROP TRIGGER t; UPDATE log SET head = head + 3600000000").await;
-    assert_eq!(append(&log, "r", "1").await.0, last.0 + 3_600_000_001, "no offset is given twice");
-    assert_eq!(next(&mut feed).await, FeedItem::Gap);
-    assert!(matches!(next(&mut feed).await, FeedItem::Event { .. }));
-}
-
-#[tokio::test]
-async fn a_clock_that_is_set_back_makes_no_promises() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("log.sqlite");
-    let log = SqliteLog::open(&path, LONG, &Supervisor::default()).await.unwrap();
-    append(&log, "r", "0").await;
-    log.close().await;
-    // What was written is a day ahead of the clock.
-    run(&mut beside(&path).await, "UPDATE clock SET at = at + 86400000").await;
-    let log = open_again(&path).await;
-    let second = append(&log, "r", "1").await;
-    let third = append(&log, "other", "2").await;
-    let page = newest(&log, "nobody spoke here", None, 10).await;
-    assert!(page.floor < second && page.floor > page.began, "what came before may be of any age");
-    assert!(page.reaches_back_to(second) && page.reaches_back_to(third));
-}
-
-#[tokio::test]
-async fn what_is_too_old_leaves_the_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("data/log.sqlite");
-    let log = sqlite_log(folder.path()).await;
-    for number in 0..3_000 {
-        let (name, key) = (format!("room {}", number % 50), Dedupe(number.to_string()));
-        log.append(&room(&name), &event("x"), Terms::once(&key)).await.unwrap();
-    }
-    let mut file = beside(&path).await;
-    let deadline = tokio::time::Instant::now() + support::PATIENCE;
-    loop {
-        let rows: i64 = sqlx::query_scalar(
-            "SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM rooms) + (SELECT count(*) FROM once)
-             + (SELECT count(*) FROM gone) + (SELECT count(*) FROM clock)",
-        )
-        .fetch_one(&mut file)
-        .await
-        .unwrap();
-        if rows == 0 {
-            break;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "{rows} rows are left");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    append(&log, "room 0", "y").await;
-    assert_eq!(texts(&newest(&log, "room 0", None, 10).await), ["y"]);
-}
-
-#[tokio::test]
-async fn a_file_that_cannot_be_used_is_refused_with_the_reason() {
-    let folder = tempfile::tempdir().unwrap();
-    let refused = |name: &'static str| {
-        let path = folder.path().join(name);
-        async move {
-            let error = SqliteLog::open(&path, LONG, &Supervisor::default()).await.unwrap_err();
-            // Of all of these, only another process may go away by itself.
-            assert_eq!(error.is_permanent(), name != "used.sqlite", "{error}");
-            error.to_string()
-        }
-    };
-    let log = SqliteLog::open(&folder.path().join("used.sqlite"), LONG, &Supervisor::default()).await.unwrap();
-    assert!(refused("used.sqlite").await.contains("used.sqlite is in use by another process"));
-    append(&log, "r", "still works").await;
-
-    std::fs::write(folder.path().join("damaged.sqlite"), [7; 8_192]).unwrap();
-    let error = refused("damaged.sqlite").await;
-    assert!(error.contains("damaged.sqlite: ") && error.contains("it is damaged"), "{error}");
-
-    run(&mut beside_new(&folder.path().join("foreign.sqlite")).await, "CREATE TABLE recipes (name TEXT)").await;
-    assert!(refused("foreign.sqlite").await.contains("another kind or version"));
-    run(&mut beside_new(&folder.path().join("newer.sqlite")).await, "PRAGMA user_version = 1").await;
-    assert!(refused("newer.sqlite").await.contains("another kind or version"));
-
-    std::fs::create_dir(folder.path().join("folder.sqlite")).unwrap();
-    let error = refused("folder.sqlite").await;
-    assert!(error.contains("folder.sqlite: Is a directory"), "{error}");
-    std::fs::write(folder.path().join("file"), "").unwrap();
-    let error = refused("file/log.sqlite").await;
-    assert!(error.contains("/file: ") && error.contains("the gateway's user needs"), "{error}");
-}
-
-async fn beside_new(path: &Path) -> SqliteConnection {
-    SqliteConnectOptions::new().filename(path).create_if_missing(true).connect().await.unwrap()
-}
-
-#[tokio::test]
-async fn damage_that_shows_later_is_told_and_is_not_the_end_of_the_process() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("log.sqlite");
-    let log = SqliteLog::open(&path, LONG, &Supervisor::default()).await.unwrap();
-    for number in 0..200 {
-        append(&log, "r", &format!("{number} {}", "x".repeat(1_000))).await;
-    }
-    log.close().await;
-    let length = std::fs::metadata(&path).unwrap().len();
-    assert!(length > 100_000, "{length} bytes");
-    // The beginning, which opening looks at, is left as it is.
-    let mut bytes = std::fs::read(&path).unwrap();
-    bytes[65_536..].fill(0xa5);
-    std::fs::write(&path, bytes).unwrap();
-    let log = SqliteLog::open(&path, LONG, &Supervisor::default()).await.unwrap();
-    let error =
-        log.read(&room("r"), Range::After { offset: Offset::START, limit: 1_000 }, usize::MAX).await.unwrap_err();
-    assert!(error.to_string().contains("damaged"), "{error}");
-    assert_eq!((error.port, error.kind), (Port::Log, ErrorKind::Permanent));
-}
-
 /// An append that the log could not do.
-fn failure(append: Result<Appended, AppendError>) -> PortError {
+pub(crate) fn failure(append: Result<Appended, AppendError>) -> PortError {
     match append {
         Err(AppendError::Failed(error)) => error,
         other => panic!("it did not fail: {other:?}"),
     }
-}
-
-#[tokio::test]
-async fn what_fails_in_redis_says_whether_trying_again_may_help() {
-    let mut redis = Redis::start().await;
-    let log = redis_log(&redis, "kinds").await;
-    append(&log, "good", "kept").await;
-    redis.command("SET kinds:log:room:bad occupied").await;
-    redis.command("SET kinds:log:writers occupied").await;
-    let all = Range::After { offset: Offset::START, limit: 10 };
-    for error in [
-        log.read(&room("bad"), all, usize::MAX).await.unwrap_err(),
-        failure(log.append(&room("bad"), &event("lost"), Terms::default()).await),
-        log.mark(&room("good"), 1).await.unwrap_err(),
-    ] {
-        assert_eq!((error.port, error.kind), (Port::Log, ErrorKind::Permanent), "{error}");
-    }
-    assert_eq!(texts(&after(&log, "good", Offset::START, 10).await), ["kept"], "others are not damaged");
-    redis.stop().await;
-    for error in [
-        log.read(&room("bad"), all, usize::MAX).await.unwrap_err(),
-        failure(log.append(&room("good"), &event("lost"), Terms::default()).await),
-        log.signal(&room("good"), &event("lost")).await.unwrap_err(),
-        log.subscribe(&room("good")).await.unwrap_err(),
-        log.mark(&room("good"), 1).await.unwrap_err(),
-    ] {
-        assert_eq!((error.port, error.kind), (Port::Log, ErrorKind::Transient), "{error}");
-    }
-}
-
-#[tokio::test]
-async fn an_append_that_cannot_work_is_not_tried_until_its_time_is_over() {
-    let redis = Redis::start().await;
-    let proxy = Proxy::before(&redis).await;
-    // Tries would go on for twice as long.
-    let log = log_with(&proxy, &redis, "useless", &[("GATEWAY_REDIS__TIMEOUT", "600s")]).await;
-    append(&log, "good", "first").await;
-    redis.command("SET useless:log:room:bad occupied").await;
-    proxy.lose_an_answer();
-    let terms = Terms::default();
-    let (room, event) = (room("bad"), event("lost"));
-    let appended = tokio::time::timeout(support::PATIENCE, log.append(&room, &event, terms)).await;
-    let error = failure(appended.expect("it is given up"));
-    assert!(!proxy.will_cut(), "the first answer was lost, and only the second said why");
-    assert!(error.is_permanent() && error.to_string().contains("WRONGTYPE"), "{error}");
-}
-
-#[tokio::test]
-async fn only_its_owner_may_read_a_log() {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = tempfile::tempdir().unwrap();
-    let log = sqlite_log(folder.path()).await;
-    append(&log, "r", "secret").await;
-    for entry in std::fs::read_dir(folder.path().join("data")).unwrap() {
-        let entry = entry.unwrap();
-        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.file_name());
-    }
-}
-
-#[tokio::test]
-async fn an_append_whose_answer_got_lost_is_settled_and_not_guessed() {
-    let redis = Redis::start().await;
-    let proxy = Proxy::before(&redis).await;
-    let settings = support::config(&[]).redis;
-    let bus =
-        RedisBus::connect(&redis.url(), &settings, Arc::new(Metrics::new()), &Supervisor::default()).await.unwrap();
-    let commands = Commands::new(&proxy.url(), &settings).unwrap();
-    let log = RedisLog::new(commands, Arc::new(bus), "doubt", RETENTION, settings.feed_buffer);
-    append(&log, "r", "0").await;
-    for (number, key) in [(1, None), (2, Some(Dedupe("u:alice:2".into())))] {
-        proxy.lose_an_answer();
-        let appended = log
-            .append(&room("r"), &event(&number.to_string()), Terms { dedupe: key.as_ref(), ..Terms::default() })
-            .await
-            .unwrap();
-        assert!(!proxy.will_cut(), "it was lost");
-        assert!(!appended.duplicate, "it was appended by this call, whichever attempt did it");
-        assert_eq!(newest(&log, "r", None, 1).await.events[0].0, appended.position.offset);
-    }
-    assert_eq!(texts(&after(&log, "r", Offset::START, 10).await), ["0", "1", "2"], "each once");
-}
-
-/// A log that reaches Redis for its commands through a proxy, and hears it directly.
-async fn log_behind(proxy: &Proxy, redis: &Redis, prefix: &str) -> RedisLog {
-    log_with(proxy, redis, prefix, &[]).await
-}
-
-async fn log_with(proxy: &Proxy, redis: &Redis, prefix: &str, changes: &[(&str, &str)]) -> RedisLog {
-    let settings = support::config(changes).redis;
-    let bus =
-        RedisBus::connect(&redis.url(), &settings, Arc::new(Metrics::new()), &Supervisor::default()).await.unwrap();
-    let commands = Commands::new(&proxy.url(), &settings).unwrap();
-    RedisLog::new(commands, Arc::new(bus), prefix, RETENTION, settings.feed_buffer)
-}
-
-/// Appends numbers in one instant, to the rooms that `rooms` says.
-async fn append_at_once(
-    log: &RedisLog,
-    numbers: std::ops::Range<usize>,
-    rooms: fn(usize) -> &'static str,
-) -> Vec<Result<Appended, AppendError>> {
-    let appends = numbers.map(|number| async move {
-        log.append(&room(rooms(number)), &event(&number.to_string()), Terms::default()).await
-    });
-    futures_util::future::join_all(appends).await
-}
-
-#[tokio::test]
-async fn appends_of_a_moment_share_a_round_trip_and_each_has_its_own_answer() {
-    let redis = Redis::start().await;
-    let proxy = Proxy::before(&redis).await;
-    let log = log_behind(&proxy, &redis, "together").await;
-    append(&log, "good", "first").await;
-    redis.command("SET together:log:room:bad occupied").await;
-    let before = proxy.script_reads();
-    let answers = append_at_once(&log, 0..100, |number| if number % 10 == 3 { "bad" } else { "good" }).await;
-    let reads = proxy.script_reads() - before;
-    assert!(reads < 10, "100 appends were sent in {reads} pieces");
-    let mut expected = vec!["first".to_owned()];
-    let mut last = Offset::START;
-    for (number, answer) in answers.into_iter().enumerate() {
-        if number % 10 == 3 {
-            let error = failure(answer);
-            assert!(error.is_permanent() && error.to_string().contains("WRONGTYPE"), "{error}");
-        } else {
-            let appended = answer.unwrap();
-            assert!(!appended.duplicate && appended.position.offset > last, "{number}: {appended:?}");
-            last = appended.position.offset;
-            expected.push(number.to_string());
-        }
-    }
-    assert_eq!(texts(&after(&log, "good", Offset::START, 200).await), expected);
-    assert_eq!(newest(&log, "good", None, 1).await.events[0].0, last, "the last answer was the last append's");
-}
-
-#[tokio::test]
-async fn appends_of_an_interval_share_a_round_trip_and_the_first_goes_out_at_once() {
-    let redis = Redis::start().await;
-    let proxy = Proxy::before(&redis).await;
-    let settings = [("GATEWAY_REDIS__PIPELINE_INTERVAL", "4s"), ("GATEWAY_REDIS__TIMEOUT", "20s")];
-    let log = Arc::new(log_with(&proxy, &redis, "interval", &settings).await);
-    newest(&*log, "r", None, 1).await;
-    let started = tokio::time::Instant::now();
-    let first = append(&*log, "r", "first").await;
-    assert!(started.elapsed() < Duration::from_secs(4));
-    let (before, mut later) = (proxy.script_reads(), Vec::new());
-    for number in 0..5 {
-        let (log, asking) = (log.clone(), log.clone());
-        later.push(tokio::spawn(async move { append(&*log, "r", &number.to_string()).await }));
-        // Long enough for it to go out, if it did not wait.
-        assert_eq!(newest(&*asking, "r", None, 1).await.events[0].0, first);
-    }
-    let offsets = futures_util::future::try_join_all(later).await.unwrap();
-    assert!(offsets.is_sorted() && offsets[0] > first);
-    assert_eq!(proxy.script_reads() - before, 5 + 1, "five times it was asked, and once appended");
-}
-
-#[tokio::test]
-async fn a_connection_that_breaks_off_among_appends_loses_and_doubles_none() {
-    let redis = Redis::start().await;
-    let proxy = Proxy::before(&redis).await;
-    let log = log_behind(&proxy, &redis, "broken").await;
-    append(&log, "r", "first").await;
-    let mut expected = vec!["first".to_owned()];
-    let cuts =
-        [Cut::Request(1), Cut::Request(3_000), Cut::Request(9_001), Cut::Answer(0), Cut::Answer(70), Cut::Answer(701)];
-    for (round, cut) in cuts.into_iter().enumerate() {
-        proxy.cut(cut);
-        let numbers = round * 30..(round + 1) * 30;
-        expected.extend(numbers.clone().map(|number| number.to_string()));
-        let mut offsets = Vec::new();
-        for answer in append_at_once(&log, numbers, |_| "r").await {
-            let appended = answer.unwrap();
-            assert!(!appended.duplicate, "{cut:?}: it was appended by this call, whichever attempt did it");
-            offsets.push(appended.position.offset);
-        }
-        assert!(!proxy.will_cut(), "{cut:?}");
-        let page = after(&log, "r", Offset::START, 1_000).await;
-        let mut kept: Vec<_> = texts(&page).into_iter().map(str::to_owned).collect();
-        let told = page.events[1 + round * 30..].iter().map(|(offset, _)| *offset);
-        offsets.sort();
-        assert_eq!(told.collect::<Vec<_>>(), offsets, "{cut:?}: where they are is what was answered");
-        kept.sort();
-        let mut sorted = expected.clone();
-        sorted.sort();
-        assert_eq!(kept, sorted, "{cut:?}: each once");
-    }
-}
-
-#[tokio::test]
-async fn a_redis_that_forgot_the_script_gets_it_again() {
-    let redis = Redis::start().await;
-    let log = redis_log(&redis, "forgotten").await;
-    for round in 0..3 {
-        assert!(redis.command("SCRIPT FLUSH").await.starts_with("+OK"));
-        for answer in append_at_once(&log, round * 20..(round + 1) * 20, |_| "r").await {
-            assert!(!answer.unwrap().duplicate);
-        }
-    }
-    let expected: Vec<_> = (0..60).map(|number: usize| number.to_string()).collect();
-    assert_eq!(texts(&after(&log, "r", Offset::START, 100).await), expected);
-}
-
-#[tokio::test]
-async fn a_connection_in_use_is_not_asked_for_a_sign_of_life() {
-    let redis = Redis::start().await;
-    let log = redis_log(&redis, "asked").await;
-    let pings = || async {
-        let stats = redis.command("INFO commandstats").await;
-        let calls = stats.split_once("cmdstat_ping:calls=").map(|(_, rest)| rest.split_once(',').unwrap().0);
-        calls.map_or(0, |calls| calls.parse::<u32>().unwrap())
-    };
-    let before = pings().await;
-    for _ in 0..200 {
-        append(&log, "r", "x").await;
-        newest(&log, "r", None, 1).await;
-    }
-    // The bus asks its own two connections every second.
-    let asked = pings().await - before;
-    assert!(asked < 50, "{asked} times for 400 commands");
-}
-
-#[tokio::test]
-async fn the_clock_is_marked_when_a_mark_is_due_and_not_with_every_append() {
-    let redis = Redis::start().await;
-    let log = redis_log(&redis, "clock").await;
-    let marks = || async {
-        redis.command("ZCARD clock:log:clock").await.trim().trim_start_matches(':').parse::<u32>().unwrap()
-    };
-    for number in 0..100 {
-        append(&log, "r", &number.to_string()).await;
-    }
-    assert!((1..10).contains(&marks().await), "{}", marks().await);
-    // A sixteenth of the retention later the next is due.
-    let before = marks().await;
-    support::eventually("the next mark", || async {
-        append(&log, "r", "x").await;
-        marks().await > before
-    })
-    .await;
-    // A new history has a mark from its first event on.
-    redis.command("DEL clock:log:epoch").await;
-    let first = append(&log, "r", "new").await;
-    let page = after(&log, "silent", first, 1).await;
-    assert!(page.floor < first && page.reaches_back_to(first), "{page:?}");
 }

@@ -5,38 +5,40 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gateway::bus::RedisBus;
-use gateway::config;
-use gateway::domain::{Event, RoomName, SessionId, UserId};
-use gateway::formats::{Format, Formats};
-use gateway::log::{Dedupe, Log, MemoryLog, RedisLog, Retention, SqliteLog, Terms};
-use gateway::metrics::Metrics;
-use gateway::outbox::{
+use gateway_core::bus::RedisBus;
+use gateway_core::config;
+use gateway_core::domain::{Event, RoomName, SessionId, UserId};
+use gateway_core::formats::{Format, Formats};
+use gateway_core::log::{Dedupe, Log, MemoryLog, RedisLog, Retention, SqliteLog, Terms};
+use gateway_core::metrics::Metrics;
+use gateway_core::outbox::{
     Batch, Bounds, By, Claim, Decision, Fate, Happening, MemoryOutbox, Most, Outbox, Pattern, Place as At, RedisOutbox,
     SqliteOutbox, Want, Wants, What,
 };
-use gateway::port::{ErrorKind, Port};
-use gateway::presence::{
+use gateway_core::port::{ErrorKind, Port};
+use gateway_core::presence::{
     Arrival, Attendee, Beating, MemoryPlaces, MemoryPresence, Numbered, Place, Presence, RedisPresence,
 };
-use gateway::redis::Commands;
-use gateway::supervisor::Supervisor;
+use gateway_core::redis::Commands;
+use gateway_core::supervisor::Supervisor;
 
 use crate::support::redis::Redis;
 use crate::support::{self, eventually};
 
 const RETENTION: Retention = Retention::of_events(200, Duration::from_secs(600), Duration::from_secs(600));
 const BOUNDS: Bounds = Bounds { entries: 20, bytes: 20_000 };
+/// Of the archive, which wants what is said in rooms that begin with `kept-`.
+const ARCHIVE: Bounds = Bounds { entries: 5, bytes: 20_000 };
 const LONG: Duration = Duration::from_secs(600);
 const ALL: Most = Most { entries: 1000, bytes: 1_000_000 };
 const KEPT: usize = 5;
 
 /// A log, a presence and outboxes over one store.
-struct Deployment {
-    log: Arc<dyn Log>,
+pub(crate) struct Deployment {
+    pub(crate) log: Arc<dyn Log>,
     presence: Arc<dyn Presence>,
-    outbox: Arc<dyn Outbox>,
-    wants: Wants,
+    pub(crate) outbox: Arc<dyn Outbox>,
+    pub(crate) wants: Wants,
     /// What must live as long.
     _store: Box<dyn std::any::Any>,
 }
@@ -45,7 +47,7 @@ fn settings() -> config::Presence {
     config::Presence { lease: LONG, linger: LONG, page: 100 }
 }
 
-fn in_memory(wants: &Wants) -> Deployment {
+pub(crate) fn in_memory(wants: &Wants) -> Deployment {
     let outbox = Arc::new(MemoryOutbox::new(wants.clone()));
     let presence = MemoryPresence::new(Arc::<MemoryPlaces>::default(), "node", &settings());
     Deployment {
@@ -57,7 +59,7 @@ fn in_memory(wants: &Wants) -> Deployment {
     }
 }
 
-async fn in_file(path: &Path, wants: &Wants) -> (Deployment, Arc<SqliteLog>, Arc<SqliteOutbox>) {
+pub(crate) async fn in_file(path: &Path, wants: &Wants) -> (Deployment, Arc<SqliteLog>, Arc<SqliteOutbox>) {
     // Another one may be about to leave the file.
     let deadline = tokio::time::Instant::now() + support::PATIENCE;
     let log = loop {
@@ -80,7 +82,7 @@ async fn in_file(path: &Path, wants: &Wants) -> (Deployment, Arc<SqliteLog>, Arc
     (deployment, log, outbox)
 }
 
-async fn in_redis(redis: &Redis, prefix: &str, wants: &Wants) -> Deployment {
+pub(crate) async fn in_redis(redis: &Redis, prefix: &str, wants: &Wants) -> Deployment {
     let settings_of_redis = support::config(&[]).redis;
     let (metrics, supervisor) = (Arc::new(Metrics::new()), Supervisor::default());
     let bus = RedisBus::connect(&redis.url(), &settings_of_redis, metrics, &supervisor).await.unwrap();
@@ -97,8 +99,8 @@ async fn in_redis(redis: &Redis, prefix: &str, wants: &Wants) -> Deployment {
     }
 }
 
-fn wants() -> Wants {
-    Wants::new("test", BOUNDS)
+pub(crate) fn wants() -> Wants {
+    Wants::new("test", BOUNDS).with_archive(vec![Pattern::new("kept-*")], ARCHIVE)
 }
 
 /// Each test on a fresh store of each kind.
@@ -139,11 +141,14 @@ contract! {
     nobody_is_told_what_nobody_wants,
     one_reads_at_a_time_and_an_older_claim_changes_nothing,
     what_is_not_settled_is_read_again,
+    what_is_taken_out_in_whatever_parts_takes_its_weight_with_it_once,
     a_batch_has_no_more_bytes_than_it_may_but_one_event,
     a_full_outbox_drops_and_says_so_once,
     an_outbox_is_full_in_bytes_too,
     what_is_given_up_is_kept_and_can_be_delivered_after_all,
     what_nobody_wants_any_more_goes_after_its_time,
+    what_is_archived_names_the_event_before_it,
+    what_found_no_room_for_the_archive_is_told_until_it_is_settled,
 }
 
 fn room(name: &str) -> RoomName {
@@ -247,6 +252,63 @@ async fn what_is_appended_is_in_the_outboxes_that_want_it(it: Deployment) {
     assert_eq!(ids(&take(&it, "all").await), [format!("publish:{first}"), second, third.clone()]);
     assert_eq!(ids(&take(&it, "elsewhere").await), [third]);
     assert!(take(&it, "all").await.is_empty(), "it was settled");
+}
+
+async fn what_is_archived_names_the_event_before_it(it: Deployment) {
+    it.wants.replace(vec![want("all", &[What::Published], "*")]);
+    let user = UserId::parse("alice").unwrap();
+    let by = Some(By { session: SessionId::random(), user: Some(&user) });
+    let append =
+        async |name: &str, terms: Terms<'_>| it.log.append(&room(name), &event(name), terms).await.unwrap().position;
+    let first = append("kept-a", Terms { by, ..Terms::default() }).await;
+    append("other", Terms::default()).await;
+    let second = append("kept-b", Terms::default()).await;
+    let third = append("kept-a", Terms { takes_back: Some(first.offset), ..Terms::default() }).await;
+    let fourth = append("kept-a", Terms::default()).await;
+    let archived = take(&it, Wants::ARCHIVE).await;
+    let numbers: Vec<_> = archived.iter().map(|it| it.number).collect();
+    assert_eq!(numbers, [first, second, third, fourth].map(|position| position.offset.0));
+    let links: Vec<_> = archived.iter().map(|it| it.link.unwrap()).collect();
+    assert!(links.iter().all(|link| link.epoch == first.epoch));
+    let before: Vec<_> = links.iter().map(|link| link.before).collect();
+    assert_eq!(before, [None, None, Some(first.offset), Some(third.offset)]);
+    let taken: Vec<_> = links.iter().map(|link| link.takes_back).collect();
+    assert_eq!(taken, [None, None, Some(first.offset), None]);
+    assert_eq!((archived[0].user.as_ref(), archived[0].event.as_ref()), (Some(&user), Some(&event("kept-a"))));
+    let told = take(&it, "all").await;
+    assert_eq!(told.len(), 5);
+    assert!(told.iter().all(|it| it.link.is_none()), "nobody else asked for it");
+}
+
+async fn what_found_no_room_for_the_archive_is_told_until_it_is_settled(it: Deployment) {
+    it.wants.replace(vec![want("all", &[What::Published], "*")]);
+    let append =
+        async || it.log.append(&room("kept-a"), &event("x"), Terms::default()).await.unwrap().position.offset.0;
+    let mut offsets = Vec::new();
+    for _ in 0..ARCHIVE.entries + 3 {
+        offsets.push(append().await);
+    }
+    let claim = claim();
+    let batch = read(&it, Wants::ARCHIVE, &claim, ALL).await;
+    assert_eq!((batch.entries.len(), batch.waiting, batch.dropped), (5, 5, 3), "its bounds are its own");
+    assert_eq!(read(&it, "all", &claim, ALL).await.entries.len(), 8);
+    let lost = batch.lost.clone().unwrap();
+    assert_eq!((lost.first, lost.last), (offsets[5], offsets[7]));
+    assert_eq!(read(&it, Wants::ARCHIVE, &claim, Most::NOTHING).await.lost, Some(lost.clone()), "it is told again");
+    let last = append().await;
+    assert!(
+        it.outbox.settle(Wants::ARCHIVE, &claim, std::slice::from_ref(&lost.place), Fate::Delivered).await.unwrap()
+    );
+    let more = read(&it, Wants::ARCHIVE, &claim, ALL).await.lost.expect("there is more by now");
+    assert_eq!((more.first, more.last), (lost.first, last));
+    let mut settled = places(&batch);
+    settled.push(more.place);
+    assert!(it.outbox.settle(Wants::ARCHIVE, &claim, &settled, Fate::Delivered).await.unwrap());
+    let next = append().await;
+    let batch = read(&it, Wants::ARCHIVE, &claim, ALL).await;
+    assert_eq!((batch.waiting, batch.lost.clone()), (1, None));
+    let link = happenings(&batch)[0].link.unwrap();
+    assert_eq!((happenings(&batch)[0].number, link.before.map(|before| before.0)), (next, Some(last)));
 }
 
 async fn a_second_append_of_a_key_is_not_told(it: Deployment) {
@@ -391,6 +453,33 @@ async fn what_is_not_settled_is_read_again(it: Deployment) {
     assert_eq!((ids(&happenings(&rest)), rest.waiting), (expected, 4));
 }
 
+async fn what_is_taken_out_in_whatever_parts_takes_its_weight_with_it_once(it: Deployment) {
+    it.wants.replace(vec![want("all", &[What::Published], "*")]);
+    it.outbox.survey(&["all".into()], LONG).await.unwrap();
+    let weighs = async || it.outbox.survey(&["all".into()], LONG).await.unwrap().remove(0).bytes;
+    let mut expected = Vec::new();
+    for number in 0..6 {
+        expected.push(publish(&it, "r", &number.to_string()).await);
+    }
+    let (claim, one) = (claim(), weighs().await / 6);
+    assert!(one > 0);
+    let six = places(&read(&it, "all", &claim, ALL).await);
+    let seventh = publish(&it, "r", "6").await;
+    // The oldest, twice as if it was not known whether that got through; more than these; some from between.
+    for (part, left) in [(0..2, 5), (0..2, 5), (0..3, 4), (4..5, 3), (3..5, 2)] {
+        assert!(it.outbox.settle("all", &claim, &six[part.clone()], Fate::Delivered).await.unwrap());
+        assert_eq!(weighs().await, one * left, "{part:?}");
+    }
+    let rest = read(&it, "all", &claim, ALL).await;
+    assert_eq!(ids(&happenings(&rest)), [expected.remove(5), seventh], "what came meanwhile stays");
+    let eighth = publish(&it, "r", "7").await;
+    for _ in 0..2 {
+        assert!(it.outbox.settle("all", &claim, &places(&rest), Fate::Delivered).await.unwrap());
+        assert_eq!(weighs().await, one);
+    }
+    assert_eq!(ids(&happenings(&read(&it, "all", &claim, ALL).await)), [eighth]);
+}
+
 async fn a_batch_has_no_more_bytes_than_it_may_but_one_event(it: Deployment) {
     it.wants.replace(vec![want("all", &[What::Published], "*")]);
     for bytes in [2000, 2000, 1000, 1000] {
@@ -485,7 +574,8 @@ async fn what_nobody_wants_any_more_goes_after_its_time(it: Deployment) {
     it.wants.replace(vec![want("stays", &[What::Published], "*"), want("goes", &[What::Published], "*")]);
     let both = ["stays".to_owned(), "goes".to_owned()];
     let keep = Duration::from_millis(300);
-    let names = |standings: Vec<gateway::outbox::Standing>| standings.into_iter().map(|it| it.name).collect::<Vec<_>>();
+    let names =
+        |standings: Vec<gateway_core::outbox::Standing>| standings.into_iter().map(|it| it.name).collect::<Vec<_>>();
     assert_eq!(names(it.outbox.survey(&both, keep).await.unwrap()), ["goes", "stays"]);
     publish(&it, "r", "x").await;
     assert_eq!(names(it.outbox.survey(&both[..1], keep).await.unwrap()), ["goes", "stays"], "not at once");

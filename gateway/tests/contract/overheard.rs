@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use gateway::bus::{Listened, Overheard, Overhearing, overhear};
-use gateway::metrics::Metrics;
-use gateway::redis::Primary;
-use gateway::supervisor::Supervisor;
+use gateway_core::bus::{Listened, Overheard, Overhearing, overhear};
+use gateway_core::metrics::Metrics;
+use gateway_core::redis::Primary;
+use gateway_core::supervisor::Supervisor;
 
 use crate::support::redis::Redis;
 use crate::support::{PATIENCE, config, eventually};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gateway::log::{Page, RedisLog};
+use gateway_core::log::{Page, RedisLog};
 use tokio::time::Instant;
 
 use crate::restarts::{append, mark, node, node_at, page};

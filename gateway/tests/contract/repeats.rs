@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use gateway::port::{ErrorKind, Port};
-use gateway::redis::Commands;
-use gateway::repeats::{Begun, LEASE, MemoryRepeats, RedisRepeats, Repeat, Repeats, SqliteRepeats};
+use gateway_core::port::{ErrorKind, Port};
+use gateway_core::redis::Commands;
+use gateway_core::repeats::{Begun, LEASE, MemoryRepeats, RedisRepeats, Repeat, Repeats, SqliteRepeats};
 
 use crate::support::redis::Redis;
 use crate::support::{self, eventually};

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use gateway::bus::RedisBus;
-use gateway::domain::{Event, Offset, Pid, RoomName, SessionId, UserId};
-use gateway::formats::{Format, Formats};
-use gateway::log::{FeedItem, Log, Page, Range, RedisLog, Retention, Terms};
-use gateway::metrics::Metrics;
-use gateway::redis::Commands;
-use gateway::sessions::{Lease, Record, RedisSessions, Sessions, Whose};
-use gateway::supervisor::Supervisor;
+use gateway_core::bus::RedisBus;
+use gateway_core::domain::{Event, Offset, Pid, RoomName, SessionId, UserId};
+use gateway_core::formats::{Format, Formats};
+use gateway_core::log::{FeedItem, Log, Page, Range, RedisLog, Retention, Terms};
+use gateway_core::metrics::Metrics;
+use gateway_core::redis::Commands;
+use gateway_core::sessions::{Lease, Record, RedisSessions, Sessions, Whose};
+use gateway_core::supervisor::Supervisor;
 use tokio::time::Instant;
 
 use crate::support;

@@ -7,15 +7,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::BoxStream;
-use gateway::bus::{Bus, RedisBus};
-use gateway::domain::UserId;
-use gateway::metrics::Metrics;
-use gateway::port::{ErrorKind, Port};
-use gateway::redis::Commands;
-use gateway::revocations::{
+use gateway_core::bus::{Bus, RedisBus};
+use gateway_core::domain::UserId;
+use gateway_core::metrics::Metrics;
+use gateway_core::port::{ErrorKind, Port};
+use gateway_core::redis::Commands;
+use gateway_core::revocations::{
     MemoryRevocations, News, RedisRevocations, Revocation, Revocations, SqliteRevocations, Subject,
 };
-use gateway::supervisor::Supervisor;
+use gateway_core::supervisor::Supervisor;
 
 use crate::support;
 use crate::support::redis::Redis;

@@ -8,14 +8,16 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::BoxStream;
-use gateway::bus::{Bus, RedisBus};
-use gateway::domain::{Offset, Pid, RoomName, SessionId, UserId};
-use gateway::formats::{Format, Formats};
-use gateway::metrics::Metrics;
-use gateway::port::{ErrorKind, Port, PortError};
-use gateway::redis::{Commands, History};
-use gateway::sessions::{Lease, MemorySessions, Record, RedisSessions, RoomRecord, Sessions, SqliteSessions, Whose};
-use gateway::supervisor::Supervisor;
+use gateway_core::bus::{Bus, RedisBus};
+use gateway_core::domain::{Offset, Pid, RoomName, SessionId, UserId};
+use gateway_core::formats::{Format, Formats};
+use gateway_core::metrics::Metrics;
+use gateway_core::port::{ErrorKind, Port, PortError};
+use gateway_core::redis::{Commands, History};
+use gateway_core::sessions::{
+    Lease, MemorySessions, Record, RedisSessions, RoomRecord, Sessions, SqliteSessions, Whose,
+};
+use gateway_core::supervisor::Supervisor;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use tokio::time::{Instant, sleep};

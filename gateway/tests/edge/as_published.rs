@@ -16,7 +16,7 @@ async fn node_with(toml: &str) -> Gateway {
     fs::write(&file, toml).unwrap();
     let base = [("GATEWAY_LISTEN", "127.0.0.1:0"), ("GATEWAY_ADMIN_LISTEN", "127.0.0.1:0"), ("GATEWAY_DATA_DIR", "")];
     let environment = base.iter().chain(&NO_LIMITS).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let config = gateway::config::load(Some(&file), environment).unwrap();
+    let config = gateway_core::config::load(Some(&file), environment).unwrap();
     Gateway::start(config, 20_000).await.unwrap()
 }
 

@@ -6,20 +6,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use gateway::auth::Identity;
-use gateway::domain::{Frame, Pid, Refusal, RoomName, SessionId};
-use gateway::log::{MemoryLog, Retention};
-use gateway::metrics::Metrics;
-use gateway::node::{
+use gateway_core::auth::Identity;
+use gateway_core::domain::{Frame, Pid, Refusal, RoomName, SessionId};
+use gateway_core::log::{MemoryLog, Retention};
+use gateway_core::metrics::Metrics;
+use gateway_core::node::{
     Change, Client, CloseReason, Entrance, Joined, Limiters, Node, Outlet, Patience, Seat, Session, Undelivered,
     Waiting,
 };
-use gateway::port::{Port, PortError};
-use gateway::presence::{
+use gateway_core::port::{Port, PortError};
+use gateway_core::presence::{
     Arrival, Attendee, Beat, Beating, Departed, Entry, MemoryPlaces, MemoryPresence, Numbered, Page, Place, Presence,
 };
-use gateway::sessions::{Lease, MemorySessions, Sessions};
-use gateway::supervisor::Supervisor;
+use gateway_core::sessions::{Lease, MemorySessions, Sessions};
+use gateway_core::supervisor::Supervisor;
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
@@ -124,7 +124,7 @@ struct World {
     sessions: Arc<MemorySessions>,
     metrics: Arc<Metrics>,
     limiters: Limiters,
-    config: gateway::config::Config,
+    config: gateway_core::config::Config,
 }
 
 impl World {
@@ -246,7 +246,7 @@ async fn a_node_that_owes_more_than_it_keeps_begins_anew_and_nobody_is_forgotten
     let (world, departed) = leave_during_an_outage(17_000).await;
     assert!(world.shows("gateway_presence_restarts_total 1"));
     assert!(world.shows("gateway_lifecycle_dropped_total{reason=\"full\"} 0"));
-    let by_lease = departed.iter().filter(|departed| departed.cause == gateway::presence::Cause::Lease).count();
+    let by_lease = departed.iter().filter(|departed| departed.cause == gateway_core::presence::Cause::Lease).count();
     assert!(by_lease >= 16_384, "{by_lease} went with the old lease");
 }
 

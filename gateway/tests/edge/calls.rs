@@ -11,9 +11,9 @@ use axum::extract::State;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use gateway::calls::{Asker, Breaker, Caller, Endpoint, Source};
-use gateway::domain::{Refusal, SessionId};
-use gateway::metrics::Metrics;
+use gateway_core::calls::{Asker, Breaker, Caller, Endpoint, Source};
+use gateway_core::domain::{Refusal, SessionId};
+use gateway_core::metrics::Metrics;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -168,7 +168,7 @@ impl Client {
 
     /// Everything that was counted about calls is what is named here.
     fn assert_results(&self, expected: &[(&str, u32)]) {
-        for result in gateway::metrics::CALL_RESULTS {
+        for result in gateway_core::metrics::CALL_RESULTS {
             let named = expected.iter().find(|(name, _)| *name == result).map_or(0, |(_, count)| *count);
             let counted = self.count(&format!(r#"gateway_calls_total{{result="{result}"}}"#));
             assert_eq!(counted, f64::from(named), "{result}");

@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::http::header::{LOCATION, RETRY_AFTER};
 use axum::response::IntoResponse;
 use gateway::app::Gateway;
-use gateway::config::Secret;
-use gateway::hooks::sign;
+use gateway_core::config::Secret;
+use gateway_work::hooks::sign;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
@@ -39,7 +39,7 @@ async fn node(hooks: &str, changes: &[(&str, &str)]) -> (Gateway, NamedTempFile)
     let base = [("GATEWAY_LISTEN", "127.0.0.1:0"), ("GATEWAY_ADMIN_LISTEN", "127.0.0.1:0"), ("GATEWAY_DATA_DIR", "")];
     let all = base.iter().chain(&NO_LIMITS).chain(&FAST).chain([&TOKEN]).chain(changes);
     let all = all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let config = gateway::config::load(Some(file.path()), all).unwrap();
+    let config = gateway_core::config::load(Some(file.path()), all).unwrap();
     (Gateway::start(config, 20_000).await.unwrap(), file)
 }
 

@@ -4,8 +4,8 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use gateway::auth::Identity;
-use gateway::routes::{Inbound, RouteTable};
+use gateway_core::auth::Identity;
+use gateway_core::routes::{Inbound, RouteTable};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use serde_json::{Value, json};

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use gateway::auth::{Grant, mint};
-use gateway::domain::UserId;
+use gateway_core::auth::{Grant, mint};
+use gateway_core::domain::UserId;
 use serde_json::{Value, json};
 
 use crate::support::client::Client;

@@ -7,12 +7,19 @@ mod attacks;
 mod attendance;
 mod behind;
 mod budget;
+mod by_hand;
 mod calls;
+mod histories;
 mod hooks;
+mod inbox;
 mod inlet;
+mod kept_calls;
 mod limits;
 mod logs;
+mod midway;
+mod parts;
 mod polling;
+mod queues;
 #[path = "../support/router.rs"]
 #[allow(dead_code, unreachable_pub, clippy::missing_panics_doc, missing_docs, reason = "shared with benchmarks")]
 mod router;

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use gateway::routes::{Action, Lifecycle, RouteTable};
+use gateway_core::routes::{Action, Lifecycle, RouteTable};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -131,6 +131,49 @@ fn check_lists_every_mistake_and_fails() {
     assert_eq!(output.status.code(), Some(64));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("gateway.toml:4: action: \"fly\"") && said.contains("gateway.toml:6: event: "), "{said}");
+}
+
+#[test]
+fn check_tells_of_schedules_whose_jobs_nobody_could_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("gateway.toml");
+    let checked = |kind: &str, data: &str, queue: &str| {
+        let schedule = format!(
+            "[[jobs.back_end]]\nname = \"shop\"\nurl = \"http://shop.example/\"\nsecrets = [\"0123456789abcdef\"]\n\
+             [[jobs.queue]]\nname = \"theirs\"\nconcurrency = 0\n\
+             [[schedule]]\nname = \"report\"\ncron = \"@daily\"\nqueue = \"{queue}\"\nkind = \"{kind}\"\ndata = {data}\n"
+        );
+        fs::write(&config, schedule).unwrap();
+        let output = check(&config);
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let fitting = [
+        ("http", "{ to = \"shop\" }"),
+        ("publish", "{ room = \"news\", event = \"said\", data = 1 }"),
+        ("notify", "{ user = \"ann\", message = \"hello\" }"),
+        ("upkeep", "{ of = \"notifications\" }"),
+        ("mail", "{ to = \"ann@example.test\", subject = \"x\", text = \"y\" }"),
+        ("novu", "{ name = \"flow\", to = { subscriberId = \"ann\" }, payload = {} }"),
+    ];
+    for (kind, data) in fitting {
+        assert_eq!(checked(kind, data, "default").0, Some(0), "{kind} {data}: {}", checked(kind, data, "default").1);
+        let (code, said) = checked(kind, "{ what = 1 }", "default");
+        assert!(code == Some(64) && said.contains("schedule report: data: "), "{kind}: {code:?} {said}");
+    }
+    for (kind, data, word) in [
+        ("http", "{ to = \"shp\" }", "there are: shop"),
+        ("publish", "{ room = \"\", event = \"said\" }", "room"),
+        ("publish", "{ room = \"news\", event = \"gateway:gap\" }", "gateway:"),
+        ("notify", "{ users = [], message = 1 }", "1 to 1000"),
+        ("upkeep", "{ of = \"archive\" }", "archive.rooms"),
+        ("mail", "{ to = \"ann@example.test\", template = \"none\", data = {} }", "there is no template \"none\""),
+        ("novu", "{ name = \"flow\", to = { subscriberId = \"a\", email = \"no\" }, payload = {} }", "to.email"),
+        ("absent", "{ user = \"ann\" }", "nobody but the gateway"),
+    ] {
+        let (code, said) = checked(kind, data, "default");
+        assert!(code == Some(64) && said.contains(word), "{kind} {data}: {code:?} {said}");
+    }
+    assert_eq!(checked("anything", "{ what = 1 }", "theirs").0, Some(0), "what others do is theirs to say");
 }
 
 /// A node in a process of its own says who may come in before it says that it is ready.

@@ -17,19 +17,71 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("formats", &[]),
     ("recurring", &[]),
     ("port", &[]),
+    ("dates", &[]),
     ("redis", &["config", "domain", "metrics", "port", "supervisor"]),
     ("sqlite", &["port"]),
+    ("caching", &["metrics"]),
+    ("answers", &["port", "redis"]),
     ("bus", &["config", "metrics", "port", "recurring", "redis", "supervisor"]),
-    ("calls", &["config", "domain", "metrics", "recurring"]),
-    ("outbox", &["domain", "port", "recurring", "redis", "sqlite"]),
-    ("log", &["bus", "domain", "outbox", "port", "recurring", "redis", "sqlite", "supervisor"]),
-    ("presence", &["config", "domain", "formats", "metrics", "outbox", "port", "redis"]),
-    ("sessions", &["bus", "domain", "formats", "port", "redis", "sqlite"]),
+    ("calls", &["answers", "caching", "config", "domain", "metrics", "port", "recurring"]),
+    ("outbox", &["dates", "domain", "port", "recurring", "redis", "sqlite"]),
+    ("log", &["bus", "dates", "domain", "outbox", "port", "recurring", "redis", "sqlite", "supervisor"]),
+    ("presence", &["caching", "config", "domain", "formats", "metrics", "outbox", "port", "redis"]),
+    ("sessions", &["bus", "dates", "domain", "formats", "port", "redis", "sqlite"]),
     ("revocations", &["bus", "domain", "port", "redis", "sqlite"]),
-    ("repeats", &["port", "redis", "sqlite"]),
+    ("repeats", &["dates", "port", "redis", "sqlite"]),
+    ("archive", &["domain", "log", "outbox", "port"]),
+    ("notifications", &["bus", "caching", "domain", "metrics", "port"]),
+    ("jobs", &["dates", "port", "sqlite"]),
+    ("desk", &["config", "content", "domain", "jobs", "metrics", "node", "port", "recurring"]),
+    (
+        "kinds",
+        &[
+            "archiving",
+            "calls",
+            "config",
+            "content",
+            "desk",
+            "domain",
+            "hooks",
+            "inbox",
+            "jobs",
+            "log",
+            "metrics",
+            "node",
+        ],
+    ),
+    ("bullmq", &["jobs", "port", "recurring", "redis"]),
+    ("ticks", &["port", "redis", "sqlite"]),
+    ("contacts", &["domain", "port", "redis", "sqlite"]),
+    ("once", &["jobs", "repeats"]),
+    ("mail", &["config", "jobs", "kinds", "metrics", "once", "recurring"]),
+    ("novu", &["calls", "config", "domain", "jobs", "kinds", "mail", "metrics", "once"]),
+    ("schedules", &["config", "domain", "jobs", "kinds", "metrics", "port", "recurring", "ticks"]),
+    (
+        "absent",
+        &[
+            "auth",
+            "config",
+            "contacts",
+            "control",
+            "domain",
+            "inbox",
+            "jobs",
+            "kinds",
+            "mail",
+            "metrics",
+            "node",
+            "notifications",
+            "port",
+            "recurring",
+        ],
+    ),
+    ("inbox", &["config", "content", "domain", "jobs", "log", "metrics", "node", "notifications", "port", "recurring"]),
     (
         "node",
         &[
+            "archive",
             "auth",
             "bus",
             "config",
@@ -44,7 +96,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "supervisor",
         ],
     ),
-    ("hooks", &["calls", "config", "domain", "metrics", "outbox", "port", "recurring"]),
+    ("archiving", &["archive", "config", "domain", "log", "metrics", "outbox", "port", "recurring"]),
+    ("hooks", &["calls", "config", "domain", "metrics", "outbox", "port", "recurring", "routes"]),
     (
         "routes",
         &[
@@ -52,11 +105,14 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "calls",
             "config",
             "content",
+            "desk",
             "domain",
-            "hooks",
+            "inbox",
+            "jobs",
             "log",
             "metrics",
             "node",
+            "notifications",
             "outbox",
             "presence",
             "recurring",
@@ -66,15 +122,22 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "service",
         &[
+            "archive",
             "asks",
             "auth",
+            "contacts",
             "content",
             "control",
+            "desk",
             "domain",
             "formats",
+            "inbox",
+            "jobs",
             "log",
             "metrics",
             "node",
+            "port",
+            "notifications",
             "presence",
             "revocations",
         ],
@@ -101,47 +164,76 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         &["auth", "config", "content", "domain", "metrics", "node", "recurring", "routes", "sessions", "supervisor"],
     ),
     ("asks", &["bus", "config", "content", "domain", "metrics", "node", "port"]),
-    ("operators", &["auth", "bus", "config", "domain", "metrics", "node", "port"]),
+    (
+        "operators",
+        &["audit", "auth", "bus", "config", "content", "control", "domain", "metrics", "node", "port", "routes"],
+    ),
     (
         "http",
         &[
+            "absent",
+            "audit",
             "auth",
             "bus",
             "config",
+            "contacts",
+            "content",
             "control",
+            "desk",
             "domain",
             "hooks",
+            "inbox",
+            "jobs",
+            "mail",
             "metrics",
             "node",
             "outbox",
             "port",
             "repeats",
             "revocations",
+            "routes",
+            "schedules",
             "service",
             "supervisor",
-            "telemetry",
+            "ticks",
         ],
     ),
+    ("store", &["archive", "config", "dates", "domain", "log", "notifications", "port", "sqlite"]),
     ("shutdown", &[]),
-    ("telemetry", &["config"]),
+    ("audit", &["auth"]),
+    ("telemetry", &["audit", "config"]),
     (
         "app",
         &[
+            "absent",
+            "answers",
+            "archive",
+            "archiving",
             "asks",
+            "audit",
             "auth",
+            "bullmq",
             "bus",
             "calls",
             "config",
+            "contacts",
             "content",
             "control",
+            "desk",
             "domain",
             "emitters",
             "formats",
             "hooks",
             "http",
+            "inbox",
+            "jobs",
             "log",
+            "mail",
             "metrics",
             "node",
+            "notifications",
+            "novu",
+            "once",
             "operators",
             "outbox",
             "presence",
@@ -149,15 +241,17 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "repeats",
             "revocations",
             "routes",
+            "schedules",
             "service",
             "sessions",
             "socket",
             "supervisor",
-            "telemetry",
+            "ticks",
         ],
     ),
+    ("exchange", &["archiving", "config", "domain", "outbox", "process"]),
     ("process", &["app", "config", "shutdown", "telemetry"]),
-    ("main", &["auth", "config", "domain", "process", "redis", "routes"]),
+    ("main", &["auth", "config", "domain", "exchange", "inbox", "jobs", "metrics", "process", "redis", "routes"]),
 ];
 
 /// Types that only the composition root may name, with the folders that define them.
@@ -177,15 +271,49 @@ const BACKENDS: &[(&str, &str)] = &[
     ("MemoryRepeats", "repeats"),
     ("RedisRepeats", "repeats"),
     ("SqliteRepeats", "repeats"),
+    ("RedisAnswers", "answers"),
     ("MemoryOutbox", "outbox"),
     ("RedisOutbox", "outbox"),
     ("SqliteOutbox", "outbox"),
+    ("MemoryArchive", "archive"),
+    ("MemoryNotifications", "notifications"),
+    ("MemoryJobs", "jobs"),
+    ("SqliteJobs", "jobs"),
+    ("BullJobs", "bullmq"),
+    ("MemoryTicks", "ticks"),
+    ("RedisTicks", "ticks"),
+    ("SqliteTicks", "ticks"),
+    ("MemoryContacts", "contacts"),
+    ("RedisContacts", "contacts"),
+    ("SqliteContacts", "contacts"),
+    ("SqliteArchive", "store"),
+    ("SqliteNotifications", "store"),
+    ("PostgresArchive", "store"),
+    ("PostgresNotifications", "store"),
+    ("MongoArchive", "store"),
+    ("MongoNotifications", "store"),
     ("MemoryBus", "bus"),
     ("MemoryHub", "bus"),
     ("RedisBus", "bus"),
     ("Commands", "redis"),
     ("Pipeline", "redis"),
     ("Database", "sqlite"),
+];
+
+/// Parts whose backends are built on Redis and on files.
+const BUILT_ON_STORES: &[&str] = &[
+    "answers",
+    "bullmq",
+    "contacts",
+    "emitters",
+    "jobs",
+    "log",
+    "outbox",
+    "presence",
+    "repeats",
+    "revocations",
+    "sessions",
+    "ticks",
 ];
 
 /// Libraries that belong to one place.
@@ -197,13 +325,35 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("use engine", &["socket"]),
     ("fred", &["bus"]),
     ("deadpool", &["redis"]),
-    ("deadpool_redis", &["redis", "emitters", "log", "outbox", "presence", "repeats", "revocations", "sessions"]),
-    ("sqlx", &["sqlite", "log", "outbox", "repeats", "revocations", "sessions"]),
+    (
+        "deadpool_redis",
+        &[
+            "redis",
+            "answers",
+            "contacts",
+            "emitters",
+            "log",
+            "outbox",
+            "presence",
+            "repeats",
+            "revocations",
+            "sessions",
+            "ticks",
+        ],
+    ),
+    ("sqlx", &["sqlite", "contacts", "jobs", "log", "outbox", "repeats", "revocations", "sessions", "store", "ticks"]),
+    ("use bullmq", &["bullmq"]),
+    ("use mongodb", &["store"]),
+    ("gateway_store", &["app", "exchange", "main", "process"]),
     ("governor", &["node"]),
     ("jsonwebtoken", &["auth"]),
     ("reqwest", &["auth", "calls"]),
     ("backon", &["auth", "calls"]),
     ("flate2", &["http"]),
+    ("lettre", &["mail"]),
+    ("minijinja", &["mail"]),
+    ("croner", &["schedules"]),
+    ("jiff", &["absent", "schedules"]),
     ("ppp", &["socket"]),
 ];
 
@@ -220,8 +370,13 @@ const ONE_WAY: &[(&str, &str)] = &[
 ];
 
 /// Parts that files of one place may not name, although their part may.
-const UNKNOWN_TO: &[(&str, &[&str])] =
-    &[("src/http/api", &["bus", "control", "log", "node", "presence", "revocations", "routes", "sessions"])];
+const UNKNOWN_TO: &[(&str, &[&str])] = &[
+    (
+        "src/http/api",
+        &["bus", "control", "desk", "inbox", "jobs", "log", "node", "presence", "revocations", "routes", "sessions"],
+    ),
+    ("src/http/users", &["bus", "control", "log", "presence", "revocations", "sessions"]),
+];
 
 /// The parts of the node and what lies below them, each with what of the node it may name: all of it, or one thing. Every
 /// other file of the node is the facade's: it may name all of these, and none of these may name it.
@@ -229,10 +384,11 @@ const OF_THE_NODE: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("limits", &[]),
     ("peers", &[]),
+    ("sights", &[]),
     ("troubles", &[]),
     ("wanted", &[]),
-    ("session", &["limits"]),
-    ("rooms", &["clock", "limits", "session", "troubles", "wanted"]),
+    ("session", &["clock", "limits"]),
+    ("rooms", &["clock", "limits", "session", "sights", "troubles", "wanted"]),
     ("comebacks", &["rooms::Marks", "session", "troubles", "wanted"]),
     ("attendance", &["comebacks::Connected", "session", "troubles", "wanted"]),
 ];
@@ -260,8 +416,27 @@ const UNKNOWN_TO_THE_ENGINE: &[&str] = &[
     "route",
 ];
 
+/// The files of the crates that have parts, below this package's folder.
+const CRATES: &[&str] = &["src", "core/src", "store/src", "work/src"];
+
+/// How a file names a part: of its own crate, or of another.
+const PATHS: &[&str] = &["crate::", "gateway_core::", "gateway_work::"];
+
+/// All of them but the engine.
 fn sources() -> Vec<Source> {
-    sources_in("src")
+    CRATES.iter().flat_map(|folder| sources_in(folder)).collect()
+}
+
+/// The engine's too.
+fn all_sources() -> impl Iterator<Item = Source> {
+    sources().into_iter().chain(sources_in("engine/src"))
+}
+
+/// The parts that a file names, its own among them.
+fn parts_named(source: &Source) -> impl Iterator<Item = &str> {
+    // The databases are one part: what is inside has names of its own.
+    let paths = PATHS.iter().filter(|path| source.part != "store" || **path != "crate::");
+    paths.flat_map(move |path| named_after(&source.code, path))
 }
 
 /// The files of a folder of this package.
@@ -276,7 +451,14 @@ fn sources_in(folder: &str) -> Vec<Source> {
             let relative = path.strip_prefix(&root).unwrap();
             let first = relative.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
             let code = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
-            Source { part: first.trim_end_matches(".rs").to_owned(), code, text, path }
+            let part = match (folder, first.trim_end_matches(".rs")) {
+                ("store/src", _) => "store",
+                // The port and those who do what waits in it have one name.
+                ("work/src", "jobs") => "kinds",
+                (_, first) => first,
+            };
+            let part = part.to_owned();
+            Source { part, code, text, path }
         })
         .collect()
 }
@@ -322,14 +504,15 @@ fn dependencies_point_one_way() {
             violations.push(format!("{}: {} is not in the table", source.path.display(), source.part));
             continue;
         };
-        let prefix = if source.part == "main" { "gateway::" } else { "crate::" };
-        for named in named_after(&source.code, prefix) {
+        let of_main = named_after(&source.code, "gateway::").filter(|_| source.part == "main");
+        for named in parts_named(&source).chain(of_main) {
             if named != source.part && !allowed.contains(&named) {
                 violations.push(format!("{}: {} may not name {named}", source.path.display(), source.part));
             }
         }
-        if named_after(&source.code, "crate::{").next().is_some() {
-            violations.push(format!("{}: one `use crate::part::…` line for each part", source.path.display()));
+        let is_inside = |path: &str| source.part == "store" && path == "crate::";
+        if PATHS.iter().any(|path| !is_inside(path) && source.code.contains(&format!("use {path}{{"))) {
+            violations.push(format!("{}: one `use` line for each part", source.path.display()));
         }
         if source.code.contains("super::super::super") {
             violations.push(format!("{}: name the part by crate:: instead of climbing", source.path.display()));
@@ -345,7 +528,7 @@ fn places_know_no_more_than_they_need() {
         let here: Vec<_> = sources.iter().filter(|source| source.path.to_string_lossy().contains(place)).collect();
         assert!(!here.is_empty(), "{place} is not there any more");
         for source in here {
-            let named = named_after(&source.code, "crate::").find(|named| unknown.contains(named));
+            let named = parts_named(source).find(|named| unknown.contains(named));
             assert_eq!(named, None, "in {}", source.path.display());
         }
     }
@@ -397,7 +580,7 @@ fn reaches_across(path: &str, code: &str) -> Vec<String> {
 
 #[test]
 fn the_parts_of_the_node_know_each_other_in_one_direction() {
-    let node = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/node");
+    let node = Path::new(env!("CARGO_MANIFEST_DIR")).join("core/src/node");
     let mut gone: Vec<_> = OF_THE_NODE.iter().map(|(part, _)| *part).collect();
     let mut violations = Vec::new();
     for source in sources().iter().filter(|source| source.part == "node") {
@@ -445,11 +628,12 @@ fn only_the_composition_root_names_backends() {
     let mut violations = Vec::new();
     for source in sources() {
         for &(backend, home) in BACKENDS {
-            let is_built_on_it = ["emitters", "log", "outbox", "presence", "repeats", "revocations", "sessions"]
-                .contains(&source.part.as_str())
-                && ["redis", "sqlite"].contains(&home);
+            let is_built_on_it = BUILT_ON_STORES.contains(&source.part.as_str()) && ["redis", "sqlite"].contains(&home);
             // What is appended to a file is told in the same transaction.
             let is_built_on_it = is_built_on_it || (source.part == "log" && backend == "SqliteOutbox");
+            // What has all databases has what stands for one, and files.
+            let of_databases = ["archive", "notifications", "sqlite"].contains(&home);
+            let is_built_on_it = is_built_on_it || (source.part == "store" && of_databases);
             if source.part != home && source.part != "app" && !is_built_on_it && names(&source.code, backend) {
                 violations.push(format!("{} names {backend}", source.path.display()));
             }
@@ -474,30 +658,40 @@ fn libraries_stay_in_their_place() {
 /// Where tasks are begun that nobody supervises, how many there are, and why each of them ends by itself. What must go on
 /// as long as the node does belongs under the supervisor.
 const ENDING_TASKS: &[(&str, usize, &str)] = &[
-    ("src/auth/jwks.rs", 1, "a fetch has a timeout"),
-    ("src/bus/redis/link.rs", 1, "watches a connection, and its end is the connection's"),
-    ("src/bus/redis/listener.rs", 1, "what one connection is asked, until it is over"),
-    ("src/hooks/courier.rs", 1, "until its hook is gone; a part of the supervised task of all hooks"),
-    ("src/hooks/mod.rs", 2, "parts of that task, which waits for its stop by itself"),
+    ("core/src/auth/jwks.rs", 1, "a fetch has a timeout"),
+    ("core/src/bus/redis/link.rs", 1, "watches a connection, and its end is the connection's"),
+    ("core/src/bus/redis/listener.rs", 1, "what one connection is asked, until it is over"),
+    ("core/src/jobs/shift.rs", 1, "a job, until it ends or its worker does"),
+    ("core/src/jobs/worker.rs", 1, "a worker, until it is stopped or dropped; who has it is told if it ends before"),
+    ("work/src/archiving/mod.rs", 1, "forgets until its stop; a part of the supervised task of the archive"),
+    ("work/src/archiving/writer.rs", 1, "writes until its stop, and lets go; a part of that task"),
+    ("work/src/bullmq/crew.rs", 1, "closes a worker that was let go of"),
+    ("work/src/bullmq/duty.rs", 1, "a worker that was replaced, until what it has begun has ended"),
+    ("work/src/hooks/courier.rs", 1, "until its hook is gone; a part of the supervised task of all hooks"),
+    ("work/src/hooks/mod.rs", 2, "parts of that task, which waits for its stop by itself"),
     ("src/http/serving.rs", 1, "until the connection ends"),
-    ("src/node/attendance/beat.rs", 1, "settles what is owed, once"),
-    ("src/node/comebacks/mod.rs", 1, "releases a session"),
-    ("src/node/membership.rs", 1, "gives up what a session was counted in"),
-    ("src/node/rooms/mod.rs", 1, "the threads of shards, supervised"),
-    ("src/node/rooms/typing.rs", 2, "until the typing is over; tells what ended"),
-    ("src/node/session/gate/hold.rs", 1, "hands over what waits"),
-    ("src/node/tap.rs", 1, "hands over what a reader missed"),
+    ("core/src/node/attendance/beat.rs", 1, "settles what is owed, once"),
+    ("core/src/node/comebacks/mod.rs", 1, "releases a session"),
+    ("core/src/node/membership.rs", 1, "gives up what a session was counted in"),
+    ("core/src/node/rooms/mod.rs", 1, "the threads of shards, supervised"),
+    ("core/src/node/rooms/typing.rs", 2, "until the typing is over; tells what ended"),
+    ("core/src/node/session/gate/hold.rs", 1, "hands over what waits"),
+    ("core/src/node/tap.rs", 1, "hands over what a reader missed"),
     ("src/operators/mod.rs", 1, "hears of the stop by itself, supervised"),
+    ("src/operators/admit.rs", 1, "tells an operator of all sessions, once"),
+    ("src/operators/wishes.rs", 1, "does what an operator wishes, until its socket is gone"),
+    ("src/operators/tails.rs", 1, "until the tail is ended or its operator is gone"),
+    ("src/app/orders.rs", 3, "stays empty until it is resumed or stops; tells that it is back, once"),
     ("src/operators/driver.rs", 1, "until the adapter or the bus lets go of the channel, with the listener"),
-    ("src/revocations/redis.rs", 1, "until it has subscribed"),
-    ("src/routes/later.rs", 1, "after a delay, once"),
-    ("src/sessions/redis.rs", 1, "until it has subscribed"),
+    ("core/src/revocations/redis.rs", 1, "until it has subscribed"),
+    ("core/src/routes/later.rs", 1, "after a delay, once"),
+    ("core/src/sessions/redis.rs", 1, "until it has subscribed"),
     ("src/socket/guest.rs", 1, "admits a client"),
     ("src/socket/inlet.rs", 3, "a session's queue, its pause, its greeting"),
     ("src/socket/listener.rs", 1, "until the connection ends"),
     ("src/socket/welcome.rs", 2, "stores a session, or fails to; waits for that"),
-    ("src/recurring.rs", 1, "until nothing has come up for a while"),
-    ("src/supervisor.rs", 5, "the supervisor's own"),
+    ("core/src/recurring.rs", 1, "until nothing has come up for a while"),
+    ("core/src/supervisor.rs", 5, "the supervisor's own"),
     ("engine/src/server.rs", 1, "until the connection ends"),
 ];
 
@@ -506,7 +700,7 @@ fn what_must_not_end_is_supervised() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let gone = ENDING_TASKS.iter().filter(|(file, ..)| !root.join(file).exists());
     let mut violations: Vec<_> = gone.map(|(file, ..)| format!("{file} is not there")).collect();
-    for source in sources().into_iter().chain(sources_in("engine/src")) {
+    for source in all_sources() {
         let code = source.code.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
         let is_test = source.path.ends_with("tests.rs") || source.path.ends_with("model.rs");
         // `tokio::spawn(…)`, `tasks.spawn(…)`, `thread.spawn(…)`: whatever is spawned, and by whom.
@@ -529,11 +723,46 @@ fn the_engine_knows_nothing_of_the_gateway() {
             violations.push(format!("{} names {word}", source.path.display()));
         }
     }
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("engine/Cargo.toml");
-    let manifest = fs::read_to_string(manifest).unwrap();
-    for line in manifest.lines().filter(|line| !line.starts_with("description")) {
-        for word in UNKNOWN_TO_THE_ENGINE.iter().filter(|word| line.starts_with(&word.replace('_', "-"))) {
-            violations.push(format!("engine/Cargo.toml names {word}"));
+    assert!(violations.is_empty(), "\n{}", violations.join("\n"));
+}
+
+/// What crates may not depend on: a crate is opened for what must not know.
+const NOT_NEEDED_BY: &[(&str, &[&str])] = &[
+    ("engine", UNKNOWN_TO_THE_ENGINE),
+    (
+        "store",
+        &["gateway-work", "engine", "axum", "hyper", "socketioxide", "utoipa", "fred", "deadpool", "reqwest", "bullmq"],
+    ),
+    (
+        "core",
+        &[
+            "gateway-store",
+            "gateway-work",
+            "bullmq",
+            "mongodb",
+            "engine",
+            "axum",
+            "hyper",
+            "socketioxide",
+            "utoipa",
+            "flate2",
+            "ppp",
+        ],
+    ),
+    ("work", &["engine", "axum", "hyper", "socketioxide", "utoipa", "fred", "deadpool", "reqwest", "sqlx"]),
+];
+
+#[test]
+fn crates_depend_on_what_they_may_know() {
+    let mut violations = Vec::new();
+    for (krate, unknown) in NOT_NEEDED_BY {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join(krate).join("Cargo.toml");
+        let manifest = fs::read_to_string(manifest).unwrap();
+        let dependencies = manifest.split_once("[dependencies]").unwrap().1;
+        for word in unknown.iter().map(|word| word.replace('_', "-")) {
+            if dependencies.lines().any(|line| line.starts_with(&word)) {
+                violations.push(format!("{krate}/Cargo.toml names {word}"));
+            }
         }
     }
     assert!(violations.is_empty(), "\n{}", violations.join("\n"));
@@ -541,7 +770,7 @@ fn the_engine_knows_nothing_of_the_gateway() {
 
 #[test]
 fn every_file_says_what_it_is() {
-    let all = sources().into_iter().chain(sources_in("engine/src"));
+    let all = all_sources();
     let silent: Vec<_> = all.filter(|source| !source.text.starts_with("//! ")).collect();
     let paths: Vec<_> = silent.iter().map(|source| source.path.display().to_string()).collect();
     assert!(paths.is_empty(), "these do not begin with a `//!` sentence: {paths:#?}");
@@ -551,7 +780,7 @@ fn every_file_says_what_it_is() {
 fn files_stay_readable() {
     /// Over this a file needs a reason, and there is none yet.
     const LINES: usize = 400;
-    let all = sources().into_iter().chain(sources_in("engine/src"));
+    let all = all_sources();
     let long: Vec<_> = all.filter(|source| source.text.lines().count() > LINES).collect();
     let paths: Vec<_> = long.iter().map(|source| source.path.display().to_string()).collect();
     assert!(paths.is_empty(), "longer than {LINES} lines: {paths:#?}");

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gateway::calls::{Asker, Caller, Endpoint, Source};
-use gateway::domain::{Refusal, SessionId};
+use gateway_core::calls::{Asker, Caller, Endpoint, Source};
+use gateway_core::domain::{Refusal, SessionId};
 use serde_json::json;
 
 use crate::support::client::Client;
@@ -49,13 +49,21 @@ fn words<'a>(text: &'a str, prefix: &str) -> BTreeSet<&'a str> {
 
 /// The metrics of a node that has done a bit of everything.
 async fn live_metrics() -> BTreeSet<String> {
-    let node = node(&[("GATEWAY_CANARY__INTERVAL", "10ms")]).await;
+    let route = "[[route]]\nevent = \"tidy\"\naction = \"job\"\nkind = \"upkeep\"\ndata = { of = \"notifications\" }\n";
+    let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    fs::write(file.path(), format!("{}{route}", read("gateway/profiles/native.toml"))).unwrap();
+    let profile = file.path().to_str().unwrap();
+    let node = node(&[("GATEWAY_CANARY__INTERVAL", "10ms"), ("GATEWAY_PROFILE", profile)]).await;
     let mut client = Client::connect(node.address).await;
+    assert_eq!(client.ask("tidy", json!(null)).await["ok"], true);
     client.join("r").await;
     client.publish("r", json!(1)).await;
     client.message().await;
-    support::eventually("the canary came back", || async {
-        node.metrics.render().contains("gateway_canary_lag_seconds_count")
+    support::eventually("the canary came back, and a job is done", || async {
+        let text = node.metrics.render();
+        ["gateway_canary_lag_seconds_count", "gateway_job_duration_seconds_count"]
+            .iter()
+            .all(|name| text.contains(name))
     })
     .await;
     // The port of a server that is gone: a call that fails is a call.
@@ -78,10 +86,13 @@ fn base(name: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_that_is_named_exists_and_every_one_that_exists_is_documented() {
     let live = live_metrics().await;
+    // Tables have names of the same kind.
+    let schema = read("gateway/store/src/postgres/schema.sql");
+    let tables = words(&schema, "gateway_");
     let mut unknown = Vec::new();
     for (path, text) in texts(&["grafana/dashboards", "grafana/rules", "docs", "README.md"]) {
         for word in words(&text, "gateway_") {
-            if !live.contains(&base(word)) {
+            if !live.contains(&base(word)) && !tables.contains(word) {
                 unknown.push(format!("{} names {word}", path.display()));
             }
         }
@@ -93,7 +104,7 @@ async fn every_metric_that_is_named_exists_and_every_one_that_exists_is_document
 
 #[test]
 fn every_key_that_is_named_exists() {
-    let defaults: toml::Table = gateway::config::DEFAULTS.parse().unwrap();
+    let defaults: toml::Table = gateway_core::config::DEFAULTS.parse().unwrap();
     let (mut keys, mut sections) = (BTreeSet::new(), vec![("GATEWAY_".to_owned(), &defaults)]);
     while let Some((prefix, section)) = sections.pop() {
         for (name, value) in section {
@@ -106,9 +117,18 @@ fn every_key_that_is_named_exists() {
     // Read by the scripts around the gateway and never passed on to it.
     let foreign = ["GATEWAY_BIN"];
     let mut unknown = Vec::new();
-    for (path, text) in
-        texts(&["README.md", "docs", "deploy", "loadtest", "Makefile", ".ci", "gateway/tests/clients", "examples"])
-    {
+    let folders = [
+        "README.md",
+        "docs",
+        "deploy",
+        "loadtest",
+        "Makefile",
+        ".ci",
+        "gateway/tests/clients",
+        "gateway/tests/browser",
+        "examples",
+    ];
+    for (path, text) in texts(&folders) {
         for word in words(&text, "GATEWAY_") {
             let is_prefix = word.ends_with('_');
             if !is_prefix && !keys.contains(word) && !foreign.contains(&word) {
@@ -123,7 +143,7 @@ fn every_key_that_is_named_exists() {
 fn the_default_file_says_why_of_every_key() {
     let mut previous = "";
     let mut explained = false;
-    for line in gateway::config::DEFAULTS.lines() {
+    for line in gateway_core::config::DEFAULTS.lines() {
         let is_key = line.contains('=') && !line.starts_with('#');
         explained = line.starts_with('#') || (explained && is_key);
         if is_key {
@@ -146,8 +166,8 @@ fn the_protocol_names_every_refusal_code() {
 #[test]
 fn the_architecture_names_every_part() {
     let architecture = read("ARCHITECTURE.md");
-    let lib = read("gateway/src/lib.rs");
-    for part in lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')) {
+    let libs = ["gateway/src/lib.rs", "gateway/core/src/lib.rs", "gateway/work/src/lib.rs"].map(read).concat();
+    for part in libs.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')) {
         let named =
             [format!("`{part}/`"), format!("`{part}.rs`")].iter().any(|name| architecture.contains(name.as_str()));
         assert!(named, "ARCHITECTURE.md does not have {part}");

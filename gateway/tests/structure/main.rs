@@ -5,3 +5,5 @@ mod architecture;
 mod drift;
 #[path = "../support/mod.rs"]
 mod support;
+#[cfg(not(feature = "mongodb"))]
+mod without_mongodb;

@@ -9,11 +9,17 @@
 #![allow(unreachable_pub, reason = "shared by several binaries")]
 
 pub mod client;
+pub mod databases;
+pub mod ferretdb;
 pub mod haproxy;
+pub mod mailer;
+pub mod operator;
+pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod receiver;
 pub mod redis;
+pub mod replica_set;
 pub mod tokens;
 pub mod topology;
 
@@ -21,7 +27,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use gateway::app::Gateway;
-use gateway::config::Config;
+use gateway_core::config::Config;
 use tokio::time::Instant;
 
 /// How long anything may take before a test gives up. Generous: only failures wait for it.
@@ -40,7 +46,7 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut ask: impl FnMu
 pub fn config(changes: &[(&str, &str)]) -> Config {
     let base = [("GATEWAY_LISTEN", "127.0.0.1:0"), ("GATEWAY_ADMIN_LISTEN", "127.0.0.1:0"), ("GATEWAY_DATA_DIR", "")];
     let environment = base.iter().chain(changes).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    gateway::config::load(None, environment).unwrap()
+    gateway_core::config::load(None, environment).unwrap()
 }
 
 /// Lets everything through: for tests that are about something else.

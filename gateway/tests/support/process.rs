@@ -18,6 +18,11 @@ pub struct Process {
 impl Process {
     /// Starts one that may open `files` files, with a configuration file if there is one.
     pub fn start(changes: &[(&str, &str)], config: Option<&Path>, files: Option<u32>) -> Self {
+        Self::start_as(&[], changes, config, files)
+    }
+
+    /// The same with a word for what it is to be, as `work`.
+    pub fn start_as(role: &[&str], changes: &[(&str, &str)], config: Option<&Path>, files: Option<u32>) -> Self {
         let mut command = Command::new("sh");
         // What this process may open is inherited, and raised by the node as far as it is allowed.
         let limit = files.map(|files| format!("ulimit -n {files}; ")).unwrap_or_default();
@@ -25,6 +30,7 @@ impl Process {
         if let Some(config) = config {
             command.arg("--config").arg(config);
         }
+        command.args(role);
         let base =
             [("GATEWAY_LISTEN", "127.0.0.1:0"), ("GATEWAY_ADMIN_LISTEN", "127.0.0.1:0"), ("GATEWAY_DATA_DIR", "")];
         command.envs(base).env("GATEWAY_TELEMETRY__FORMAT", "json").envs(changes.iter().copied());
@@ -57,6 +63,18 @@ impl Process {
         let lines = self.lines.lock().unwrap();
         let lines = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines.filter(|line| line["target"] == "gateway::audit").map(|mut line| line["fields"].take()).collect()
+    }
+
+    /// Waits until it has ended by itself; returns its exit code.
+    pub async fn ends(&mut self) -> Option<i32> {
+        let deadline = tokio::time::Instant::now() + super::PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(tokio::time::Instant::now() < deadline, "it does not end: {}", self.log());
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
     }
 
     pub fn signal(&self, name: &str) {

@@ -1,4 +1,4 @@
-//! A proxy before Redis that can do what networks do: freeze connections, cut a node off, delay, break off half way.
+//! A proxy before Redis or a database that can do what networks do: freeze connections, cut a node off, delay, break off half way.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -44,10 +44,15 @@ pub enum Cut {
 
 impl Proxy {
     pub async fn before(redis: &Redis) -> Self {
+        Self::before_port(redis.port()).await
+    }
+
+    /// Before whatever listens on a port of this machine.
+    pub async fn before_port(target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = State {
-            target: Mutex::new(address(redis)),
+            target: Mutex::new(format!("127.0.0.1:{target}")),
             generation: watch::Sender::new(0),
             shut: AtomicBool::new(false),
             cut: Mutex::new(None),
@@ -69,6 +74,10 @@ impl Proxy {
 
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Has new connections go to another server. Those that are open stay where they are.

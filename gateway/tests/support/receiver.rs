@@ -35,13 +35,15 @@ impl Request {
     /// What it tells.
     pub fn events(&self) -> Vec<Value> {
         let body: Value = serde_json::from_slice(&self.body).unwrap();
-        body["events"].as_array().unwrap().clone()
+        body["events"].as_array().cloned().unwrap_or_default()
     }
 }
 
 /// What to answer to the request of a number, counted from 0.
 pub enum Reply {
     Is(Response),
+    /// A status, after some time.
+    Late(Duration, u16),
     /// Nothing, for long.
     Hang,
 }
@@ -59,6 +61,18 @@ struct Shared {
     requests: Mutex<Vec<Request>>,
     /// The events of requests that were answered with a 2xx, in their order.
     taken: Mutex<Vec<Value>>,
+}
+
+/// The one that was there before may still be about to let go of its address: it is ended on another thread.
+async fn listen(address: SocketAddr) -> TcpListener {
+    let deadline = Instant::now() + super::PATIENCE;
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return listener,
+            Err(error) => assert!(Instant::now() < deadline, "{address}: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 pub struct Receiver {
@@ -82,7 +96,7 @@ impl Receiver {
     /// The same where another one was.
     pub async fn at(address: SocketAddr, script: impl Fn(usize, &Request) -> Reply + Send + Sync + 'static) -> Self {
         let shared = Arc::new(Shared { script: Box::new(script), requests: Mutex::default(), taken: Mutex::default() });
-        let listener = TcpListener::bind(address).await.unwrap();
+        let listener = listen(address).await;
         let address = listener.local_addr().unwrap();
         let router = Router::new().fallback(answer).with_state(shared.clone());
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -122,7 +136,14 @@ async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Byt
         requests.push(request.clone());
         requests.len() - 1
     };
-    match (shared.script)(number, &request) {
+    let reply = match (shared.script)(number, &request) {
+        Reply::Late(time, code) => {
+            tokio::time::sleep(time).await;
+            Reply::status(code)
+        }
+        reply => reply,
+    };
+    match reply {
         Reply::Is(mut response) => {
             // A connection would outlive the receiver.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -131,7 +152,7 @@ async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Byt
             }
             response
         }
-        Reply::Hang => {
+        Reply::Late(..) | Reply::Hang => {
             tokio::time::sleep(Duration::from_secs(60)).await;
             StatusCode::NO_CONTENT.into_response()
         }

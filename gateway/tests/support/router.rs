@@ -5,17 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use gateway::auth::{Entry, Identity, Revoked, Tokens};
-use gateway::calls::Caller;
-use gateway::domain::{Frame, Pid, SessionId};
-use gateway::log::{MemoryLog, Retention};
-use gateway::metrics::Metrics;
-use gateway::node::{Client, CloseReason, Limiters, Node, Outlet, Patience, Session, Undelivered, Waiting};
-use gateway::presence::{MemoryPlaces, MemoryPresence};
-use gateway::revocations::MemoryRevocations;
-use gateway::routes::{Inbound, RouteTable, Router};
-use gateway::sessions::{Lease, MemorySessions};
-use gateway::supervisor::Supervisor;
+use gateway_core::auth::{Entry, Identity, Revoked, Tokens};
+use gateway_core::calls::Caller;
+use gateway_core::desk::{Desk, Kinds, Unfit};
+use gateway_core::domain::{Frame, Pid, SessionId};
+use gateway_core::inbox::Inbox;
+use gateway_core::jobs::{Kept, MemoryJobs};
+use gateway_core::log::{MemoryLog, Retention};
+use gateway_core::metrics::Metrics;
+use gateway_core::node::{Client, CloseReason, Limiters, Node, Outlet, Patience, Session, Undelivered, Waiting};
+use gateway_core::presence::{MemoryPlaces, MemoryPresence};
+use gateway_core::revocations::MemoryRevocations;
+use gateway_core::routes::{Inbound, RouteTable, Router, Through};
+use gateway_core::sessions::{Lease, MemorySessions};
+use gateway_core::supervisor::Supervisor;
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -35,10 +39,19 @@ impl Outlet for Nobody {
     fn close(&self, _: CloseReason) {}
 }
 
+/// Takes every kind of job: nobody does any.
+struct Anything;
+
+impl Kinds for Anything {
+    fn check(&self, _: &str, _: &RawValue) -> Result<(), Unfit> {
+        Ok(())
+    }
+}
+
 /// A router and what it stands on.
 pub struct Bench {
     pub router: Arc<Router>,
-    config: gateway::config::Config,
+    config: gateway_core::config::Config,
     limiters: Limiters,
     /// Frames that clients were handed.
     pub heard: Arc<AtomicUsize>,
@@ -49,7 +62,7 @@ impl Bench {
         // What is kept in a benchmark is more than anybody may have kept.
         let unlimited = ["USER_KEPT_BYTES", "USER_NEW_ROOMS", "ADDRESS_KEPT_BYTES", "ADDRESS_NEW_ROOMS"];
         let unlimited = unlimited.map(|name| (format!("GATEWAY_LIMITS__{name}_PER_SECOND"), "0".to_owned()));
-        let config = gateway::config::load(None, unlimited.into_iter()).unwrap();
+        let config = gateway_core::config::load(None, unlimited.into_iter()).unwrap();
         let (metrics, tasks) = (Arc::new(Metrics::new()), TaskTracker::new());
         let retention =
             Retention::of_events(config.log.room_events, config.log.room_retention, config.log.dedupe_window);
@@ -63,7 +76,11 @@ impl Bench {
         let tokens = Tokens::start(&config.auth, revoked, metrics.clone()).await.unwrap();
         let caller = Arc::new(Caller::new(&config.calls, metrics.clone()).unwrap());
         let entry = Arc::new(Entry::new(tokens, None));
-        let router = Arc::new(Router::new(table, node, entry, caller, &config, metrics.clone()));
+        let inbox = Arc::new(Inbox::new(None, node.clone(), &config, metrics.clone()));
+        let jobs = Arc::new(MemoryJobs::new(Kept { time: config.jobs.kept, most: config.jobs.kept_jobs }));
+        let desk = Desk::new(jobs.clone(), jobs, Arc::new(Anything), &config, metrics.clone());
+        let through = Through { caller, inbox, desk };
+        let router = Arc::new(Router::new(table, node, entry, through, &config, metrics.clone()));
         let limiters = Limiters::new(&config.limits, metrics);
         Self { router, config, limiters, heard: Arc::default() }
     }

@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use gateway::auth::{Revoked, Tokens};
-use gateway::config;
-use gateway::metrics::Metrics;
-use gateway::revocations::MemoryRevocations;
+use gateway_core::auth::{Revoked, Tokens};
+use gateway_core::config;
+use gateway_core::metrics::Metrics;
+use gateway_core::revocations::MemoryRevocations;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};

@@ -181,6 +181,17 @@ async fn pages_of_other_origins_may_ask_and_read_answers_unless_they_are_refused
 }
 
 #[tokio::test]
+async fn balancers_are_told_the_id_that_every_poll_has() {
+    let world = World::new(|_| {}).await;
+    let mut raw = Raw::connect(&world).await;
+    raw.write("GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    // Ids have capital letters, and `answer` makes them small.
+    let (_, head, body) = raw.answer().await;
+    let id = body.split('"').nth(3).unwrap().to_lowercase();
+    assert!(head.contains(&format!("x-engine-sid: {id}\r\n")), "{head}{body}");
+}
+
+#[tokio::test]
 async fn the_words_of_engine_io_s_own_server() {
     let world = World::new(|_| {}).await;
     for (query, code) in [

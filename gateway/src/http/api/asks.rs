@@ -14,9 +14,9 @@ use super::body::{Body, given};
 use super::call::Call;
 use super::contract::{InNamespace, OfRoom, OfSession, OfUser};
 use super::events::arguments;
-use super::problem::{Kind, Problem, Told};
+use super::problem::{Kind, Problem};
 use super::state::ApiState;
-use crate::service::{Answered, Reply, Saying, Whom};
+use gateway_core::service::{Answered, Reply, Saying, Whom};
 
 /// How long clients have to answer unless it is said, in milliseconds.
 const TIMEOUT_MS: u64 = 5_000;
@@ -82,12 +82,11 @@ pub(super) struct Answer {
 
 /// Asks one session.
 #[utoipa::path(
-    post, path = "/api/v1/sessions/{session}/ask", operation_id = "ask_session", tag = "questions",
+    post, path = "/api/v1/sessions/{session}/ask", tag = "questions",
     params(OfSession),
     request_body = NewQuestion,
     responses(
         (status = 200, description = "It was asked; what it answered, if it did.", body = Answers),
-        (status = "default", description = "It was not asked.", body = Told<'static>, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn ask_session(
@@ -105,12 +104,11 @@ pub(super) async fn ask_session(
 
 /// Asks all sessions of a user, on all nodes.
 #[utoipa::path(
-    post, path = "/api/v1/users/{user}/ask", operation_id = "ask_user", tag = "questions",
+    post, path = "/api/v1/users/{user}/ask", tag = "questions",
     params(OfUser, InNamespace),
     request_body = NewQuestion,
     responses(
         (status = 200, description = "The user's connected sessions were asked; what they answered.", body = Answers),
-        (status = "default", description = "Nobody was asked.", body = Told<'static>, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn ask_user(
@@ -125,12 +123,11 @@ pub(super) async fn ask_user(
 
 /// Asks all sessions in a room, on all nodes.
 #[utoipa::path(
-    post, path = "/api/v1/rooms/{room}/ask", operation_id = "ask_room", tag = "questions",
+    post, path = "/api/v1/rooms/{room}/ask", tag = "questions",
     params(OfRoom, InNamespace),
     request_body = NewQuestion,
     responses(
         (status = 200, description = "The connected sessions in the room were asked; what they answered.", body = Answers),
-        (status = "default", description = "Nobody was asked.", body = Told<'static>, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn ask_room(

@@ -4,25 +4,30 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use axum::body::Body as HttpBody;
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use futures_util::future::join_all;
-use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, Uri};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
-use tower::ServiceExt;
 use utoipa::ToSchema;
 
-use super::body::{Body, Object};
-use super::call::{Asker, Call, decoded};
-use super::operations::ROOT;
-use super::problem::{Kind, Problem, Told};
-use crate::config::BATCH_ITEMS;
-use crate::domain::Refusal;
-use crate::service::KeyLimiter;
+use super::body::{Body, Object, read};
+use super::call::{Asker, Call, PathParams, decoded};
+use super::guard::Guard;
+use super::operations::{NOTHING_HERE, Operation, ROOT};
+use super::problem::{Kind, Problem};
+use super::state::ApiState;
+use super::{
+    below_root, contacts, events, jobs, members, moderation, nodes, notifications, queues, revocations, schedules,
+    sessions,
+};
+use gateway_core::config::BATCH_ITEMS;
+use gateway_core::domain::Refusal;
+use gateway_core::service::KeyLimiter;
 
 /// What the answers of a batch may weigh before nothing more is read for it, in bytes.
 const READ_BYTES: usize = 4 * 1024 * 1024;
@@ -31,11 +36,80 @@ const READERS: usize = 4;
 /// The largest answer of one item, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
-/// Where the items of a batch go, and what they count for.
-#[derive(Clone, Debug)]
+/// What does the items of batches: past the router, which would cost more than most of them. Cloning gives another handle of
+/// the same.
+#[derive(Clone)]
 pub(super) struct Items {
-    pub(super) router: Router,
-    pub(super) limiter: Arc<KeyLimiter>,
+    state: ApiState,
+    guard: Guard,
+    limiter: Arc<KeyLimiter>,
+}
+
+impl std::fmt::Debug for Items {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Items").finish_non_exhaustive()
+    }
+}
+
+impl Items {
+    pub(super) fn new(state: ApiState, guard: Guard, limiter: Arc<KeyLimiter>) -> Self {
+        Self { state, guard, limiter }
+    }
+
+    /// Does an operation.
+    async fn run(&self, operation: &Operation, call: Call, body: &[u8]) -> Result<Response, Problem> {
+        let state = State(self.state.clone());
+        match operation.name {
+            "publish" => events::publish(state, call, Body(read(body)?)).await,
+            "publish_to_user" => events::publish_to_user(state, call, Body(read(body)?)).await,
+            "publish_to_all" => {
+                let limiter = Extension(self.limiter.clone());
+                events::publish_to_all(state, limiter, call, Body(read(body)?)).await
+            }
+            "history" => events::history(state, call, HeaderMap::new()).await,
+            "members" => members::members(state, call).await.map(IntoResponse::into_response),
+            "rooms" => members::rooms(state, call).await.map(IntoResponse::into_response),
+            "sessions" => sessions::sessions(state, call).await.map(IntoResponse::into_response),
+            "end_user" => sessions::end_user(state, call).await,
+            "end_session" => sessions::end_session(state, call).await,
+            "seat" => sessions::seat(state, call).await,
+            "unseat" => sessions::unseat(state, call).await,
+            "revoke" => revocations::revoke(state, call, Body(read(body)?)).await.map(IntoResponse::into_response),
+            "take_back" => moderation::take_back(state, call).await.map(IntoResponse::into_response),
+            "take_back_user" => moderation::take_back_user(state, call).await.map(IntoResponse::into_response),
+            "notify" => notifications::notify(state, call, Body(read(body)?)).await,
+            "notify_many" => {
+                let limiter = Extension(self.limiter.clone());
+                notifications::notify_many(state, limiter, call, Body(read(body)?)).await
+            }
+            "notifications" => notifications::notifications(state, call).await.map(IntoResponse::into_response),
+            "read_notifications" => {
+                notifications::read_notifications(state, call).await.map(IntoResponse::into_response)
+            }
+            "delete_notification" => {
+                notifications::delete_notification(state, call).await.map(IntoResponse::into_response)
+            }
+            "clear_notifications" => {
+                notifications::clear_notifications(state, call).await.map(IntoResponse::into_response)
+            }
+            "contact" => contacts::contact(state, call).await.map(IntoResponse::into_response),
+            "put_contact" => {
+                contacts::put_contact(state, call, Body(read(body)?)).await.map(IntoResponse::into_response)
+            }
+            "delete_contact" => contacts::delete_contact(state, call).await.map(IntoResponse::into_response),
+            "enqueue" => jobs::enqueue(state, call, Body(read(body)?)).await,
+            "jobs" => jobs::jobs(state, call).await.map(IntoResponse::into_response),
+            "job" => jobs::job(state, call).await.map(IntoResponse::into_response),
+            "remove_job" => jobs::remove_job(state, call).await.map(IntoResponse::into_response),
+            "retry_job" => jobs::retry_job(state, call).await.map(IntoResponse::into_response),
+            "queues" => queues::queues(state, call).await.map(IntoResponse::into_response),
+            "pause_queue" => queues::pause_queue(state, call).await.map(IntoResponse::into_response),
+            "resume_queue" => queues::resume_queue(state, call).await.map(IntoResponse::into_response),
+            "schedules" => schedules::schedules(state, call).await.map(IntoResponse::into_response),
+            "nodes" => nodes::nodes(state, call).await.map(IntoResponse::into_response),
+            _ => Err(Problem::new(Kind::UnknownPath, NOTHING_HERE)),
+        }
+    }
 }
 
 /// Requests, up to a hundred.
@@ -85,11 +159,10 @@ pub(super) struct ItemResult {
 /// Does many requests at once. Those for one room are done in their order, others beside them; each has its own answer, and
 /// what is refused holds up nothing.
 #[utoipa::path(
-    post, path = "/api/v1/batch", operation_id = "batch", tag = "events",
+    post, path = "/api/v1/batch", tag = "events",
     request_body = Batch,
     responses(
         (status = 200, description = "The answers, in the order of the requests.", body = Results),
-        (status = "default", description = "None of it was done.", body = Told<'static>, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn batch(
@@ -155,6 +228,7 @@ impl Run {
         ItemResult { status, body: RawValue::from_string(text).ok() }
     }
 
+    /// The answer to an item. What is none of the operations is not counted as one.
     async fn ask(&self, item: Item) -> Result<Response, Problem> {
         let Item { method, path, body } = item;
         let methods = [Method::GET, Method::POST, Method::PUT, Method::DELETE];
@@ -162,38 +236,45 @@ impl Run {
         let method = method
             .ok_or_else(|| Problem::new(Kind::MethodNotAllowed, "the method of an item is GET, POST, PUT or DELETE"))?;
         decoded(&path)?;
-        let uri = path.parse::<Uri>().ok().filter(|_| path.starts_with('/'));
-        let uri = uri.ok_or_else(|| Problem::new(Kind::BadEncoding, "the path of an item is one, percent-encoded"))?;
-        if uri.path() == "/api/v1/batch" {
+        let target = path.parse::<PathAndQuery>().ok().filter(|_| path.starts_with('/'));
+        let target =
+            target.ok_or_else(|| Problem::new(Kind::BadEncoding, "the path of an item is one, percent-encoded"))?;
+        let below = below_root(target.path()).ok_or_else(|| Problem::new(Kind::UnknownPath, NOTHING_HERE))?;
+        let (operation, params) = Operation::at(&method, below)?;
+        if operation.is_batch() {
             return Err(Problem::new(Kind::UnknownPath, "there are no batches in batches"));
         }
-        if ["/ask", "/stream"].iter().any(|end| uri.path().ends_with(end)) {
-            // What comes after it would wait.
-            return Err(Problem::new(
-                Kind::UnknownPath,
-                "questions and streams are requests of their own, not in batches",
-            ));
+        if operation.takes_its_time() {
+            let words = "questions and streams are requests of their own, not in batches";
+            return Err(Problem::new(Kind::UnknownPath, words));
         }
-        let _reader = if method == Method::GET {
+        let response = self.done(operation, params, &target, body.as_deref()).await;
+        let response = response.unwrap_or_else(Problem::into_response);
+        self.items.guard.count(operation, response.status());
+        Ok(response)
+    }
+
+    async fn done(
+        &self,
+        operation: &'static Operation,
+        params: PathParams,
+        target: &PathAndQuery,
+        body: Option<&RawValue>,
+    ) -> Result<Response, Problem> {
+        let _reader = if operation.is_write() {
+            None
+        } else {
             let reader = self.readers.acquire().await.ok();
             if self.read.load(Ordering::Relaxed) > READ_BYTES {
                 let words = format!("a batch reads no more once its answers have {READ_BYTES} bytes");
                 return Err(Problem::new(Kind::BatchFull, words));
             }
             reader
-        } else {
-            None
         };
-        let mut request = Request::new(match body {
-            Some(body) => HttpBody::from(String::from(Box::<str>::from(body))),
-            None => HttpBody::empty(),
-        });
-        (*request.method_mut(), *request.uri_mut()) = (method, uri);
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        request.extensions_mut().insert(self.asker.clone());
-        request.extensions_mut().insert(self.items.limiter.clone());
-        let Ok(response) = self.items.router.clone().oneshot(request).await;
-        Ok(response)
+        let body = body.map_or(&[][..], |body| body.get().as_bytes());
+        let query = target.query().unwrap_or_default();
+        let call = self.items.guard.call(operation, self.asker.clone(), params, query, body.len() as u64)?;
+        self.items.run(operation, call, body).await
     }
 }
 

@@ -10,14 +10,18 @@ use percent_encoding::percent_decode_str;
 
 use super::operations::Operation;
 use super::problem::{Kind, Problem};
-use crate::auth::ApiKey;
-use crate::domain::{Offset, Refusal, RoomName, SessionId, UserId};
-use crate::telemetry::{By, audit};
+use crate::audit::{By, Visitor, audit};
+use gateway_core::auth::{ApiKey, OperatorRole};
+use gateway_core::domain::{Offset, Refusal, RoomName, SessionId, UserId};
+use gateway_core::service::{JobId, JobState, NotificationId};
 
 /// The longest name of a namespace, in bytes.
 const MAX_NAMESPACE_BYTES: usize = 128;
 /// The largest `limit`: more is never meant.
 const MAX_LIMIT: usize = 10_000;
+
+/// What stands in a path, by its name, decoded.
+pub(super) type PathParams = Vec<(String, String)>;
 
 /// Who asks: the same for all items of a batch.
 #[derive(Debug)]
@@ -26,6 +30,15 @@ pub(super) struct Asker {
     /// By which the request is found in logs.
     pub(super) request: String,
     pub(super) from: IpAddr,
+    /// Who it is, if it came by the admin listener.
+    pub(super) visitor: Option<Visitor>,
+}
+
+impl Asker {
+    /// Whether it may look only, and at no payloads.
+    pub(super) fn is_viewer(&self) -> bool {
+        self.visitor.is_some_and(|visitor| visitor.role == OperatorRole::Viewer)
+    }
 }
 
 /// A request of somebody who may make it.
@@ -35,7 +48,7 @@ pub(super) struct Call(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     asker: Arc<Asker>,
-    path: Vec<(String, String)>,
+    path: PathParams,
     query: Vec<(String, String)>,
     namespace: String,
 }
@@ -46,7 +59,7 @@ impl Call {
     pub(super) fn new(
         asker: Arc<Asker>,
         operation: &Operation,
-        path: Vec<(String, String)>,
+        path: PathParams,
         query: &str,
     ) -> Result<Self, Problem> {
         let query = pairs(query)?;
@@ -105,6 +118,12 @@ impl Call {
         Ok(room)
     }
 
+    /// The offset of the path.
+    pub(super) fn event(&self) -> Result<Offset, Problem> {
+        let words = "an event's offset is a decimal number of at most 64 bits";
+        Offset::parse(self.in_path("offset")).ok_or_else(|| Problem::new(Kind::BadParameter, words))
+    }
+
     /// The user of the path.
     pub(super) fn user(&self) -> Result<UserId, Problem> {
         UserId::parse(self.in_path("user")).ok_or_else(|| Problem::new(Kind::BadParameter, UserId::RULE))
@@ -116,11 +135,59 @@ impl Call {
         SessionId::parse(self.in_path("session")).ok_or_else(|| Problem::new(Kind::BadParameter, words))
     }
 
+    /// The notification of the path.
+    pub(super) fn notification(&self) -> Result<NotificationId, Problem> {
+        notification(self.in_path("notification"))
+    }
+
+    /// One in the query.
+    pub(super) fn notification_in(&self, name: &'static str) -> Result<Option<NotificationId>, Problem> {
+        self.in_query(name).map(notification).transpose()
+    }
+
+    /// The job of the path.
+    pub(super) fn job(&self) -> Result<JobId, Problem> {
+        JobId::known(self.in_path("job")).map_err(|bad| Problem::new(Kind::BadParameter, bad.to_string()))
+    }
+
+    /// The name of the queue in the path.
+    pub(super) fn queue(&self) -> &str {
+        self.in_path("queue")
+    }
+
+    /// The name of the queue in the query.
+    pub(super) fn queue_in(&self) -> Option<&str> {
+        self.in_query("queue")
+    }
+
+    /// The state in the query.
+    pub(super) fn state(&self) -> Result<Option<JobState>, Problem> {
+        let state = |text: &str| {
+            let known = JobState::ALL.into_iter().find(|state| state.word() == text);
+            let words = format!("state is one of: {}", JobState::ALL.map(JobState::word).join(", "));
+            known.ok_or_else(|| Problem::new(Kind::BadParameter, words))
+        };
+        self.in_query("state").map(state).transpose()
+    }
+
+    /// Whether something in the query is `true`.
+    pub(super) fn flag(&self, name: &'static str) -> Result<bool, Problem> {
+        match self.in_query(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(Problem::new(Kind::BadParameter, format!("{name} is true or false"))),
+        }
+    }
+
     /// Leaves a line about what was decided about somebody.
     pub(super) fn audit<T>(&self, what: &'static str, whom: &str, outcome: &Result<T, Refusal>) {
-        let Asker { key, request, from } = self.asker();
+        let Asker { key, request, from, visitor } = self.asker();
         let outcome = outcome.as_ref().map_or_else(|refusal| format!("failed: {refusal}"), |_| "done".to_owned());
-        audit(By::Key { id: &key.id, request, from: *from }, what, whom, outcome);
+        let by = match visitor {
+            Some(visitor) => visitor.by(),
+            None => By::Key { id: &key.id, request, from: *from },
+        };
+        audit(by, what, whom, outcome);
     }
 
     /// Whoever is limited to rooms reaches nothing else.
@@ -135,6 +202,18 @@ impl Call {
     /// Where a page begins: after this.
     pub(super) fn after(&self) -> Option<&str> {
         self.in_query("after").filter(|after| !after.is_empty())
+    }
+
+    /// How many the pages before had, where what is listed has no names to go on from.
+    pub(super) fn skipped(&self) -> Result<usize, Problem> {
+        let Some(after) = self.in_query("after") else { return Ok(0) };
+        // As the contract says: no sign, and nothing that wraps around.
+        let is_number = (1..=15).contains(&after.len()) && after.bytes().all(|byte| byte.is_ascii_digit());
+        after
+            .parse()
+            .ok()
+            .filter(|_| is_number)
+            .ok_or_else(|| Problem::new(Kind::BadParameter, "after is the next of the page before: a whole number"))
     }
 
     /// An offset in the query.
@@ -165,6 +244,11 @@ impl<S: Sync> FromRequestParts<S> for Call {
         let call = parts.extensions.get::<Self>().cloned();
         call.ok_or_else(|| Problem::new(Kind::UnknownPath, "this path is not served"))
     }
+}
+
+fn notification(text: &str) -> Result<NotificationId, Problem> {
+    let words = "the id of a notification has 24 hexadecimal digits";
+    NotificationId::parse(text).ok_or_else(|| Problem::new(Kind::BadParameter, words))
 }
 
 fn find<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {

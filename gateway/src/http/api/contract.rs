@@ -11,11 +11,12 @@ use http::header::{
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{Content, Ref, ResponseBuilder};
 use utoipa::{IntoParams, Modify, OpenApi};
 use utoipa_swagger_ui::Config;
 
 use super::operations::ROOT;
-use super::problem::{Kind, refusals, status_of};
+use super::problem::{Kind, MEDIA_TYPE, Told, refusals, status_of};
 
 /// The page runs its own files only, and talks to this origin only. Its styles have pictures in them, as data.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
@@ -29,6 +30,19 @@ pub(super) struct OfRoom {
     /// The room's name, percent-encoded: 1 to 255 bytes of UTF-8 without control characters.
     #[param(min_length = 1, max_length = 255, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$", example = "orders-7")]
     room: String,
+}
+
+/// An event of a room.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "read by the contract alone")]
+pub(super) struct OfEvent {
+    /// The room's name, percent-encoded: 1 to 255 bytes of UTF-8 without control characters.
+    #[param(min_length = 1, max_length = 255, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$", example = "orders-7")]
+    room: String,
+    /// The event's offset.
+    #[param(pattern = "^[0-9]{1,19}$", example = "1795345614052000")]
+    offset: String,
 }
 
 /// A user.
@@ -49,6 +63,93 @@ pub(super) struct OfSession {
     /// The session's id: 32 hexadecimal digits.
     #[param(pattern = "^[0-9a-fA-F]{32}$", example = "00112233445566778899aabbccddeeff")]
     session: String,
+}
+
+/// A notification.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "read by the contract alone")]
+pub(super) struct OfNotification {
+    /// The notification's id: 24 hexadecimal digits.
+    #[param(pattern = "^[0-9a-f]{24}$", example = "6566f0a1c3d4e5f60718293a")]
+    notification: String,
+}
+
+/// Which part of a user's notifications.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "read by the contract alone")]
+pub(super) struct PartOfNotifications {
+    /// Only those that are older than this: the `next` of the page before.
+    #[param(pattern = "^[0-9a-f]{24}$")]
+    after: Option<String>,
+    /// How many at the most; `notifications.page` if that is fewer.
+    #[param(minimum = 1, maximum = 10000)]
+    limit: Option<u32>,
+    /// Whether only those that are unread.
+    unread: Option<bool>,
+}
+
+/// Which notifications of a user: all, if neither is said.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "read by the contract alone")]
+pub(super) struct WhichNotifications {
+    /// This one. Not together with `upTo`.
+    #[param(pattern = "^[0-9a-f]{24}$")]
+    id: Option<String>,
+    /// This one and all that are older.
+    #[param(rename = "upTo", pattern = "^[0-9a-f]{24}$")]
+    up_to: Option<String>,
+}
+
+/// A job.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "read by the contract alone")]
+pub(super) struct OfJob {
+    /// The job's id, percent-encoded.
+    #[param(min_length = 1, max_length = 256, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$", example = "invoice-7")]
+    job: String,
+}
+
+/// In which queue.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "read by the contract alone")]
+pub(super) struct InQueue {
+    /// The job's queue; needed only if several have a job of this id.
+    #[param(min_length = 1, max_length = 256)]
+    queue: Option<String>,
+}
+
+/// A queue.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "read by the contract alone")]
+pub(super) struct OfQueue {
+    /// The queue's name, percent-encoded.
+    #[param(min_length = 1, max_length = 256, example = "default")]
+    queue: String,
+}
+
+/// Which part of a queue's jobs.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "read by the contract alone")]
+pub(super) struct PartOfJobs {
+    /// The queue; `default`, if it is not said.
+    #[param(min_length = 1, max_length = 256)]
+    queue: Option<String>,
+    /// Their state; `waiting`, if it is not said.
+    #[param(pattern = "^(waiting|delayed|active|completed|failed)$")]
+    state: Option<String>,
+    /// Where the page begins: the `next` of the page before.
+    #[param(pattern = "^[0-9]{1,15}$")]
+    after: Option<String>,
+    /// How many at the most; `jobs.page` if that is fewer.
+    #[param(minimum = 1, maximum = 10000)]
+    limit: Option<u32>,
 }
 
 /// A namespace.
@@ -108,9 +209,12 @@ pub(super) struct FromOffset {
         (name = "presence", description = "Who is there."),
         (name = "questions", description = "What clients are asked, and what they answer."),
         (name = "sessions", description = "What is decided about users and their sessions."),
+        (name = "notifications", description = "What users are told and may read later."),
+        (name = "jobs", description = "What is done later or elsewhere."),
         (name = "deployment", description = "The nodes."),
     ),
     security(("key" = [])),
+    components(schemas(Told<'static>)),
     modifiers(&Keys, &Problems),
 )]
 pub(super) struct Contract;
@@ -134,6 +238,18 @@ impl Modify for Problems {
              What is not done is answered with `application/problem+json` (RFC 9457) and a `code`:\n\n{}",
             codes()
         ));
+    }
+}
+
+/// Says of every request what it is answered with if it is not done: the same for all.
+pub(super) fn with_problems(api: &mut utoipa::openapi::OpenApi) {
+    let content = Content::new(Some(Ref::from_schema_name("Problem")));
+    let problem = ResponseBuilder::new().description("It was not done.").content(MEDIA_TYPE, content).build();
+    for item in api.paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            operation.responses.responses.insert("default".to_owned(), problem.clone().into());
+        }
     }
 }
 

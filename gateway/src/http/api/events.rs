@@ -1,6 +1,7 @@
 //! Saying something to rooms, users and everybody, and reading what was said.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -8,7 +9,7 @@ use axum::{Extension, Json};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -16,10 +17,11 @@ use utoipa::ToSchema;
 use super::body::{Body, Object, given};
 use super::call::Call;
 use super::contract::{InNamespace, OfRoom, OfUser, PartOfHistory};
-use super::problem::{Kind, Problem, Told};
+use super::problem::{Kind, Problem};
 use super::state::ApiState;
-use crate::domain::{Event, Excepted, Offset, Refusal, RoomName, SessionId, UserId};
-use crate::service::{Bounded, KeyLimiter, Said, Saying, Service};
+use super::validated::Validated;
+use gateway_core::domain::{Event, Excepted, Offset, Refusal, RoomName, SessionId, UserId};
+use gateway_core::service::{Bounded, KeyLimiter, Said, Saying, Service};
 
 /// Rooms in which an event may be said at once.
 const MAX_ROOMS: usize = 20;
@@ -151,13 +153,12 @@ pub(super) struct Entry {
 
 /// Says something to a room: kept, or `ephemeral`.
 #[utoipa::path(
-    post, path = "/api/v1/rooms/{room}/events", operation_id = "publish", tag = "events",
+    post, path = "/api/v1/rooms/{room}/events", tag = "events",
     params(OfRoom, InNamespace),
     request_body = NewEvent,
     responses(
         (status = 201, description = "It is kept, and clients hear it.", body = Kept),
         (status = 204, description = "It was `ephemeral`, and is on its way."),
-        (status = "default", description = "It was not done.", body = Told<'static>, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn publish(
@@ -171,13 +172,12 @@ pub(super) async fn publish(
 
 /// Says something to all sessions of a user.
 #[utoipa::path(
-    post, path = "/api/v1/users/{user}/events", operation_id = "publish_to_user", tag = "events",
+    post, path = "/api/v1/users/{user}/events", tag = "events",
     params(OfUser, InNamespace),
     request_body = NewEvent,
     responses(
         (status = 201, description = "It is kept, and the user's sessions hear it.", body = Kept),
         (status = 204, description = "It was `ephemeral`, and is on its way."),
-        (status = "default", description = "It was not done.", body = Told<'static>, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn publish_to_user(
@@ -193,13 +193,12 @@ pub(super) async fn publish_to_user(
 /// Says something to everybody in a namespace, or to all who are in one of several `rooms`, each session once. A request that
 /// fails in the middle has said it in the first of the rooms; with an `id` it may be made again.
 #[utoipa::path(
-    post, path = "/api/v1/events", operation_id = "publish_to_all", tag = "events",
+    post, path = "/api/v1/events", tag = "events",
     params(InNamespace),
     request_body = NewEvent,
     responses(
         (status = 201, description = "It is kept, and everybody hears it.", body = Kept),
         (status = 204, description = "It was `ephemeral`, and is on its way."),
-        (status = "default", description = "It was not done.", body = Told<'static>, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn publish_to_all(
@@ -347,21 +346,28 @@ fn excepted(call: &Call, except: Option<&Exception>) -> Result<Option<Excepted>,
     Ok(Some(these))
 }
 
-/// Reads what the log has of a room: the newest events, those before an offset, or those after one.
+/// Reads what the log has of a room: the newest events, those before an offset, or those after one. Each page has an `ETag`:
+/// whoever sends it as `If-None-Match` is answered with 304 while the page is the same.
 #[utoipa::path(
-    get, path = "/api/v1/rooms/{room}/events", operation_id = "history", tag = "events",
+    get, path = "/api/v1/rooms/{room}/events", tag = "events",
     params(OfRoom, InNamespace, PartOfHistory),
     responses(
         (status = 200, description = "Events, oldest first.", body = Events),
-        (status = "default", description = "It was not done.", body = Told<'static>, content_type = "application/problem+json"),
+        (status = 304, description = "The page is the one that `If-None-Match` names."),
     ),
 )]
-pub(super) async fn history(State(state): State<ApiState>, call: Call) -> Result<Json<Events>, Problem> {
+pub(super) async fn history(
+    State(state): State<ApiState>,
+    call: Call,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let room = call.room()?;
     let part = Bounded { after: call.offset("after")?, before: call.offset("before")?, limit: call.limit()? };
     let history = state.service().history(&room, part).await?;
+    let max_age = if history.is_past { state.history_max_age() } else { Duration::ZERO };
     let events = history.events.into_iter().filter_map(entry).collect();
-    Ok(Json(Events { events, more: history.more, complete: history.complete, read_to: history.read_to }))
+    let page = Events { events, more: history.more, complete: history.complete, read_to: history.read_to };
+    Ok(Validated::new(&page, max_age).answer(&headers))
 }
 
 fn entry(Said { offset, event }: Said) -> Option<Entry> {

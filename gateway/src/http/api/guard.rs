@@ -8,15 +8,16 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
-use super::call::{Asker, Call};
-use super::operations::Operation;
+use super::call::{Asker, Call, PathParams};
+use super::operations::{Operation, is_open_to_viewers};
 use super::problem::{Kind, Problem};
 use super::repeated::{KEY, Once};
-use crate::domain::Refusal;
-use crate::metrics::Metrics;
-use crate::repeats::Repeats;
+use crate::http::let_in::READ_ONLY;
+use gateway_core::domain::Refusal;
+use gateway_core::metrics::Metrics;
+use gateway_core::repeats::Repeats;
 
-/// What the guard knows.
+/// What the guard knows. Cloning gives another handle of the same.
 #[derive(Clone)]
 pub(super) struct Guard {
     /// The largest body of one event, and of a batch, in bytes.
@@ -48,7 +49,7 @@ pub(super) async fn guard(
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     };
-    count(&guard.metrics, operation.name, response.status());
+    guard.count(operation, response.status());
     response.extensions_mut().insert(Done(operation.name));
     response
 }
@@ -71,17 +72,41 @@ impl Guard {
     fn admit(&self, operation: &'static Operation, path: &RawPathParams, request: &mut Request) -> Result<(), Problem> {
         let asker = request.extensions().get::<Arc<Asker>>().cloned();
         let asker = asker.ok_or_else(|| Problem::new(Kind::KeyRequired, "send a key"))?;
+        let path = path.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let (query, bytes) = (request.uri().query().unwrap_or_default(), request.body().size_hint().lower());
+        let call = self.call(operation, asker, path, query, bytes)?;
+        request.extensions_mut().insert(call);
+        Ok(())
+    }
+
+    /// A request with a body of so many bytes as the call of an operation.
+    ///
+    /// # Errors
+    /// It may not be made, or not so.
+    pub(super) fn call(
+        &self,
+        operation: &'static Operation,
+        asker: Arc<Asker>,
+        path: PathParams,
+        query: &str,
+        bytes: u64,
+    ) -> Result<Call, Problem> {
         if !operation.is_batch() && !asker.key.has(operation.scope) {
             let words = format!("the key does not have the scope {:?}", operation.scope.name());
             return Err(Problem::new(Kind::ScopeMissing, words));
         }
+        if asker.is_viewer() && !is_open_to_viewers(operation.name) {
+            return Err(Problem::new(Kind::OutOfReach, READ_ONLY));
+        }
         let limit = self.body_bytes[usize::from(operation.is_batch())];
-        if request.body().size_hint().lower() > limit as u64 {
+        if bytes > limit as u64 {
             return Err(Refusal::TooLarge { limit }.into());
         }
-        let path = path.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let call = Call::new(asker, operation, path, request.uri().query().unwrap_or_default())?;
-        request.extensions_mut().insert(call);
-        Ok(())
+        Call::new(asker, operation, path, query)
+    }
+
+    /// Counts the answer to an operation.
+    pub(super) fn count(&self, operation: &Operation, status: StatusCode) {
+        count(&self.metrics, operation.name, status);
     }
 }

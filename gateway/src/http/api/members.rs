@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::call::Call;
 use super::contract::{InNamespace, OfRoom, Page};
-use super::problem::{Problem, Told};
+use super::problem::Problem;
 use super::state::ApiState;
 
 /// A page of a room's members.
@@ -41,11 +41,10 @@ pub(super) struct Listed {
 /// Lists who is in a room, on all nodes. Members are counted where a route's join says so (`presence`, `capacity`), and where
 /// a back end put somebody in.
 #[utoipa::path(
-    get, path = "/api/v1/rooms/{room}/members", operation_id = "members", tag = "presence",
+    get, path = "/api/v1/rooms/{room}/members", tag = "presence",
     params(OfRoom, InNamespace, Page),
     responses(
         (status = 200, description = "Some of the members.", body = Members),
-        (status = "default", description = "It was not done.", body = Told<'static>, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn members(State(state): State<ApiState>, call: Call) -> Result<Json<Members>, Problem> {
@@ -81,11 +80,10 @@ pub(super) struct Room {
 
 /// Lists the rooms of a namespace that have somebody, on all nodes, as far as members are counted.
 #[utoipa::path(
-    get, path = "/api/v1/rooms", operation_id = "rooms", tag = "presence",
+    get, path = "/api/v1/rooms", tag = "presence",
     params(InNamespace, Page),
     responses(
         (status = 200, description = "Some of the rooms.", body = Rooms),
-        (status = "default", description = "It was not done.", body = Told<'static>, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn rooms(State(state): State<ApiState>, call: Call) -> Result<Json<Rooms>, Problem> {

@@ -6,18 +6,26 @@ mod asks;
 mod batch;
 mod body;
 mod call;
+mod contacts;
 mod contract;
 mod events;
 mod guard;
+mod inside;
+mod jobs;
 mod members;
+mod moderation;
 mod nodes;
+mod notifications;
 mod operations;
 mod problem;
+mod queues;
 mod repeated;
 mod revocations;
+mod schedules;
 mod sessions;
 mod state;
 mod stream;
+mod validated;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -42,16 +50,18 @@ use self::batch::Items;
 use self::call::{Asker, decoded};
 use self::contract::Contract;
 use self::guard::{Done, Guard, guard};
-use self::operations::ROOT;
+use self::operations::{NOTHING_HERE, OTHER_METHODS, ROOT};
 use self::problem::{Kind, Problem};
 use self::state::ApiState;
 pub use self::stream::EventStream;
-use crate::auth::{ApiKey, ApiKeys, NoKey};
-use crate::config::Config;
-use crate::domain::Refusal;
-use crate::metrics::Metrics;
-use crate::repeats::Repeats;
-use crate::service::{Allowed, KeyLimiter, Service};
+use crate::audit::Visitor;
+use gateway_core::auth::{ApiKey, ApiKeys, NoKey};
+use gateway_core::config::Config;
+use gateway_core::domain::Refusal;
+use gateway_core::metrics::Metrics;
+use gateway_core::repeats::Repeats;
+use gateway_core::service::{Allowed, KeyLimiter, Service};
+use gateway_work::schedules::Schedules;
 
 /// What a body may have beside the event in it, in bytes.
 const ENVELOPE_BYTES: usize = 32 * 1024;
@@ -70,6 +80,8 @@ pub struct Api {
     has_listener: bool,
     /// Of streams.
     heartbeat: Duration,
+    /// Of pages of history that lie in the past.
+    history_max_age: Duration,
     limiter: Arc<KeyLimiter>,
     /// The largest body of one event, and of a batch, in bytes.
     body_bytes: [usize; 2],
@@ -81,6 +93,8 @@ pub struct Api {
 #[derive(Debug)]
 struct Ready {
     router: Router,
+    /// What does the items of batches.
+    items: Items,
     contract: Bytes,
 }
 
@@ -99,6 +113,7 @@ impl Api {
         Arc::new(Self {
             keys,
             heartbeat: config.api.heartbeat,
+            history_max_age: config.api.history_max_age,
             has_listener: config.api.address().is_some(),
             limiter: Arc::new(KeyLimiter::new(config.api.requests())),
             body_bytes: [event, config.limits.payload_bytes.max(event)],
@@ -111,10 +126,14 @@ impl Api {
     ///
     /// # Panics
     /// If the contract cannot be written: a mistake in the code.
-    pub fn serve(&self, service: Service, repeats: Arc<dyn Repeats>) {
-        let state = ApiState::new(service, self.heartbeat);
-        let (router, contract) = OpenApiRouter::with_openapi(Contract::openapi())
+    pub fn serve(&self, service: Service, schedules: Arc<Schedules>, repeats: Arc<dyn Repeats>) {
+        let state = ApiState::new(service, schedules, self.heartbeat, self.history_max_age);
+        let guarding = Guard::new(self.body_bytes, repeats, self.metrics.clone());
+        let items = Items::new(state.clone(), guarding.clone(), self.limiter.clone());
+        let (router, mut contract) = OpenApiRouter::with_openapi(Contract::openapi())
             .routes(routes!(events::publish, events::history))
+            .routes(routes!(moderation::take_back))
+            .routes(routes!(moderation::take_back_user))
             .routes(routes!(events::publish_to_user))
             .routes(routes!(events::publish_to_all))
             .routes(routes!(stream::stream))
@@ -126,19 +145,30 @@ impl Api {
             .routes(routes!(sessions::seat, sessions::unseat))
             .routes(routes!(revocations::revoke))
             .routes(routes!(nodes::nodes))
+            .routes(routes!(schedules::schedules))
             .routes(routes!(asks::ask_session))
             .routes(routes!(asks::ask_user))
             .routes(routes!(asks::ask_room))
+            .routes(routes!(notifications::notify, notifications::notifications, notifications::clear_notifications))
+            .routes(routes!(notifications::notify_many))
+            .routes(routes!(notifications::read_notifications))
+            .routes(routes!(notifications::delete_notification))
+            .routes(routes!(contacts::contact, contacts::put_contact, contacts::delete_contact))
+            .routes(routes!(jobs::enqueue, jobs::jobs))
+            .routes(routes!(jobs::job, jobs::remove_job))
+            .routes(routes!(jobs::retry_job))
+            .routes(routes!(queues::queues))
+            .routes(routes!(queues::pause_queue))
+            .routes(routes!(queues::resume_queue))
             .split_for_parts();
         let router = router
-            .route_layer(from_fn_with_state(Guard::new(self.body_bytes, repeats, self.metrics.clone()), guard))
-            .fallback(|| async { Problem::new(Kind::UnknownPath, "there is nothing at this path") })
-            .method_not_allowed_fallback(|| async {
-                Problem::new(Kind::MethodNotAllowed, "this path has other methods; Allow names them")
-            })
+            .route_layer(from_fn_with_state(guarding, guard))
+            .fallback(|| async { Problem::new(Kind::UnknownPath, NOTHING_HERE) })
+            .method_not_allowed_fallback(|| async { Problem::new(Kind::MethodNotAllowed, OTHER_METHODS) })
             .with_state(state);
+        contract::with_problems(&mut contract);
         let contract = contract::text(&contract).into();
-        self.ready.store(Some(Arc::new(Ready { router, contract })));
+        self.ready.store(Some(Arc::new(Ready { router, items, contract })));
     }
 
     /// Whether a request is for it; `is_side` if it came in by the listener that it has for itself.
@@ -199,11 +229,9 @@ impl Api {
         from: IpAddr,
         seen: &mut Seen,
     ) -> Result<Response, Problem> {
-        let unknown = || Problem::new(Kind::UnknownPath, "there is nothing at this path");
+        let unknown = || Problem::new(Kind::UnknownPath, NOTHING_HERE);
+        readable(&request)?;
         let path = request.uri().path();
-        decoded(path)?;
-        decoded(request.uri().query().unwrap_or_default())?;
-        let is_batch = path == "/api/v1/batch";
         let rest = below_root(path).filter(|_| !self.keys.is_empty()).ok_or_else(unknown)?;
         if let Some(answer) = self.public(request.method(), rest) {
             return answer;
@@ -219,6 +247,20 @@ impl Api {
                 NoKey::TooMany { retry_after } => Refusal::RateLimited { retry_after }.into(),
             });
         };
+        self.routed(request, key, None, id, from, seen).await
+    }
+
+    /// Has the request of somebody who was let in answered, at the pace of the key.
+    async fn routed(
+        &self,
+        request: Request<Bytes>,
+        key: Arc<ApiKey>,
+        visitor: Option<Visitor>,
+        id: &str,
+        from: IpAddr,
+        seen: &mut Seen,
+    ) -> Result<Response, Problem> {
+        let is_batch = request.uri().path() == "/api/v1/batch";
         seen.key = Some(key.clone());
         let taken = self.limiter.take(&key.id, 1);
         let decision = if taken.is_ok() { "allow" } else { "deny" };
@@ -232,9 +274,9 @@ impl Api {
         let ready = self.ready.load_full().ok_or(Refusal::Unavailable)?;
         let (mut parts, body) = request.into_parts();
         parts.extensions.insert(self.limiter.clone());
-        parts.extensions.insert(Arc::new(Asker { key, request: id.to_owned(), from }));
+        parts.extensions.insert(Arc::new(Asker { key, request: id.to_owned(), from, visitor }));
         if is_batch {
-            parts.extensions.insert(Items { router: ready.router.clone(), limiter: self.limiter.clone() });
+            parts.extensions.insert(ready.items.clone());
         }
         let request = Request::from_parts(parts, Body::from(body));
         let Ok(response) = ready.router.clone().oneshot(request).await;
@@ -248,7 +290,7 @@ impl Api {
             return None;
         }
         if !matches!(*method, Method::GET | Method::HEAD) {
-            let problem = Problem::new(Kind::MethodNotAllowed, "this path has other methods; Allow names them");
+            let problem = Problem::new(Kind::MethodNotAllowed, OTHER_METHODS);
             let mut response = problem.into_response();
             response.headers_mut().insert(http::header::ALLOW, HeaderValue::from_static("GET,HEAD"));
             return Some(Ok(response));
@@ -299,6 +341,12 @@ impl Api {
             headers.extend(HeaderValue::from_str(&value).ok().map(|value| (name, value)));
         }
     }
+}
+
+/// Whether what is percent-encoded in a request stands for something.
+fn readable(request: &Request<Bytes>) -> Result<(), Problem> {
+    decoded(request.uri().path())?;
+    decoded(request.uri().query().unwrap_or_default()).map(drop)
 }
 
 /// What of a path lies below that of the API.

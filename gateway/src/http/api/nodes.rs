@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::call::Call;
-use super::problem::{Problem, Told};
+use super::problem::Problem;
 use super::state::ApiState;
 
 /// The nodes of the deployment.
@@ -38,15 +38,14 @@ pub(super) struct Node {
 
 /// Lists the nodes, as they say now that they are.
 #[utoipa::path(
-    get, path = "/api/v1/nodes", operation_id = "nodes", tag = "deployment",
+    get, path = "/api/v1/nodes", tag = "deployment",
     responses(
         (status = 200, description = "The nodes.", body = Nodes),
-        (status = "default", description = "It was not done.", body = Told<'static>, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn nodes(State(state): State<ApiState>, _: Call) -> Result<Json<Nodes>, Problem> {
     let found = state.service().nodes().await?;
-    let node = |(node, sessions, about): (String, usize, crate::service::About)| Node {
+    let node = |(node, sessions, about): (String, usize, gateway_core::service::About)| Node {
         node,
         sessions,
         version: about.version,

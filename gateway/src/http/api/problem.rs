@@ -9,7 +9,7 @@ use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::Refusal;
+use gateway_core::domain::Refusal;
 
 /// The media type of problems.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
@@ -68,8 +68,20 @@ problems! {
     OutOfReach = "out_of_reach", FORBIDDEN;
     /// A batch has read as much as it may.
     BatchFull = "batch_full", PAYLOAD_TOO_LARGE;
-    /// There is no such session, connected or away.
+    /// There is no such session, connected or away, or no such event.
     NotFound = "not_found", NOT_FOUND;
+    /// Nothing is archived: `archive.rooms` names no rooms.
+    NoArchive = "no_archive", CONFLICT;
+    /// The user has no such notification, or no more.
+    NoNotification = "no_notification", NOT_FOUND;
+    /// Nobody has said where the user gets mail.
+    NoContact = "no_contact", NOT_FOUND;
+    /// There is no such job, or no more.
+    NoJob = "no_job", NOT_FOUND;
+    /// There is no such queue: none of the configuration, and nothing was put into one of that name.
+    NoQueue = "no_queue", NOT_FOUND;
+    /// Somebody does the job just now, so it can neither be removed nor be begun anew.
+    JobActive = "job_active", CONFLICT;
     /// A request with this `Idempotency-Key` is still under way.
     RepeatRunning = "repeat_running", CONFLICT;
     /// A request with this `Idempotency-Key` was done, and its answer was too large to be kept.
@@ -159,7 +171,7 @@ impl Problem {
 }
 
 /// What the gateway refuses to back ends.
-pub(super) fn refusals() -> [Refusal; 6] {
+pub(super) fn refusals() -> [Refusal; 8] {
     [
         Refusal::bad_request("an event's name is too long, its JSON nests too deeply, or the like"),
         Refusal::BadRoom,
@@ -167,6 +179,8 @@ pub(super) fn refusals() -> [Refusal; 6] {
         Refusal::RateLimited { retry_after: Duration::from_secs(1) },
         Refusal::Unavailable,
         Refusal::LogFull,
+        Refusal::NoDatabase,
+        Refusal::QueueFull,
     ]
 }
 
@@ -185,7 +199,8 @@ pub(super) fn status_of(refusal: &Refusal) -> StatusCode {
         | Refusal::Capacity
         | Refusal::Busy
         | Refusal::Draining
-        | Refusal::LogFull => StatusCode::SERVICE_UNAVAILABLE,
+        | Refusal::LogFull
+        | Refusal::QueueFull => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::TokenRequired | Refusal::Unauthorized | Refusal::TokenExpired | Refusal::TokenRevoked => {
             StatusCode::UNAUTHORIZED
         }
@@ -196,6 +211,7 @@ pub(super) fn status_of(refusal: &Refusal) -> StatusCode {
         | Refusal::TooManySessions { .. }
         | Refusal::Taken
         | Refusal::RoomFull { .. } => StatusCode::CONFLICT,
+        Refusal::NoDatabase => StatusCode::NOT_IMPLEMENTED,
         Refusal::Rejected(_) => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }

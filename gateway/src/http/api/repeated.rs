@@ -12,10 +12,10 @@ use sha2::{Digest, Sha256};
 
 use super::call::Asker;
 use super::problem::{Kind, MEDIA_TYPE, Problem};
-use crate::domain::Refusal;
-use crate::metrics::Metrics;
-use crate::port::PortError;
-use crate::repeats::{Begun, Repeat, Repeats};
+use gateway_core::domain::Refusal;
+use gateway_core::metrics::Metrics;
+use gateway_core::port::PortError;
+use gateway_core::repeats::{Begun, Repeat, Repeats};
 
 /// What a request brings that may come again.
 pub(super) const KEY: HeaderName = HeaderName::from_static("idempotency-key");

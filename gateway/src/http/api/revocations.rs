@@ -9,10 +9,10 @@ use utoipa::ToSchema;
 
 use super::body::{Body, given};
 use super::call::Call;
-use super::problem::{Kind, Problem, Told};
+use super::problem::{Kind, Problem};
 use super::state::ApiState;
-use crate::domain::UserId;
-use crate::service::Revoked;
+use gateway_core::domain::UserId;
+use gateway_core::service::Revoked;
 
 /// The longest `jti`, in bytes: no token that is looked at is much longer.
 const MAX_ID_BYTES: usize = 8 * 1024;
@@ -40,11 +40,10 @@ pub(super) struct Revocation {
 
 /// Takes tokens back: sessions with them end within a second, on all nodes, and nobody comes in with them any more.
 #[utoipa::path(
-    post, path = "/api/v1/revocations", operation_id = "revoke", tag = "sessions",
+    post, path = "/api/v1/revocations", tag = "sessions",
     request_body = Revocation,
     responses(
         (status = 204, description = "They are taken back."),
-        (status = "default", description = "It was not done.", body = Told<'static>, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn revoke(

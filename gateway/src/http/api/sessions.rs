@@ -11,9 +11,9 @@ use utoipa::ToSchema;
 
 use super::call::Call;
 use super::contract::{InNamespace, OfRoom, OfSession, OfUser};
-use super::problem::{Kind, Problem, Told};
+use super::problem::{Kind, Problem};
 use super::state::ApiState;
-use crate::service::Outcome;
+use gateway_core::service::Outcome;
 
 /// Where a user is connected.
 #[derive(Serialize, ToSchema)]
@@ -72,18 +72,17 @@ fn decided(outcome: Outcome) -> Response {
 
 /// Lists where a user is connected, on all nodes.
 #[utoipa::path(
-    get, path = "/api/v1/users/{user}/sessions", operation_id = "sessions", tag = "sessions",
+    get, path = "/api/v1/users/{user}/sessions", tag = "sessions",
     params(OfUser),
     responses(
         (status = 200, description = "The user's connected sessions.", body = Sessions),
-        (status = "default", description = "It was not done.", body = Told<'static>, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn sessions(State(state): State<ApiState>, call: Call) -> Result<Json<Sessions>, Problem> {
     call.must_reach_all()?;
     let user = call.user()?;
     let Outcome { nodes, missing, listed, .. } = state.service().sessions(&user).await?;
-    let session = |(node, listed): (String, crate::service::Listed)| Session {
+    let session = |(node, listed): (String, gateway_core::service::Listed)| Session {
         session: listed.session.to_string(),
         node,
         namespace: listed.namespace,
@@ -97,12 +96,11 @@ pub(super) async fn sessions(State(state): State<ApiState>, call: Call) -> Resul
 /// Ends all sessions of a user for good, on all nodes, those that are away too: official clients do not come back by
 /// themselves. New sessions of the user are not kept out: take its tokens back for that.
 #[utoipa::path(
-    delete, path = "/api/v1/users/{user}/sessions", operation_id = "end_user", tag = "sessions",
+    delete, path = "/api/v1/users/{user}/sessions", tag = "sessions",
     params(OfUser),
     responses(
         (status = 200, description = "They have ended; how many were connected.", body = Decided),
         (status = 202, description = "Not all nodes have answered.", body = Decided),
-        (status = "default", description = "It was not done.", body = Told<'static>, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn end_user(State(state): State<ApiState>, call: Call) -> Result<Response, Problem> {
@@ -115,12 +113,11 @@ pub(super) async fn end_user(State(state): State<ApiState>, call: Call) -> Resul
 
 /// Ends one session for good, connected or away.
 #[utoipa::path(
-    delete, path = "/api/v1/sessions/{session}", operation_id = "end_session", tag = "sessions",
+    delete, path = "/api/v1/sessions/{session}", tag = "sessions",
     params(OfSession),
     responses(
         (status = 200, description = "It has ended; whether it was connected.", body = Decided),
         (status = 202, description = "Not all nodes have answered.", body = Decided),
-        (status = "default", description = "It was not done.", body = Told<'static>, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn end_session(State(state): State<ApiState>, call: Call) -> Result<Response, Problem> {
@@ -135,12 +132,11 @@ pub(super) async fn end_session(State(state): State<ApiState>, call: Call) -> Re
 /// Puts the sessions of a user into a room: those of the namespace that are connected now, on all nodes. They stay in it when
 /// they come back after a lost connection. Sessions that are away are not put in.
 #[utoipa::path(
-    put, path = "/api/v1/users/{user}/rooms/{room}", operation_id = "seat", tag = "sessions",
+    put, path = "/api/v1/users/{user}/rooms/{room}", tag = "sessions",
     params(OfUser, OfRoom, InNamespace),
     responses(
         (status = 200, description = "They are in the room.", body = Decided),
         (status = 202, description = "Not all are, or not all nodes have answered.", body = Decided),
-        (status = "default", description = "It was not done.", body = Told<'static>, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn seat(State(state): State<ApiState>, call: Call) -> Result<Response, Problem> {
@@ -153,12 +149,11 @@ pub(super) async fn seat(State(state): State<ApiState>, call: Call) -> Result<Re
 /// Takes the sessions of a user out of a room, on all nodes. Those that are away come back without it. They may join it again
 /// if routes and their tokens let them.
 #[utoipa::path(
-    delete, path = "/api/v1/users/{user}/rooms/{room}", operation_id = "unseat", tag = "sessions",
+    delete, path = "/api/v1/users/{user}/rooms/{room}", tag = "sessions",
     params(OfUser, OfRoom, InNamespace),
     responses(
         (status = 200, description = "They are out of the room; how many connected ones were in it.", body = Decided),
         (status = 202, description = "Not all nodes have answered, or one could not store it.", body = Decided),
-        (status = "default", description = "It was not done.", body = Told<'static>, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn unseat(State(state): State<ApiState>, call: Call) -> Result<Response, Problem> {

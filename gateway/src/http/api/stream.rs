@@ -19,10 +19,10 @@ use tokio::time::timeout;
 
 use super::call::Call;
 use super::contract::{FromOffset, InNamespace, OfRoom};
-use super::problem::{Kind, Problem, Told};
+use super::problem::{Kind, Problem};
 use super::state::ApiState;
-use crate::domain::Offset;
-use crate::service::{Heard, Tap};
+use gateway_core::domain::Offset;
+use gateway_core::service::{Heard, Missing, Tap};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Has nginx hand on what there is.
@@ -64,16 +64,24 @@ struct Said<'a> {
     attachments: Vec<String>,
 }
 
+/// What a reader is told whose offset not everything is there after: as members are.
+#[derive(Serialize)]
+struct Gap<'a> {
+    room: Option<&'a str>,
+    reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    through: Option<String>,
+}
+
 /// Streams what a room says as server-sent events, from an offset on or from now on: each with its offset as `id`, and
 /// `{event, args, attachments?}` as `data`; what is ephemeral without `id`. An event called `gap` says that something is
-/// missing before the next one. It goes on until the reader goes, does not keep up, or the node leaves.
+/// missing before the next one, and with `through` perhaps up to that offset. It goes on until the reader goes, does not keep up, or the node leaves.
 #[utoipa::path(
-    get, path = "/api/v1/rooms/{room}/stream", operation_id = "stream", tag = "events",
+    get, path = "/api/v1/rooms/{room}/stream", tag = "events",
     params(OfRoom, InNamespace, FromOffset),
     responses(
         (status = 200, description = "What the room says.", body = String, content_type = "text/event-stream",
          example = "id: 1795345614052000\ndata: {\"event\":\"invoice\",\"args\":[{\"number\":7}]}\n\n"),
-        (status = "default", description = "There is no stream.", body = Told<'static>, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn stream(State(state): State<ApiState>, call: Call, headers: HeaderMap) -> Result<Response, Problem> {
@@ -81,9 +89,9 @@ pub(super) async fn stream(State(state): State<ApiState>, call: Call, headers: H
     let after = last_event_id(&headers)?.or(call.offset("after")?);
     let (tap, missing) = state.service().stream(&room, after, call.asker().from).await?;
     let mut first = BEGINNING.to_owned();
-    if let Some(why) = missing {
-        let shown = serde_json::json!({ "room": room.shown(), "reason": why.reason() });
-        event(&mut first, None, Some("gap"), &shown.to_string());
+    if let Some(Missing { why, through }) = missing {
+        let gap = Gap { room: room.shown(), reason: why.reason(), through: through.map(|offset| offset.to_string()) };
+        event(&mut first, None, Some("gap"), &serde_json::to_string(&gap).unwrap_or_default());
     }
     let heartbeat = state.heartbeat();
     let pieces = stream::unfold((tap, Some(first)), move |(tap, first)| async move {

@@ -1,0 +1,6 @@
+// How Vite builds a page with React.
+
+import react from '@vitejs/plugin-react';
+import { defineConfig } from 'vite';
+
+export default defineConfig({ plugins: [react()] });

@@ -1,0 +1,39 @@
+// One list of notifications on all devices of a user.
+
+import { expect, test } from 'vitest';
+
+import { after, NONE, type Notice, type NoticeEvent } from './notices';
+
+const notice = (id: string, more: Partial<Notice> = {}): Notice => ({ id, message: id, isRead: false, timestamp: '2026-11-29T08:30:09.000Z', ...more });
+const play = (...events: NoticeEvent[]) => events.reduce(after, NONE);
+const LISTED: NoticeEvent = { type: 'listed', notices: [notice('c'), notice('b'), notice('a')], unread: 3, more: false };
+
+test('what is told is on top and counted once, however often it is heard', () => {
+  const told: NoticeEvent = { type: 'told', notice: notice('d') };
+  const state = play(LISTED, told, told);
+  expect(state.notices.map(({ id }) => id)).toEqual(['d', 'c', 'b', 'a']);
+  expect(state.unread).toBe(4);
+});
+
+test('one that takes the place of an unread one adds nothing to the count', () => {
+  const state = play(LISTED, { type: 'told', notice: notice('d', { replaces: 'b' }) });
+  expect(state.notices.map(({ id }) => id)).toEqual(['d', 'c', 'a']);
+  expect(state.unread).toBe(3);
+});
+
+test('what another device reads is read here, one or all that are older', () => {
+  const readOnes = (...events: NoticeEvent[]) => play(...events).notices.filter(({ isRead }) => isRead).map(({ id }) => id);
+  expect(readOnes(LISTED, { type: 'read', id: 'b', unread: 2 })).toEqual(['b']);
+  expect(readOnes(LISTED, { type: 'read', upTo: 'b', unread: 1 })).toEqual(['b', 'a']);
+  expect(play(LISTED, { type: 'read', id: 'b', unread: 2 }).unread).toBe(2);
+});
+
+test('what is taken out is gone, one or all', () => {
+  expect(play(LISTED, { type: 'deleted', id: 'b', unread: 2 }).notices.map(({ id }) => id)).toEqual(['c', 'a']);
+  expect(play(LISTED, { type: 'deleted', unread: 0 })).toMatchObject({ notices: [], unread: 0 });
+});
+
+test('where nothing is kept for anybody, that is known', () => {
+  const refusal = { code: 'no_database', message: '', retryAfterMs: null };
+  expect(play(LISTED, { type: 'refused', refusal })).toMatchObject({ notices: [], refusal });
+});

@@ -1,0 +1,24 @@
+// What is typed into a search, and, when nobody has typed for a moment, what is searched for.
+
+import { useEffect, useState } from 'react';
+
+import { adjust, type Place } from '../routing';
+
+const PAUSE_MS = 250;
+
+/** Begins with what the address says, and keeps that true: a search can be linked to. */
+export function useSearch(
+  place: Place,
+  name: string,
+): { text: string; setText: (text: string) => void; search: string } {
+  const [text, setText] = useState(place.by[name] ?? '');
+  const [search, setSearch] = useState(text);
+  useEffect(() => {
+    const timer = setTimeout(() => {
+      setSearch(text);
+      adjust({ [name]: text });
+    }, PAUSE_MS);
+    return () => clearTimeout(timer);
+  }, [name, text]);
+  return { text, setText, search: search.trim() };
+}

@@ -1,0 +1,93 @@
+//! Archiving: what is published in the rooms that are archived is taken from its outbox into the archive, by one node at a time,
+//! and forgotten when it is old enough.
+
+mod exchange;
+mod records;
+mod retention;
+mod writer;
+
+pub use exchange::{ExchangeError, Exchanged, export, import};
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio_util::sync::CancellationToken;
+
+use self::writer::Writer;
+use gateway_core::archive::Archive;
+use gateway_core::config;
+use gateway_core::log::Log;
+use gateway_core::metrics::Metrics;
+use gateway_core::outbox::Outbox;
+use gateway_core::port::{Port, PortError};
+use gateway_core::recurring::Recurring;
+
+/// The archiving of a node. In a cluster one node at a time does it.
+pub struct Archiving {
+    archive: Arc<dyn Archive>,
+    outbox: Arc<dyn Outbox>,
+    log: Arc<dyn Log>,
+    settings: config::Archive,
+    metrics: Arc<Metrics>,
+    /// Whether it is this node's turn.
+    writes: AtomicBool,
+    trouble: Recurring,
+}
+
+impl fmt::Debug for Archiving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Archiving").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Archiving {
+    /// What takes from the outbox of the archive what the log put there; [`Self::run`] does it.
+    #[must_use]
+    pub fn new(
+        archive: Arc<dyn Archive>,
+        outbox: Arc<dyn Outbox>,
+        log: Arc<dyn Log>,
+        settings: &config::Archive,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            archive,
+            outbox,
+            log,
+            settings: settings.clone(),
+            metrics,
+            writes: AtomicBool::new(false),
+            trouble: Recurring::new("the archive is not written, and what is published waits for it"),
+        })
+    }
+
+    /// Archives and forgets, until `stop`.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let writer = Writer::new(self.clone()).run(stop.clone());
+        let retention = stop.run_until_cancelled(self.clone().forget_forever());
+        tokio::join!(writer, retention);
+    }
+
+    fn writes_here(&self) -> bool {
+        self.writes.load(Ordering::Acquire)
+    }
+
+    /// Notes whose turn it is. Who does not write has no figures.
+    fn turn(&self, is_here: bool) {
+        self.writes.store(is_here, Ordering::Release);
+        if !is_here {
+            self.metrics.archive_waiting.set(0.0);
+            self.metrics.archive_lag.set(0.0);
+        }
+    }
+
+    fn note(&self, error: &PortError) {
+        match error.port {
+            Port::Archive => self.metrics.archive_errors.with(error.operation).increment(1),
+            Port::Outbox => self.metrics.outbox_errors.with(error.operation).increment(1),
+            _ => self.metrics.log_errors.with(error.operation).increment(1),
+        }
+        self.trouble.note(|what| error.tell(what));
+    }
+}
