@@ -2,7 +2,7 @@
 """Checks the dashboards, the alert rules and their tests, with the standard library and promtool alone.
 
     check.py                     everything here
-    check.py --scrape SOURCE     and that each metric named here occurs in SOURCE, a /metrics URL or a file of one
+    check.py --scrape SOURCE     instead, that each metric named here occurs in SOURCE, a /metrics URL or a file of one
 
 Prints what failed and, as the last line, "N passed, N failed"; exits with 1 if anything failed.
 """
@@ -14,7 +14,10 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import scenarios
 
 HERE = Path(__file__).resolve().parent
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
@@ -22,6 +25,9 @@ FILTERS = ('job=~"$job"', 'instance=~"$instance"')
 MAX_PANELS = 25  # more than this nobody reads
 # Not part of a longer word, nor of the name of a recording rule, which has colons in it.
 METRIC = re.compile(r"(?<![\w:])((?:gateway|process)_\w+)(?![\w:])")
+RUNBOOKS = HERE.parent / "docs" / "runbooks.md"
+# What each section of the runbooks says.
+STEPS = ("Means", "Noticed by", "Look first", "Do", "Over when")
 
 passed = 0
 failed = 0
@@ -39,13 +45,17 @@ def check(ok, what):
 
 def promtool(*arguments):
     """Runs promtool; its output is shown where it fails."""
+    ok, what = ask_promtool(*arguments)
+    check(ok, what)
+
+
+def ask_promtool(*arguments):
+    """Whether promtool is content, and what it says."""
     try:
-        run = subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, timeout=60)
+        run = subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, timeout=120)
     except FileNotFoundError:
-        check(False, "promtool is not installed; it comes with Prometheus")
-        return
-    said = f"{run.stdout}{run.stderr}".strip()
-    check(run.returncode == 0, f"promtool {' '.join(map(str, arguments))}\n{said}")
+        return False, "promtool is not installed; it comes with Prometheus"
+    return run.returncode == 0, f"promtool {' '.join(map(str, arguments))}\n{run.stdout}{run.stderr}".strip()
 
 
 def check_dashboard(path):
@@ -129,26 +139,92 @@ def check_syntax(queries, name):
         promtool("check", "rules", file)
 
 
-def check_rules(path):
+def check_rules(path, sections):
     """Rules are valid, say what to do, and are tested both ways. Reads YAML as text: it is written in one style."""
     promtool("check", "rules", path)
-    tests = path.with_name(path.name.replace(".yml", ".test.yml"))
-    check(tests.exists(), f"{path.name}: there is no {tests.name}")
-    if not tests.exists():
-        return
-    promtool("test", "rules", tests)
+    text = path.read_text()
+    for clause in re.findall(r"\b(?:by|on) \(([^)]*)\)", text):
+        apart = clause.startswith("cluster, namespace, job")
+        check(apart, f"{path.name}: ({clause}) makes one of several deployments: begin with cluster, namespace, job")
 
-    outcomes = re.findall(r"alertname: (\w+)\n +exp_alerts:( \[\])?\n", tests.read_text())
+    tests = "".join(file.read_text() for file in tests_of(path))
+    outcomes = re.findall(r"alertname: (\w+)\n +exp_alerts:( \[\])?\n", tests)
     fires = {name for name, silent in outcomes if not silent}
     stays_silent = {name for name, silent in outcomes if silent}
-    alerts = re.split(r"- alert: (\w+)\n", path.read_text())[1:]
+    alerts = re.split(r"- alert: (\w+)\n", text)[1:]
     check(alerts, f"{path.name}: has no alert")
     for name, body in zip(alerts[::2], alerts[1::2]):
         check(re.search(r"severity: (critical|warning)\n", body), f"{name} needs a severity, critical or warning")
         check(re.search(r'summary: "[^"]{10,}"', body), f"{name} needs a summary")
         check(re.search(r'description: "[^"]{60,}"', body), f"{name} needs a description that says what to do")
+        anchor = f"docs/runbooks.md#{name.lower()}"
+        check(f"runbook_url: {anchor}\n" in body + "\n", f"{name} needs runbook_url: {anchor}")
+        section = sections.get(name, "")
+        check(section, f"docs/runbooks.md has no section {name}")
+        for step in STEPS:
+            said = re.search(rf"^- \*\*{step}\*\*: .{{10,}}", section, re.MULTILINE)
+            check(said or not section, f"docs/runbooks.md, {name}: does not say **{step}**")
         check(name in fires, f"{name} has no test in which it fires")
         check(name in stays_silent, f"{name} has no test in which it stays silent")
+    return alerts[::2]
+
+
+def tests_of(path):
+    """The files with the tests of a rule file."""
+    return sorted(path.parent.glob(path.name.replace(".rules.yml", ".rules*.test.yml")))
+
+
+def runbook_sections():
+    """The sections of the runbooks by the alert that they are for."""
+    parts = re.split(r"^### (\w+)\n", RUNBOOKS.read_text(), flags=re.MULTILINE)[1:]
+    return dict(zip(parts[::2], parts[1::2]))
+
+
+def check_tests(rules):
+    """The rules' tests hold, in two deployments at once too, and in the scenarios there is no alert at all."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = []
+        for path in rules:
+            tests = tests_of(path)
+            check(tests, f"{path.name}: there are no tests")
+            for test in tests:
+                files.append(Path(folder, test.name))
+                files[-1].write_text(in_namespaces(test.read_text()).replace(path.name, str(path)))
+        files.append(Path(folder, "scenarios.test.yml"))
+        files[-1].write_text(scenarios.as_test(map(str, rules)))
+        with ThreadPoolExecutor(2) as pool:
+            for ok, what in pool.map(lambda file: ask_promtool("test", "rules", file), files):
+                check(ok, what)
+
+
+def in_namespaces(text):
+    """Tests with all that they have twice: as it is, and in a namespace. Each of the two must see its own alone."""
+    for item in (r"      - series: '.*\n        values: .*\n", r"          - labels: '.*\n            value: .*\n"):
+        text = re.sub(f"^{item}", lambda found: twice(found, "{"), text, flags=re.MULTILINE)
+    alert = r"^          - exp_labels:\n(?: {12,}.*\n)+"
+    return re.sub(alert, lambda found: twice(found, "exp_labels:"), text, flags=re.MULTILINE)
+
+
+def twice(found, opening):
+    """One item, and the same in a namespace. An alert that has no job is about no deployment."""
+    item = found.group()
+    label = '{{namespace="{}",' if opening == "{" else "exp_labels:\n              namespace: {}"
+    if opening != "{" and not re.search(r"^ +job: ", item, re.MULTILINE):
+        return item
+    return item + item.replace(opening, label.format("east"), 1)
+
+
+def check_metrics(rules):
+    """Each metric that rules read is documented, and is part of the scenarios in which nobody may be called."""
+    documented = set(METRIC.findall((HERE.parent / "docs" / "metrics.md").read_text()))
+    series = (*scenarios.COUNTERS, *scenarios.GAUGES, scenarios.TURN, scenarios.NODES)
+    tried = {one.partition("{")[0] for one in series}
+    for path in rules:
+        expressions = re.sub(r"^ +(?:summary|description): .*|#.*", "", path.read_text(), flags=re.MULTILINE)
+        for name in sorted(set(METRIC.findall(expressions)) | set(re.findall(r"\bredis_\w+(?={)", expressions))):
+            if name.startswith("gateway_"):
+                check(histogram(name) in documented, f"{path.name}: docs/metrics.md has no {name}")
+            check(name in tried, f"{path.name}: scenarios.py has no {name}")
 
 
 def check_names(source, files):
@@ -179,12 +255,18 @@ def main():
     rules = sorted(HERE.glob("rules/*.rules.yml"))
     check(dashboards, "no dashboards")
     check(rules, "no rules")
-    for path in dashboards:
-        check_dashboard(path)
-    for path in rules:
-        check_rules(path)
     if source:
         check_names(source, dashboards + rules)
+    else:
+        for path in dashboards:
+            check_dashboard(path)
+        sections = runbook_sections()
+        alerts = [alert for path in rules for alert in check_rules(path, sections)]
+        check(len(alerts) == len(set(alerts)), "two alerts have one name")
+        for name in sorted(set(sections) - set(alerts)):
+            check(False, f"docs/runbooks.md has a section {name}, which is no alert")
+        check_metrics(rules)
+        check_tests(rules)
 
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0

@@ -1,0 +1,41 @@
+"""Values with one mistake each, and words of what is said about it. They are laid over examples/defaults.yaml, which is fine."""
+
+
+def merged(base, change):
+    """Values with a change laid over them."""
+    result = dict(base)
+    for key, value in change.items():
+        result[key] = merged(result.get(key) or {}, value) if isinstance(value, dict) else value
+    return result
+
+
+VARIANTS = [
+    # By the schema.
+    ("a number as text", {"replicas": "three"}, "/replicas"),
+    ("a key that there is not", {"replicaCount": 3}, "replicaCount"),
+    ("a key that there is not, further down", {"drain": {"seconds": 30}}, "seconds"),
+    ("a key of the configuration as it is called elsewhere", {"config": {"maxAge": "6h"}}, "maxAge"),
+    ("a drain without time for its announcement", {"drain": {"timeoutSeconds": 1}}, "/drain/timeoutSeconds"),
+    ("a proxy by its name", {"trustedProxies": ["haproxy"]}, "/trustedProxies/0"),
+    ("a tag in the repository", {"image": {"repository": "registry.example/gateway:1"}}, "/image/repository"),
+    ("a digest cut short", {"image": {"digest": "sha256:abc"}}, "/image/digest"),
+    ("a variable that is not the gateway's", {"existingSecret": "", "secretValues": {"REDIS_URL": "redis://r"}}, "REDIS_URL"),
+    # By words.
+    ("grace shorter than the drain", {"terminationGracePeriodSeconds": 30}, "terminationGracePeriodSeconds: 30 is too short"),
+    ("no Secret", {"existingSecret": ""}, "name a Secret that has GATEWAY_REDIS_URL"),
+    ("two Secrets", {"secretValues": {"GATEWAY_REDIS_URL": "redis://r"}}, "set one of them"),
+    ("values without Redis", {"existingSecret": "", "secretValues": {"GATEWAY_ADMIN__TOKEN": "t"}}, "GATEWAY_REDIS_URL is missing"),
+    ("nobody, and a budget", {"replicas": 0}, "replicas: 0 with podDisruptionBudget.enabled"),
+    ("a budget of nothing", {"podDisruptionBudget": {"maxUnavailable": 0}}, "lets nobody drain a machine"),
+    ("an update that cannot begin", {"updateStrategy": {"maxSurge": 0}}, "no pod could ever be replaced"),
+    ("a secret for everybody to read", {"config": {"auth": {"secret": "s"}}}, "as GATEWAY_AUTH__SECRET"),
+    ("a secret in a list", {"config": {"jobs": {"back_end": [{"name": "b", "secrets": ["s"]}]}}}, "Set configKind to Secret"),
+    ("what the chart sets", {"config": {"listen": "0.0.0.0:80"}}, "config.listen: the chart sets it itself"),
+    ("what the chart sets, further down", {"config": {"telemetry": {"format": "text"}}}, "config.telemetry.format"),
+    ("fewer at most than at least", {"autoscaling": {"enabled": True, "maxReplicas": 2}}, "is less than minReplicas"),
+    ("nodes that are full before others come", {"autoscaling": {"enabled": True, "connectionsPerPod": 20000}}, "is not below limits.connections"),
+    ("KEDA by CPU", {"autoscaling": {"enabled": True, "type": "keda", "cpuPercent": 70}}, "only with type hpa"),
+    ("an Ingress for every host", {"ingress": {"enabled": True}}, "ingress.host"),
+    ("an HTTPRoute on nothing", {"httpRoute": {"enabled": True}}, "httpRoute.parentRefs"),
+    ("HAProxy without a key", {"haproxy": {"enabled": True}}, "haproxy.cookieKeySecret"),
+]

@@ -1,0 +1,341 @@
+#!/usr/bin/env python3
+"""Renders the chart anew and checks what comes out: against golden files, schemas, the gateway itself, HAProxy, and itself.
+
+    check.py            all of it
+    check.py --write    writes the golden files and the table of values in README.md first
+
+Needs helm and kubectl or kustomize (.tools/bin), kubernetes-validate, and GATEWAY_BIN. Prints what failed and, as the last line,
+"N passed, N failed"; exits with 1 if anything failed.
+"""
+
+import argparse
+import difflib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import jsonschema
+import kubernetes_validate
+import yaml
+
+import broken
+import cluster
+import objects as fit
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[2]
+DEPLOY = HERE.parent
+CHART = DEPLOY / "chart"
+GOLDEN = DEPLOY / "golden"
+TOOLS = ROOT / ".tools" / "bin"
+# The oldest Kubernetes that Chart.yaml admits, and the newest whose schemas there are.
+VERSIONS = ("1.30.0", "1.37.0")
+# Value sets and the releases that they are rendered as.
+SETS = {
+    "defaults": [("gateway", "defaults")],
+    "production": [("gateway", "production")],
+    "gateway-api-keda": [("gateway", "gateway-api-keda")],
+    "haproxy": [("gateway", "haproxy")],
+    "two-releases": [("gateway", "defaults"), ("staging", "two-releases")],
+}
+
+# Values that the comment above them is about, too.
+SHARED = {"podAnnotations", "extraVolumeMounts", "tolerations", "affinity", "autoscaling.maxReplicas", "monitoring.dashboardLabelValue"}
+
+passed = 0
+failed = 0
+
+
+def check(ok, what):
+    """Counts one check; `what` says what is wrong if it fails."""
+    global passed, failed
+    if ok:
+        passed += 1
+    else:
+        failed += 1
+        print(f"FAILED {what}")
+
+
+def tool(name):
+    """A program of .tools, or of PATH."""
+    found = TOOLS / name
+    return str(found) if found.exists() else shutil.which(name)
+
+
+def run(*command, **more):
+    """Runs a program and returns how it ended, what it printed, and what it complained about."""
+    ended = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60, **more)
+    # Helm tells of each link that it follows.
+    complaints = "\n".join(line for line in ended.stderr.splitlines() if "found symbolic link in path" not in line)
+    return ended.returncode, ended.stdout, complaints
+
+
+def render(release, values, *more):
+    """The chart as text."""
+    return run(tool("helm"), "template", release, CHART, "--namespace", "realtime", "--values", values, *more)
+
+
+def parsed(text):
+    """The objects of a render."""
+    return [item for item in yaml.safe_load_all(text) if item]
+
+
+def golden(text):
+    """A render without the alerts and dashboards, which are compared with where they come from."""
+    kept = []
+    for part in re.split(r"^---\n", text, flags=re.MULTILINE):
+        if "\nkind: PrometheusRule\n" in part:
+            part = part[: part.index("\nspec:")] + "\nspec: # the groups of that file\n"
+        elif name := re.search(r"^  name: \S+-dashboard-([a-z-]+)$", part, flags=re.MULTILINE):
+            part = part[: part.index("\ndata:")] + f"\ndata: # grafana/dashboards/{name[1]}.json\n"
+        kept.append(part)
+    return "---\n".join(kept)
+
+
+def compare(path, text, write):
+    """That a file holds what was rendered."""
+    shown = path.relative_to(ROOT)
+    if write:
+        path.write_text(text)
+    there = path.read_text() if path.exists() else ""
+    difference = "".join(difflib.unified_diff(there.splitlines(True), text.splitlines(True), str(shown), "rendered"))
+    check(there == text, f"{shown} is not what is rendered now; if it should be, `make kubernetes-golden`\n{difference}")
+
+
+def check_schema(item):
+    """One object against Kubernetes' schemas, or that of its project."""
+    who = f"{item['kind']} {item['metadata']['name']}"
+    group, _, version = item["apiVersion"].rpartition("/")
+    own = HERE / "crds" / f"{group}-{version}-{item['kind']}.json".lower()
+    try:
+        if own.exists():
+            jsonschema.Draft202012Validator(json.loads(own.read_text())).validate(item)
+        else:
+            for wanted in VERSIONS:
+                kubernetes_validate.validate(item, wanted, strict=True)
+        check(True, who)
+    except (jsonschema.ValidationError, kubernetes_validate.ValidationError) as error:
+        check(False, f"{who}: {'.'.join(map(str, error.absolute_path))}: {error.message}")
+    except kubernetes_validate.SchemaNotFoundError as error:
+        check(False, f"{who}: {error.message}")
+
+
+def check_grafana(items):
+    """That alerts and dashboards are those of grafana/, all of them."""
+    rules = [item["spec"] for item in items if item["kind"] == "PrometheusRule"]
+    if rules:
+        sources = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "grafana/rules").glob("*.rules.yml"))]
+        check(sorted(rules, key=str) == sorted(sources, key=str), "the PrometheusRules are not the rules of grafana/rules")
+    boards = {}
+    for item in items:
+        if "grafana_dashboard" in item["metadata"]["labels"]:
+            boards.update(item["data"])
+            check(len(json.dumps(item)) < 250_000, f"{item['metadata']['name']} is more than kubectl apply can annotate")
+    if boards:
+        sources = {f"gateway-{path.name}": path for path in (ROOT / "grafana/dashboards").glob("*.json")}
+        check(boards.keys() == sources.keys(), f"dashboards: {sorted(boards)} are not {sorted(sources)}")
+        for name, text in boards.items():
+            check(json.loads(text) == json.loads(sources[name].read_text()), f"{name} is not the one of grafana/")
+
+
+def check_programs(items, folder):
+    """What the pods read, by the programs that read it."""
+    for item in items:
+        data = item.get("data") or item.get("stringData") or {}
+        if "gateway.toml" in data:
+            (folder / "gateway.toml").write_text(data["gateway.toml"])
+            component = "app.kubernetes.io/component"
+            pod = next(pod for _, labels, pod in fit.templates(items) if labels[component] == "node")
+            pod_ip = "fd00::7" if "[::]" in data["gateway.toml"] else "10.0.0.7"
+            environment = {"GATEWAY_REDIS_URL": "redis://redis"}
+            for variable in pod["containers"][0]["env"]:
+                environment[variable["name"]] = variable.get("value", "pod-1").replace("$(POD_IP)", pod_ip)
+            code, out, said = run(os.environ["GATEWAY_BIN"], "check", "--config", folder / "gateway.toml", env=environment)
+            check(code == 0, f"gateway check: {said}")
+            address = f'"[{pod_ip}]:9100"' if ":" in pod_ip else f'"{pod_ip}:9100"'
+            check(code != 0 or f"advertise = {address}" in out, f"admin.advertise is not {address}")
+            drain = int(re.search(r'^timeout = "(\d+)s"', data["gateway.toml"], flags=re.MULTILINE)[1])
+            sleep = pod["containers"][0].get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+            grace = pod["terminationGracePeriodSeconds"]
+            check(grace >= sleep + drain + 5, f"{grace} s of grace do not hold {sleep} s of preStop and {drain} s of drain")
+        if "haproxy.cfg" in data:
+            (folder / "haproxy.cfg").write_text(data["haproxy.cfg"])
+            path = f"{os.environ['PATH']}:/usr/sbin"
+            environment = {"PATH": path, "HAPROXY_COOKIE_KEY": "check"}
+            code, _, said = run(shutil.which("haproxy", path=path), "-c", "-f", folder / "haproxy.cfg", env=environment)
+            check(code == 0, f"haproxy -c: {said}")
+
+
+def check_apart(name, releases):
+    """That releases in one namespace do not meet: no name twice, and nobody selects pods of another."""
+    names = [{(i["kind"], i["metadata"]["name"]) for i in items} for items in releases]
+    check(not names[0] & names[1], f"{name}: both releases have {names[0] & names[1]}")
+    for mine, others in (releases, releases[::-1]):
+        for item in (i for i in mine if i["kind"] in fit.SELECTING):
+            hit = [labels for _, labels, _ in fit.templates(others) if fit.matches(fit.selector(item), labels)]
+            check(not hit, f"{name}: {item['kind']} {item['metadata']['name']} selects pods of the other release")
+    rules = sum(any(i["kind"] == "PrometheusRule" for i in items) for items in releases)
+    check(rules <= 1, f"{name}: {rules} releases have alerts, which would fire as often")
+
+
+def check_package(folder):
+    """That a packaged chart needs nothing else: what is linked is in it."""
+    code, _, said = run(tool("helm"), "package", CHART, "--destination", folder)
+    check(code == 0, f"helm package: {said}")
+    values = ["--values", DEPLOY / "examples/production.yaml", "--set", "haproxy.enabled=true,haproxy.cookieKeySecret=c"]
+    _, here, _ = run(tool("helm"), "template", "gateway", CHART, *values)
+    code, packaged, said = run(tool("helm"), "template", "gateway", next(folder.glob("gateway-*.tgz")), *values)
+    check(code == 0 and packaged == here, f"the package renders something else than the folder: {said}")
+
+
+def check_live():
+    """That switching autoscaling on in a release that runs leaves it as many pods as it has."""
+    values = DEPLOY / "examples/defaults.yaml"
+    for there, expected in ((None, None), (7, 7), (1, 3)):
+        with cluster.of(there) as address:
+            asking = ["--dry-run=server", "--disable-openapi-validation", "--kubeconfig", address]
+            code, text, said = render("gateway", values, "--set", "autoscaling.enabled=true", *asking)
+        check(code == 0, f"with {there} pods: {said}")
+        replicas = [item["spec"].get("replicas") for item in parsed(text) if item["kind"] == "Deployment"]
+        check(replicas == [expected], f"of {there} pods autoscaling leaves {replicas}, not {expected}")
+
+
+def check_handshake():
+    """That what `helm test` runs is content with a gateway, and with nothing else."""
+    _, text, _ = render("gateway", DEPLOY / "examples/defaults.yaml")
+    script = next(item["spec"]["containers"][0]["args"][0] for item in parsed(text) if item["kind"] == "Pod")
+    for who, expected in ((cluster.gateway, 0), (cluster.stranger, 1)):
+        with who() as port:
+            check("//gateway:80/" in script, "the test asks somebody else than the Service")
+            code, out, said = run("sh", "-c", script.replace("//gateway:80/", f"//127.0.0.1:{port}/"))
+            check(code == expected, f"the test ends with {code} at a {who.__name__}: {out}{said}")
+
+
+def check_notes():
+    """That the notes say what to do next, and warn of what the values leave open."""
+    def notes(values):
+        command = [tool("helm"), "install", "gateway", CHART, "--namespace", "realtime", "--dry-run=client"]
+        code, out, said = run(*command, "--values", values)
+        check(code == 0, f"helm install --dry-run: {said}")
+        return out.partition("NOTES:")[2]
+
+    plain, production = notes(DEPLOY / "examples/defaults.yaml"), notes(DEPLOY / "examples/production.yaml")
+    for words in ("rollout status deployment/gateway", "helm test gateway", "port-forward service/gateway", "trustedProxies is empty"):
+        check(words in plain, f"the notes do not say {words!r}")
+    check("https://realtime.example/socket.io/" in production, "the notes do not say where clients connect")
+    check("trustedProxies is empty" not in production, "the notes warn of what is set")
+
+
+def check_values(write):
+    """That each value is explained, known to the schema, and in README's table."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+    rows, path, said, fresh = [], [], "", False
+    for number, line in enumerate((CHART / "values.yaml").read_text().splitlines(), 1):
+        if line.strip().startswith("#"):
+            said, fresh = (f"{said} " if fresh else "") + line.strip(" #"), True
+        elif key := re.match(r"^( *)(\w+):(.*)$", line):
+            path = path[: len(key[1]) // 2] + [key[2]]
+            name, value = ".".join(path), key[3].strip()
+            known, default = schema, defaults
+            for part in path:
+                known, default = known.get("properties", {}).get(part), default[part]
+                if known is None or "additionalProperties" not in known:
+                    break
+            if "resources" in path[:-1]:
+                continue
+            check(known is not None, f"values.yaml:{number}: the schema has no {name}")
+            check(fresh or value == "" or name in SHARED, f"values.yaml:{number}: {name} has no comment of its own")
+            if value or path[-1] == "resources" or name == "networkPolicy.monitoring":
+                rows.append((name, value or json.dumps(default), said))
+            fresh = False
+
+    def everything(values, known, at):
+        for name, inner in known.get("properties", {}).items():
+            here = f"{at}{name}"
+            if here != "global" and name != "claims" and at != "httpRoute.timeouts.":
+                check(name in values, f"values.yaml has no {here}, which the schema knows")
+                if isinstance(values.get(name), dict):
+                    everything(values[name], inner, f"{here}.")
+
+    everything(defaults, schema, "")
+    table = "\n".join(["| value | default | |", "|---|---|---|"] + [f"| `{a}` | `{b}` | {c} |" for a, b, c in rows])
+    readme = (DEPLOY / "README.md").read_text()
+    before, rest = readme.split("<!-- values -->\n", 1)
+    compare(DEPLOY / "README.md", f"{before}<!-- values -->\n{table}\n{rest[rest.index('<!-- /values -->'):]}", write)
+
+
+def check_kustomize(write):
+    """The example over a rendered chart."""
+    code, text, said = render("gateway", DEPLOY / "examples/defaults.yaml", "--skip-tests")
+    check(code == 0, f"kustomize: {said}")
+    compare(DEPLOY / "kustomize/base/gateway.yaml", text, write)
+    command = [tool("kubectl"), "kustomize"] if tool("kubectl") else [tool("kustomize"), "build"]
+    code, out, said = run(*command, DEPLOY / "kustomize/overlay")
+    check(code == 0 and not said, f"kustomize: {said}")
+    compare(GOLDEN / "kustomize.yaml", out, write)
+    items = parsed(out)
+    for item in items:
+        check_schema(item)
+    for ok, what in fit.fitting(items):
+        check(ok, f"kustomize: {what}")
+
+
+def check_broken(folder):
+    """That mistakes are refused, in words that help, and that nothing else about their values is wrong."""
+    base = yaml.safe_load((DEPLOY / "examples/defaults.yaml").read_text())
+    for what, change, words in broken.VARIANTS:
+        values = folder / "broken.yaml"
+        values.write_text(yaml.safe_dump(broken.merged(base, change)))
+        code, out, said = render("gateway", values)
+        check(code != 0 and not out, f"{what}: was not refused")
+        check(words in said, f"{what}: refused, and not with {words!r}:\n{said}")
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--write", action="store_true")
+    write = arguments.parse_args().write
+    cargo = (ROOT / "Cargo.toml").read_text()
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    check(f'\nversion = "{chart["appVersion"]}"' in cargo, "appVersion in Chart.yaml is not the version in Cargo.toml")
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        for name, releases in SETS.items():
+            texts, rendered = [], []
+            for release, values in releases:
+                values = DEPLOY / "examples" / f"{values}.yaml"
+                code, text, said = render(release, values)
+                check(code == 0 and not said, f"{name}: {said}")
+                code, out, said = run(tool("helm"), "lint", "--strict", CHART, "--values", values)
+                check(code == 0, f"{name}: {out}{said}")
+                items = parsed(text)
+                for item in items:
+                    check_schema(item)
+                for ok, what in fit.fitting(items):
+                    check(ok, f"{name}: {what}")
+                check_grafana(items)
+                check_programs(items, folder)
+                texts.append(golden(text))
+                rendered.append(items)
+            if len(rendered) == 2:
+                check_apart(name, rendered)
+            compare(GOLDEN / f"{name}.yaml", "".join(texts), write)
+        check_broken(folder)
+        check_package(folder)
+    check_kustomize(write)
+    check_values(write)
+    check_notes()
+    check_live()
+    check_handshake()
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
