@@ -82,6 +82,24 @@ async fn heard(client: &mut Client, name: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_again_by_its_key_is_told_once() {
+    let (gateway, _) = node(&[WITH_KEYS, NOTIFIER]).await;
+    let (alice, carol, bob) = (User::of(&gateway, "alice"), User::of(&gateway, "carol"), User::of(&gateway, "bob"));
+    let send = async |user: &User<'_>, key: &str| {
+        let headers = format!("{}Content-Type: application/json\r\nIdempotency-Key: {key}\r\n", user.headers);
+        let body = json!({ "receiverId": "bob", "message": key }).to_string();
+        ask(gateway.address, "POST", HOME, &headers, Some(&body)).await
+    };
+    let first = send(&alice, "m-1").await;
+    let again = send(&alice, "m-1").await;
+    assert_eq!((first.status, again.status, &first.body["id"]), (201, 201, &again.body["id"]));
+    assert_ne!(send(&carol, "m-1").await.body["id"], first.body["id"], "a key is its sender's own");
+    assert_ne!(send(&alice, "m-2").await.body["id"], first.body["id"]);
+    assert_eq!(bob.unread("bob").await, json!({ "unread": 3 }));
+    assert_eq!(denied(&send(&alice, &"k".repeat(129)).await), (400, "bad_request"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_comes_while_nobody_is_there_waits() {
     let (gateway, _) = node(&[WITH_KEYS, NOTIFIER]).await;
     let (alice, bob) = (User::of(&gateway, "alice"), User::of(&gateway, "bob"));

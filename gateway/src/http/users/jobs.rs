@@ -6,13 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::{HeaderName, Method, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::answer::{Answered, Denial};
-use super::{Caller, Users};
+use super::{Caller, Users, once_as};
 use gateway_core::auth::{ApiKey, ApiKeys};
 use gateway_core::config::{self, Scope};
 use gateway_core::contacts::{Contacts, Mark};
@@ -31,7 +31,6 @@ const NOT_YOU: &str =
     "a key of the HTTP API with the scope jobs, or a token with a role of schedule_roles, may do this";
 /// The longest time for which a mail may wait.
 const LATEST: Duration = Duration::from_secs(365 * 24 * 3600);
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The page has nothing but itself.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'";
 
@@ -178,7 +177,7 @@ impl Users {
             }
         };
         let data = to_raw_value(&letter).map_err(|_| self.denied(&Refusal::Unavailable))?;
-        let id = parts.headers.get(IDEMPOTENCY_KEY).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let id = once_as(parts);
         let wish = Wish {
             delay,
             attempts: Some(settings.attempts),

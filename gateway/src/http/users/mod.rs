@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderValue, ORIGIN};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderName, Method, Request, Response, StatusCode};
 use serde_json::value::RawValue;
 
 use self::answer::{Answered, Denial, preflight, shared_with};
@@ -31,6 +31,8 @@ use gateway_core::routes::Router;
 
 /// What a body may have beside what is told, in bytes.
 const ENVELOPE_BYTES: usize = 8 * 1024;
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// What is counted as a request for mail and jobs; all else is one for notifications.
 const ERRANDS: [&str; 4] = ["send_email", "schedule_email", "trigger", "unsubscribe"];
@@ -241,4 +243,9 @@ impl Users {
             if ERRANDS.contains(&name) { &self.metrics.job_requests } else { &self.metrics.notification_requests };
         requests.with(name, class).increment(1);
     }
+}
+
+/// As what it is done once, however often it is sent, if it says so.
+fn once_as(request: &Parts) -> Option<String> {
+    request.headers.get(IDEMPOTENCY_KEY).and_then(|key| key.to_str().ok()).map(str::to_owned)
 }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::answer::{Answered, Denial};
 use super::asked::{Asked, Named};
-use super::{Caller, Users};
+use super::{Caller, Users, once_as};
 use gateway_core::content::json;
 use gateway_core::domain::{Refusal, UserId};
 use gateway_core::inbox::{Author, Form, Wish};
@@ -122,7 +122,7 @@ impl Users {
             message: sent.message.get().to_owned(),
             data: sent.data.map(|data| data.get().to_owned()),
             ttl: None,
-            id: None,
+            id: once_as(parts),
             collapse: None,
         };
         let author = Author::over_http(caller.identity.user.clone(), caller.address);

@@ -122,6 +122,21 @@ export class Connection {
     return answer as T;
   }
 
+  /** The same, asked again where later is the answer or none came, as long as the connection lasts. */
+  async insist<T>(event: string, body: object): Promise<T> {
+    const number = this.#began;
+    for (let failures = 1; ; failures++) {
+      try {
+        return await this.ask<T>(event, body);
+      } catch (error) {
+        const refusal = error instanceof Refused ? error.refusal : null;
+        if (refusal?.retryAfterMs === null) throw error;
+        await new Promise((resolve) => setTimeout(resolve, waitBefore(failures, refusal?.retryAfterMs ?? null)));
+        if (number !== this.#began || !this.socket.connected) throw error;
+      }
+    }
+  }
+
   #credentials(): object {
     const token = this.identity.kind === 'token' ? { token: this.identity.token } : {};
     // The client adds what it knows of a session of its own. One of the page before it does not know.
@@ -149,8 +164,8 @@ export class Connection {
   async #introduce(): Promise<Refusal | null> {
     if (this.identity.kind !== 'named') return null;
     try {
-      await this.ask('identify', { user: this.identity.user });
-      await this.ask('claim', { name: this.identity.name });
+      await this.insist('identify', { user: this.identity.user });
+      await this.insist('claim', { name: this.identity.name });
       return null;
     } catch (error) {
       return error instanceof Refused ? error.refusal : null;

@@ -1,8 +1,9 @@
 // One list of notifications on all devices of a user.
 
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 
-import { after, NONE, type Notice, type NoticeEvent } from './notices';
+import type { Connection, Session } from '../connection/connection';
+import { after, NONE, Notices, type Notice, type NoticeEvent } from './notices';
 
 const notice = (id: string, more: Partial<Notice> = {}): Notice => ({ id, message: id, isRead: false, timestamp: '2026-11-29T08:30:09.000Z', ...more });
 const play = (...events: NoticeEvent[]) => events.reduce(after, NONE);
@@ -36,4 +37,27 @@ test('what is taken out is gone, one or all', () => {
 test('where nothing is kept for anybody, that is known', () => {
   const refusal = { code: 'no_database', message: '', retryAfterMs: null };
   expect(play(LISTED, { type: 'refused', refusal })).toMatchObject({ notices: [], refusal });
+});
+
+test('what is heard while a list is on its way is not lost behind it', async () => {
+  const answers: ((page: object) => void)[] = [];
+  let hear: (event: string, what: unknown) => void = () => undefined;
+  const session: Session = { number: 1, recovered: false, rooms: [] };
+  const connection = {
+    identity: { kind: 'named', name: 'ann', user: 'ann' },
+    socket: { onAny: (heard: typeof hear) => (hear = heard), offAny: () => undefined },
+    watch: () => () => undefined,
+    seen: () => ({ session }),
+    insist: () => new Promise((answer) => answers.push(answer)),
+  };
+  const notices = new Notices(connection as unknown as Connection);
+  notices.start();
+  hear('receiveNotification', notice('d'));
+  expect(notices.state().unread).toBe(1);
+  // The list was read before that.
+  answers[0]?.({ notifications: [], unread: 0, more: false });
+  await vi.waitFor(() => expect(answers).toHaveLength(2));
+  answers[1]?.({ notifications: [notice('d')], unread: 1, more: false });
+  await vi.waitFor(() => expect(notices.state()).toMatchObject({ unread: 1, notices: [notice('d')] }));
+  expect(answers).toHaveLength(2);
 });

@@ -66,6 +66,8 @@ export class Notices {
   #state = NONE;
   #watchers = new Set<() => void>();
   #session: Session | null = null;
+  /** Events that were heard. */
+  #heard = 0;
   #unwatch: () => void = () => undefined;
 
   constructor(connection: Connection) {
@@ -92,7 +94,7 @@ export class Notices {
 
   /** What comes of it is heard by this device like by the others. */
   read(which: { id: string } | { all: true }): void {
-    this.connection.ask('read', which).catch(() => undefined);
+    this.connection.insist('read', which).catch(() => undefined);
   }
 
   async older(): Promise<void> {
@@ -109,14 +111,19 @@ export class Notices {
     if (session && this.connection.identity.kind !== 'nobody') void this.#list();
   };
 
+  /** What is heard while a list is on its way may be newer than the list, or be in it: then only another one tells. */
   async #list(): Promise<void> {
-    const page = await this.#page({});
-    if (page) this.#tell({ type: 'listed', notices: page.notifications, unread: page.unread, more: page.more });
+    for (let heard = -1; heard !== this.#heard; ) {
+      heard = this.#heard;
+      const page = await this.#page({});
+      if (!page) return;
+      this.#tell({ type: 'listed', notices: page.notifications, unread: page.unread, more: page.more });
+    }
   }
 
   async #page(which: object): Promise<{ notifications: Notice[]; unread: number; more: boolean } | null> {
     try {
-      return await this.connection.ask('notifications', { limit: PAGE, ...which });
+      return await this.connection.insist('notifications', { limit: PAGE, ...which });
     } catch (error) {
       if (error instanceof Refused) this.#tell({ type: 'refused', refusal: error.refusal });
       return null;
@@ -124,11 +131,16 @@ export class Notices {
   }
 
   readonly #hear = (event: string, what: unknown): void => {
-    if (event === 'receiveNotification') this.#tell({ type: 'told', notice: what as Notice });
-    else if (event === 'notification:read') this.#tell({ type: 'read', ...(what as { id?: string; upTo?: string; unread: number }) });
-    else if (event === 'notification:deleted') this.#tell({ type: 'deleted', ...(what as { id?: string; unread: number }) });
-    else if (event === 'notification:unread') this.#tell({ type: 'counted', ...(what as { unread: number }) });
+    if (event === 'receiveNotification') this.#note({ type: 'told', notice: what as Notice });
+    else if (event === 'notification:read') this.#note({ type: 'read', ...(what as { id?: string; upTo?: string; unread: number }) });
+    else if (event === 'notification:deleted') this.#note({ type: 'deleted', ...(what as { id?: string; unread: number }) });
+    else if (event === 'notification:unread') this.#note({ type: 'counted', ...(what as { unread: number }) });
   };
+
+  #note(event: NoticeEvent): void {
+    this.#heard++;
+    this.#tell(event);
+  }
 
   #tell(event: NoticeEvent): void {
     this.#state = after(this.#state, event);

@@ -166,7 +166,7 @@ export class Talks {
 
   async #fill(key: string, room: string, after: Offset): Promise<void> {
     for (let from = after; ; ) {
-      const page = await this.connection.ask<Page>('history', { room, after: from });
+      const page = await this.connection.insist<Page>('history', { room, after: from });
       const entries = entriesOf(page);
       this.dispatch({ type: 'came', key, entries });
       const last = entries.at(-1);
@@ -177,7 +177,7 @@ export class Talks {
 
   async #history(key: string, room: string, which: object): Promise<void> {
     try {
-      const page = await this.connection.ask<Page>('history', { room, ...which });
+      const page = await this.connection.insist<Page>('history', { room, ...which });
       this.dispatch({ type: 'history', key, entries: entriesOf(page), more: page.more });
     } catch {
       this.dispatch({ type: 'loading', key, on: false });
@@ -223,7 +223,7 @@ export class Talks {
       const { offset } = await this.connection.ask<{ offset: Offset }>('direct', { user: talk.name, ...body });
       const copy = messageOf('direct', { user: this.#state.me, data, at: Date.now(), offset });
       this.dispatch({ type: 'sent', key, id: pending.id, offset, copy });
-      void tellThem(this.connection.identity, talk.name, pending.said);
+      void tellThem(this.connection.identity, talk.name, pending.said, pending.id);
     } catch (error) {
       if (error instanceof Refused) this.#unsent(key, pending, error.refusal);
       else if (this.connection.seen().session) void this.#send(key, pending);
@@ -294,8 +294,17 @@ export class Talks {
   }
 
   #refused(key: string, error: unknown): void {
-    if (error instanceof Refused) this.dispatch({ type: 'refused', key, refusal: error.refusal });
-    else if (this.#session) void this.#join(key);
+    if (!(error instanceof Refused)) {
+      if (this.#session) void this.#join(key);
+      return;
+    }
+    const { refusal } = error;
+    this.dispatch({ type: 'refused', key, refusal });
+    if (refusal.retryAfterMs === null) return;
+    const session = this.#session;
+    setTimeout(() => {
+      if (session && session === this.#session && this.#state.talks[key]) void this.#join(key);
+    }, Math.max(refusal.retryAfterMs, LEAST_WAIT_MS));
   }
 }
 
