@@ -136,7 +136,8 @@ async fn greet(connection: &mut MultiplexedConnection) -> RedisResult<Greeting> 
         match (place, answer) {
             (0, Ok(answer)) => {
                 let mut about = HashMap::<String, Value>::from_redis_value(answer)?;
-                greeting.role = about.remove("role").map(String::from_redis_value).transpose()?;
+                let mut text = |name| about.remove(name).map(String::from_redis_value).transpose();
+                (greeting.role, greeting.version) = (text("role")?, text("version")?);
             }
             (2, Ok(answer)) => greeting = greeting.with_info(&String::from_redis_value(answer)?),
             (1, Err(error)) if Doubt::of(&error).is_some() => return Err(error),

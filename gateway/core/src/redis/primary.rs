@@ -167,10 +167,15 @@ impl Primary {
     /// server than that of the generation ends it, and begins the next.
     ///
     /// # Errors
-    /// It is no primary.
+    /// It is no primary, or too old.
     pub fn welcome(&self, generation: u64, address: &Address, server: &Greeting) -> Result<u64, ConnectError> {
         if !server.is_primary() {
             return Err(ConnectError::away(address, "is a replica, and not the primary"));
+        }
+        if let Some(version) = server.too_old() {
+            return Err(ConnectError::Refused(format!(
+                "{address} is Redis {version}: the gateway needs Redis {OLDEST}.0 or newer, or Valkey"
+            )));
         }
         let Some(id) = &server.run_id else { return Ok(generation) };
         let mut identity = self.identity.lock();
@@ -188,11 +193,17 @@ impl Primary {
     }
 }
 
+/// The oldest Redis that counts what was added to a stream (`entries-added` of XINFO STREAM, since 7.0). Without that, nobody
+/// learns that old events of a room went.
+const OLDEST: u32 = 7;
+
 /// What a server says of itself when a connection begins.
 #[derive(Clone, Debug, Default)]
 pub struct Greeting {
     /// What it is, as HELLO says: "master" or "replica".
     pub role: Option<String>,
+    /// Which version, as HELLO says.
+    pub version: Option<String>,
     /// What it called itself when it started, if the gateway may know.
     pub run_id: Option<String>,
 }
@@ -202,6 +213,13 @@ impl Greeting {
     #[must_use]
     pub fn is_primary(&self) -> bool {
         self.role.as_deref().is_none_or(|role| role == "master")
+    }
+
+    /// Its version, if it is one with which events could get lost without a word.
+    fn too_old(&self) -> Option<&str> {
+        let version = self.version.as_deref()?;
+        let major = version.split('.').next()?.parse::<u32>().ok()?;
+        (major < OLDEST).then_some(version)
     }
 
     /// Takes what there is to know from the answer to INFO.
@@ -240,7 +258,7 @@ mod tests {
     use super::*;
 
     fn greeting(role: &str, run_id: &str) -> Greeting {
-        Greeting { role: Some(role.into()), run_id: None }.with_info(&format!("# Server\r\nrun_id:{run_id}\r\n"))
+        Greeting { role: Some(role.into()), ..Greeting::default() }.with_info(&format!("# Server\r\nrun_id:{run_id}\r\n"))
     }
 
     fn primary() -> Arc<Primary> {
@@ -271,6 +289,18 @@ mod tests {
         let refused = primary.welcome(1, &address, &greeting("replica", "b")).unwrap_err();
         assert_eq!(refused.to_string(), "/s is a replica, and not the primary");
         assert_eq!(primary.generation(), 1);
+    }
+
+    #[test]
+    fn a_server_that_is_too_old_is_refused_in_words() {
+        let (primary, address) = (primary(), Address::Socket("/s".into()));
+        let of = |version: &str| Greeting { version: Some(version.into()), ..greeting("master", "a") };
+        for version in ["7.0.0", "7.2.4", "8.0.1", "10.1", "unstable"] {
+            primary.welcome(0, &address, &of(version)).unwrap();
+        }
+        let refused = primary.welcome(0, &address, &of("6.2.14")).unwrap_err();
+        assert_eq!(refused.to_string(), "/s is Redis 6.2.14: the gateway needs Redis 7.0 or newer, or Valkey");
+        assert!(matches!(refused, ConnectError::Refused(_)), "waiting does not help");
     }
 
     #[test]

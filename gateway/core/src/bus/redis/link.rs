@@ -159,7 +159,8 @@ impl Opener {
 async fn role(client: &Client) -> Result<Greeting, Error> {
     let hello = CustomCommand::new_static("HELLO", None::<u16>, false);
     let mut about: HashMap<String, Value> = client.custom(hello, Vec::<Value>::new()).await?;
-    Ok(Greeting { role: about.remove("role").map(Value::convert).transpose()?, run_id: None })
+    let mut text = |name| about.remove(name).map(Value::convert).transpose();
+    Ok(Greeting { role: text("role")?, version: text("version")?, run_id: None })
 }
 
 /// Asks a server what it is. Whoever cannot serve yet says so by its answer to PING; what the gateway may not know,
