@@ -6,6 +6,7 @@
 // gap), what is missing there counts as missed instead: not in silence, but not delivered either.
 import { Counter, Rate, Trend } from 'k6/metrics';
 import { follows } from './offsets.js';
+import { number } from './settings.js';
 
 const metrics = {
   fanout: new Trend('rooms_fanout_duration', true), // publish until a member has it; tagged phase=...
@@ -18,7 +19,7 @@ const metrics = {
   settled: new Rate('rooms_settled'), // one sample per member that left: had it got everything?
 };
 
-const PATIENCE_MS = 10000; // of who leaves, for what it is owed
+const PATIENCE_MS = number('PATIENCE_SECONDS', 10) * 1000; // of who leaves, for what it is owed
 const TOLD = 5; // findings of each room that are told in words
 
 /** Says that nothing was found yet: in Prometheus what was never counted is not 0 but absent. */
