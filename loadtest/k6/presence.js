@@ -67,7 +67,7 @@ export const handleSummary = summary('presence', (values) => ['join', 'leave', '
 }));
 
 export default async function ({ run, startedAt }) {
-  const vu = exec.vu.idInTest - 1;
+  const vu = exec.scenario.iterationInTest;
   const own = Math.floor((clients - vu - 1) / vus) + 1;
   const rooms = Array.from({ length: Math.floor(own / roomSize) }, (_, n) => new Room(`presence-${run}-${vu}-${n}`));
   try {

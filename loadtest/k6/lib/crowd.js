@@ -111,13 +111,15 @@ export class Crowd {
     this.settings = settings;
     this.ways = ways;
     this.startedAt = startedAt;
-    this.vu = exec.vu.idInTest - 1;
+    // Not the virtual user's own number: those of other scenarios are among these.
+    this.vu = exec.scenario.iterationInTest;
     this.prefix = `${text('ROOM_PREFIX', 'load')}-${run}-${this.vu}`;
     this.filler = 'x'.repeat(settings.payloadBytes);
     /** @type {Books[]} */
     this.books = [];
     /** @type {Guest[]} */
     this.guests = [];
+    this.end = () => {};
     /** @type {Promise<void>[]} */
     this.leaving = [];
     this.turn = 0;
@@ -133,7 +135,7 @@ export class Crowd {
     nothingYet();
     for (const name of ['published', 'skipped', 'unanswered']) metrics[name].add(0);
     await new Promise((resolve) => {
-      this.end = resolve;
+      this.end = () => resolve(undefined);
       this.lastTick = Date.now();
       this.ticking = setInterval(() => this.#tick(), TICK_MS);
     });
