@@ -58,7 +58,7 @@ export class Client {
   /**
    * @param {string} event
    * @param {any[]} [args]
-   * @param {(error: Error | null, args: any[]) => void} [onAck]
+   * @param {(error: Error | null, args: any[], receivedAt: number) => void} [onAck]
    * @returns {boolean} whether it was sent: nothing is kept until the connection is back
    */
   emit(event, args, onAck) {

@@ -223,7 +223,7 @@ export class Crowd {
     const data = { n: entry.n, sentAt, phase, filler: this.filler };
     const id = `${guest.books.room}-${entry.n}`;
     const { stats } = this;
-    const sent = guest.client.emit('publish', [{ room: guest.books.room, data, id }], (error, [ack]) => {
+    const sent = guest.client.emit('publish', [{ room: guest.books.room, data, id }], (error, [ack], receivedAt) => {
       this.inFlight -= 1;
       if (error || (!ack.ok && ack.error.code === 'unavailable')) {
         // Whether it is in the log nobody knows. It has an id, so it may be sent again.
@@ -234,8 +234,8 @@ export class Crowd {
       if (ack.ok) {
         metrics.published.add(1);
         stats.published += 1;
-        metrics.publish.add(Date.now() - sentAt, { phase });
-        if (stats.latencies.length < SAMPLES) stats.latencies.push(Date.now() - sentAt);
+        metrics.publish.add(receivedAt - sentAt, { phase });
+        if (stats.latencies.length < SAMPLES) stats.latencies.push(receivedAt - sentAt);
         guest.books.acked(entry, ack.offset);
       } else {
         metrics.refused.add(1, { code: ack.error.code });

@@ -76,7 +76,7 @@ export class Socket {
    * Sends an event. Arguments may hold ArrayBuffers and typed arrays at any depth.
    * @param {string} event
    * @param {any[]} [args]
-   * @param {(error: Error | null, args: any[]) => void} [onAck] asks for an ack; called once, whatever happens
+   * @param {(error: Error | null, args: any[], receivedAt: number) => void} [onAck] asks for an ack; called once, whatever happens
    * @returns {boolean} whether it was sent: false if there is no session (any more); then `onAck` is not called
    */
   emit(event, args = [], onAck) {
@@ -201,7 +201,7 @@ export class Socket {
         // Who leaves does not wait for answers: no success, but no failure of the server either.
         this.acks.delete(id);
         clearTimeout(pending.timer);
-        pending.onAck(new Error(`${reason} before the ack`), []);
+        pending.onAck(new Error(`${reason} before the ack`), [], 0);
       } else {
         this.#settleAck(id, new Error(`${reason} before the ack`), [], 0);
       }
@@ -227,7 +227,7 @@ export class Socket {
     const tags = { event: pending.event, ...this.tags };
     metrics.ackSuccess.add(!error, tags);
     if (!error) metrics.ackDuration.add(receivedAt - pending.sentAt, tags);
-    pending.onAck(error, args);
+    pending.onAck(error, args, receivedAt);
   }
 
   #settleConnect(success) {

@@ -2,6 +2,7 @@
 import { text } from './settings.js';
 
 const RESULTS = text('RESULTS');
+const LATE_MS = 50;
 // k6's own, of which no scenario here asks anything unless it has a threshold.
 const BUILT_IN = /^(vus|vus_max|iterations|iteration_duration|data_|group_duration|http_req_|http_reqs|ws_)/;
 
@@ -13,7 +14,8 @@ const BUILT_IN = /^(vus|vus_max|iterations|iteration_duration|data_|group_durati
 export function summary(name, tell = () => []) {
   return (data) => {
     const report = read(name, data);
-    report.findings = tell((metric) => data.metrics[metric]?.values);
+    const values = (metric) => data.metrics[metric]?.values;
+    report.findings = [...tell(values), ...doubts(values)];
     const files = { stdout: asText(report) };
     if (RESULTS) {
       const base = `${RESULTS.replace(/\/$/, '')}/${name}`;
@@ -23,6 +25,12 @@ export function summary(name, tell = () => []) {
     }
     return files;
   };
+}
+
+/** Whether what was measured is the server's. */
+function doubts(values) {
+  const lag = values('generator_lag')?.['p(99)'];
+  return lag > LATE_MS ? [`k6's own timers were late by ${shown(lag, 'time')} (p99 of generator_lag): latencies are k6's, not the gateway's`] : [];
 }
 
 function read(name, data) {
@@ -74,7 +82,7 @@ function asText(report) {
 
 function figures({ type, contains, ...values }) {
   if (type === 'counter') return `${values.count}  (${shown(values.rate)}/s)`;
-  if (type === 'rate') return `${shown(values.rate * 100)} %  (${values.passes} of ${values.passes + values.fails})`;
+  if (type === 'rate') return `${Math.floor(values.rate * 1e4) / 100} %  (${values.passes} of ${values.passes + values.fails})`;
   if (type === 'gauge') return `${shown(values.value, contains)}  (${shown(values.min, contains)} to ${shown(values.max, contains)})`;
   return ['med', 'p(95)', 'p(99)', 'max'].filter((name) => name in values)
     .map((name) => `${name} ${shown(values[name], contains)}`).join('  ');
@@ -82,7 +90,8 @@ function figures({ type, contains, ...values }) {
 
 function shown(value, contains = '') {
   if (value === null || value === undefined) return 'nothing measured';
-  const short = Number.isInteger(value) ? String(value) : value.toPrecision(value < 1000 ? 3 : 6).replace(/\.?0+$/, '');
+  // Three digits, and all of those before the point.
+  const short = String(Number(value.toPrecision(Math.max(3, Math.floor(Math.abs(value)).toString().length))));
   return contains === 'time' ? `${short} ms` : short;
 }
 
