@@ -10,7 +10,7 @@ import { common, dialling, number, refuse, text, whole } from './settings.js';
 import { auth, MANY } from './users.js';
 
 const metrics = {
-  clients: new Gauge('rooms_clients'), // of one virtual user, in their rooms
+  clients: new Gauge('rooms_clients'), // that are in their rooms; tagged vu=..., as there is no sum otherwise
   joined: new Rate('rooms_joined'), // one sample per planned client
   dropped: new Rate('rooms_dropped'), // one sample per client that had joined: did it lose its connection?
   published: new Counter('rooms_published'), // acked
@@ -145,6 +145,7 @@ export class Crowd {
     while (this.guests.length > 0) this.#part();
     await Promise.all(this.leaving);
     metrics.unanswered.add(this.books.reduce((sum, { entries }) => sum + entries.size, 0));
+    metrics.clients.add(0, { vu: String(this.vu) });
     metrics.completed.add(1);
   }
 
@@ -181,7 +182,7 @@ export class Crowd {
     this.ticks += 1;
     if (this.ticks % TICKS_PER_SWEEP === 0) {
       for (const books of this.books) books.sweep();
-      metrics.clients.add(this.guests.filter((guest) => guest.inRoom && guest.client.connected).length);
+      metrics.clients.add(this.guests.filter((guest) => guest.inRoom && guest.client.connected).length, { vu: String(this.vu) });
     }
   }
 
