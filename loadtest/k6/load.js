@@ -16,7 +16,7 @@ const plan = new Plan([
 
 export const options = crowdOptions('load', plan, settings, {
   ...latencies(['steady']),
-  rooms_skipped: [`count<=${Math.ceil(rate * plan.seconds * 0.01)}`], // or it was another load than was asked for
+  'rooms_skipped{phase:steady}': [`count<=${Math.ceil(rate * holdSeconds * 0.01)}`], // or it was another load than was asked for
 });
 
 export const setup = () => preflight(plan);

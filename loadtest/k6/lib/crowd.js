@@ -26,7 +26,9 @@ const TICK_MS = 20;
 const TICKS_PER_SWEEP = 50;
 const IN_FLIGHT = 1000; // publishes of one virtual user that wait for their acks
 const ACKS_MS = 5000; // after the last publish
+const JOIN_PATIENCE_MS = 10000; // of who leaves before its join was answered
 const AGAIN_MS = 1000; // until a publish is sent again that was not answered
+const LATE_JOINS_SECONDS = 30; // that the first stage may take longer than planned
 const SAMPLES = 20000; // latencies of one stage that are kept
 
 /** What crowds are told by the environment, and their defaults. */
@@ -119,6 +121,7 @@ export class Crowd {
     this.books = [];
     /** @type {Guest[]} */
     this.guests = [];
+    this.complete = false; // whether all of the first stage are in their rooms
     this.end = () => {};
     /** @type {Promise<void>[]} */
     this.leaving = [];
@@ -133,7 +136,7 @@ export class Crowd {
   /** Runs the plan. Resolved when everybody has left and all books are settled. */
   async run() {
     nothingYet();
-    for (const name of ['published', 'skipped', 'unanswered']) metrics[name].add(0);
+    for (const name of ['published', 'unanswered']) metrics[name].add(0);
     await new Promise((resolve) => {
       this.end = () => resolve(undefined);
       this.lastTick = Date.now();
@@ -156,7 +159,16 @@ export class Crowd {
 
   #tick() {
     const now = Date.now();
-    const elapsed = (now - this.startedAt) / 1000;
+    let elapsed = (now - this.startedAt) / 1000;
+    const [ramp] = this.plan.stages;
+    if (elapsed >= ramp.seconds && !this.complete) {
+      // The load begins when those are there who are to bear it.
+      this.complete = this.guests.every((guest) => guest.everJoined) || elapsed > ramp.seconds + LATE_JOINS_SECONDS;
+      if (!this.complete) {
+        this.startedAt += now - this.lastTick;
+        elapsed = Math.min((now - this.startedAt) / 1000, ramp.seconds - 0.001);
+      }
+    }
     const { stage, clients, rate } = this.plan.at(elapsed);
     const lag = Math.max(0, now - this.lastTick - TICK_MS);
     metrics.lag.add(lag);
@@ -216,7 +228,7 @@ export class Crowd {
       }
     }
     this.stats.skipped += 1;
-    metrics.skipped.add(1);
+    metrics.skipped.add(1, { phase });
   }
 
   /** Follows one publish to its answer; `false` if it could not be sent. */
@@ -258,6 +270,7 @@ class Guest {
     this.member = new Member(String(index), books);
     this.inRoom = false; // as far as it knows
     this.everJoined = false;
+    this.arrived = () => {};
     this.leftOn = false;
     this.wasDropped = false;
     /** Publishes whose answer did not come. */
@@ -288,6 +301,12 @@ class Guest {
   /** Waits for what it is owed, and goes. */
   async leave() {
     this.leftOn = true;
+    if (!this.everJoined) {
+      await new Promise((resolve) => {
+        const timer = setTimeout(resolve, JOIN_PATIENCE_MS);
+        this.arrived = () => { clearTimeout(timer); resolve(undefined); };
+      });
+    }
     if (this.everJoined) {
       await this.books.leave(this.member);
       metrics.dropped.add(this.wasDropped);
@@ -311,10 +330,12 @@ class Guest {
       if (!ack.ok) {
         metrics.refused.add(1, { code: ack.error.code });
         console.error(`join of ${room} refused: ${ack.error.code}, ${ack.error.message}`);
+        this.arrived();
         return;
       }
       if (!this.everJoined) metrics.joined.add(true);
       this.everJoined = true;
+      this.arrived();
       this.client.offsets[room] = ack.offset;
       this.member.joined(ack.offset);
       // An anonymous session that began anew is somebody else to the gateway, and its ids are, too.
@@ -341,7 +362,9 @@ class Guest {
     this.inRoom = false;
     if (reason === 'cut' || reason === 'io_client_disconnect') return;
     if (this.everJoined) this.wasDropped = true;
-    if (!comesBack) console.error(`client ${this.member.name} does not come back: ${reason}`);
+    if (comesBack) return;
+    console.error(`client ${this.member.name} does not come back: ${reason}`);
+    this.arrived();
   }
 }
 
