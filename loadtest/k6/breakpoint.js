@@ -96,7 +96,7 @@ export default async function (start) {
 /** Whether a step was held, as one virtual user saw it. */
 function judge({ latencies, lags, published, refused, skipped, stage }) {
   const expected = (stage.rate / vus) * stage.seconds;
-  const [p99, lag] = [quantile(latencies, 0.99), quantile(lags, 0.99)];
+  const [p99, lag] = [quantile(latencies, 0.99), quantile(lags, 0.99)].map(Math.ceil);
   const reasons = [];
   if (p99 > common.ackP99Ms) reasons.push(`p99 of an ack ${p99} ms`);
   if (refused > expected * REFUSED_SHARE) reasons.push(`${refused} refused`);
