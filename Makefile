@@ -13,7 +13,7 @@ WEB_PACKAGES := $(WEB)/node_modules/.package-lock.json
 WEB_SOURCES := $(shell find $(WEB)/src $(WEB)/public $(WEB)/console -type f) $(WEB)/index.html $(wildcard $(WEB)/*.ts $(WEB)/*.json)
 
 .PHONY: help run web cluster demo test tools build test-ready test-programs test-web test-rust test-clients test-browser test-go test-python \
-	test-load test-redis test-deploy test-kubernetes-renders kubernetes-golden test-upgrade chaos chaos-failovers chaos-jobs fuzz-api \
+	test-load test-k6 test-redis test-deploy test-kubernetes-renders kubernetes-golden test-upgrade chaos chaos-failovers chaos-jobs fuzz-api \
 	check fmt audit bench bench-api bench-archive bench-flood bench-jobs bench-presence bench-flaky bench-store
 
 help: ## this list
@@ -31,7 +31,7 @@ cluster: build ## three nodes, Redis and HAProxy on http://127.0.0.1:8080; Ctrl-
 demo: build ## a cluster that breaks while you look at it in two tabs
 	node deploy/local/demo.mjs
 
-test: test-ready test-web test-rust test-clients test-browser test-python test-load test-deploy ## everything, after installing what it needs
+test: test-ready test-web test-rust test-clients test-browser test-python test-load test-k6 test-deploy ## everything, after installing what it needs
 
 # What is fetched and what is compiled wait for different things.
 test-ready:
@@ -77,6 +77,9 @@ test-python: test-programs ## python-socketio against three nodes behind HAProxy
 
 test-load: test-programs ## k6, crowds and slow clients against one node; the names in dashboards and rules against its metrics
 	$(TESTED) .ci/test-load
+
+test-k6: test-programs ## every k6 scenario shortened, what makes them fail, their results and their names in Prometheus
+	$(TESTED) .ci/test-k6
 
 test-deploy: test-kubernetes-renders ## configurations that other programs read; dashboards, alerts and their tests
 	PATH=$$PATH:/usr/sbin HAPROXY_COOKIE_KEY=check haproxy -c -f deploy/compose/haproxy.cfg

@@ -1,15 +1,28 @@
-// Smoke test: one virtual user walks every verb of the native profile with five sockets in two rooms, and k6
+// Smoke test: one virtual user walks every verb of the native profile with five clients over all transports in two rooms, and k6
 // exits non-zero if anything is not as promised.
 //
 //   k6 run smoke.js                                   a gateway at http://127.0.0.1:3000
 //   k6 run -e URL=http://127.0.0.1:8080 smoke.js      a cluster behind its load balancer
-//   k6 run -e TOKEN=eyJ... smoke.js                   where auth.secret is set
+//   k6 run -e SECRET=... smoke.js                     where auth.secret is set
+//   k6 run -e API_KEY=gw_... smoke.js                 back ends, too: they publish and ask
+//   k6 run -e OTHER_NAMESPACE=/orders smoke.js        where there is another one, with the same routes
 import { check } from 'k6';
+import http from 'k6/http';
 import { Counter } from 'k6/metrics';
+import { Client } from './lib/client.js';
+import { pause } from './lib/crowd.js';
+import { byOffset, isOffset, rising } from './lib/offsets.js';
+import { preflight } from './lib/preflight.js';
+import { common, dialling, text } from './lib/settings.js';
 import { Socket } from './lib/socketio.js';
+import { summary } from './lib/summary.js';
+import { auth, MANY } from './lib/users.js';
 
-const URL = __ENV.URL || 'http://127.0.0.1:3000';
-const AUTH = __ENV.TOKEN ? { token: __ENV.TOKEN } : undefined;
+const API_KEY = text('API_KEY');
+const API_URL = text('API_URL', common.url).replace(/\/$/, '');
+const OTHER_NAMESPACE = text('OTHER_NAMESPACE');
+// All of them in one room, unless TRANSPORT says one.
+const TRANSPORT_OF = { ann: 'websocket', ben: 'polling', cat: 'upgrade', dan: 'websocket', eve: 'polling' };
 const EVENTS_PER_PUBLISHER = 10; // far below limits.events_burst, so that no rate limit can blur the picture
 const PATIENCE_MS = 3000; // for what should take milliseconds
 const SETTLE_MS = 300; // how long a duplicate or a stray event gets to show up
@@ -19,12 +32,14 @@ const completed = new Counter('smoke_completed');
 
 export const options = {
   scenarios: {
-    smoke: { executor: 'per-vu-iterations', vus: 1, iterations: 1, maxDuration: '12s', gracefulStop: '1s' },
+    smoke: { executor: 'per-vu-iterations', vus: 1, iterations: 1, maxDuration: '20s', gracefulStop: '1s' },
   },
   thresholds: {
     smoke_completed: ['count==1'],
     checks: ['rate==1'],
-    sio_connect_success: ['rate==1'],
+    // Not of those who are to be kept out.
+    'sio_connect_success{expected:in}': ['rate==1'],
+    sio_recovered: ['rate==1'],
     sio_ack_success: ['rate==1'],
     'sio_errors{kind:protocol}': ['count==0'],
     'sio_errors{kind:transport}': ['count==0'],
@@ -32,12 +47,16 @@ export const options = {
     'sio_disconnects{reason:transport_close}': ['count==0'],
     'sio_disconnects{reason:ping_timeout}': ['count==0'],
   },
+  summaryTrendStats: ['min', 'med', 'avg', 'p(95)', 'p(99)', 'max', 'count'],
 };
 
-export default async function () {
+export const setup = () => preflight();
+export const handleSummary = summary('smoke');
+
+export default async function ({ run }) {
   const members = [];
   try {
-    await walk(members);
+    await walk(members, run);
     completed.add(1);
   } finally {
     // An open socket keeps the iteration alive, also after a failed step.
@@ -45,13 +64,12 @@ export default async function () {
   }
 }
 
-async function walk(members) {
+async function walk(members, run) {
   // Names of this run alone, so that runs do not hear each other and history starts empty.
-  const run = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 8)}`;
   const red = `smoke-red-${run}`;
   const blue = `smoke-blue-${run}`;
 
-  for (const name of ['ann', 'ben', 'cat', 'dan', 'eve']) members.push(new Member(name));
+  for (const name of Object.keys(TRANSPORT_OF)) members.push(new Member(name, members.length));
   await Promise.all(members.map((member) => member.socket.ready()));
   const [ann, ben, cat, dan, eve] = members;
 
@@ -178,16 +196,129 @@ async function walk(members) {
     'an unknown event is refused': () => refused(unknown, 'unknown_event'),
     'a refusal costs nobody the session': () => members.every(({ socket }) => socket.connected),
   });
+
+  await presence(members, blue);
+  await recovery(members, blue);
+  await replay(members, blue);
+  await namespaces(ann);
+  if (API_KEY) await backEnds(members, blue);
+}
+
+/** Who is there: Dan and Eve, each of whom is a member of its own unless all are one user. */
+async function presence([, , , dan], blue) {
+  const there = await dan.socket.request('presence', { room: blue });
+  check(there, {
+    'presence counts and lists the members': (ack) => ack.ok === true && ack.members.length === ack.count
+      && ack.count === (MANY || !auth(0) ? 2 : 1),
+  });
+}
+
+/** A client that loses its connection comes back to its session, by its pid and the last offset that it heard. */
+async function recovery([, , , dan], blue) {
+  for (const transport of text('TRANSPORT') ? [common.transport] : ['websocket', 'polling']) {
+    const heard = [];
+    const sessions = [];
+    const fay = new Client(dialling(auth(5), { transport, recovery: 'pid', delayMs: 200, tags: { expected: 'in' } }));
+    fay.on('session', (session) => sessions.push(session));
+    fay.on('message', ([event]) => heard.push(event.data));
+    try {
+      await until(() => sessions.length === 1);
+      await fay.socket.request('join', { room: blue });
+      await publish(dan, blue, 'before');
+      await until(() => heard.length === 1);
+      fay.cut();
+      await publish(dan, blue, 'meanwhile');
+      await until(() => sessions.length === 2);
+      await publish(dan, blue, 'after');
+      await until(() => heard.length === 3);
+      await pause(SETTLE_MS);
+    } finally {
+      fay.close();
+    }
+    check(null, {
+      [`who lost its connection comes back to its session (${transport})`]: () => sessions.length === 2 && sessions[1].recovered === true,
+      [`it hears what it missed, once and in order (${transport})`]: () => same(heard, ['before', 'meanwhile', 'after']),
+    });
+  }
+}
+
+/** A join with an offset delivers first what the room published after it. */
+async function replay([ann, , , dan], blue) {
+  const start = (await dan.socket.request('join', { room: blue })).offset;
+  const first = await publish(dan, blue, 'replayed');
+  const before = ann.heard(blue).length;
+  const joined = await ann.socket.request('join', { room: blue, after: start });
+  const live = await publish(dan, blue, 'live');
+  await until(() => ann.heard(blue).length === before + 2);
+  await pause(SETTLE_MS);
+  await ann.socket.request('leave', { room: blue });
+  check(joined, {
+    'a join with an offset is told whether that was all': (ack) => ack.ok === true && ack.recovered === true,
+    'it delivers what was published since, then what comes': () =>
+      same(ann.heard(blue).slice(before).map(({ offset }) => offset), [first.ack.offset, live.ack.offset]),
+  });
+}
+
+/** Namespaces share a connection, and nothing else. */
+async function namespaces(ann) {
+  const stranger = new Socket(dialling(auth(0), {
+    namespace: '/smoke-no-such-namespace', connection: ann.socket.connection, connectTimeoutMs: PATIENCE_MS, tags: { expected: 'out' },
+  }));
+  const error = await new Promise((resolve) => {
+    stranger.on('connect_error', resolve);
+    stranger.on('connect', () => resolve(null));
+    stranger.on('disconnect', () => resolve(null));
+  });
+  const still = await ann.socket.request('join', { room: `smoke-again-${Date.now()}` });
+  check(error, {
+    'a namespace that there is not is refused': (refusal) => typeof refusal?.message === 'string',
+    'the others of its connection go on': () => still.ok === true,
+  });
+  if (!OTHER_NAMESPACE) return;
+
+  const room = `smoke-both-${Date.now()}`;
+  const heard = { here: [], there: [] };
+  const other = new Socket(dialling(auth(0), { namespace: OTHER_NAMESPACE, connection: ann.socket.connection, connectTimeoutMs: PATIENCE_MS }));
+  await other.ready();
+  other.on('message', ([event]) => heard.there.push(event.data));
+  ann.socket.on('message', ([event]) => heard.here.push(event.data));
+  await Promise.all([ann.socket, other].map((socket) => socket.request('join', { room })));
+  await Promise.all([ann.socket.request('publish', { room, data: 'here' }), other.request('publish', { room, data: 'there' })]);
+  await until(() => heard.here.length > 0 && heard.there.length > 0);
+  await pause(SETTLE_MS);
+  other.close();
+  check(heard, {
+    'rooms of one name in two namespaces are apart': ({ here, there }) => same(here, ['here']) && same(there, ['there']),
+    'leaving one namespace leaves the other': () => ann.socket.connected,
+  });
+}
+
+/** Back ends publish over HTTP, and ask clients, who answer with an ack. */
+async function backEnds([, , , dan, eve], blue) {
+  const say = (path, body) => http.asyncRequest('POST', `${API_URL}/api/v1/rooms/${encodeURIComponent(blue)}/${path}`, JSON.stringify(body), {
+    headers: { authorization: `Bearer ${API_KEY}`, 'content-type': 'application/json' }, tags: { name: `api ${path}` },
+  });
+  for (const { socket, name } of [dan, eve]) socket.on('who', (args, { ack }) => ack({ name }));
+  const before = dan.heard(blue).length;
+  const said = await say('events', { event: 'message', data: { room: blue, data: 'from a back end' } });
+  await until(() => dan.heard(blue).length > before);
+  const asked = await say('ask', { event: 'who', data: null, timeoutMs: PATIENCE_MS });
+  check(said, {
+    'a back end publishes over HTTP': (answer) => answer.status === 201 && dan.heard(blue)[before]?.data === 'from a back end',
+    'a back end asks clients, and hears their acks': () => asked.status === 200
+      && same(/** @type {any} */ (asked.json('answers')).map(({ args }) => args[0].name).sort(), ['dan', 'eve']),
+  });
 }
 
 /** A socket with a memory. */
 class Member {
-  constructor(name) {
+  constructor(name, index) {
     this.name = name;
     this.events = []; // everything named `message`, in order: {room, user, data, at, offset}
     this.notes = [];
     this.signals = []; // whole argument lists
-    this.socket = new Socket({ url: URL, auth: AUTH, ackTimeoutMs: PATIENCE_MS, connectTimeoutMs: PATIENCE_MS });
+    const transport = text('TRANSPORT') ? common.transport : TRANSPORT_OF[name];
+    this.socket = new Socket(dialling(auth(index), { transport, tags: { expected: 'in' }, ackTimeoutMs: PATIENCE_MS, connectTimeoutMs: PATIENCE_MS }));
     this.socket.on('message', ([event, offset]) => this.events.push({ ...event, offset }));
     this.socket.on('note', ([event, offset]) => this.notes.push({ ...event, offset }));
     this.socket.on('typing', (args) => this.signals.push(args));
@@ -200,11 +331,6 @@ class Member {
 
 async function publish(member, room, data) {
   return { data, ack: await member.socket.request('publish', { room, data }) };
-}
-
-/** Unlike k6's sleep(), lets the sockets of this virtual user go on. */
-function pause(ms) {
-  return new Promise((resolve) => { setTimeout(resolve, ms); });
 }
 
 /** Waits for a condition without holding up the event loop; what is still missing then, the checks will say. */
@@ -220,19 +346,6 @@ function refused(ack, code) {
   const { error } = ack;
   return ack.ok === false && typeof error.message === 'string' && /^[a-z_]+$/.test(error.code)
     && (code === undefined || error.code === code);
-}
-
-function isOffset(value) {
-  return typeof value === 'string' && /^(0|[1-9][0-9]*)$/.test(value);
-}
-
-/** Offsets are compared as decimal strings: JavaScript's numbers end at 2^53. */
-function byOffset(a, b) {
-  return a.length - b.length || (a < b ? -1 : Number(a > b));
-}
-
-function rising(offsets) {
-  return offsets.every((offset, n) => isOffset(offset) && (n === 0 || byOffset(offsets[n - 1], offset) < 0));
 }
 
 function view(value) {
