@@ -210,15 +210,26 @@ def check_package(folder):
 
 
 def check_live():
-    """That switching autoscaling on in a release that runs leaves it as many pods as it has."""
+    """That switching autoscaling on or off in a release that runs leaves it as many pods as it has, and that missing kinds are told."""
     values = DEPLOY / "examples/defaults.yaml"
+    asking = ["--dry-run=server", "--disable-openapi-validation", "--kubeconfig"]
     for there, expected in ((None, None), (7, 7), (1, 3)):
         with cluster.of(there) as address:
-            asking = ["--dry-run=server", "--disable-openapi-validation", "--kubeconfig", address]
-            code, text, said = render("gateway", values, "--set", "autoscaling.enabled=true", *asking)
+            code, text, said = render("gateway", values, "--set", "autoscaling.enabled=true", *asking, address)
         check(code == 0, f"with {there} pods: {said}")
         replicas = [item["spec"].get("replicas") for item in parsed(text) if item["kind"] == "Deployment"]
         check(replicas == [expected], f"of {there} pods autoscaling leaves {replicas}, not {expected}")
+    for there, scaled, wanted in ((7, True, 3), (7, True, 7), (7, False, 3), (2, True, 3)):
+        with cluster.of(there, scaled) as address:
+            code, text, said = render("gateway", values, "--set", f"replicas={wanted}", *asking, address)
+        if scaled and wanted < there:
+            check(f"Set replicas to {there}" in said, f"switching off an autoscaler that has {there} pods is not refused: {said}")
+        else:
+            replicas = [item["spec"].get("replicas") for item in parsed(text) if item["kind"] == "Deployment"]
+            check(replicas == [wanted], f"of {there} pods {replicas} are left, not {wanted}: {said}")
+    with cluster.of(None) as address:
+        code, _, said = render("gateway", values, "--set", "monitoring.podMonitor=true", *asking, address)
+    check("this cluster has no PodMonitor" in said, f"a kind that a cluster does not have is not told: {said}")
 
 
 def check_handshake():
