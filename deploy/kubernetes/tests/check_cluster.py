@@ -8,6 +8,7 @@ Needs what `.ci/tools kubernetes` installs. Prints what failed and, as the last 
 failed.
 """
 
+import signal
 import sys
 import time
 import traceback
@@ -24,6 +25,7 @@ CHECKS = {
     "test": lifecycle.check_test,
     "eviction": lifecycle.check_eviction,
     "autoscaling": lifecycle.check_autoscaling,
+    "client-side": lifecycle.check_client_side,
     "without-definitions": acceptance.check_without_definitions,
     "definitions": acceptance.define,
     "examples": acceptance.check_examples,
@@ -37,6 +39,8 @@ def main():
     wanted = sys.argv[1:] or list(CHECKS)
     if unknown := [name for name in wanted if name not in CHECKS]:
         sys.exit(f"there is no check {unknown[0]}; there are {', '.join(CHECKS)}")
+    # Whoever ends this ends the cluster with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = time.monotonic()
     with control_plane.running() as cluster:
         print(f"{time.monotonic() - began:5.1f} s  the cluster is up", flush=True)

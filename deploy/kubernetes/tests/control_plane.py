@@ -72,11 +72,11 @@ class Cluster:
             "current-context": "here",
         }
 
-    def _open(self, path, body, method, kind):
+    def _open(self, path, body, method, kind, timeout=60):
         headers = {"Authorization": "Bearer token-of-operator", "Content-Type": kind}
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.address + path, data, headers, method=method)
-        return urllib.request.urlopen(request, timeout=60, context=unverified())
+        return urllib.request.urlopen(request, timeout=timeout, context=unverified())
 
     def ask(self, path, body=None, method=None, kind="application/json"):
         """A request; gives its status and the answer."""
@@ -106,7 +106,8 @@ class Cluster:
         for item in listed["items"]:
             seen("ADDED", item)
         query = f"{'&' if '?' in path else '?'}watch=1&resourceVersion={listed['metadata']['resourceVersion']}"
-        lines = self._open(path + query, None, None, "application/json")
+        # For as long as nothing changes.
+        lines = self._open(path + query, None, None, "application/json", timeout=None)
         done = threading.Event()
 
         def follow():

@@ -220,48 +220,63 @@ def never_fewer(release, what, least):
 
 
 def check_autoscaling(cluster):
-    """That an autoscaler is switched on and off in a release that runs, and nobody loses their node for it; that it goes by connections."""
-    for mode in ("true", "false"):
-        where = f"scaled-server-side-{mode}"
-        namespace(cluster, where, "gateway")
-        release = Release(cluster, where)
-        given = [*values("defaults"), *QUICK, "--set", "updateStrategy.maxSurge=100%", f"--server-side={mode}"]
-        on = [*given, "--set", "autoscaling.enabled=true"]
-        release.done("before an autoscaler", "install", *given, "--wait")
-        program(cluster, "kubectl", "scale", "deployment/gateway", "--replicas=5", "--namespace", where)
-        release.settled(5)
-        with never_fewer(release, "an autoscaler without a metric", 5):
-            release.done("an autoscaler", "upgrade", *on)
-            autoscaler = release.path("horizontalpodautoscalers", "autoscaling/v2", "gateway")
-            eventually("it has looked", lambda: condition(cluster.get(autoscaler), "ScalingActive") == ("False", "FailedGetPodsMetric"))
-        with metrics_api.serving(cluster) as metrics:
-            with never_fewer(release, "an autoscaler", 5):
-                metrics.connections = 6000
-                eventually("it goes by connections", lambda: condition(cluster.get(autoscaler), "ScalingActive")[0] == "True")
-                release.done("another configuration", "upgrade", *on, "--set", "config.socket.max_age=6h", "--wait")
-                check(replicas(release) == 5, f"with half of the load there are {replicas(release)} nodes after a moment")
-                metrics.connections = 18000
-                # By a half in a minute, as the chart says.
-                more = eventually("more nodes come", lambda: replicas(release) > 5 and replicas(release))
-                metrics.connections = 12000
-                check(more in (7, 8), f"of five nodes the autoscaler made {more}")
-        with never_fewer(release, "while it runs", more):
-            release.settled(more)
-            release.done("one more configuration", "upgrade", *on, "--set", "config.socket.max_age=7h", "--wait")
-            if mode == "true":
-                # To when there were five. Who applies on the client's side is given the number of then.
-                release.done("back from that", "rollback", "3", "--wait")
-                release.settled(more)
-            release.refused("fewer nodes at once", f"Set replicas to {more}", "upgrade", *given)
-            release.done("no autoscaler", "upgrade", *given, "--set", f"replicas={more}", "--wait")
-        check(cluster.get(autoscaler) is None, "the autoscaler is still there")
+    """That an autoscaler is switched on and off in a release that runs, goes by connections, and that nobody loses their node for it."""
+    namespace(cluster, "scaled", "gateway")
+    release = Release(cluster, "scaled")
+    given = [*values("defaults"), *QUICK, "--set", "updateStrategy.maxSurge=100%"]
+    on = [*given, "--set", "autoscaling.enabled=true"]
+    autoscaler = release.path("horizontalpodautoscalers", "autoscaling/v2", "gateway")
+    release.done("before an autoscaler", "install", *given, "--wait")
+    # Somebody knew better than the values.
+    program(cluster, "kubectl", "scale", "deployment/gateway", "--replicas=5", "--namespace", "scaled")
+    release.settled(5)
+    with never_fewer(release, "an autoscaler without a metric", 5):
+        release.done("an autoscaler", "upgrade", *on)
+        eventually("it has looked", lambda: condition(cluster.get(autoscaler), "ScalingActive") == ("False", "FailedGetPodsMetric"))
+    with never_fewer(release, "an autoscaler", 5), metrics_api.serving(cluster) as metrics:
+        metrics.connections = 6000
+        eventually("it goes by connections", lambda: condition(cluster.get(autoscaler), "ScalingActive")[0] == "True")
+        release.done("another configuration", "upgrade", *on, "--set", "config.socket.max_age=6h", "--wait")
+        check(replicas(release) == 5, f"with half of the load there are {replicas(release)} nodes after a moment")
+        metrics.connections = 18000
+        more = eventually("more nodes come", lambda: replicas(release) > 5 and replicas(release))
+        metrics.connections = 12000
+        # By a half in a minute, as the chart says.
+        check(more in (7, 8), f"of five nodes the autoscaler made {more}")
+    with never_fewer(release, "an autoscaler whose metric is away", more):
         release.settled(more)
-        # And then as many as one likes, where the server is told whose number it is.
-        fewer = [*given, "--set", "replicas=4", "--wait"]
-        if mode == "true":
-            release.refused("a number that was the autoscaler's", ".spec.replicas", "upgrade", *fewer)
-            fewer.append("--force-conflicts")
-        release.done("fewer nodes", "upgrade", *fewer)
-        release.done("fewer still", "upgrade", *given, "--set", "replicas=3", "--wait")
-        release.settled(3)
-        release.done("an autoscaler", "uninstall", "--wait")
+        release.done("one more configuration", "upgrade", *on, "--set", "config.socket.max_age=7h", "--wait")
+        # To when there were five.
+        release.done("back from that", "rollback", "3", "--wait")
+        release.settled(more)
+        release.refused("fewer nodes at once", f"Set replicas to {more}", "upgrade", *given)
+        release.done("no autoscaler", "upgrade", *given, "--set", f"replicas={more}", "--wait")
+        release.settled(more)
+    check(cluster.get(autoscaler) is None, "the autoscaler is still there")
+    # And then as many as one likes, once the server is told whose number it is.
+    fewer = [*given, "--set", "replicas=4", "--wait"]
+    release.refused("a number that was the autoscaler's", ".spec.replicas", "upgrade", *fewer)
+    release.done("fewer nodes", "upgrade", *fewer, "--force-conflicts")
+    release.done("fewer still", "upgrade", *given, "--set", "replicas=3", "--wait")
+    release.settled(3)
+    release.done("an autoscaler", "uninstall", "--wait")
+
+
+def check_client_side(cluster):
+    """The same where Helm applies on its own side, as it did before version 4: what it leaves out it takes away."""
+    namespace(cluster, "client-side", "gateway")
+    release = Release(cluster, "client-side")
+    given = [*values("defaults"), *QUICK, "--set", "updateStrategy.maxSurge=100%", "--server-side=false"]
+    on = [*given, "--set", "autoscaling.enabled=true"]
+    release.done("before an autoscaler", "install", *given, "--wait")
+    program(cluster, "kubectl", "scale", "deployment/gateway", "--replicas=5", "--namespace", "client-side")
+    release.settled(5)
+    with never_fewer(release, "with Helm's own way to apply", 5):
+        release.done("an autoscaler", "upgrade", *on)
+        release.done("another configuration", "upgrade", *on, "--set", "config.socket.max_age=6h", "--wait")
+        release.settled(5)
+        release.refused("fewer nodes at once", "Set replicas to 5", "upgrade", *given)
+        release.done("no autoscaler", "upgrade", *given, "--set", "replicas=5", "--wait")
+    release.done("fewer nodes", "upgrade", *given, "--set", "replicas=4", "--wait")
+    release.settled(4)
+    release.done("an autoscaler", "uninstall", "--wait")
