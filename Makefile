@@ -13,7 +13,7 @@ WEB_PACKAGES := $(WEB)/node_modules/.package-lock.json
 WEB_SOURCES := $(shell find $(WEB)/src $(WEB)/public $(WEB)/console -type f) $(WEB)/index.html $(wildcard $(WEB)/*.ts $(WEB)/*.json)
 
 .PHONY: help run web cluster demo test tools build test-ready test-programs test-web test-rust test-clients test-browser test-go test-python \
-	test-load test-k6 test-redis test-deploy test-kubernetes-renders kubernetes-golden test-upgrade chaos chaos-failovers chaos-jobs fuzz-api \
+	test-load test-k6 test-redis test-deploy test-kubernetes-renders test-kubernetes kubernetes-golden test-upgrade chaos chaos-failovers chaos-jobs fuzz-api \
 	check fmt audit bench bench-api bench-archive bench-flood bench-jobs bench-presence bench-flaky bench-store
 
 help: ## this list
@@ -89,7 +89,12 @@ test-deploy: test-kubernetes-renders ## configurations that other programs read;
 test-kubernetes-renders: tools test-programs ## the Helm chart rendered anew: golden files, schemas, mistakes that are refused
 	$(TESTED) .tools/venv/bin/python deploy/kubernetes/tests/check.py
 
-kubernetes-golden: tools test-programs ## write the chart's golden files and its table of values anew
+# Not a part of `test`: what it needs takes a quarter of an hour to build, once.
+test-kubernetes: ## the Helm chart in a real cluster without machines; CHECKS="install upgrade" runs only these
+	.ci/tools kubernetes
+	.tools/venv/bin/python deploy/kubernetes/tests/check_cluster.py $(CHECKS)
+
+kubernetes-golden: tools test-programs ## write the chart's golden files, its copies of alerts and dashboards, and its table of values anew
 	$(TESTED) .tools/venv/bin/python deploy/kubernetes/tests/check.py --write
 
 test-redis: tools test-programs ## what rests on Redis on a Valkey instead; and that a Redis which is too old is refused

@@ -22,6 +22,7 @@ VARIANTS = [
     ("a variable that is not the gateway's", {"existingSecret": "", "secretValues": {"REDIS_URL": "redis://r"}}, "REDIS_URL"),
     # By words.
     ("grace shorter than the drain", {"terminationGracePeriodSeconds": 30}, "terminationGracePeriodSeconds: 30 is too short"),
+    ("a name that no Service can have", {"nameOverride": "my.app"}, "which a Service cannot have"),
     ("no Secret", {"existingSecret": ""}, "name a Secret that has GATEWAY_REDIS_URL"),
     ("two Secrets", {"secretValues": {"GATEWAY_REDIS_URL": "redis://r"}}, "set one of them"),
     ("values without Redis", {"existingSecret": "", "secretValues": {"GATEWAY_ADMIN__TOKEN": "t"}}, "GATEWAY_REDIS_URL is missing"),
@@ -39,3 +40,21 @@ VARIANTS = [
     ("an HTTPRoute on nothing", {"httpRoute": {"enabled": True}}, "httpRoute.parentRefs"),
     ("HAProxy without a key", {"haproxy": {"enabled": True}}, "haproxy.cookieKeySecret"),
 ]
+
+# What the chart lets pass, and a real API server refuses, with the field that it names.
+BY_SERVER = [
+    ("more memory asked for than allowed", {"resources": {"requests": {"memory": "2Gi"}}}, "must be less than or equal to memory limit"),
+    ("a label with a blank", {"podLabels": {"team": "real time"}}, 'Invalid value: "real time"'),
+    ("a network without its size", {"networkPolicy": {"clients": [{"ipBlock": {"cidr": "10.0.0.0"}}]}}, "ipBlock.cidr"),
+    ("a setting of the kernel that is the machine's", {"sysctls": [{"name": "net.core.somaxconn", "value": "4096"}]}, "forbidden sysctls (net.core.somaxconn)"),
+    ("a folder of the machine", {"extraVolumes": [{"name": "certificates", "hostPath": {"path": "/etc/ssl"}}]}, 'restricted volume types (volume "certificates" uses restricted volume type "hostPath")'),
+    ("a mount of what is not there", {"extraVolumeMounts": [{"name": "certificates", "mountPath": "/certificates"}]}, "volumeMounts[1].name: Not found"),
+    ("a priority that there is not", {"priorityClassName": "urgent"}, "no PriorityClass with name urgent was found"),
+    ("a host that begins with a dash", {"ingress": {"enabled": True, "host": "-realtime.example"}}, "spec.rules[0].host"),
+    ("a toleration that cannot be", {"tolerations": [{"key": "pool", "operator": "Is"}]}, "operator"),
+    ("an affinity misspelt", {"affinity": {"nodeAffinty": {}}}, "nodeAffinty"),
+    ("an interval the wrong way round", {"monitoring": {"podMonitor": True, "interval": "30s1m"}}, "interval"),
+    ("a route's host that begins with a dash", {"httpRoute": {"enabled": True, "parentRefs": [{"name": "public"}], "hostnames": ["-a.example"]}}, "hostnames"),
+]
+# Some of these as Helm tells them, which has made other objects by then.
+INSTALLED = [BY_SERVER[index] for index in (0, 2, 7, 10)]

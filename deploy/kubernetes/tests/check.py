@@ -2,7 +2,7 @@
 """Renders the chart anew and checks what comes out: against golden files, schemas, the gateway itself, HAProxy, and itself.
 
     check.py            all of it
-    check.py --write    writes the golden files and the table of values in README.md first
+    check.py --write    writes the golden files, the chart's copies of what it shares, and the table of values in README.md first
 
 Needs helm and kubectl or kustomize (.tools/bin), kubernetes-validate, and GATEWAY_BIN. Prints what failed and, as the last line,
 "N passed, N failed"; exits with 1 if anything failed.
@@ -69,10 +69,9 @@ def tool(name):
 
 def run(*command, **more):
     """Runs a program and returns how it ended, what it printed, and what it complained about."""
-    ended = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60, **more)
-    # Helm tells of each link that it follows.
-    complaints = "\n".join(line for line in ended.stderr.splitlines() if "found symbolic link in path" not in line)
-    return ended.returncode, ended.stdout, complaints
+    more.setdefault("timeout", 60)
+    ended = subprocess.run(list(map(str, command)), capture_output=True, text=True, **more)
+    return ended.returncode, ended.stdout, ended.stderr
 
 
 def render(release, values, *more):
@@ -105,6 +104,23 @@ def compare(path, text, write):
     there = path.read_text() if path.exists() else ""
     difference = "".join(difflib.unified_diff(there.splitlines(True), text.splitlines(True), str(shown), "rendered"))
     check(there == text, f"{shown} is not what is rendered now; if it should be, `make kubernetes-golden`\n{difference}")
+
+
+def check_files(write):
+    """That the chart's copies are what they are copies of: alerts, dashboards, HAProxy's settings. Nobody edits them here."""
+    copies = {CHART / "files/haproxy.cfg": ROOT / "deploy/compose/haproxy.cfg"}
+    for kind, pattern in (("rules", "*.rules.yml"), ("dashboards", "*.json")):
+        copies |= {CHART / "files" / kind / path.name: path for path in (ROOT / "grafana" / kind).glob(pattern)}
+    for there in sorted(path for path in (CHART / "files").rglob("*") if path.is_file() and path not in copies):
+        if write:
+            there.unlink()
+        check(write, f"{there.relative_to(ROOT)} is a copy of nothing; `make kubernetes-golden`")
+    for copy, source in sorted(copies.items()):
+        if write:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(source.read_bytes())
+        same = copy.exists() and copy.read_bytes() == source.read_bytes()
+        check(same, f"{copy.relative_to(ROOT)} is not {source.relative_to(ROOT)}; `make kubernetes-golden`")
 
 
 def check_schema(item):
@@ -184,7 +200,7 @@ def check_apart(name, releases):
 
 
 def check_package(folder):
-    """That a packaged chart needs nothing else: what is linked is in it."""
+    """That a packaged chart has all that the folder has."""
     code, _, said = run(tool("helm"), "package", CHART, "--destination", folder)
     check(code == 0, f"helm package: {said}")
     values = ["--values", DEPLOY / "examples/production.yaml", "--set", "haproxy.enabled=true,haproxy.cookieKeySecret=c"]
@@ -194,15 +210,26 @@ def check_package(folder):
 
 
 def check_live():
-    """That switching autoscaling on in a release that runs leaves it as many pods as it has."""
+    """That switching autoscaling on or off in a release that runs leaves it as many pods as it has, and that missing kinds are told."""
     values = DEPLOY / "examples/defaults.yaml"
+    asking = ["--dry-run=server", "--disable-openapi-validation", "--kubeconfig"]
     for there, expected in ((None, None), (7, 7), (1, 3)):
         with cluster.of(there) as address:
-            asking = ["--dry-run=server", "--disable-openapi-validation", "--kubeconfig", address]
-            code, text, said = render("gateway", values, "--set", "autoscaling.enabled=true", *asking)
+            code, text, said = render("gateway", values, "--set", "autoscaling.enabled=true", *asking, address)
         check(code == 0, f"with {there} pods: {said}")
         replicas = [item["spec"].get("replicas") for item in parsed(text) if item["kind"] == "Deployment"]
         check(replicas == [expected], f"of {there} pods autoscaling leaves {replicas}, not {expected}")
+    for there, scaled, wanted in ((7, True, 3), (7, True, 7), (7, False, 3), (2, True, 3)):
+        with cluster.of(there, scaled) as address:
+            code, text, said = render("gateway", values, "--set", f"replicas={wanted}", *asking, address)
+        if scaled and wanted < there:
+            check(f"Set replicas to {there}" in said, f"switching off an autoscaler that has {there} pods is not refused: {said}")
+        else:
+            replicas = [item["spec"].get("replicas") for item in parsed(text) if item["kind"] == "Deployment"]
+            check(replicas == [wanted], f"of {there} pods {replicas} are left, not {wanted}: {said}")
+    with cluster.of(None) as address:
+        code, _, said = render("gateway", values, "--set", "monitoring.podMonitor=true", *asking, address)
+    check("this cluster has no PodMonitor" in said, f"a kind that a cluster does not have is not told: {said}")
 
 
 def check_handshake():
@@ -304,6 +331,7 @@ def main():
     cargo = (ROOT / "Cargo.toml").read_text()
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     check(f'\nversion = "{chart["appVersion"]}"' in cargo, "appVersion in Chart.yaml is not the version in Cargo.toml")
+    check_files(write)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         for name, releases in SETS.items():

@@ -43,6 +43,7 @@ ANSWERS = {
     "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": [group(version) for version in KINDS if "/" in version]},
 } | {f"/{'apis' if '/' in version else 'api'}/{version}": resources(version) for version in KINDS}
 DEPLOYMENT = "/apis/apps/v1/namespaces/realtime/deployments/gateway"
+AUTOSCALER = "/apis/autoscaling/v2/namespaces/realtime/horizontalpodautoscalers/gateway"
 # Helm wants to know that it is its own.
 OWNED = {
     "name": "gateway",
@@ -53,8 +54,8 @@ OWNED = {
 
 
 @contextlib.contextmanager
-def of(replicas):
-    """A cluster whose Deployment has so many replicas, or that has none; gives the path of a kubeconfig."""
+def of(replicas, scaled=False):
+    """A cluster whose Deployment has so many replicas, or that has none, and maybe an autoscaler; gives the path of a kubeconfig."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -62,6 +63,8 @@ def of(replicas):
             answer = ANSWERS.get(path)
             if path == DEPLOYMENT and replicas is not None:
                 answer = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": OWNED, "spec": {"replicas": replicas}}
+            if path == AUTOSCALER and scaled:
+                answer = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": OWNED}
             missing = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
             body = json.dumps(answer or missing).encode()
             self.send_response(200 if answer else 404)
