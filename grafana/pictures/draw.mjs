@@ -123,6 +123,8 @@ try {
       console.log(`${name}: ${panel.title}: ${counts.join(' + ')} series`);
     }
     const page = await browser.newPage({ viewport: { width: 1592, height: Math.min(bottom * 38 + 80, 16000) } });
+    // Twelve megabytes of components take their time on a busy machine.
+    page.setDefaultTimeout(180_000);
     page.on('pageerror', (error) => console.log(`${name}: ${error.stack}`));
     // A page of some origin, as the components want to remember things; nothing is asked for that is not in it.
     await page.route('**/*', (route) => route.fulfill({ contentType: 'text/html', body: '<div id="root"></div>' }));

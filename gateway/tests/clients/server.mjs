@@ -52,7 +52,15 @@ export class Server {
   /** Sends a signal to the process and to those that it made. */
   async signal(name) {
     const children = await readFile(`/proc/${this.#process.pid}/task/${this.#process.pid}/children`, 'utf8');
-    for (const pid of [this.#process.pid, ...children.split(' ').filter(Boolean)]) process.kill(Number(pid), name);
+    process.kill(this.#process.pid, name);
+    for (const pid of children.split(' ').filter(Boolean)) {
+      try {
+        process.kill(Number(pid), name);
+      } catch (error) {
+        // It has ended meanwhile, as those do that serve one connection.
+        if (error.code !== 'ESRCH') throw error;
+      }
+    }
   }
 
   async stop() {
