@@ -89,7 +89,7 @@ def verdict():
         Stat(
             "Lost their connection",
             "Did the gateway keep its clients? The share of those that had joined whose connection ended before its time. In a test that breaks"
-            " things they do, and come back.",
+            " things they do, and come back. Those that were kept are counted when the test ends.",
             (f"max({k6('rooms_dropped_rate')})", "dropped"),
             unit="percentunit",
             graph="none",
@@ -101,6 +101,7 @@ def verdict():
             "Was everything answered? The share of requests for an ack that got one, be it a refusal.",
             (f"min({k6('sio_ack_success_rate')})", "answered"),
             unit="percentunit",
+            decimals=2,
             graph="none",
             noValue="none yet",
             steps=[(None, BAD), (0.999, POOR), (1, GOOD)],
