@@ -13,7 +13,7 @@ WEB_PACKAGES := $(WEB)/node_modules/.package-lock.json
 WEB_SOURCES := $(shell find $(WEB)/src $(WEB)/public $(WEB)/console -type f) $(WEB)/index.html $(wildcard $(WEB)/*.ts $(WEB)/*.json)
 
 .PHONY: help run web cluster demo test tools build test-ready test-programs test-web test-rust test-clients test-browser test-go test-python \
-	test-load test-k6 test-redis test-deploy test-kubernetes-renders test-kubernetes kubernetes-golden test-upgrade chaos chaos-failovers chaos-jobs fuzz-api \
+	test-load test-k6 test-redis test-deploy test-kubernetes-renders test-kubernetes kubernetes-golden dashboards pictures-dashboards test-upgrade chaos chaos-failovers chaos-jobs fuzz-api \
 	check fmt audit bench bench-api bench-archive bench-flood bench-jobs bench-presence bench-flaky bench-store
 
 help: ## this list
@@ -85,6 +85,16 @@ test-deploy: test-kubernetes-renders ## configurations that other programs read;
 	PATH=$$PATH:/usr/sbin HAPROXY_COOKIE_KEY=check haproxy -c -f deploy/compose/haproxy.cfg
 	promtool check config --syntax-only deploy/compose/prometheus.yml
 	python3 grafana/check.py
+
+dashboards: ## make grafana/dashboards of grafana/boards
+	python3 grafana/build.py
+
+pictures-dashboards: PICTURES = target/dashboards
+pictures-dashboards: tools test-programs ## every panel drawn over nine minutes of a cluster with faults; PICTURES=folder says where to
+	npm ci --prefix grafana/pictures --ignore-scripts --no-audit --no-fund
+	rm -rf "$(PICTURES)/data" "$(PICTURES)/pictures"
+	$(TESTED) node grafana/pictures/scene.mjs "$(PICTURES)"
+	node grafana/pictures/draw.mjs "$(PICTURES)"
 
 test-kubernetes-renders: tools test-programs ## the Helm chart rendered anew: golden files, schemas, mistakes that are refused
 	$(TESTED) .tools/venv/bin/python deploy/kubernetes/tests/check.py

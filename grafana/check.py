@@ -2,7 +2,9 @@
 """Checks the dashboards, the alert rules and their tests, with the standard library and promtool alone.
 
     check.py                     everything here
-    check.py --scrape SOURCE     instead, that each metric named here occurs in SOURCE, a /metrics URL or a file of one
+    check.py --scrape SOURCE     instead, that each metric named here occurs in SOURCE, a /metrics URL or a file of one, and that each
+                                 one there is on a dashboard
+    check.py --prometheus URL    instead, that the queries of the dashboards have answers from a Prometheus that watches a node under load
 
 Prints what failed and, as the last line, "N passed, N failed"; exits with 1 if anything failed.
 """
@@ -13,18 +15,33 @@ import re
 import subprocess
 import sys
 import tempfile
+import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import build
 import scenarios
 
 HERE = Path(__file__).resolve().parent
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
-FILTERS = ('job=~"$job"', 'instance=~"$instance"')
+FILTERS = ('job=~"$job"', 'namespace=~"$namespace"', 'instance=~"$instance"')
+# What All of a variable means. Of namespaces there may be none.
+ALL = {"job": ".+", "namespace": ".*", "instance": ".+", "testid": ".*", "scenario": ".*"}
+# All jobs are all of the gateway: others have metrics of their processes, too.
+ALL_LISTED = ("job",)
+# The one that is about k6, which knows no nodes.
+LOADTEST = "loadtest"
 MAX_PANELS = 25  # more than this nobody reads
 # Not part of a longer word, nor of the name of a recording rule, which has colons in it.
 METRIC = re.compile(r"(?<![\w:])((?:gateway|process)_\w+)(?![\w:])")
+# Metrics that are on no dashboard, and why.
+UNDRAWN = {
+    "process_virtual_memory_bytes": "address space that is reserved says nothing about memory that is used",
+    "process_virtual_memory_max_bytes": "no limit that anybody sets for a server",
+}
+# More series than this are no picture. Nodes are few where this is checked.
+MAX_SERIES = 12
 RUNBOOKS = HERE.parent / "docs" / "runbooks.md"
 # What each section of the runbooks says.
 STEPS = ("Means", "Noticed by", "Look first", "Do", "Over when")
@@ -73,10 +90,12 @@ def check_dashboard(path):
 
     variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
     rule(variables.get("datasource", {}).get("type") == "datasource", "needs a variable for the data source")
-    for name in ("job", "instance"):
+    of_nodes = path.stem != LOADTEST
+    for name in ("job", "namespace", "instance") if of_nodes else ("testid", "scenario"):
         variable = variables.get(name, {})
         rule(variable.get("multi") and variable.get("includeAll"), f"variable {name} must take several values, and all")
-        rule(variable.get("allValue") == ".+", f"variable {name} must mean any value by All")
+        wanted = None if name in ALL_LISTED else ALL[name]
+        rule(variable.get("allValue") == wanted, f"variable {name} must mean {wanted or 'those that it lists'} by All")
         rule(variable.get("refresh") == 2, f"variable {name} must follow the time range")
         rule(variable.get("datasource") == DATASOURCE, f"variable {name} must use the data source variable")
 
@@ -93,7 +112,7 @@ def check_dashboard(path):
     for panel in panels:
         title = panel.get("title", "")
         rule(title, f"panel {panel['id']} needs a title")
-        rule(len(panel.get("description", "")) > 20, f"panel {title} needs a description")
+        rule("?" in panel.get("description", ""), f"panel {title} needs a description with the question that it answers")
         rule(panel.get("fieldConfig", {}).get("defaults", {}).get("unit"), f"panel {title} needs a unit")
         rule(panel.get("datasource") == DATASOURCE, f"panel {title} must use the data source variable")
         rule(panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24, f"panel {title} sticks out on the right")
@@ -108,15 +127,15 @@ def check_dashboard(path):
         queries.append((what, annotation["expr"]))
 
     for what, query in queries:
-        check_query(query, rule, what)
+        check_query(query, rule, what, of_nodes)
     check_syntax(queries, path.name)
 
 
-def check_query(query, rule, what):
+def check_query(query, rule, what, of_nodes):
     for metric in METRIC.finditer(query):
         selector = re.match(r"\{[^}]*\}", query[metric.end():])
-        filtered = selector and all(part in selector.group() for part in FILTERS)
-        rule(filtered, f"{what}: {metric.group()} must be filtered by job and instance")
+        filtered = selector and all(part in selector.group() for part in (FILTERS if of_nodes else ("job=",)))
+        rule(filtered, f"{what}: {metric.group()} must be filtered by job, namespace and instance")
         if metric.group().endswith(("_total", "_bucket")):
             rated = re.search(r"(rate|increase)\($", query[: metric.start()])
             rule(rated, f"{what}: {metric.group()} is a counter and means nothing without rate() or increase()")
@@ -126,17 +145,71 @@ def check_query(query, rule, what):
 
 def check_syntax(queries, name):
     """Has promtool parse the queries, as recording rules that nobody will ever run."""
-    values = {"$__rate_interval": "5m", "$quantile": "0.99", "$job": ".+", "$instance": ".+"}
     rules = []
     for number, (_, query) in enumerate(queries):
-        for variable, value in values.items():
-            query = query.replace(variable, value)
         # JSON strings are YAML strings.
-        rules.append(f"      - record: dashboard:query:{number}\n        expr: {json.dumps(query)}\n")
+        rules.append(f"      - record: dashboard:query:{number}\n        expr: {json.dumps(filled(query))}\n")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, f"{name}.rules.yml")
         file.write_text("groups:\n  - name: queries\n    rules:\n" + "".join(rules))
         promtool("check", "rules", file)
+
+
+def filled(query, window="5m"):
+    """A query with values for its variables."""
+    for variable, value in {**ALL, "quantile": "0.99", "__rate_interval": window}.items():
+        query = query.replace(f"${variable}", value)
+    return query
+
+
+def check_links(dashboards, alerts):
+    """Links of panels lead somewhere, and from the dashboards one gets to the runbook of each alert."""
+    linked = set()
+    for path in dashboards:
+        for panel in panels_of(json.loads(path.read_text())):
+            for link in panel.get("links", []):
+                runbook = re.fullmatch(r"\$\{docs\}/runbooks\.md#(\w+)", link["url"])
+                board = re.match(r"/d/gateway-(\w+)\?", link["url"])
+                if runbook:
+                    linked.add(runbook.group(1))
+                else:
+                    there = board and (HERE / "dashboards" / f"{board.group(1)}.json").exists()
+                    check(there, f"{path.name}: {panel['title']} links to {link['url']}")
+    names = {alert.lower(): alert for alert in alerts}
+    for name in sorted(linked - names.keys()):
+        check(False, f"a panel links to a runbook {name}, which there is not")
+    for name in sorted(names.keys() - linked):
+        check(False, f"no panel links to the runbook of {names[name]}")
+
+
+def check_mentions(dashboards):
+    """The panels and dashboards that runbooks send people to are there; they stand in italics."""
+    boards = [json.loads(path.read_text()) for path in dashboards]
+    titles = {board["title"] for board in boards} | {panel["title"] for board in boards for panel in panels_of(board)}
+    # Of this document, and of Prometheus.
+    titles |= {*STEPS, "Burn", "Leak", "Status, Targets", "Service discovery"}
+    for name in sorted(set(re.findall(r"(?<!\*)\*([A-Z][\w ,']*)\*(?!\*)", RUNBOOKS.read_text()))):
+        check(name in titles, f"docs/runbooks.md speaks of *{name}*, which is no panel")
+
+
+def panels_of(dashboard):
+    """All panels, also those in rows."""
+    return [one for panel in dashboard["panels"] for one in (panel.get("panels", []) if panel["type"] == "row" else [panel])]
+
+
+def drawn(dashboards):
+    """The metrics that are on a dashboard; those of a histogram as one."""
+    queries = [target["expr"] for path in dashboards for panel in panels_of(json.loads(path.read_text())) for target in panel["targets"]]
+    return {histogram(name) for query in queries for name in METRIC.findall(query)}
+
+
+def check_drawn(exported, dashboards, source):
+    """Each metric is on a dashboard, or there is a reason."""
+    shown = drawn(dashboards)
+    for name in sorted(exported - shown - UNDRAWN.keys()):
+        check(False, f"{name} ({source}) is on no dashboard, nor is there a reason in check.py")
+    for name in sorted(UNDRAWN):
+        check(name not in shown, f"{name} is on a dashboard, although check.py has a reason why not")
 
 
 def check_rules(path, sections):
@@ -214,31 +287,60 @@ def twice(found, opening):
     return item + item.replace(opening, label.format("east"), 1)
 
 
+def documented():
+    """The metrics that docs/metrics.md has."""
+    return set(METRIC.findall((HERE.parent / "docs" / "metrics.md").read_text()))
+
+
 def check_metrics(rules):
     """Each metric that rules read is documented, and is part of the scenarios in which nobody may be called."""
-    documented = set(METRIC.findall((HERE.parent / "docs" / "metrics.md").read_text()))
     series = (*scenarios.COUNTERS, *scenarios.GAUGES, scenarios.TURN, scenarios.NODES)
     tried = {one.partition("{")[0] for one in series}
     for path in rules:
         expressions = re.sub(r"^ +(?:summary|description): .*|#.*", "", path.read_text(), flags=re.MULTILINE)
         for name in sorted(set(METRIC.findall(expressions)) | set(re.findall(r"\bredis_\w+(?={)", expressions))):
             if name.startswith("gateway_"):
-                check(histogram(name) in documented, f"{path.name}: docs/metrics.md has no {name}")
+                check(histogram(name) in documented(), f"{path.name}: docs/metrics.md has no {name}")
             check(name in tried, f"{path.name}: scenarios.py has no {name}")
 
 
 def check_names(source, files):
-    """Every metric that is drawn or alerted on exists: a renamed one would only ever show as an empty panel."""
+    """Every metric that is drawn or alerted on exists, and those that exist are drawn: a renamed one would only ever show as an empty panel."""
     if source.startswith(("http://", "https://")):
         with urllib.request.urlopen(source, timeout=10) as answer:
             text = answer.read().decode()
     else:
         text = Path(source).read_text()
     exported = set(re.findall(r"^(?:# TYPE )?(\w+)", text, re.MULTILINE))
-    exported |= {histogram(name) for name in exported}
+    exported = {histogram(name) for name in exported}
+    check_drawn({name for name in exported if METRIC.fullmatch(name)}, [file for file in files if file.suffix == ".json"], source)
     for file in files:
         for name in sorted(set(METRIC.findall(file.read_text()))):
-            check(name in exported or histogram(name) in exported, f"{file.name}: {name} is not exported")
+            check(histogram(name) in exported, f"{file.name}: {name} is not exported")
+
+
+def check_answers(url, dashboards):
+    """Each query is answered, not by too many series nor by many that are all 0; and what a node without Redis has under load is there."""
+    for path in dashboards:
+        dashboard = json.loads(path.read_text())
+        for panel in panels_of(dashboard):
+            for target in panel["targets"]:
+                what = f"{path.name}: query {target['refId']} of {panel['title']}"
+                query = urllib.parse.urlencode({"query": filled(target["expr"], "20s")}).encode()
+                try:
+                    with urllib.request.urlopen(f"{url}/api/v1/query", query, timeout=10) as answer:
+                        series = json.load(answer)["data"]["result"]
+                except urllib.error.HTTPError as error:
+                    check(False, f"{what}: {error.read().decode()}")
+                    continue
+                zeros = [one for one in series if float(one["value"][1]) == 0]
+                check(len(series) <= MAX_SERIES, f"{what} has {len(series)} series")
+                check(len(zeros) < 5, f"{what} has {len(zeros)} series that are 0")
+                lasting = panel["type"] in ("stat", "timeseries") and not re.search(r" > \d|ALERTS", target["expr"])
+                # Nobody comes back in that test, and who is alone has no objectives before an hour is over.
+                elsewhere = ":ratio_rate" in target["expr"] or "gateway_recoveries_total" in target["expr"]
+                if path.stem in ("overview", "traffic") and lasting and not elsewhere:
+                    check(series, f"{what} has no answer")
 
 
 def histogram(series):
@@ -249,20 +351,28 @@ def histogram(series):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--scrape", metavar="SOURCE", help="a /metrics URL or file to compare metric names with")
-    source = arguments.parse_args().scrape
+    arguments.add_argument("--prometheus", metavar="URL", help="a Prometheus to ask what the dashboards ask")
+    asked = arguments.parse_args()
 
     dashboards = sorted(HERE.glob("dashboards/*.json"))
     rules = sorted(HERE.glob("rules/*.rules.yml"))
     check(dashboards, "no dashboards")
     check(rules, "no rules")
-    if source:
-        check_names(source, dashboards + rules)
+    if asked.scrape:
+        check_names(asked.scrape, dashboards + rules)
+    elif asked.prometheus:
+        check_answers(asked.prometheus, dashboards)
     else:
+        for name in build.stale():
+            check(False, f"dashboards/{name} is not what boards/ makes: run grafana/build.py")
         for path in dashboards:
             check_dashboard(path)
         sections = runbook_sections()
         alerts = [alert for path in rules for alert in check_rules(path, sections)]
         check(len(alerts) == len(set(alerts)), "two alerts have one name")
+        check_links(dashboards, alerts)
+        check_mentions(dashboards)
+        check_drawn(documented(), dashboards, "docs/metrics.md")
         for name in sorted(set(sections) - set(alerts)):
             check(False, f"docs/runbooks.md has a section {name}, which is no alert")
         check_metrics(rules)

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { rm } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import net from 'node:net';
 
 import { eventually } from './harness.mjs';
@@ -47,6 +47,20 @@ export class Server {
       if (this.#process.exitCode === null && this.#process.signalCode === null) return;
     }
     assert.fail(`${this.name} does not start: ${this.#complaints}`);
+  }
+
+  /** Sends a signal to the process and to those that it made. */
+  async signal(name) {
+    const children = await readFile(`/proc/${this.#process.pid}/task/${this.#process.pid}/children`, 'utf8');
+    process.kill(this.#process.pid, name);
+    for (const pid of children.split(' ').filter(Boolean)) {
+      try {
+        process.kill(Number(pid), name);
+      } catch (error) {
+        // It has ended meanwhile, as those do that serve one connection.
+        if (error.code !== 'ESRCH') throw error;
+      }
+    }
   }
 
   async stop() {

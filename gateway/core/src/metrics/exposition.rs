@@ -10,6 +10,11 @@ use super::{Metrics, REVISION, VERSION};
 /// Seconds. Half a millisecond is a good fan-out, five seconds is an outage.
 pub(super) const SECONDS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
+/// CPU is kept as a gauge, because counters here have no fractions: read every few seconds, whole seconds are pulses. It is shown as what it
+/// is.
+const CPU_AS_GAUGE: &str = "# TYPE process_cpu_seconds_total gauge\n";
+const CPU_AS_COUNTER: &str = "# TYPE process_cpu_seconds_total counter\n";
+
 pub(super) struct Exposition {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
@@ -60,7 +65,11 @@ impl Metrics {
         [&self.received_bytes, &self.sent_bytes, &self.events_delivered].iter().for_each(|total| total.show());
         [&self.draining, &self.rooms].iter().for_each(|current| current.show());
         metrics::with_local_recorder(recorder, || process.collect());
-        handle.render()
+        let mut text = handle.render();
+        if let Some(at) = text.find(CPU_AS_GAUGE) {
+            text.replace_range(at..at + CPU_AS_GAUGE.len(), CPU_AS_COUNTER);
+        }
+        text
     }
 
     /// Moves recorded samples into their buckets; without it they pile up between scrapes.
@@ -107,6 +116,20 @@ mod tests {
         shown("gateway_connections{transport=\"polling\"} 0\n");
         shown("gateway_sent_bytes_total 34\n");
         assert_eq!((metrics.sent_bytes.get(), metrics.connections.with("polling").get()), (34, 0));
+    }
+
+    #[test]
+    fn cpu_time_is_a_counter_with_fractions() {
+        let metrics = Metrics::new();
+        let cpu = || {
+            let text = metrics.render();
+            assert!(text.contains("# TYPE process_cpu_seconds_total counter\n"), "{text}");
+            assert!(!text.contains("process_cpu_seconds_total gauge"), "{text}");
+            let line = text.lines().find(|line| line.starts_with("process_cpu_seconds_total ")).unwrap();
+            line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()
+        };
+        // Who reads this often has, at one of these times, used no whole number of seconds.
+        assert!((0..10_000).any(|_| cpu().fract() > 0.0), "{} s of CPU", cpu());
     }
 
     #[test]
