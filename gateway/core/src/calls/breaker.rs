@@ -154,7 +154,15 @@ impl Phase {
 impl Circuit {
     pub(super) fn new() -> Self {
         let (sources, parties, failing) = (HashSet::new(), HashSet::new(), HashMap::new());
-        Self(Mutex::new(State { phase: Phase::Closed, period: 0, sources, parties, since: None, wanted: None, failing }))
+        Self(Mutex::new(State {
+            phase: Phase::Closed,
+            period: 0,
+            sources,
+            parties,
+            since: None,
+            wanted: None,
+            failing,
+        }))
     }
 
     /// Whether it is left alone since it failed, by all or by the gateway itself, as far as anybody wants to ask it: it is, too,
@@ -260,14 +268,7 @@ impl State {
     }
 
     /// Notes a failure of one party; whether it is left alone from now on.
-    fn failed_for(
-        &mut self,
-        party: &Party,
-        source: &Source,
-        settings: Breaker,
-        is_probe: bool,
-        now: Instant,
-    ) -> bool {
+    fn failed_for(&mut self, party: &Party, source: &Source, settings: Breaker, is_probe: bool, now: Instant) -> bool {
         if self.failing.len() >= PARTIES && !self.failing.contains_key(party) {
             self.failing.retain(|_, failing| now < failing.last + settings.pause);
             if self.failing.len() >= PARTIES {

@@ -141,7 +141,8 @@ impl Caller {
 
     /// Publishes how many back ends are left alone. One that is asked for several things counts for each.
     fn count_open(&self) {
-        let open = |back_end: &Arc<BackEnd>| back_end.circuit.is_open().then(|| back_end.purposes.load(Ordering::Relaxed));
+        let open =
+            |back_end: &Arc<BackEnd>| back_end.circuit.is_open().then(|| back_end.purposes.load(Ordering::Relaxed));
         let open: Vec<u8> = self.back_ends.lock().values().filter_map(open).collect();
         for purpose in Purpose::ALL {
             let count = open.iter().filter(|purposes| *purposes & purpose.bit() != 0).count();
