@@ -296,11 +296,10 @@ fn versions(nodes: &[Node], lists: &[Listed], report: &mut Report) {
             );
         }
     }
-    for list in lists.iter().filter(|list| list.missing > 0) {
+    if let Some(list) = lists.iter().find(|list| list.missing > 0) {
         let seen = format!("{} nodes did not answer the others within a second", list.missing);
         let todo = "find the one that is stuck: gateway_canary_silence_seconds of each, and CLIENT LIST of Redis";
         report.found(Status::Error, "nodes.answer", "the nodes", seen, (todo, "docs/runbooks.md#gatewaynodedeaf"));
-        break;
     }
 }
 

@@ -22,8 +22,8 @@ use crate::support::redis::{Redis, free_port};
 use crate::support::topology::replica_of;
 use crate::support::{self, NO_LIMITS, eventually, metric};
 
-/// So that idle connections need not be watched for a minute.
-const PINGS: [(&str, &str); 2] = [("GATEWAY_SOCKET__PING_INTERVAL", "1s"), ("GATEWAY_SOCKET__PING_TIMEOUT", "1s")];
+/// So that idle connections need not be watched for a minute; who answers late has two seconds to do so.
+const PINGS: [(&str, &str); 2] = [("GATEWAY_SOCKET__PING_INTERVAL", "1s"), ("GATEWAY_SOCKET__PING_TIMEOUT", "4s")];
 /// A Redis as it should be.
 const WELL: [&str; 8] = [
     "--maxmemory",
@@ -91,6 +91,7 @@ async fn doctor(arguments: &[&str], changes: &[(&str, &str)]) -> Found {
     let text = String::from_utf8(output.stdout).unwrap();
     let report = serde_json::from_str(&text)
         .unwrap_or_else(|error| panic!("{error}: {text}{}", String::from_utf8_lossy(&output.stderr)));
+    assert!(!text.contains("hunter"), "it shows a password: {text}");
     let found = Found { code: output.status.code().unwrap(), report };
     assert_eq!(found.report["code"], found.code);
     found.assert_advice();
@@ -147,15 +148,11 @@ async fn a_deployment_that_is_well() {
     let changes: Vec<_> = PINGS.into_iter().chain(keys).collect();
     let found = doctor(&arguments, &changes).await;
     let counts = &found.report["counts"];
-    // What this machine's kernel allows is not the deployment's.
-    let kernel = found.report["findings"].as_array().unwrap().iter();
-    let kernel = kernel.filter(|it| it["check"].as_str().unwrap().starts_with("limits.") && it["status"] == "warning");
-    assert_eq!(
-        (&counts["error"], counts["warning"].as_u64()),
-        (&0.into(), Some(kernel.count() as u64)),
-        "{:#}",
-        found.report
-    );
+    let warned = found.report["findings"].as_array().unwrap().iter().filter(|it| it["status"] == "warning");
+    let warned = warned.map(|it| it["check"].as_str().unwrap());
+    // What this machine's kernel allows, and how busy it is, is not the deployment's.
+    let warned: Vec<_> = warned.filter(|check| !check.starts_with("limits.") && *check != "redis.latency").collect();
+    assert_eq!((&counts["error"], warned), (&0.into(), vec![]), "{:#}", found.report);
     found.assert("nodes.count", "ok", "2 were asked, and 2 listen");
     found.assert("nodes.version", "ok", env!("CARGO_PKG_VERSION"));
     found.assert("node.health", "ok", "conditions of alerts are well");
@@ -163,8 +160,8 @@ async fn a_deployment_that_is_well() {
     found.assert("redis.replicas", "ok", "1 are online");
     found.assert("redis.rights", "ok", "");
     found.assert("balancer.sticky", "ok", "16 connections");
-    found.assert("balancer.idle_websocket", "ok", "longer than 2s");
-    found.assert("balancer.idle_poll", "ok", "longer than 2s");
+    found.assert("balancer.idle_websocket", "ok", "longer than 5s");
+    found.assert("balancer.idle_poll", "ok", "longer than 5s");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,8 +179,8 @@ async fn a_redis_that_was_not_set_up() {
         "20",
     ];
     let redis = Redis::start_with(&wrong).await;
-    redis.command("ACL SETUSER gate on >pass ~gateway:* &gateway:* +@all -@dangerous +info +config|get").await;
-    let url = format!("redis://gate:pass@127.0.0.1:{}", redis.port());
+    redis.command("ACL SETUSER gate on >hunter2 ~gateway:* &gateway:* +@all -@dangerous +info +config|get").await;
+    let url = format!("redis://gate:hunter2@127.0.0.1:{}", redis.port());
     let nobody = format!("--node=127.0.0.1:{}", free_port());
     let found = doctor(&[&nobody], &[("GATEWAY_REDIS_URL", &url)]).await;
     assert_eq!(found.code, 2);
@@ -207,7 +204,7 @@ async fn a_redis_that_was_not_set_up() {
     let away = format!("redis://127.0.0.1:{}", free_port());
     doctor(&[&nobody], &[("GATEWAY_REDIS_URL", &away)]).await.assert("redis.reachable", "error", "refused");
     let found =
-        doctor(&[&nobody], &[("GATEWAY_REDIS_URL", &format!("redis://gate:wrong@127.0.0.1:{}", redis.port()))]).await;
+        doctor(&[&nobody], &[("GATEWAY_REDIS_URL", &format!("redis://gate:hunter3@127.0.0.1:{}", redis.port()))]).await;
     found.assert("redis.reachable", "error", "WRONGPASS");
 }
 
@@ -237,7 +234,7 @@ async fn a_balancer_that_cuts_loses_and_shows_what_it_should_not() {
 
     assert_eq!(cuts.code, 2);
     cuts.assert("balancer.sticky", "ok", "");
-    cuts.assert("balancer.idle_websocket", "error", "was cut after 0.");
+    cuts.assert("balancer.idle_websocket", "error", "was cut after");
     cuts.assert("balancer.idle_poll", "error", "504");
 
     assert_eq!(by_cookie.code, 1, "{:#}", by_cookie.report);
