@@ -1,6 +1,7 @@
 //! The composition root: the only file that names backends. Builds a node from its configuration, runs it, stops it.
 
 mod addresses;
+mod check;
 mod database;
 mod doors;
 mod jobs;
@@ -13,8 +14,9 @@ mod stores;
 mod upkeep;
 
 pub use addresses::node_name;
-pub use post::check_post;
+pub use check::check;
 pub use role::Role;
+pub use stores::queue_keys;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -51,7 +53,7 @@ use addresses::{advertised, host_name, listen};
 use doors::Doors;
 use jobs::{Means, desk_and_workers};
 use orders::NodeOrders;
-use post::{Materials, Post, absence};
+use post::{Materials, Post, absence, check_post};
 use reloading::Reloading;
 use start::Start;
 use stores::{Backends, Redis, Stores, backends};

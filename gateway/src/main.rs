@@ -1,4 +1,5 @@
-//! The command line: `gateway [serve]`, `work`, `check`, `migrate`, `export`, `import`, `token`, `key`, `healthcheck`.
+//! The command line: `gateway [serve]`, `work`, `check`, `migrate`, `export`, `import`, `token`, `key`, `doctor`,
+//! `healthcheck`.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,16 +8,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use gateway::doctor;
 use gateway::exchange::{self, Exchange};
-use gateway::process::{self, BAD_CONFIGURATION, INTERNAL, OK, Role, UNAVAILABLE, check_post};
-use gateway_core::auth::{ApiKeys, Grant, Hook, Rights, Tokens, make_key, mint};
+use gateway::process::{self, BAD_CONFIGURATION, INTERNAL, OK, Role, UNAVAILABLE, from_here};
+use gateway_core::auth::{ApiKeys, Grant, Rights, make_key, mint};
 use gateway_core::config::{self, Config, Scope};
 use gateway_core::domain::{Offset, UserId};
-use gateway_core::inbox::Inbox;
-use gateway_core::redis::Primary;
-use gateway_core::routes::RouteTable;
-use gateway_store::Store;
-use gateway_work::jobs::BackEnds;
 
 /// A realtime gateway for Socket.IO clients.
 #[derive(Parser)]
@@ -86,6 +83,9 @@ enum Command {
         #[arg(long = "namespace", value_name = "PATTERN", default_value = "*")]
         namespaces: Vec<String>,
     },
+    /// Look at a deployment and say what is wrong with it: Redis, nodes, clocks, limits, the load balancer, TLS, the database, mail.
+    /// Exits with 0 if nothing is, 1 if there are warnings, 2 if there are errors.
+    Doctor(doctor::Options),
     /// Ask the node on this machine whether it is ready; exit 0 if it is.
     Healthcheck,
 }
@@ -120,6 +120,7 @@ fn main() -> ExitCode {
             token(&config, &Grant { user, roles, ttl, join, publish, id })
         }
         Command::Key { name, scopes, rooms, namespaces } => key(&name, scopes, rooms, namespaces),
+        Command::Doctor(options) => doctor::run(&config, &options).into(),
         Command::Healthcheck => healthcheck(config.admin_listen),
     }
 }
@@ -129,37 +130,10 @@ fn fail(code: u8, message: &str) -> ExitCode {
 }
 
 fn check(config: &Config) -> ExitCode {
-    let table = match RouteTable::load(&config.profile, config.file.as_deref()) {
+    let table = match process::check(config) {
         Ok(table) => table,
-        Err(error) => return fail(BAD_CONFIGURATION, &error.to_string()),
+        Err(why) => return fail(BAD_CONFIGURATION, &why),
     };
-    if let Err(error) = table.check_jobs(&config.jobs) {
-        return fail(BAD_CONFIGURATION, &error);
-    }
-    if let Err(error) = BackEnds::new(&config.jobs) {
-        return fail(BAD_CONFIGURATION, &error);
-    }
-    if let Err(error) = check_post(config) {
-        return fail(BAD_CONFIGURATION, &error);
-    }
-    if let Err(error) = Tokens::check(&config.auth) {
-        return fail(BAD_CONFIGURATION, &error.to_string());
-    }
-    if let Err(error) = Hook::check(&config.auth.hook) {
-        return fail(BAD_CONFIGURATION, &error);
-    }
-    if let Err(error) = Inbox::check(&config.notifications) {
-        return fail(BAD_CONFIGURATION, &error);
-    }
-    if let Err(error) = Primary::check(config) {
-        return fail(BAD_CONFIGURATION, &error.to_string());
-    }
-    if let Err(error) = ApiKeys::check(&config.api.key) {
-        return fail(BAD_CONFIGURATION, &error);
-    }
-    if let Err(error) = Store::check(config) {
-        return fail(BAD_CONFIGURATION, &error.to_string());
-    }
     let text = match toml::to_string(config) {
         Ok(text) => text,
         Err(error) => return fail(INTERNAL, &format!("cannot print the configuration: {error}")),
@@ -202,13 +176,9 @@ fn key(name: &str, scopes: Vec<Scope>, rooms: Vec<String>, namespaces: Vec<Strin
 }
 
 /// Speaks HTTP by hand: it runs every few seconds in containers that have nothing but this binary.
-fn healthcheck(mut admin: SocketAddr) -> ExitCode {
+fn healthcheck(admin: SocketAddr) -> ExitCode {
     const PATIENCE: Duration = Duration::from_secs(2);
-    if admin.ip().is_unspecified() {
-        let loopback: std::net::IpAddr =
-            if admin.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
-        admin.set_ip(loopback);
-    }
+    let admin = from_here(admin);
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&admin, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;

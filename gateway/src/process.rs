@@ -1,10 +1,11 @@
 //! The process: a node from its start to its exit code, and the signals in between.
 
 use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::app::{Gateway, StartError, node_name};
-pub use crate::app::{Role, check_post};
+pub use crate::app::{Role, check, queue_keys};
 use crate::shutdown::{Signals, Wish};
 use crate::telemetry;
 use gateway_core::config::Config;
@@ -25,6 +26,16 @@ pub fn fail(code: u8, message: &str) -> u8 {
     // Where nobody reads it, the code has to say it all.
     writeln!(std::io::stderr(), "gateway: {message}").ok();
     code
+}
+
+/// Where a listener is reached from its own machine.
+#[must_use]
+pub fn from_here(mut listener: SocketAddr) -> SocketAddr {
+    if listener.ip().is_unspecified() {
+        let v6 = listener.is_ipv6();
+        listener.set_ip(if v6 { IpAddr::V6(Ipv6Addr::LOCALHOST) } else { IpAddr::V4(Ipv4Addr::LOCALHOST) });
+    }
+    listener
 }
 
 /// Serves clients, or only works, until told to stop. Returns the code to exit with.

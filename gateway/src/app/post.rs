@@ -29,7 +29,7 @@ use gateway_work::schedules::{self, Schedules, Tick};
 ///
 /// # Errors
 /// What is wrong, in words that name the setting.
-pub fn check_post(config: &Config) -> Result<(), String> {
+pub(super) fn check_post(config: &Config) -> Result<(), String> {
     Mail::check(&config.mail)?;
     Novu::check(&config.novu)?;
     check_queue("mail.queue", config, &config.mail.queue, "mail")?;

@@ -183,7 +183,7 @@ pub(super) async fn backends(
     };
     let settings = &config.redis;
     let prefix = &settings.prefix;
-    let queues = if config.jobs.prefix.is_empty() { BullJobs::prefix(prefix) } else { config.jobs.prefix.clone() };
+    let queues = queue_keys(config);
     let bus: Arc<dyn Bus> = Arc::new(RedisBus::start(primary, settings, metrics.clone(), supervisor));
     let commands = commands.watched_by(supervisor);
     let jobs = Arc::new(BullJobs::new(commands.clone(), prefix, &queues, done).context("jobs.prefix")?);
@@ -223,4 +223,11 @@ fn retention(log: &config::Log) -> Retention {
         max_bytes: log.max_bytes,
         max_percent: log.max_percent,
     }
+}
+
+/// What the keys of all queues in Redis begin with.
+#[must_use]
+pub fn queue_keys(config: &Config) -> String {
+    let prefix = &config.jobs.prefix;
+    if prefix.is_empty() { BullJobs::prefix(&config.redis.prefix) } else { prefix.clone() }
 }

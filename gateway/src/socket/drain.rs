@@ -36,7 +36,23 @@ impl SocketServer {
         peers.leave().await;
         sleep(self.edge.settings.drain.announce).await;
         self.stop_admitting();
-        self.hand_over_all().await;
+        tokio::select! {
+            () = self.hand_over_all() => {}
+            () = sleep(self.edge.settings.drain.timeout) => {
+                self.note_overrun(peers).await;
+                self.hand_over_all().await;
+            }
+        }
+    }
+
+    /// The time for a drain is over: counts it if clients are left.
+    async fn note_overrun(&self, peers: &Peers) {
+        let left = self.sessions();
+        if left > 0 {
+            let timeout = self.edge.settings.drain.timeout;
+            tracing::warn!(left, ?timeout, "drain.timeout was over before all clients were handed over");
+            peers.overran().await;
+        }
     }
 
     /// Closes every connection softly, so that official clients come back by themselves. Readiness must have gone
@@ -79,6 +95,7 @@ impl SocketServer {
             }
             sleep(POLL).await;
         }
+        self.note_overrun(peers).await;
         self.sessions()
     }
 

@@ -141,6 +141,21 @@ impl Store {
         }
     }
 
+    /// How its tables stand, without changing anything: from the version that they are of, which may be newer, to the one that
+    /// this program makes.
+    ///
+    /// # Errors
+    /// It is away, or does not let the gateway in.
+    pub async fn standing(&self) -> Result<Migrated, StoreError> {
+        match &self.place {
+            Place::Memory => Ok(Migrated { from: 1, to: 1 }),
+            Place::File(_, migrated) => Ok(*migrated),
+            Place::Postgres(server) => server.standing().await,
+            #[cfg(feature = "mongodb")]
+            Place::Mongo(server) => server.standing().await,
+        }
+    }
+
     /// What it is, for people.
     #[must_use]
     pub fn kind(&self) -> &'static str {

@@ -218,8 +218,10 @@ async fn a_back_end_that_is_gone_is_left_alone_and_asked_again() {
     })
     .await;
     assert!(metric(&node, "gateway_call_breaker_openings_total{by=\"all\"}") >= 1.0);
+    assert_eq!(metric(&node, "gateway_call_breakers_open{of=\"auth\"}"), 1.0);
     back_end.says(200, json!({ "allow": true }));
     eventually("it is asked again", || async { Client::try_connect(node.address, json!({})).await.is_ok() }).await;
+    assert_eq!(metric(&node, "gateway_call_breakers_open{of=\"auth\"}"), 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

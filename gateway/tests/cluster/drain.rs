@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::cluster;
 use crate::support::client::Client;
+use crate::support::operator::console;
 use crate::support::redis::Redis;
 use crate::support::{self, eventually, http, metric};
 
@@ -105,6 +106,42 @@ async fn a_lone_node_tells_all_clients_at_once() {
         assert_eq!(stopping.await.unwrap(), 0);
         assert!(took < Duration::from_secs(2), "at once: {took:?}");
         assert!(started.elapsed() < Duration::from_secs(5), "it waits for nobody: {:?}", started.elapsed());
+    }
+}
+
+/// For clients that are many for the time there is.
+const SHORT: [(&str, &str); 2] = [("GATEWAY_DRAIN__TIMEOUT", "1ms"), ("GATEWAY_DRAIN__ANNOUNCE", "0s")];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_that_overran_is_counted_by_the_nodes_that_stay() {
+    let redis = Redis::start().await;
+    let mut nodes = cluster(&redis, 3, &SHORT).await;
+    know_each_other(&nodes).await;
+    let overruns = |node: &Gateway| metric(node, "gateway_drain_overruns_total");
+    let (empty, full) = (nodes.remove(0), nodes.remove(0));
+    let stays = nodes.remove(0);
+    assert_eq!(empty.stop().await, 0);
+    assert_eq!(overruns(&stays), 0.0, "nobody was left");
+    let held = clients(full.address, 200).await;
+    let counted = full.metrics.clone();
+    full.stop().await;
+    closed(held).await;
+    assert!(counted.render().contains("gateway_drain_overruns_total 1"));
+    eventually("the one that stays was told", || async { overruns(&stays) == 1.0 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operators_drain_that_overran_is_counted_once() {
+    let redis = Redis::start().await;
+    let settings: Vec<_> = SHORT.into_iter().chain([("GATEWAY_ADMIN__TOKEN", "t")]).collect();
+    let nodes = cluster(&redis, 2, &settings).await;
+    know_each_other(&nodes).await;
+    let held = clients(nodes[0].address, 200).await;
+    let (status, answer) = console(&nodes[0], "t", "POST", "/nodes/node-0/drain", None).await;
+    assert_eq!(status, 202, "{answer}");
+    closed(held).await;
+    for node in &nodes {
+        eventually("it is counted", || async { metric(node, "gateway_drain_overruns_total") == 1.0 }).await;
     }
 }
 

@@ -4,6 +4,7 @@
 mod budget;
 mod connecting;
 mod console;
+mod doctor;
 mod drain;
 mod embedded;
 mod emitters;

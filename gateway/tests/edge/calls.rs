@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use gateway_core::calls::{Asker, Breaker, Caller, Endpoint, Source};
+use gateway_core::calls::{Asker, Breaker, Caller, Endpoint, Purpose, Source};
 use gateway_core::domain::{Refusal, SessionId};
 use gateway_core::metrics::Metrics;
 use serde_json::value::RawValue;
@@ -491,6 +491,7 @@ async fn a_breaker_opens_lets_one_through_and_closes() {
     assert_eq!(client.call(&elsewhere).await, UNAVAILABLE);
     client.assert_results(&[("failed", 2), ("open", 1)]);
     assert_eq!(client.count("gateway_call_breaker_openings_total{by=\"one\"}"), 1.0);
+    assert_eq!(client.count("gateway_call_breakers_open{of=\"routes\"}"), 0.0, "it may work for others");
     assert_eq!(back_end.requests(), 3, "nobody asked");
 
     let probe = {
@@ -517,6 +518,24 @@ async fn a_breaker_opens_lets_one_through_and_closes() {
         assert_eq!(client.call(&endpoint).await.as_deref(), Ok("1"));
     }
     assert_eq!(client.count("gateway_call_breaker_openings_total{by=\"one\"}"), 1.0);
+}
+
+#[tokio::test]
+async fn what_is_left_alone_is_counted_by_what_it_is_asked_for() {
+    let back_end = BackEnd::start().await.answers(500, "").answers(500, "").then(|| Reply::Gated);
+    let client = Client::new();
+    let breaker = Breaker { failures: 2, pause: Duration::from_millis(100) };
+    let endpoint = Endpoint { attempts: 1, breaker, ..back_end.endpoint() };
+    let of_auth = Endpoint { purpose: Purpose::Auth, ..endpoint.clone() };
+    let open = |of: &str| client.count(&format!("gateway_call_breakers_open{{of=\"{of}\"}}"));
+    let call = async |endpoint: &Endpoint, who| client.caller.call(endpoint, &asker(who), "order-3", "{}".into()).await;
+    call(&endpoint, 1).await.unwrap_err();
+    assert_eq!(open("routes"), 0.0);
+    call(&of_auth, 2).await.unwrap_err();
+    assert_eq!((open("routes"), open("auth"), open("hooks")), (1.0, 1.0, 0.0), "one breaker, asked for two things");
+    back_end.script.gate.add_permits(100);
+    eventually("it works again", async || call(&endpoint, 1).await.is_ok()).await;
+    assert_eq!((open("routes"), open("auth")), (0.0, 0.0));
 }
 
 #[tokio::test]

@@ -135,6 +135,8 @@ async fn a_back_end_that_was_away_gets_everything_once_and_in_order() {
     })
     .await;
     assert_eq!(listed(&node, "said").await["waiting"], 250);
+    let open = || metric(&node, "gateway_call_breakers_open{of=\"hooks\"}");
+    eventually("it is left alone", || async { open() == 1.0 }).await;
     assert!(metric(&node, "gateway_hook_oldest_seconds") > 0.0);
     // First it is there and not well.
     let after = Receiver::at(address, |number, _| Reply::status(if number < 3 { 503 } else { 200 })).await;
@@ -144,6 +146,7 @@ async fn a_back_end_that_was_away_gets_everything_once_and_in_order() {
     assert_eq!(after.taken().len(), 260, "each once");
     assert!(after.requests().iter().all(|request| request.events().len() <= 100));
     assert!(metric(&node, "gateway_call_breaker_openings_total{by=\"one\"}") >= 1.0, "it was left alone for a while");
+    eventually("it is said to work", || async { open() == 0.0 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -251,7 +251,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     ("exchange", &["archiving", "config", "domain", "outbox", "process"]),
     ("process", &["app", "config", "shutdown", "telemetry"]),
-    ("main", &["auth", "config", "domain", "exchange", "inbox", "jobs", "metrics", "process", "redis", "routes"]),
+    ("doctor", &["auth", "config", "domain", "mail", "process", "redis"]),
+    ("main", &["auth", "config", "doctor", "domain", "exchange", "metrics", "process"]),
 ];
 
 /// Types that only the composition root may name, with the folders that define them.
@@ -344,7 +345,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("sqlx", &["sqlite", "contacts", "jobs", "log", "outbox", "repeats", "revocations", "sessions", "store", "ticks"]),
     ("use bullmq", &["bullmq"]),
     ("use mongodb", &["store"]),
-    ("gateway_store", &["app", "exchange", "main", "process"]),
+    ("gateway_store", &["app", "doctor", "exchange", "process"]),
     ("governor", &["node"]),
     ("jsonwebtoken", &["auth"]),
     ("reqwest", &["auth", "calls"]),
@@ -355,6 +356,8 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("croner", &["schedules"]),
     ("jiff", &["absent", "schedules"]),
     ("ppp", &["socket"]),
+    ("tokio_tungstenite", &["doctor"]),
+    ("tokio_rustls", &["doctor"]),
 ];
 
 /// Files, or folders of files, that another module uses and that must not use it: two files in a circle are one file.

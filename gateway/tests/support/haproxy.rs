@@ -16,29 +16,38 @@ pub struct HaProxy {
 impl HaProxy {
     /// Passes TCP connections on to a node, in one way for each of `options`.
     pub async fn before(node: SocketAddr, options: &[&str]) -> Self {
+        let text = |addresses: &[SocketAddr]| {
+            let mut text = String::from(
+                "defaults\n mode tcp\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n timeout check 2s\n",
+            );
+            for (number, (address, options)) in addresses.iter().zip(options).enumerate() {
+                text +=
+                    &format!("listen l{number}\n bind {address}\n server node {node} check inter 200ms {options}\n");
+            }
+            text
+        };
+        Self::configured(options.len(), text).await
+    }
+
+    /// One with a configuration of its own, which is made of so many addresses to listen at.
+    pub async fn configured(listeners: usize, text: impl Fn(&[SocketAddr]) -> String) -> Self {
         // Another process may take a port between choosing and using it: then the proxy ends, and others are tried.
         for _ in 0..10 {
-            if let Some(proxy) = Self::try_start(node, options).await {
+            if let Some(proxy) = Self::try_start(listeners, &text).await {
                 return proxy;
             }
         }
         panic!("haproxy does not start; it has to be installed");
     }
 
-    async fn try_start(node: SocketAddr, options: &[&str]) -> Option<Self> {
-        let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let listeners: Vec<_> = options.iter().map(|_| free()).collect();
+    async fn try_start(listeners: usize, text: &impl Fn(&[SocketAddr]) -> String) -> Option<Self> {
+        let free = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let listeners: Vec<_> = (0..listeners).map(free).collect();
         let addresses: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
         drop(listeners);
-        let mut text = String::from(
-            "defaults\n mode tcp\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n timeout check 2s\n",
-        );
-        for (number, (address, options)) in addresses.iter().zip(options).enumerate() {
-            text += &format!("listen l{number}\n bind {address}\n server node {node} check inter 200ms {options}\n");
-        }
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("haproxy.cfg");
-        std::fs::write(&path, text).unwrap();
+        std::fs::write(&path, text(&addresses)).unwrap();
         // In the foreground, and without a master process that would outlive a kill.
         let process = Command::new("haproxy")
             .env("PATH", format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default()))

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use crate::jobs::Kind;
 use crate::mail::{Letter, Mail, Receivers};
 use crate::once::{Once, Turn};
-use gateway_core::calls::{Asker, Caller, Endpoint, Source, Untaken, Why};
+use gateway_core::calls::{Asker, Caller, Endpoint, Purpose, Source, Untaken, Why};
 use gateway_core::config;
 use gateway_core::domain::SessionId;
 use gateway_core::jobs::{Failure, Handler, Job};
@@ -164,7 +164,7 @@ fn endpoint(settings: &config::Novu) -> Result<Option<Endpoint>, String> {
     key.set_sensitive(true);
     endpoint.headers.insert(AUTHORIZATION, key);
     endpoint.timeout = settings.timeout;
-    endpoint.attempts = 1;
+    (endpoint.attempts, endpoint.purpose) = (1, Purpose::Novu);
     endpoint.check().map_err(|error| format!("novu.timeout: {error}"))?;
     Ok(Some(endpoint))
 }

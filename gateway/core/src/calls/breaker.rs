@@ -14,6 +14,8 @@ use crate::domain::{SessionId, UserId};
 const PARTIES: usize = 1024;
 /// How many sources of failures are told apart; more are as good as everybody.
 const SOURCES: usize = 64;
+/// After how long of nobody wanting to ask a back end it is not said any more that it is left alone: its route may be gone.
+const FORGOTTEN: Duration = Duration::from_secs(180);
 
 /// When a breaker opens, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +102,8 @@ struct State {
     sources: HashSet<Source>,
     parties: HashSet<Party>,
     since: Option<Instant>,
+    /// When somebody wanted to ask it last while it was left alone.
+    wanted: Option<Instant>,
     /// Whom it fails, each by itself.
     failing: HashMap<Party, Failing>,
 }
@@ -110,6 +114,8 @@ struct Failing {
     phase: Phase,
     failures: u32,
     last: Instant,
+    /// Whether it is the gateway itself, for which there is nobody else.
+    is_gateway: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +128,19 @@ enum Phase {
     Probing,
 }
 
+impl Failing {
+    /// Whether the gateway leaves the back end alone.
+    fn keeps_gateway(&self) -> bool {
+        self.is_gateway && self.phase.is_open()
+    }
+}
+
 impl Phase {
+    /// Whether nobody is let through, or one, to see.
+    fn is_open(self) -> bool {
+        !matches!(self, Self::Closed)
+    }
+
     /// Whether an attempt may be made, and whether it decides.
     fn admits(self, now: Instant) -> Option<bool> {
         match self {
@@ -136,13 +154,32 @@ impl Phase {
 impl Circuit {
     pub(super) fn new() -> Self {
         let (sources, parties, failing) = (HashSet::new(), HashSet::new(), HashMap::new());
-        Self(Mutex::new(State { phase: Phase::Closed, period: 0, sources, parties, since: None, failing }))
+        Self(Mutex::new(State {
+            phase: Phase::Closed,
+            period: 0,
+            sources,
+            parties,
+            since: None,
+            wanted: None,
+            failing,
+        }))
+    }
+
+    /// Whether it is left alone since it failed, by all or by the gateway itself, as far as anybody wants to ask it: it is, too,
+    /// while one attempt decides.
+    pub(super) fn is_open(&self) -> bool {
+        let state = self.0.lock();
+        let is_wanted = state.wanted.is_some_and(|wanted| wanted.elapsed() < FORGOTTEN);
+        is_wanted && (state.phase.is_open() || state.failing.values().any(Failing::keeps_gateway))
     }
 
     /// Leave to make one attempt, unless the back end is to be left alone.
     pub(super) fn permit(&self, settings: Breaker, asker: &Asker) -> Option<Permit<'_>> {
         let (now, party) = (Instant::now(), asker.party());
         let mut state = self.0.lock();
+        if state.phase.is_open() || state.failing.get(&party).is_some_and(Failing::keeps_gateway) {
+            state.wanted = Some(now);
+        }
         let own = state.failing.get(&party).map_or(Some(false), |failing| failing.phase.admits(now))?;
         let is_new = state.sources.len() < SOURCES && !state.sources.contains(&asker.source);
         let is_probe = match state.phase {
@@ -192,10 +229,14 @@ impl Permit<'_> {
             }
             Verdict::Fails => {
                 let now = Instant::now();
-                let is_alone = state.failed_for(&self.party, self.settings, self.is_own_probe, now);
+                let is_alone = state.failed_for(&self.party, &self.source, self.settings, self.is_own_probe, now);
+                if is_alone && self.source == Source::Gateway {
+                    state.wanted = Some(now);
+                }
                 if state.failed(&self.party, &self.source, self.settings, now) || self.is_probe {
                     state.phase = Phase::Open { until: now + self.settings.pause };
                     state.period += 1;
+                    state.wanted = Some(now);
                     return Some(Transition::Opened);
                 }
                 is_alone.then_some(Transition::OpenedForOne)
@@ -227,14 +268,15 @@ impl State {
     }
 
     /// Notes a failure of one party; whether it is left alone from now on.
-    fn failed_for(&mut self, party: &Party, settings: Breaker, is_probe: bool, now: Instant) -> bool {
+    fn failed_for(&mut self, party: &Party, source: &Source, settings: Breaker, is_probe: bool, now: Instant) -> bool {
         if self.failing.len() >= PARTIES && !self.failing.contains_key(party) {
             self.failing.retain(|_, failing| now < failing.last + settings.pause);
             if self.failing.len() >= PARTIES {
                 return false;
             }
         }
-        let new = Failing { phase: Phase::Closed, failures: 0, last: now };
+        let is_gateway = *source == Source::Gateway;
+        let new = Failing { phase: Phase::Closed, failures: 0, last: now, is_gateway };
         let failing = self.failing.entry(party.clone()).or_insert(new);
         (failing.failures, failing.last) = (failing.failures.saturating_add(1), now);
         let was_closed = matches!(failing.phase, Phase::Closed);

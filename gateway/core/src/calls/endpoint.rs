@@ -21,6 +21,43 @@ const SHOWN_BYTES: usize = 20;
 const NOT_YOURS: [HeaderName; 7] =
     [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, UPGRADE, EXPECT, super::IDEMPOTENCY_KEY];
 
+/// What a back end is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Events of clients, by their routes.
+    Routes,
+    /// Who may come in.
+    Auth,
+    /// Being told what happens.
+    Hooks,
+    /// Jobs.
+    Jobs,
+    /// Workflows of Novu.
+    Novu,
+}
+
+impl Purpose {
+    /// All of them, in their order.
+    pub(super) const ALL: [Self; 5] = [Self::Routes, Self::Auth, Self::Hooks, Self::Jobs, Self::Novu];
+
+    /// One of `metrics::PURPOSES`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Routes => "routes",
+            Self::Auth => "auth",
+            Self::Hooks => "hooks",
+            Self::Jobs => "jobs",
+            Self::Novu => "novu",
+        }
+    }
+
+    /// Its place among several that are kept in one number.
+    pub(super) fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
 /// A back end that can be asked over HTTP.
 #[derive(Clone)]
 pub struct Endpoint {
@@ -36,6 +73,8 @@ pub struct Endpoint {
     pub backoff: Duration,
     /// When to leave it alone.
     pub breaker: Breaker,
+    /// What it is asked for, as metrics say when it is left alone.
+    pub purpose: Purpose,
 }
 
 /// Why an endpoint cannot be one.
@@ -65,7 +104,7 @@ pub enum EndpointError {
 }
 
 impl Endpoint {
-    /// An endpoint with defaults: 5 s for each of 3 attempts, 100 ms between the first two, no headers.
+    /// An endpoint with defaults: 5 s for each of 3 attempts, 100 ms between the first two, no headers; asked by routes.
     #[must_use]
     pub fn new(url: Url) -> Self {
         Self {
@@ -75,6 +114,7 @@ impl Endpoint {
             attempts: 3,
             backoff: Duration::from_millis(100),
             breaker: Breaker::default(),
+            purpose: Purpose::Routes,
         }
     }
 
@@ -143,6 +183,7 @@ impl fmt::Debug for Endpoint {
             .field("attempts", &self.attempts)
             .field("backoff", &self.backoff)
             .field("breaker", &self.breaker)
+            .field("purpose", &self.purpose)
             .finish()
     }
 }

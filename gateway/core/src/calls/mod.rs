@@ -9,7 +9,7 @@ mod post;
 
 pub use attempt::{Rejection, fit};
 pub use breaker::{Asker, Breaker, Source};
-pub use endpoint::{Endpoint, EndpointError};
+pub use endpoint::{Endpoint, EndpointError, Purpose};
 pub use kept::{Keeping, Name};
 pub use post::{Untaken, Why};
 /// So that others need not name the library.
@@ -18,6 +18,7 @@ pub use reqwest::Url;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -67,6 +68,8 @@ pub struct Caller {
 struct BackEnd {
     circuit: Circuit,
     slots: Semaphore,
+    /// What it has been asked for, of which several may share it.
+    purposes: AtomicU8,
 }
 
 /// Why asking brought nothing.
@@ -130,9 +133,21 @@ impl Caller {
         Self { kept: self.kept.shared_by(answers), ..self }
     }
 
-    /// Publishes what the answers take that are kept; to be called every few seconds.
+    /// Publishes what the answers take that are kept, and which back ends are left alone; to be called every few seconds.
     pub async fn upkeep(&self) {
+        self.count_open();
         self.kept.upkeep().await;
+    }
+
+    /// Publishes how many back ends are left alone. One that is asked for several things counts for each.
+    fn count_open(&self) {
+        let open =
+            |back_end: &Arc<BackEnd>| back_end.circuit.is_open().then(|| back_end.purposes.load(Ordering::Relaxed));
+        let open: Vec<u8> = self.back_ends.lock().values().filter_map(open).collect();
+        for purpose in Purpose::ALL {
+            let count = open.iter().filter(|purposes| *purposes & purpose.bit() != 0).count();
+            self.metrics.call_breakers_open.with(purpose.as_str()).set(count as f64);
+        }
     }
 
     /// Posts `body`, which must be JSON, and returns what the back end answers: its JSON, or `null` if it has nothing
@@ -197,8 +212,13 @@ impl Caller {
     fn back_end(&self, endpoint: &Endpoint) -> Arc<BackEnd> {
         let mut back_ends = self.back_ends.lock();
         let slots = self.settings.in_flight.min(Semaphore::MAX_PERMITS);
-        let make = || Arc::new(BackEnd { circuit: Circuit::new(), slots: Semaphore::new(slots) });
-        back_ends.entry(endpoint.identity()).or_insert_with(make).clone()
+        let make = || {
+            let purposes = AtomicU8::new(0);
+            Arc::new(BackEnd { circuit: Circuit::new(), slots: Semaphore::new(slots), purposes })
+        };
+        let back_end = back_ends.entry(endpoint.identity()).or_insert_with(make);
+        back_end.purposes.fetch_or(endpoint.purpose.bit(), Ordering::Relaxed);
+        back_end.clone()
     }
 
     /// Tries until there is an answer, or no sense in going on. The error is the last failure, if there was one.
@@ -217,7 +237,7 @@ impl Caller {
             let asked = timeout(patience, attempt(&self.client, ask, self.settings.answer_bytes)).await;
             let asked = asked.unwrap_or_else(|_| Err(Failure::timed_out(patience)));
             let verdict = asked.as_ref().map_or_else(Failure::verdict, |_| Verdict::Works);
-            self.report(endpoint, permit.settle(verdict));
+            self.report(endpoint, ask.asker, permit.settle(verdict));
             let failure = match asked {
                 Ok(answer) => return Ok(answer),
                 Err(failure) if !failure.is_passing() => return Err(Some(failure)),
@@ -235,17 +255,22 @@ impl Caller {
         Err(last)
     }
 
-    fn report(&self, endpoint: &Endpoint, change: Option<Transition>) {
-        match change {
-            Some(Transition::OpenedForOne) => self.metrics.call_breaker_openings.with("one").increment(1),
-            Some(Transition::Opened) => {
-                self.metrics.call_breaker_openings.with("all").increment(1);
-                let back_end = shown(&endpoint.url);
-                tracing::warn!(back_end, pause = ?endpoint.breaker.pause, "fails again and again, and is left alone");
+    fn report(&self, endpoint: &Endpoint, asker: &Asker, change: Option<Transition>) {
+        let Some(change) = change else { return };
+        let by = match change {
+            Transition::Opened => "all",
+            Transition::OpenedForOne => "one",
+            Transition::Closed => {
+                tracing::info!(back_end = shown(&endpoint.url), "works again");
+                return self.count_open();
             }
-            Some(Transition::Closed) => tracing::info!(back_end = shown(&endpoint.url), "works again"),
-            None => {}
+        };
+        self.metrics.call_breaker_openings.with(by).increment(1);
+        if by == "all" || asker.source == Source::Gateway {
+            let (back_end, of) = (shown(&endpoint.url), endpoint.purpose.as_str());
+            tracing::warn!(back_end, of, pause = ?endpoint.breaker.pause, "fails again and again, and is left alone");
         }
+        self.count_open();
     }
 }
 

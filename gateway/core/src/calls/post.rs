@@ -106,7 +106,7 @@ impl Caller {
             Ok(_) | Err(Why::Refused | Why::Postponed) => Verdict::Works,
             Err(_) => Verdict::Fails,
         };
-        self.report(endpoint, permit.settle(verdict));
+        self.report(endpoint, asker, permit.settle(verdict));
         let response = posted?;
         // It has taken it; how the rest of its answer goes is of no interest.
         Ok(timeout(endpoint.timeout, drain(response)).await.ok().flatten().unwrap_or_default())

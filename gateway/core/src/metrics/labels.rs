@@ -141,6 +141,9 @@ pub const LOG_OPERATIONS: [&str; 5] = ["append", "read", "subscribe", "signal", 
 pub const CALL_RESULTS: [&str; 8] =
     ["ok", "rejected", "postponed", "failed", "timeout", "open", "overloaded", "cancelled"];
 
+/// What back ends are asked for: by routes, who comes in, events that hooks are told, jobs, and workflows of Novu.
+pub const PURPOSES: [&str; 5] = ["routes", "auth", "hooks", "jobs", "novu"];
+
 /// What came of an attempt to tell a hook something.
 pub const HOOK_RESULTS: [&str; 7] = ["taken", "refused", "postponed", "redirected", "timeout", "failed", "open"];
 

@@ -51,6 +51,8 @@ metrics! {
     connections_limit: Gauge = "gateway_connections_limit";
     /// 1 while the node hands its clients over, else 0.
     draining: Current = "gateway_draining";
+    /// Drains that still had clients when `drain.timeout` was over: of this node, and of others that told it.
+    drain_overruns: Counter = "gateway_drain_overruns_total";
     /// Connections that got a session.
     connections_opened: Family<Total> = "gateway_connections_opened_total" ["transport": TRANSPORTS];
     /// Connections with a session that ended, by what ended them.
@@ -174,6 +176,9 @@ metrics! {
     /// How often a back end was left alone for a while because it had failed too often in a row: by all, or by the one user or
     /// session for which it failed.
     call_breaker_openings: Family<Counter> = "gateway_call_breaker_openings_total" ["by": ["all", "one"]];
+    /// Back ends that are left alone by all clients, or by the gateway itself, until they are seen to work again, by what they are
+    /// asked for; those that nobody has wanted to ask for three minutes are left out.
+    call_breakers_open: Family<Gauge> = "gateway_call_breakers_open" ["of": PURPOSES];
     /// What was heard of emitters, by the library that speaks so and by what it wishes.
     emitters_heard: Family2<Counter> = "gateway_emitters_heard_total" ["dialect": EMITTER_DIALECTS, "what": EMITTER_WISHES];
     /// Messages of emitters that were not heeded, or not done, by reason.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -15,6 +16,8 @@ use crate::port::PortError;
 const INTERVAL: Duration = Duration::from_secs(2);
 /// How long a node that is about to leave waits to be told who stays.
 const ANSWER: Duration = Duration::from_millis(500);
+/// How many drains that overran may wait to be counted.
+const OVERRUNS: usize = 64;
 /// How often in a row all nodes must be seen to read a newer format before it is written: a node that just connects to
 /// Redis again is not counted for a moment.
 const SURE: u32 = 3;
@@ -32,6 +35,8 @@ pub struct Peers {
     /// Nothing is ever sent on these channels: being subscribed is the message.
     sink: Sink,
     _silent: mpsc::Receiver<BusMessage>,
+    /// By which it knows what it said itself.
+    mark: Bytes,
 }
 
 /// How many nodes there are.
@@ -56,7 +61,8 @@ impl Peers {
         metrics.format.set(formats.written().number());
         let (sink, silent) = mpsc::channel(1);
         let (others, leaving) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Self { bus, channel, formats, metrics, others, leaving, sink, _silent: silent }
+        let mark = Bytes::copy_from_slice(&rand::random::<[u8; 16]>());
+        Self { bus, channel, formats, metrics, others, leaving, sink, _silent: silent, mark }
     }
 
     /// Where nodes listen that read a format.
@@ -69,14 +75,42 @@ impl Peers {
         format!("{}:leaving", self.channel)
     }
 
+    /// Where nodes say that the time for their drain was over before it was done.
+    fn overruns(&self) -> String {
+        format!("{}:overran", self.channel)
+    }
+
+    /// Counts a drain of this node that overran, and has the others count it: who ends is not asked for its metrics any more.
+    pub async fn overran(&self) {
+        self.metrics.drain_overruns.increment(1);
+        let told = timeout(ANSWER, self.bus.publish(&self.overruns(), self.mark.clone())).await;
+        if !matches!(told, Ok(Ok(()))) {
+            tracing::debug!("the other nodes could not be told that the drain overran");
+        }
+    }
+
+    /// Counts what another node says about its drain.
+    fn hear(&self, message: &BusMessage) {
+        if matches!(message, BusMessage::Message { payload, .. } if *payload != self.mark) {
+            self.metrics.drain_overruns.increment(1);
+        }
+    }
+
     /// Counts them for ever. A node that lost Redis counts nobody, not even itself.
     pub async fn count(self: Arc<Self>) {
         let mut tick = interval(INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut listening, mut agreed) = (false, 0);
+        let (overruns, mut told) = mpsc::channel(OVERRUNS);
         loop {
-            tick.tick().await;
-            listening = listening || self.listen().await.is_ok();
+            tokio::select! {
+                _ = tick.tick() => {}
+                Some(message) = told.recv() => {
+                    self.hear(&message);
+                    continue;
+                }
+            }
+            listening = listening || self.listen(&overruns).await.is_ok();
             let nodes = self.ask().await;
             let open = nodes.as_ref().map_or(0, |nodes| nodes.open);
             self.metrics.cluster_nodes.set(u32::try_from(open).unwrap_or(u32::MAX));
@@ -95,7 +129,8 @@ impl Peers {
         }
     }
 
-    async fn listen(&self) -> Result<(), PortError> {
+    async fn listen(&self, overruns: &Sink) -> Result<(), PortError> {
+        self.bus.subscribe(&self.overruns(), overruns.clone()).await?;
         // What it reads first: it must not be taken for a node that does not.
         for format in Format::ALL {
             self.bus.subscribe(&self.readers(format), self.sink.clone()).await?;

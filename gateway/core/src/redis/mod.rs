@@ -4,6 +4,7 @@
 mod connections;
 mod doubt;
 mod error;
+mod examined;
 mod history;
 mod locate;
 mod memory;
@@ -15,6 +16,7 @@ mod witness;
 
 pub use doubt::Doubt;
 pub use error::{CommandError, ConnectError, SettingsError, kind_of_words};
+pub use examined::{Examined, OutputLimit, Replica, examine};
 pub use history::{History, Knowledge};
 pub use memory::Memory;
 pub use pipeline::Pipeline;

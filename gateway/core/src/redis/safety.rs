@@ -15,7 +15,7 @@ const EVERY: Duration = Duration::from_secs(60);
 
 /// What is known of the settings. Nothing where the gateway may not read them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Settings {
+pub(super) struct Settings {
     /// `maxmemory-policy`
     policy: Option<String>,
     /// Whether anything is written to a disk.
@@ -43,7 +43,7 @@ impl Settings {
     }
 
     /// The words for what is not safe, with what to say about it. `has_budget`: whether `log.max_bytes` is set.
-    fn risks(&self, has_budget: bool) -> Vec<(&'static str, String)> {
+    pub(super) fn risks(&self, has_budget: bool) -> Vec<(&'static str, String)> {
         let mut risks = Vec::new();
         match self.policy.as_deref() {
             None | Some("noeviction") => {}
@@ -99,7 +99,7 @@ pub async fn watch_settings(commands: Commands, has_budget: bool, metrics: Arc<M
 }
 
 /// Reads the settings. What Redis does not allow is not known; that it did not answer is an error.
-async fn look(commands: &Commands) -> Result<Settings, CommandError> {
+pub(super) async fn look(commands: &Commands) -> Result<Settings, CommandError> {
     let mut question = redis::cmd("CONFIG");
     question.arg("GET").arg("maxmemory-policy").arg("appendonly").arg("save").arg("maxmemory");
     let config = allowed(commands.query(&question).await)?;

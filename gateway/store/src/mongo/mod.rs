@@ -83,6 +83,18 @@ impl MongoServer {
         migrated.copied().map_err(|failure| self.explained(failure))
     }
 
+    /// How its collections stand, without changing anything.
+    ///
+    /// # Errors
+    /// It is away, or does not let the gateway in.
+    pub async fn standing(&self) -> Result<Migrated, StoreError> {
+        let standing = async {
+            let database = self.database().await?;
+            schema::standing(database, self.settings.timeout).await
+        };
+        standing.await.map_err(|failure| self.explained(failure))
+    }
+
     /// Lets its connections go.
     pub async fn close(&self) {
         if let Some(database) = self.database.get() {

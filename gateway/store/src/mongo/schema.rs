@@ -35,6 +35,13 @@ pub(super) async fn migrate(database: &Database, timeout: Duration) -> Result<Mi
     Ok(Migrated { from: advanced?.unsigned_abs(), to: VERSION.unsigned_abs() })
 }
 
+/// Which version they are of, and which they should be.
+pub(super) async fn standing(database: &Database, timeout: Duration) -> Result<Migrated, Failure> {
+    let schema: Collection<Document> = database.collection("gateway_schema");
+    let from = tokio::time::timeout(timeout * 2, version(&schema)).await.map_err(|_| Failure::Late)??;
+    Ok(Migrated { from: from.unsigned_abs(), to: VERSION.unsigned_abs() })
+}
+
 async fn version(schema: &Collection<Document>) -> Result<i32, Failure> {
     let there = schema.find_one(doc! { "_id": "schema" }).await?;
     Ok(there.and_then(|there| there.get_i32("version").ok()).unwrap_or_default())

@@ -84,6 +84,14 @@ impl PostgresServer {
         self.migrated.get_or_try_init(migrate).await.copied()
     }
 
+    /// How its tables stand, without changing anything.
+    ///
+    /// # Errors
+    /// It is away, or does not let the gateway in.
+    pub async fn standing(&self) -> Result<Migrated, StoreError> {
+        schema::standing(&self.pool).await.map_err(|error| self.explained(error))
+    }
+
     /// Lets its connections go. What is asked after that fails.
     pub async fn close(&self) {
         self.pool.close().await;

@@ -29,6 +29,12 @@ pub(super) async fn migrate(pool: &PgPool) -> Result<Migrated, Failure> {
     Ok(Migrated { from: from.unsigned_abs(), to: to.unsigned_abs() })
 }
 
+/// Which version they are of, and which they should be.
+pub(super) async fn standing(pool: &PgPool) -> Result<Migrated, Failure> {
+    let from = version(&mut *pool.acquire().await?).await?;
+    Ok(Migrated { from: from.unsigned_abs(), to: u32::try_from(STEPS.len()).unwrap_or(u32::MAX) })
+}
+
 async fn advance(connection: &mut PgConnection, to: i32) -> Result<i32, Failure> {
     let mut transaction = connection.begin().await?;
     let from = version(&mut transaction).await?;

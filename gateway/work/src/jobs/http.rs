@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 
 use super::{Kind, read};
 use crate::hooks::sign;
-use gateway_core::calls::{Asker, Caller, Endpoint, Source, Url, Why};
+use gateway_core::calls::{Asker, Caller, Endpoint, Purpose, Source, Url, Why};
 use gateway_core::config::{self, Secret};
 use gateway_core::domain::SessionId;
 use gateway_core::jobs::{Failure, Handler, Job};
@@ -81,7 +81,7 @@ fn back_ends(settings: &config::Jobs) -> Result<HashMap<String, Arc<BackEnd>>, S
         let wrong = |why: String| format!("jobs.back_end: ({:?}) url {why}", it.name);
         let url: Url = it.url.expose().parse().map_err(|_| wrong("is none of http or https".into()))?;
         let mut endpoint = Endpoint::new(url);
-        (endpoint.timeout, endpoint.attempts) = (it.timeout, 1);
+        (endpoint.timeout, endpoint.attempts, endpoint.purpose) = (it.timeout, 1, Purpose::Jobs);
         endpoint.check().map_err(|error| wrong(format!("cannot be called: {error}")))?;
         Ok((it.name.clone(), Arc::new(BackEnd { endpoint, secrets: it.secrets.clone() })))
     };

@@ -77,6 +77,21 @@ impl Mail {
         Templates::read(&settings.templates).map(drop)
     }
 
+    /// Connects with the server that is configured, as whom the configuration names, and sends nothing. Which one it is, if there
+    /// is one.
+    ///
+    /// # Errors
+    /// It is away, or does not let the gateway in; in words.
+    pub async fn probe(settings: &config::Mail) -> Option<Result<String, String>> {
+        if !settings.is_on() {
+            return None;
+        }
+        Some(match Transport::new(settings) {
+            Ok(transport) => transport.probe().await,
+            Err(why) => Err(why),
+        })
+    }
+
     /// Looks whether a letter can be written of such data.
     ///
     /// # Errors

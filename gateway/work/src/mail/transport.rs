@@ -68,6 +68,17 @@ impl Transport {
         trust(settings).map(drop)
     }
 
+    /// Connects, and says who answered.
+    pub(super) async fn probe(&self) -> Result<String, String> {
+        let Self::Server { smtp, name, timeout: patience, secure } = self else { return Ok("log".into()) };
+        match timeout(*patience, smtp.test_connection()).await {
+            Ok(Ok(true)) => Ok(name.clone()),
+            Ok(Ok(false)) => Err(format!("{name} answers, and does not go on")),
+            Ok(Err(error)) => Err(failure(name, *secure, &error).why),
+            Err(_) => Err(format!("{name} did not answer within {patience:?}")),
+        }
+    }
+
     /// Hands one over. Dropped, it closes its connection; whether the server has taken the letter is unknown then.
     pub(super) async fn send(&self, written: &Written) -> Result<(), Failure> {
         let Written { message, address, subject, text } = written;

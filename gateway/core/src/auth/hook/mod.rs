@@ -19,7 +19,7 @@ use self::answer::{Limits, Said, Verdict};
 use super::brought::Facts;
 use super::entry::{Admitted, Candidate, Denied, Occasion};
 use super::{Identity, Revoked};
-use crate::calls::{Asker, Breaker, Caller, Endpoint, Source, Unanswered};
+use crate::calls::{Asker, Breaker, Caller, Endpoint, Purpose, Source, Unanswered};
 use crate::config::{self, Config};
 use crate::domain::{Refusal, SessionId, network};
 use crate::metrics::Metrics;
@@ -227,6 +227,7 @@ fn endpoint(settings: &config::AuthHook) -> Result<Endpoint, String> {
     // Why not may repeat what is secret in it.
     let url = settings.url.expose().parse().map_err(|_| wrong("is not a URL"))?;
     let mut endpoint = Endpoint::new(url);
+    endpoint.purpose = Purpose::Auth;
     endpoint.timeout = settings.timeout;
     endpoint.attempts = settings.attempts;
     endpoint.backoff = BACKOFF.min(settings.timeout);

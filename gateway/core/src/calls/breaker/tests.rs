@@ -165,3 +165,37 @@ async fn what_is_remembered_is_bounded() {
     let state = circuit.0.lock();
     assert_eq!((state.failing.len(), state.parties.len(), state.sources.len()), (PARTIES, PARTIES, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn it_is_said_to_be_open_until_it_works_or_nobody_wants_it_any_more() {
+    let circuit = Circuit::new();
+    (0..3).for_each(|_| _ = attempt(&circuit, &asker(1), Verdict::Fails));
+    assert!(is_open(&circuit, &asker(1)) && !circuit.is_open(), "one client's trouble is no outage");
+    let circuit = opened();
+    assert!(circuit.is_open());
+    tokio::time::advance(SETTINGS.pause).await;
+    let probe = circuit.permit(SETTINGS, &asker(1)).unwrap();
+    assert!(circuit.is_open(), "it has not answered yet");
+    probe.settle(Verdict::Works);
+    assert!(!circuit.is_open());
+
+    let circuit = opened();
+    for _ in 0..3 {
+        tokio::time::advance(FORGOTTEN / 2).await;
+        drop(circuit.permit(SETTINGS, &asker(1)));
+        assert!(circuit.is_open(), "somebody wants to ask it");
+    }
+    tokio::time::advance(FORGOTTEN).await;
+    assert!(!circuit.is_open(), "nobody does");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_gateway_itself_leaves_alone_is_open() {
+    let circuit = Circuit::new();
+    let gateway = Asker { source: Source::Gateway, ..asker(1) };
+    (0..3).for_each(|_| _ = attempt(&circuit, &gateway, Verdict::Fails));
+    assert!(circuit.is_open());
+    tokio::time::advance(SETTINGS.pause).await;
+    attempt(&circuit, &gateway, Verdict::Works);
+    assert!(!circuit.is_open());
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use crate::calls::{Endpoint, Url};
+use crate::calls::{Endpoint, Purpose, Url};
 use crate::config::{Secret, shown_url};
 use crate::domain::RoomName;
 use crate::outbox::What;
@@ -81,7 +81,7 @@ fn endpoint(keys: &mut Keys<'_>, context: &Context<'_>) -> Option<Endpoint> {
         return None;
     };
     let mut endpoint = Endpoint::new(parsed);
-    (endpoint.timeout, endpoint.attempts) = (timeout, 1);
+    (endpoint.timeout, endpoint.attempts, endpoint.purpose) = (timeout, 1, Purpose::Hooks);
     endpoint.check().map_err(|error| keys.error("url", error.to_string())).ok()?;
     Some(endpoint)
 }
