@@ -12,8 +12,12 @@ PAGES := $(WEB)/dist/site/index.html
 WEB_PACKAGES := $(WEB)/node_modules/.package-lock.json
 WEB_SOURCES := $(shell find $(WEB)/src $(WEB)/public $(WEB)/console -type f) $(WEB)/index.html $(wildcard $(WEB)/*.ts $(WEB)/*.json)
 
+# Whose configurations are in deploy/proxies.
+PROXIES := haproxy nginx nginx-before-1.29 caddy
+
 .PHONY: help run web cluster demo test tools build test-ready test-programs test-web test-rust test-clients test-browser test-go test-python \
-	test-load test-deploy test-kubernetes-renders kubernetes-golden test-upgrade chaos chaos-failovers chaos-jobs fuzz-api \
+	test-load test-deploy test-kubernetes-renders test-proxies \
+	$(addprefix test-proxy-,$(PROXIES)) kubernetes-golden test-upgrade chaos chaos-failovers chaos-jobs fuzz-api \
 	check fmt audit bench bench-api bench-archive bench-flood bench-jobs bench-presence bench-flaky bench-store
 
 help: ## this list
@@ -78,10 +82,17 @@ test-python: test-programs ## python-socketio against three nodes behind HAProxy
 test-load: test-programs ## k6, crowds and slow clients against one node; the names in dashboards and rules against its metrics
 	$(TESTED) .ci/test-load
 
-test-deploy: test-kubernetes-renders ## configurations that other programs read; dashboards, alerts and their tests
+test-deploy: test-kubernetes-renders test-proxies ## configurations that other programs read; dashboards, alerts and their tests
 	PATH=$$PATH:/usr/sbin HAPROXY_COOKIE_KEY=check haproxy -c -f deploy/compose/haproxy.cfg
 	promtool check config --syntax-only deploy/compose/prometheus.yml
 	python3 grafana/check.py
+
+# Each in network, mount and process namespaces of its own, so that they are free to be where their configurations say.
+test-proxies: ## official clients through HAProxy, nginx and Caddy, as deploy/proxies configures them
+	$(MAKE) -j4 --output-sync=target $(addprefix test-proxy-,$(PROXIES))
+
+$(addprefix test-proxy-,$(PROXIES)): test-proxy-%: tools test-programs
+	PROXY=$* $(TESTED) deploy/tests/sandbox node --test deploy/proxies/tests/proxies.test.mjs
 
 test-kubernetes-renders: tools test-programs ## the Helm chart rendered anew: golden files, schemas, mistakes that are refused
 	$(TESTED) .tools/venv/bin/python deploy/kubernetes/tests/check.py
