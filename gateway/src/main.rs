@@ -18,6 +18,11 @@ use gateway_core::routes::RouteTable;
 use gateway_store::Store;
 use gateway_work::jobs::BackEnds;
 
+/// The one of musl, which the image's program is linked with, has one lock for all threads.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A realtime gateway for Socket.IO clients.
 #[derive(Parser)]
 #[command(version = gateway_core::metrics::BUILD, about)]
