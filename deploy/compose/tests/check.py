@@ -94,6 +94,8 @@ class Crowd:
     def end(self):
         """What they heard."""
         findings, _ = self.process.communicate(timeout=180)
+        if self.process.returncode != 0:
+            raise Failed(f"the crowd ended with {self.process.returncode}")
         return json.loads(findings)
 
 
