@@ -12,8 +12,12 @@ PAGES := $(WEB)/dist/site/index.html
 WEB_PACKAGES := $(WEB)/node_modules/.package-lock.json
 WEB_SOURCES := $(shell find $(WEB)/src $(WEB)/public $(WEB)/console -type f) $(WEB)/index.html $(wildcard $(WEB)/*.ts $(WEB)/*.json)
 
+# Whose configurations are in deploy/proxies.
+PROXIES := haproxy nginx nginx-before-1.29 caddy
+
 .PHONY: help run web cluster demo test tools build test-ready test-programs test-web test-rust test-clients test-browser test-go test-python \
-	test-load test-k6 test-redis test-deploy test-kubernetes-renders test-kubernetes kubernetes-golden dashboards pictures-dashboards test-upgrade chaos chaos-failovers chaos-jobs fuzz-api \
+	test-load test-k6 test-redis test-deploy test-kubernetes-renders test-kubernetes test-proxies test-compose-short test-compose test-systemd image test-image \
+	$(addprefix test-proxy-,$(PROXIES)) kubernetes-golden dashboards pictures-dashboards test-upgrade chaos chaos-failovers chaos-jobs fuzz-api \
 	check fmt audit bench bench-api bench-archive bench-flood bench-jobs bench-presence bench-flaky bench-store
 
 help: ## this list
@@ -81,7 +85,7 @@ test-load: test-programs ## k6, crowds and slow clients against one node; the na
 test-k6: test-programs ## every k6 scenario shortened, what makes them fail, their results and their names in Prometheus
 	$(TESTED) .ci/test-k6
 
-test-deploy: test-kubernetes-renders ## configurations that other programs read; dashboards, alerts and their tests
+test-deploy: test-kubernetes-renders test-proxies test-compose-short test-systemd ## configurations that other programs read; dashboards, alerts and their tests
 	PATH=$$PATH:/usr/sbin HAPROXY_COOKIE_KEY=check haproxy -c -f deploy/compose/haproxy.cfg
 	promtool check config --syntax-only deploy/compose/prometheus.yml
 	python3 grafana/check.py
@@ -95,6 +99,32 @@ pictures-dashboards: tools test-programs ## every panel drawn over nine minutes 
 	rm -rf "$(PICTURES)/data" "$(PICTURES)/pictures"
 	$(TESTED) node grafana/pictures/scene.mjs "$(PICTURES)"
 	node grafana/pictures/draw.mjs "$(PICTURES)"
+
+# Each in network, mount and process namespaces of its own, so that they are free to be where their configurations say.
+test-proxies: ## official clients through HAProxy, nginx and Caddy, as deploy/proxies configures them
+	$(MAKE) -j4 --output-sync=target $(addprefix test-proxy-,$(PROXIES))
+
+$(addprefix test-proxy-,$(PROXIES)): test-proxy-%: tools test-programs
+	PROXY=$* $(TESTED) deploy/tests/sandbox node --test deploy/proxies/tests/proxies.test.mjs
+
+# The processes of compose.yaml, without an engine for containers.
+test-compose-short: tools test-programs
+	$(TESTED) deploy/tests/sandbox .tools/venv/bin/python deploy/compose/tests/check.py
+
+test-compose: CLIENTS = 500
+test-compose: tools test-programs ## what compose.yaml starts: smoke test, scaling, and all nodes restarted and replaced under 500 clients
+	$(TESTED) deploy/tests/sandbox .tools/venv/bin/python deploy/compose/tests/check.py --clients $(CLIENTS)
+
+test-systemd: tools test-programs ## the unit under systemd, as the first process of a sandbox: hardening, reload, restarts, credentials
+	$(TESTED) .tools/venv/bin/python deploy/systemd/tests/check.py
+
+image: TAG = gateway:dev
+image: $(PAGES) ## the image, compiled here: one static program on nothing; TAG=gateway:dev. Needs Docker or buildah, and musl-tools
+	.ci/tools image
+	deploy/image/build $(TAG)
+
+test-image: tools ## what `make image` made: its size, its start, and the smoke test where there is nothing else
+	deploy/tests/sandbox .tools/venv/bin/python deploy/image/tests/check.py
 
 test-kubernetes-renders: tools test-programs ## the Helm chart rendered anew: golden files, schemas, mistakes that are refused
 	$(TESTED) .tools/venv/bin/python deploy/kubernetes/tests/check.py

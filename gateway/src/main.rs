@@ -15,6 +15,11 @@ use gateway_core::auth::{ApiKeys, Grant, Rights, make_key, mint};
 use gateway_core::config::{self, Config, Scope};
 use gateway_core::domain::{Offset, UserId};
 
+/// The one of musl, which the image's program is linked with, has one lock for all threads.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A realtime gateway for Socket.IO clients.
 #[derive(Parser)]
 #[command(version = gateway_core::metrics::BUILD, about)]

@@ -17,6 +17,8 @@ use super::{Config, DEFAULTS};
 pub struct ConfigError(pub String);
 
 const PREFIX: &str = "GATEWAY_";
+/// What the name of a variable ends with that has the path of a file instead of the value, as containers are given secrets.
+const IN_A_FILE: &str = "_FILE";
 /// Keys of a file that are the route table's, which reads the file itself.
 const OF_ROUTES: [&str; 5] = ["route", "hook", "include", "messages", "offset"];
 
@@ -38,10 +40,24 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
         let table: Table = text.parse().map_err(|error| syntax_error(&shown, &text, &error))?;
         merge(&mut merged, table, &defaults, "", &shown, &mut origins)?;
     }
-    for (name, text) in environment {
-        if let Some(name_of_key) = name.strip_prefix(PREFIX) {
-            set_from_environment(&mut merged, &defaults, &name, name_of_key, &text, &mut origins)?;
+    let mut set = BTreeMap::new();
+    for (variable, text) in environment {
+        let Some(name) = variable.strip_prefix(PREFIX) else { continue };
+        let (key, text) = match key_in_a_file(&defaults, name) {
+            // As compose files hand on what is not set.
+            Some(_) if text.trim().is_empty() => continue,
+            Some(key) => {
+                let content = std::fs::read_to_string(text.trim()).map_err(|error| {
+                    ConfigError(format!("{key}: cannot read {}: {error} (set by {variable})", text.trim()))
+                })?;
+                (key, content)
+            }
+            None => (dotted(name), text),
+        };
+        if let Some(other) = set.insert(key.clone(), variable.clone()) {
+            return Err(ConfigError(format!("{key}: set by {other} and by {variable}; leave one of them out")));
         }
+        set_from_environment(&mut merged, &defaults, &variable, &key, &text, &mut origins)?;
     }
     let mut config: Config = serde_path_to_error::deserialize(Value::Table(merged)).map_err(|error| {
         let key = error.path().to_string();
@@ -103,30 +119,43 @@ fn merge(
     Ok(())
 }
 
+/// The key that a variable without the prefix names.
+fn dotted(name: &str) -> String {
+    name.to_lowercase().replace("__", ".")
+}
+
+/// The key whose value is in a file, if a variable without the prefix names that.
+fn key_in_a_file(defaults: &Table, name: &str) -> Option<String> {
+    let key = dotted(name.strip_suffix(IN_A_FILE)?);
+    let mut steps = key.split('.');
+    let first = defaults.get(steps.next()?)?;
+    let value = steps.try_fold(first, |value, step| value.as_table()?.get(step))?;
+    (!value.is_table()).then_some(key)
+}
+
 fn set_from_environment(
     merged: &mut Table,
     defaults: &Table,
     variable: &str,
-    name: &str,
+    dotted: &str,
     text: &str,
     origins: &mut Origins,
 ) -> Result<(), ConfigError> {
-    let dotted = name.to_lowercase().replace("__", ".");
-    let (mut schema, mut target, mut key) = (defaults, merged, dotted.as_str());
+    let (mut schema, mut target, mut key) = (defaults, merged, dotted);
     while let Some((section, rest)) = key.split_once('.') {
         let inner = schema.get(section).and_then(Value::as_table);
         let (Some(inner), Some(values)) = (inner, target.get_mut(section).and_then(Value::as_table_mut)) else {
-            return Err(unknown(&dotted, variable, schema));
+            return Err(unknown(dotted, variable, schema));
         };
         (schema, target, key) = (inner, values, rest);
     }
     let Some(default) = schema.get(key).filter(|value| !value.is_table()) else {
-        return Err(unknown(&dotted, variable, schema));
+        return Err(unknown(dotted, variable, schema));
     };
     let value = typed_like(default, text)
         .ok_or_else(|| ConfigError(format!("{dotted}: {text:?} is not {} (set by {variable})", kind(default))))?;
     target.insert(key.to_owned(), value);
-    origins.insert(dotted, variable.to_owned());
+    origins.insert(dotted.to_owned(), variable.to_owned());
     Ok(())
 }
 
@@ -253,6 +282,34 @@ mod tests {
         );
         let line = from_file("listen = \n").unwrap_err().to_string();
         assert!(line.contains(":1: "), "{line:?}");
+    }
+
+    #[test]
+    fn a_variable_may_name_the_file_that_has_the_value() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "hunter2\n").unwrap();
+        let path = file.path().to_str().unwrap();
+        let config = from_env(&[("GATEWAY_AUTH__SECRET_FILE", path), ("GATEWAY_NODE_NAME_FILE", path)]).unwrap();
+        assert_eq!(config.auth.secret.expose(), "hunter2");
+        assert_eq!(config.node_name, "hunter2");
+        // Not set is what compose hands on where there is nothing.
+        let config = from_env(&[("GATEWAY_AUTH__SECRET", "own"), ("GATEWAY_AUTH__SECRET_FILE", "")]).unwrap();
+        assert_eq!(config.auth.secret.expose(), "own");
+
+        for (environment, expected) in [
+            (vec![("GATEWAY_AUTH__SECRET_FILE", "/nowhere/at/all")], "auth.secret: cannot read /nowhere/at/all: "),
+            (
+                vec![("GATEWAY_AUTH__SECRET", "x"), ("GATEWAY_AUTH__SECRET_FILE", path)],
+                "auth.secret: set by GATEWAY_AUTH__SECRET and by GATEWAY_AUTH__SECRET_FILE",
+            ),
+            (vec![("GATEWAY_AUTH_FILE", path)], "auth_file: no such key (set by GATEWAY_AUTH_FILE)"),
+            (vec![("GATEWAY_AUTH__NOPE_FILE", path)], "auth.nope_file: no such key"),
+            (vec![("GATEWAY_REDIS_URL_FILE", path)], "redis_url: must begin with redis://"),
+        ] {
+            let line = from_env(&environment).unwrap_err().to_string();
+            assert!(line.starts_with(expected), "{line:?} does not start with {expected:?}");
+            assert!(!line.contains("hunter2"), "{line}");
+        }
     }
 
     #[test]
