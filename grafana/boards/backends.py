@@ -55,6 +55,15 @@ def calls():
             unit="bytes",
         ),
         Bars(
+            "Left alone just now",
+            "Which back ends are not asked, as they failed in a row? By what they are asked for, on all nodes together: each finds out by itself. It ends"
+            " when one attempt is answered.",
+            ("sum by (of) (gateway_call_breakers_open) > 0", "{{of}}"),
+            unit="short",
+            whole=True,
+            alerts=("GatewayBackEndLeftAlone",),
+        ),
+        Bars(
             "Asked for what is kept",
             "Does keeping answers spare back ends and stores? Only a miss asks somebody; shared came from another node, old while another asks anew.",
             ("sum by (cache, result) (rate(gateway_cache_requests_total)) > 0", "{{cache}}: {{result}}"),

@@ -156,14 +156,15 @@ def cluster():
         Bars(
             "Draining, deaf, or only working",
             "Which nodes take no clients, and why? Draining ones stop; deaf ones hear nothing although others do; those that only work (gateway work)"
-            " never do.",
+            " never do. Drains that overran had clients left when drain.timeout was over; these lost their connection at once.",
             ("sum(gateway_draining) > 0", "draining"),
+            ("max(increase(gateway_drain_overruns_total)) > 0", "drains that overran"),
             ("sum(gateway_deaf) > 0", "deaf"),
             ("sum(gateway_works_only) > 0", "only work"),
             ("sum(increase(gateway_deaf_drains_total)) > 0", "handed clients over as it was deaf"),
             unit="short",
             whole=True,
-            colors={"^draining$": POOR, "^deaf$": BAD, "^only work$": CALM},
+            colors={"^draining$": POOR, "^drains that overran$": "purple", "^deaf$": BAD, "^only work$": CALM},
             alerts=("GatewayNodeDeaf", "GatewayDrainOverrun"),
         ),
         Bars(

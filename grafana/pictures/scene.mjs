@@ -130,8 +130,8 @@ function configuration(backEnd, mailpit, database, keys) {
   `;
 }
 
-/** k6's rooms, told to the same Prometheus. */
-async function loadTest(cluster, prometheus, token) {
+/** k6's load, told to the same Prometheus. */
+async function loadTest(cluster, prometheus) {
   const environment = {
     ...process.env,
     K6_PROMETHEUS_RW_SERVER_URL: `${prometheus.url}/api/v1/write`,
@@ -139,10 +139,10 @@ async function loadTest(cluster, prometheus, token) {
     K6_PROMETHEUS_RW_PUSH_INTERVAL: '5s',
     K6_PROMETHEUS_RW_STALE_MARKERS: 'true',
   };
-  const knobs = { URL: cluster.url, TOKEN: token, VUS: 4, SOCKETS_PER_VU: 10, ROOMS: 8, RATE: 20, RAMP_SECONDS: 10, HOLD_SECONDS: 140 };
+  const knobs = { URL: cluster.url, SECRET, VUS: 4, CLIENTS: 40, ROOM_SIZE: 5, RATE: 20, RAMP_SECONDS: 10, HOLD_SECONDS: 140 };
   const settings = Object.entries(knobs).flatMap(([name, value]) => ['-e', `${name}=${value}`]);
-  const how = ['run', '--quiet', '-o', 'experimental-prometheus-rw', '--tag', 'testid=rooms-with-an-outage', ...settings];
-  const leash = ['--pdeathsig', 'KILL', '--', K6, ...how, path.join(root, 'loadtest/k6/rooms.js')];
+  const how = ['run', '--quiet', '-o', 'experimental-prometheus-rw', '--tag', 'testid=load-with-an-outage', ...settings];
+  const leash = ['--pdeathsig', 'KILL', '--', K6, ...how, path.join(root, 'loadtest/k6/load.js')];
   const k6 = spawn('setpriv', leash, { env: environment, stdio: ['ignore', 'ignore', 'ignore'] });
   const ended = once(k6, 'exit');
   ends.push(async () => {
@@ -216,7 +216,7 @@ async function play() {
     const headers = { authorization: 'Bearer a guess' };
     for (let guess = 0; guess < 20; guess++) await fetch(`${node(1).admin}/console/api/nodes`, { headers });
   });
-  await at(60, 'a load test begins', () => loadTest(cluster, prometheus, crowd.token('k6')));
+  await at(60, 'a load test begins', () => loadTest(cluster, prometheus));
   await at(75, 'the back end fails', () => backEnd.fail(true));
   await at(125, 'the back end is well again', () => backEnd.fail(false));
   await at(150, 'Redis is killed', async () => {
