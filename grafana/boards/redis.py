@@ -165,7 +165,7 @@ def cluster():
             unit="short",
             whole=True,
             colors={"^draining$": POOR, "^drains that overran$": "purple", "^deaf$": BAD, "^only work$": CALM},
-            alerts=("GatewayNodeDeaf", "GatewayDrainOverrun"),
+            alerts=("GatewayNodeDeaf", "GatewayDrainOverrun", "GatewayDrainCutShort"),
         ),
         Bars(
             "Versions",
