@@ -258,7 +258,8 @@ mod tests {
     use super::*;
 
     fn greeting(role: &str, run_id: &str) -> Greeting {
-        Greeting { role: Some(role.into()), ..Greeting::default() }.with_info(&format!("# Server\r\nrun_id:{run_id}\r\n"))
+        Greeting { role: Some(role.into()), ..Greeting::default() }
+            .with_info(&format!("# Server\r\nrun_id:{run_id}\r\n"))
     }
 
     fn primary() -> Arc<Primary> {
