@@ -105,11 +105,11 @@ test-proxies: ## official clients through HAProxy, nginx and Caddy, as deploy/pr
 	$(MAKE) -j4 --output-sync=target $(addprefix test-proxy-,$(PROXIES))
 
 $(addprefix test-proxy-,$(PROXIES)): test-proxy-%: tools test-programs
-	PROXY=$* $(TESTED) deploy/tests/sandbox node --test deploy/proxies/tests/proxies.test.mjs
+	PROXY=$* $(TESTED) deploy/tests/sandbox --if-possible $* node --test deploy/proxies/tests/proxies.test.mjs
 
 # The processes of compose.yaml, without an engine for containers.
 test-compose-short: tools test-programs
-	$(TESTED) deploy/tests/sandbox .tools/venv/bin/python deploy/compose/tests/check.py
+	$(TESTED) deploy/tests/sandbox --if-possible 'what compose.yaml starts' .tools/venv/bin/python deploy/compose/tests/check.py
 
 test-compose: CLIENTS = 500
 test-compose: tools test-programs ## what compose.yaml starts: smoke test, scaling, and all nodes restarted and replaced under 500 clients

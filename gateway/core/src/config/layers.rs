@@ -54,7 +54,8 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
             }
             None => (dotted(name), text),
         };
-        if let Some(other) = set.insert(key.clone(), variable.clone()) {
+        // The same one again is what counts: an environment has each once.
+        if let Some(other) = set.insert(key.clone(), variable.clone()).filter(|other| *other != variable) {
             return Err(ConfigError(format!("{key}: set by {other} and by {variable}; leave one of them out")));
         }
         set_from_environment(&mut merged, &defaults, &variable, &key, &text, &mut origins)?;
