@@ -16,7 +16,7 @@ WEB_SOURCES := $(shell find $(WEB)/src $(WEB)/public $(WEB)/console -type f) $(W
 PROXIES := haproxy nginx nginx-before-1.29 caddy
 
 .PHONY: help run web cluster demo test tools build test-ready test-programs test-web test-rust test-clients test-browser test-go test-python \
-	test-load test-k6 test-redis test-deploy test-kubernetes-renders test-kubernetes test-proxies test-compose-short test-compose test-systemd image test-image \
+	test-load test-k6 test-redis test-deploy test-kubernetes-renders test-kubernetes test-proxies test-compose-short test-compose test-systemd image test-image deb test-reproducible \
 	$(addprefix test-proxy-,$(PROXIES)) kubernetes-golden dashboards pictures-dashboards test-upgrade chaos chaos-failovers chaos-jobs fuzz-api \
 	check fmt audit bench bench-api bench-archive bench-flood bench-jobs bench-presence bench-flaky bench-store
 
@@ -122,6 +122,12 @@ image: TAG = gateway:dev
 image: $(PAGES) ## the image, compiled here: one static program on nothing; TAG=gateway:dev. Needs Docker or buildah, and musl-tools
 	.ci/tools image
 	deploy/image/build $(TAG)
+
+deb: build ## the Debian package, into target/debian; needs dpkg-deb
+	deploy/deb/build
+
+test-reproducible: $(PAGES) ## the program of a release, built twice in different folders, is the same
+	.ci/test-reproducible
 
 test-image: tools ## what `make image` made: its size, its start, and the smoke test where there is nothing else
 	deploy/tests/sandbox .tools/venv/bin/python deploy/image/tests/check.py
