@@ -72,26 +72,12 @@ impl Judge<'_> {
         let Some(version) = self.examined.version.clone() else {
             return self.report.skipped("redis.version", &self.about, "INFO is not allowed");
         };
-        let mut parts = version.split(['.', ' ']).map(|part| part.parse::<u32>().unwrap_or(0));
-        let number = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-        let todo = "upgrade to 7.0 or newer, or Valkey";
-        match number {
-            (7.., _) => self.ok("redis.version", version),
-            (6, 2) => self.found(
-                Status::Warning,
-                "redis.version",
-                format!("{version} is not supported by anybody any more"),
-                todo,
-                SEE,
-            ),
-            _ => self.found(
-                Status::Error,
-                "redis.version",
-                format!("{version} lacks commands that nodes use"),
-                todo,
-                SEE,
-            ),
+        let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+        if major.is_none_or(|major| major >= 7) {
+            return self.ok("redis.version", version);
         }
+        let words = format!("{version}: nodes refuse it, as its streams do not show that old events went");
+        self.found(Status::Error, "redis.version", words, "upgrade to 7.0 or newer, or Valkey", SEE);
     }
 
     fn settings(&mut self) {
