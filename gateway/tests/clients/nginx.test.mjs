@@ -80,8 +80,9 @@ test('in every way, a node that is killed costs a reconnect and nothing else', {
   await Promise.all(members.map(({ joined }) => joined));
   for (const { socket, what } of members) await ok(socket, 'publish', { room: ROOM, data: { again: what, ...BYTES } });
   const count = 2 * members.length + 1;
-  for (const { what, socket, inbox } of [...members, { what: 'the speaker', ...speaker }]) {
-    await eventually(`${what} has heard all`, () => inbox.data(ROOM).length >= count);
+  const everybody = [...members, { what: 'the speaker', ...speaker }];
+  for (const { what, inbox } of everybody) await eventually(`${what} has heard all`, () => inbox.data(ROOM).length >= count);
+  for (const { what, socket, inbox } of everybody) {
     assert.deepEqual(inbox.data(ROOM), speaker.inbox.data(ROOM), what);
     assertIncreasing(inbox.offsets(), what);
     assert.equal(socket.recovered, what !== 'the speaker', what);
