@@ -20,8 +20,12 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / ".ci"))
+
 import build
+import checks
 import scenarios
+from checks import check
 
 HERE = Path(__file__).resolve().parent
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
@@ -45,19 +49,6 @@ MAX_SERIES = 12
 RUNBOOKS = HERE.parent / "docs" / "runbooks.md"
 # What each section of the runbooks says.
 STEPS = ("Means", "Noticed by", "Look first", "Do", "Over when")
-
-passed = 0
-failed = 0
-
-
-def check(ok, what):
-    """Counts one check; `what` says what is wrong if it fails."""
-    global passed, failed
-    if ok:
-        passed += 1
-    else:
-        failed += 1
-        print(f"FAILED {what}")
 
 
 def promtool(*arguments):
@@ -378,9 +369,8 @@ def main():
         check_metrics(rules)
         check_tests(rules)
 
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    checks.close()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -21,26 +21,18 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / ".ci"))
+
+import checks
 import compose
 import images
+from checks import Failed, check, eventually
 from compose import Refused
-from engine import Engine, Failed, eventually
+from engine import Engine
 
 HERE = Path(__file__).resolve().parent
 COMPOSE = HERE.parent
 ROOT = HERE.parents[2]
-
-passed = failed = 0
-
-
-def check(ok, what):
-    """Counts one check; `what` says what must be."""
-    global passed, failed
-    if ok:
-        passed += 1
-    else:
-        failed += 1
-        print(f"FAILED {what}", flush=True)
 
 
 def get(url, patience=5):
@@ -278,13 +270,12 @@ def main():
     finally:
         if engine:
             engine.down()
-        if failed and engine:
+        if checks.failed and engine:
             print(f"logs are in {folder}")
         else:
             shutil.rmtree(folder)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    checks.close()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

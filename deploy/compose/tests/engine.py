@@ -10,30 +10,11 @@ import time
 from pathlib import Path
 
 import images
+from checks import Failed, eventually
 from compose import Refused
 from network import RESOLVER, Bridge, Names, Place
 
 BOX = Path(__file__).with_name("box.py")
-
-
-class Failed(Exception):
-    """Something did not become what it should."""
-
-
-def eventually(what, check, patience=30):
-    """The first truthy result of `check`."""
-    deadline = time.monotonic() + patience
-    last = None
-    while True:
-        try:
-            if result := check():
-                return result
-            last = result
-        except (OSError, Failed, ValueError) as error:
-            last = error
-        if time.monotonic() > deadline:
-            raise Failed(f"not within {patience} s: {what} ({last})")
-        time.sleep(0.05)
 
 
 class Container:

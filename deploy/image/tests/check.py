@@ -23,6 +23,11 @@ import urllib.request
 import zlib
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / ".ci"))
+
+import checks
+from checks import check
+
 ROOT = Path(__file__).resolve().parents[3]
 MADE = ROOT / ".tools/image"
 # What is pulled, compressed as engines do it.
@@ -31,18 +36,6 @@ STARTS = 10
 # Of root's programs, which need not be among those of whoever calls.
 CHROOT = shutil.which("chroot", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
 PLAIN = {"GATEWAY_LISTEN": "127.0.0.1:3000", "GATEWAY_ADMIN_LISTEN": "127.0.0.1:9100", "GATEWAY_DATA_DIR": "/data"}
-
-passed = failed = 0
-
-
-def check(ok, what):
-    """Counts one check; `what` says what must be."""
-    global passed, failed
-    if ok:
-        passed += 1
-    else:
-        failed += 1
-        print(f"FAILED {what}", flush=True)
 
 
 def run(*line, **more):
@@ -178,9 +171,8 @@ def main():
         the_image(folder)
     finally:
         shutil.rmtree(folder)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    checks.close()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -7,8 +7,7 @@ import yaml
 import broken
 import check as renders
 import control_plane
-from check import check
-from control_plane import eventually
+from checks import check, eventually
 from lifecycle import QUICK, check_gone
 from release import Release, contents, namespace, program, uids, values
 

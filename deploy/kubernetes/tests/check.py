@@ -19,13 +19,17 @@ import sys
 import tempfile
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / ".ci"))
+
 import jsonschema
 import kubernetes_validate
 import yaml
 
 import broken
+import checks
 import cluster
 import objects as fit
+from checks import check
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
@@ -46,19 +50,6 @@ SETS = {
 
 # Values that the comment above them is about, too.
 SHARED = {"podAnnotations", "extraVolumeMounts", "tolerations", "affinity", "autoscaling.maxReplicas", "monitoring.dashboardLabelValue"}
-
-passed = 0
-failed = 0
-
-
-def check(ok, what):
-    """Counts one check; `what` says what is wrong if it fails."""
-    global passed, failed
-    if ok:
-        passed += 1
-    else:
-        failed += 1
-        print(f"FAILED {what}")
 
 
 def tool(name):
@@ -361,8 +352,7 @@ def main():
     check_notes()
     check_live()
     check_handshake()
-    print(f"{passed} passed, {failed} failed")
-    sys.exit(1 if failed else 0)
+    checks.close()
 
 
 if __name__ == "__main__":

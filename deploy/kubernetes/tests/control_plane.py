@@ -10,11 +10,11 @@ import ssl
 import subprocess
 import tempfile
 import threading
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
+from checks import eventually
 from cluster import free_port
 
 HERE = Path(__file__).resolve().parent
@@ -29,18 +29,6 @@ USERS = {
 }
 # Three machines in three zones, and one that is kept for those who tolerate it.
 MACHINES = [("m-1", "a", None), ("m-2", "b", None), ("m-3", "c", None), ("m-pool", "a", "realtime")]
-
-
-def eventually(what, condition, seconds=60):
-    """Waits until a condition holds, and returns what it gave. `what` says what is so then."""
-    until = time.monotonic() + seconds
-    while True:
-        given = condition()
-        if given:
-            return given
-        if time.monotonic() > until:
-            raise TimeoutError(f"not within {seconds} s: {what}")
-        time.sleep(0.1)
 
 
 def unverified():

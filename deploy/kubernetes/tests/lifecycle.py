@@ -8,8 +8,7 @@ import shutil
 import check as renders
 import control_plane
 import metrics_api
-from check import check
-from control_plane import eventually
+from checks import check, eventually
 from release import Release, condition, contents, namespace, program, ready, uids, values
 
 # Pods count as there after a second: what the chart has by default is seen where it is installed as README says.

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import check as renders
-from control_plane import eventually
+from checks import eventually
 
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
 NODES = "app.kubernetes.io/component=node"

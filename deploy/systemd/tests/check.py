@@ -11,9 +11,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import tomllib
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / ".ci"))
+
+import checks
+from checks import Failed, check, eventually
 
 HERE = Path(__file__).resolve().parent
 UNITS = HERE.parent
@@ -22,34 +26,10 @@ BINARY = Path(os.environ.get("GATEWAY_BIN", ROOT / "target/debug/gateway")).reso
 # Exposure in tenths, as systemd-analyze counts it: 100 is a service without any of this, below 20 is "OK" with a smile.
 EXPOSURE = 20
 
-passed = failed = 0
-
-
-def check(ok, what):
-    """Counts one check; `what` says what must be."""
-    global passed, failed
-    if ok:
-        passed += 1
-    else:
-        failed += 1
-        print(f"FAILED {what}", flush=True)
-
-
 def run(*line, **more):
     """How a program ended and what it said."""
     ended = subprocess.run(list(map(str, line)), capture_output=True, text=True, timeout=60, **more)
     return ended.returncode, ended.stdout + ended.stderr
-
-
-def eventually(what, test, patience=20):
-    """The first truthy result; a failed check if there is none in time."""
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        if result := test():
-            return result
-        time.sleep(0.05)
-    check(False, f"{what}, within {patience} s")
-    return None
 
 
 def offline():
@@ -252,15 +232,16 @@ def main():
             reloading(machine)
             ending(machine)
             with_credentials(machine)
+        except Failed as error:
+            check(False, str(error))
         finally:
             machine.end()
-        if failed:
+        if checks.failed:
             print(machine.log.read_text()[-3000:] if machine.log.exists() else "", f"logs are in {machine.folder}")
         else:
             shutil.rmtree(machine.folder)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    checks.close()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -13,9 +13,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / ".ci"))
+
 import jsonschema
 import kubernetes_validate
 import yaml
+
+import checks
+from checks import check
 
 K6 = Path(__file__).resolve().parents[1]
 TOOLS = K6.parents[1] / ".tools" / "bin"
@@ -63,19 +68,6 @@ TEST_RUN = closed(
         starter=POD,
     ),
 )
-
-passed = 0
-failed = 0
-
-
-def check(ok, what):
-    """Counts one check; `what` says what is wrong if it fails."""
-    global passed, failed
-    if ok:
-        passed += 1
-    else:
-        failed += 1
-        print(f"FAILED {what}")
 
 
 def valid(what, validate):
@@ -177,8 +169,7 @@ def main():
             options, said = inspect(script, mine)
             check(options is not None, f"{script.name} does not load in a pod: {said}")
 
-    print(f"{passed} passed, {failed} failed")
-    sys.exit(1 if failed else 0)
+    checks.close()
 
 
 if __name__ == "__main__":
