@@ -16,9 +16,9 @@ WEB_SOURCES := $(shell find $(WEB)/src $(WEB)/public $(WEB)/console -type f) $(W
 PROXIES := haproxy nginx nginx-before-1.29 caddy
 
 .PHONY: help run web cluster demo test tools build test-ready test-programs test-web test-rust test-clients test-browser test-go test-python \
-	test-load test-k6 test-redis test-deploy test-kubernetes-renders test-kubernetes test-proxies test-compose-short test-compose test-systemd image test-image deb test-reproducible \
+	test-load test-k6 test-redis test-deploy test-kubernetes-renders test-kubernetes test-proxies test-compose-short test-compose test-systemd image test-image deb test-deb test-reproducible \
 	$(addprefix test-proxy-,$(PROXIES)) kubernetes-golden dashboards pictures-dashboards test-upgrade chaos chaos-failovers chaos-jobs fuzz-api \
-	check fmt audit bench bench-api bench-archive bench-flood bench-jobs bench-presence bench-flaky bench-store
+	check fmt audit bench bench-api bench-archive bench-comeback bench-flood bench-jobs bench-presence bench-flaky bench-store
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-25s%s\n", $$1, $$2 }'
@@ -123,8 +123,12 @@ image: $(PAGES) ## the image, compiled here: one static program on nothing; TAG=
 	.ci/tools image
 	deploy/image/build $(TAG)
 
-deb: build ## the Debian package, into target/debian; needs dpkg-deb
+deb: $(PAGES) ## the Debian package, into target/debian; needs dpkg-deb
+	deploy/release/build
 	deploy/deb/build
+
+test-deb: deb ## the package installed, upgraded, removed and purged in a copy of this machine's root; takes root
+	deploy/tests/sandbox deploy/deb/tests/check.py $$(ls -t target/debian/*.deb | head -1)
 
 test-reproducible: $(PAGES) ## the program of a release, built twice in different folders, is the same
 	.ci/test-reproducible
@@ -222,6 +226,11 @@ bench-archive: tools build ## what the archive costs publishing, and what that n
 
 bench-flood: build ## what the others notice of a client that sends 100 times what it may
 	loadtest/bench-flood.sh
+
+bench-comeback: CONNECTIONS = 19500
+bench-comeback: SPREAD =
+bench-comeback: build ## how long it takes until everybody of a node that was killed is back, e.g. make bench-comeback CONNECTIONS=6000 SPREAD=1
+	CONNECTIONS=$(CONNECTIONS) SPREAD=$(SPREAD) loadtest/bench-comeback.sh
 
 bench-presence: MEMBERS = 5000
 bench-presence: ROOMS = 50

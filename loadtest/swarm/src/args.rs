@@ -34,6 +34,8 @@ pub(crate) enum Scenario {
     Flooder(FlooderArguments),
     /// Come and go on several nodes, one of which dies: is everybody counted, and nobody else?
     Presence(PresenceArguments),
+    /// Lose a node: how long does it take until everybody of it is back on the others?
+    Comeback(ComebackArguments),
     /// Publish over HTTP, as back ends do: what does a publish cost?
     Post(PostArguments),
 }
@@ -50,6 +52,7 @@ impl Scenario {
             Self::Stall(arguments) => &arguments.target,
             Self::Neighbours(arguments) => &arguments.target,
             Self::Flooder(arguments) => &arguments.target,
+            Self::Comeback(arguments) => &arguments.target,
             Self::Presence(arguments) => &arguments.target,
             Self::Post(_) => return None,
         })
@@ -286,6 +289,40 @@ pub(crate) struct PresenceArguments {
     /// The nodes' processes, in the order of --url. The last is killed with SIGKILL, then the one before it
     #[arg(long = "kill-pid", value_name = "PID")]
     pub(crate) pids: Vec<i32>,
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ComebackArguments {
+    #[arg(long, default_value_t = 6_000, value_parser = population())]
+    pub(crate) connections: u32,
+    /// Members per room; the last room takes the rest
+    #[arg(long, default_value_t = 10, value_parser = population())]
+    pub(crate) room_size: u32,
+    /// Publishes per second, all rooms together
+    #[arg(long, default_value_t = 200, value_parser = population())]
+    pub(crate) rate: u32,
+    /// Put everybody on the node that dies, which is the last --url, instead of on all in turn
+    #[arg(long)]
+    pub(crate) all_on_last: bool,
+    /// The process of the last --url, to be killed with SIGKILL; without it somebody else does that
+    #[arg(long, value_name = "PID")]
+    pub(crate) kill_pid: Option<i32>,
+    /// Until when 99 % have to be back
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    pub(crate) within: Duration,
+    /// How long is waited for everybody
+    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
+    pub(crate) patience: Duration,
+    /// Connections opened per second; 0 = all at once
+    #[arg(long, default_value_t = 1_000)]
+    pub(crate) connect_rate: u32,
+    /// The Redis behind the servers, if it is on this machine, to account for by itself
+    #[arg(long)]
+    pub(crate) redis_pid: Option<i32>,
+    #[command(flatten)]
+    pub(crate) servers: ServerArguments,
     #[command(flatten)]
     pub(crate) target: TargetArguments,
 }

@@ -64,7 +64,7 @@ pub(crate) enum DialError {
 
 impl DialError {
     /// What official clients try again after. A CONNECT_ERROR makes them give up.
-    fn is_transient(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Handshake(status) => {
                 matches!(*status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
@@ -126,6 +126,13 @@ impl Dialer {
     /// The same on a chosen node, with a CONNECT packet of its own. Nodes are counted round and round.
     pub(crate) async fn dial_as(&self, client: u32, node: usize, connect: &Utf8Bytes) -> Result<Session, DialError> {
         self.persist(client, || self.attempt(client, node, connect)).await
+    }
+
+    /// One attempt on a chosen node, and no second one.
+    pub(crate) async fn dial_once(&self, client: u32, node: usize, connect: &Utf8Bytes) -> Result<Session, DialError> {
+        timeout_at(Instant::now() + self.patience, self.attempt(client, node, connect))
+            .await
+            .unwrap_or(Err(DialError::TimedOut))
     }
 
     /// Opens the session over long-polling and upgrades it to a websocket, as official clients do by default.

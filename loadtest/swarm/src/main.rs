@@ -4,6 +4,7 @@
 mod args;
 
 mod backlog;
+mod comeback;
 mod flooder;
 mod idle;
 mod neighbours;
@@ -83,6 +84,7 @@ fn run(scenario: &Scenario) -> anyhow::Result<Outcome> {
             Scenario::Neighbours(arguments) => neighbours::run(arguments).await,
             Scenario::Flooder(arguments) => flooder::run(arguments).await,
             Scenario::Presence(arguments) => presence::run(arguments).await,
+            Scenario::Comeback(arguments) => comeback::run(arguments).await,
             Scenario::Post(arguments) => post::run(arguments).await,
         }
     })
