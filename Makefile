@@ -17,7 +17,7 @@ PROXIES := haproxy nginx nginx-before-1.29 caddy
 
 .PHONY: help run web cluster demo test tools build test-ready test-programs test-web test-rust test-clients test-browser test-go test-python \
 	test-load test-k6 test-redis test-deploy test-kubernetes-renders test-kubernetes test-proxies test-compose-short test-compose test-systemd image test-image deb test-deb test-reproducible \
-	$(addprefix test-proxy-,$(PROXIES)) kubernetes-golden dashboards pictures-dashboards test-upgrade chaos chaos-failovers chaos-jobs fuzz-api \
+	$(addprefix test-proxy-,$(PROXIES)) kubernetes-golden dashboards pictures-dashboards rehearse test-upgrade chaos chaos-failovers chaos-jobs fuzz-api \
 	check fmt audit bench bench-api bench-archive bench-comeback bench-flood bench-jobs bench-presence bench-flaky bench-store
 
 help: ## this list
@@ -99,6 +99,10 @@ pictures-dashboards: tools test-programs ## every panel drawn over nine minutes 
 	rm -rf "$(PICTURES)/data" "$(PICTURES)/pictures"
 	$(TESTED) node grafana/pictures/scene.mjs "$(PICTURES)"
 	node grafana/pictures/draw.mjs "$(PICTURES)"
+
+rehearse: CASE =
+rehearse: tools test-programs ## runbooks played through: what alerts are for is brought about, and their commands typed; CASE=name for one
+	$(TESTED) node grafana/rehearse/rehearse.mjs $(CASE)
 
 # Each in network, mount and process namespaces of its own, so that they are free to be where their configurations say.
 test-proxies: ## official clients through HAProxy, nginx and Caddy, as deploy/proxies configures them

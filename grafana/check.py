@@ -238,6 +238,19 @@ def tests_of(path):
     return sorted(path.parent.glob(path.name.replace(".rules.yml", ".rules*.test.yml")))
 
 
+def check_rehearsed(alerts):
+    """Each alert has a case that plays its runbook through, or a reason why not."""
+    cases = [name for path in HERE.glob("rehearse/cases/*.mjs") for name in re.findall(r"alert: '(\w+)'", path.read_text())]
+    _, _, text = RUNBOOKS.read_text().partition("\n## Played through\n")
+    rows = re.findall(r"^\| (Gateway[\w, ]+) \|", text.partition("Not brought about")[2], flags=re.MULTILINE)
+    reasons = [name for row in rows for name in row.split(", ")]
+    for name in sorted(set(alerts)):
+        said = cases.count(name) + reasons.count(name)
+        check(said == 1, f"{name} needs one case in grafana/rehearse, or a reason in docs/runbooks.md; it has {said} of them")
+    for name in sorted(set(cases + reasons) - set(alerts)):
+        check(False, f"{name} is rehearsed, or has a reason why not, and is no alert")
+
+
 def runbook_sections():
     """The sections of the runbooks by the alert that they are for."""
     parts = re.split(r"^### (\w+)\n", RUNBOOKS.read_text(), flags=re.MULTILINE)[1:]
@@ -362,6 +375,7 @@ def main():
         alerts = [alert for path in rules for alert in check_rules(path, sections)]
         check(len(alerts) == len(set(alerts)), "two alerts have one name")
         check_links(dashboards, alerts)
+        check_rehearsed(alerts)
         check_mentions(dashboards)
         check_drawn(documented(), dashboards, "docs/metrics.md")
         for name in sorted(set(sections) - set(alerts)):

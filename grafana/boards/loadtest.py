@@ -14,6 +14,11 @@ def rate(name):
     return f"rate({k6(name)}[$__rate_interval])"
 
 
+def so_far(name):
+    """What a counter has come to. k6 sends it when it has changed alone: of what happens now and then, no window has two samples."""
+    return f"max_over_time({k6(name)}[$__rate_interval])"
+
+
 def trend(name, *stats):
     """Of a trend k6 sends what it was told to: the quantiles of everything so far."""
     return [(f"max({k6(f'{name}_{stat}')})", label) for stat, label in stats]
@@ -65,9 +70,11 @@ def verdict():
             title,
             asks,
             # k6 says nothing of what was not counted: where there is a test, that is none.
-            (f"sum({k6(name)}) or 0 * sum({USERS})", title),
+            (f"sum({so_far(name)}) or 0 * sum({USERS})", title),
             unit="short",
             graph="none",
+            # Once counted, it stays.
+            calcs=["max"],
             noValue="no test",
             steps=[(None, GOOD), (1, BAD)],
         )
@@ -90,7 +97,7 @@ def verdict():
             "Lost their connection",
             "Did the gateway keep its clients? The share of those that had joined whose connection ended before its time. In a test that breaks"
             " things they do, and come back. Those that were kept are counted when the test ends.",
-            (f"max({k6('rooms_dropped_rate')})", "dropped"),
+            (f"max({so_far('rooms_dropped_rate')})", "dropped"),
             unit="percentunit",
             graph="none",
             noValue="none yet",
@@ -170,6 +177,7 @@ def latencies():
 
 
 def trouble():
+    until = " What it has come to, whenever k6 tells of more."
     return Row(
         "Trouble",
         Bars(
@@ -182,16 +190,17 @@ def trouble():
         Bars(
             "Errors",
             "What went wrong? transport is the network or a refused handshake, protocol something that is none of Socket.IO; handshakes that k6 itself lost are"
-            " a k6 that is short of CPU.",
-            (f"sum by (kind) (increase({k6('sio_errors_total')}[$__rate_interval])) > 0", "{{kind}}"),
-            (f"sum(increase({k6('sio_handshakes_missed_total')}[$__rate_interval])) > 0", "handshakes that k6 lost"),
+            " a k6 that is short of CPU." + until,
+            (f"sum by (kind) ({so_far('sio_errors_total')}) > 0", "{{kind}}"),
+            (f"sum({so_far('sio_handshakes_missed_total')}) > 0", "handshakes that k6 lost"),
             unit="short",
+            colors={"^transport$": POOR, "^protocol$": BAD},
         ),
         Bars(
             "What was not kept",
             "What else went wrong? missed is what a client could not have after it came back, and was told so; contradicted are two offsets for one"
-            " publish, or an event that was refused and heard; unanswered publishes had no ack, also when they were sent again.",
-            *[(f"sum(increase({k6(f'rooms_{name}_total')}[$__rate_interval])) > 0", name) for name in ("missed", "contradicted", "unanswered")],
+            " publish, or an event that was refused and heard; unanswered publishes had no ack, also when they were sent again." + until,
+            *[(f"sum({so_far(f'rooms_{name}_total')}) > 0", name) for name in ("missed", "contradicted", "unanswered")],
             unit="short",
             colors={"^missed$": POOR, "^contradicted$": BAD},
         ),

@@ -163,7 +163,7 @@ class Stat(Panel):
             "orientation": "auto",
             "textMode": self.look.get("text_mode", "value_and_name" if len(self.queries) > 1 else "value"),
             "wideLayout": True,
-            "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+            "reduceOptions": {"calcs": self.look.get("calcs", ["lastNotNull"]), "fields": "", "values": False},
         }
 
 

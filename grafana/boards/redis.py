@@ -243,6 +243,7 @@ def own():
             (f"sum(redis_aof_last_bgrewrite_status{OF_REDIS} == bool 0) > 0", "AOF rewrite failed"),
             (f"sum(redis_rdb_last_bgsave_status{OF_REDIS} == bool 0) > 0", "snapshot failed"),
             unit="short",
+            colors={"^evicted": BAD, "failed$": POOR},
             alerts=("GatewayRedisEvicts", "GatewayRedisNotWritten"),
         ),
         Lines(

@@ -9,15 +9,19 @@ import { Server } from '../../gateway/tests/clients/server.mjs';
 const rules = path.resolve(import.meta.dirname, '../rules');
 
 export class Prometheus extends Server {
-  /** `data` is where it keeps what it has seen; without targets it only serves that. */
-  static async start(data, nodes = [], redis = []) {
+  /**
+   * `data` is where it keeps what it has seen; without targets it only serves that. Nodes are their addresses, or a file that lists
+   * those of the moment. How often it looks is as deploy/compose has it.
+   */
+  static async start(data, nodes = [], redis = [], { rulesFrom = rules, every = '5s' } = {}) {
     const prometheus = new Prometheus('Prometheus');
     const jobs = Object.entries({ gateway: nodes, 'gateway-redis': redis }).filter(([, targets]) => targets.length > 0);
-    const scrapes = jobs.map(([name, targets]) => ({ job_name: name, static_configs: [{ targets }] }));
+    const where = (targets) =>
+      Array.isArray(targets) ? { static_configs: [{ targets }] } : { file_sd_configs: [{ files: [targets], refresh_interval: '1s' }] };
+    const scrapes = jobs.map(([name, targets]) => ({ job_name: name, ...where(targets) }));
     const configuration = {
-      // As deploy/compose has it.
-      global: { scrape_interval: '5s', evaluation_interval: '5s' },
-      rule_files: nodes.length > 0 ? [path.join(rules, '*.rules.yml')] : [],
+      global: { scrape_interval: every, scrape_timeout: every, evaluation_interval: every },
+      rule_files: nodes.length > 0 ? [path.join(rulesFrom, '*.rules.yml')] : [],
       scrape_configs: scrapes,
     };
     prometheus.folder = await mkdtemp(path.join(os.tmpdir(), 'gateway-prometheus.'));

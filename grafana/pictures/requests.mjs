@@ -76,6 +76,7 @@ export function asker(url, key, tokenOf) {
 
   const running = [go(), go(), listen()];
   return {
+    ask,
     async stop() {
       over.abort();
       await Promise.all(running);

@@ -4,11 +4,12 @@
 //   node scene.mjs FOLDER     FOLDER gets Prometheus' data, and scene.json, which says from when to when it was
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, rmdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
 
 import { Postgres } from '../../gateway/tests/clients/databases.mjs';
 import { configured, eventually, makeKey, startCluster } from '../../gateway/tests/clients/harness.mjs';
@@ -19,6 +20,7 @@ import { Crowd, SECRET } from './crowd.mjs';
 import { emitAlways } from './emits.mjs';
 import { Prometheus } from './prometheus.mjs';
 import { asker } from './requests.mjs';
+import { sleep } from './sleepers.mjs';
 
 const SWARM = process.env.SWARM_BIN ?? 'target/release/swarm';
 const root = path.resolve(import.meta.dirname, '../..');
@@ -46,6 +48,9 @@ function configuration(backEnd, mailpit, database, keys) {
     refusals_burst = 60
     user_kept_bytes_per_second = 4096
     user_kept_bytes_burst = 65536
+    backlog_bytes = 1048576
+    [socket]
+    write_timeout = "8s"
     [log]
     max_percent = 85
     [calls]
@@ -139,16 +144,39 @@ async function loadTest(cluster, prometheus) {
     K6_PROMETHEUS_RW_PUSH_INTERVAL: '5s',
     K6_PROMETHEUS_RW_STALE_MARKERS: 'true',
   };
-  const knobs = { URL: cluster.url, SECRET, VUS: 4, CLIENTS: 40, ROOM_SIZE: 5, RATE: 20, RAMP_SECONDS: 10, HOLD_SECONDS: 140 };
-  const settings = Object.entries(knobs).flatMap(([name, value]) => ['-e', `${name}=${value}`]);
+  const knobs = { URL: cluster.url, SECRET, VUS: 4, CLIENTS: 40, ROOM_SIZE: 5, RATE: 20, RAMP_SECONDS: 10 };
+  // Its clients are cut off every half minute, the last time when a node is killed as well.
+  const storms = { STORMS: 8, STORM_SECONDS: 28, HOLD_SECONDS: 240 };
+  const settings = Object.entries({ ...knobs, ...storms }).flatMap(([name, value]) => ['-e', `${name}=${value}`]);
   const how = ['run', '--quiet', '-o', 'experimental-prometheus-rw', '--tag', 'testid=load-with-an-outage', ...settings];
-  const leash = ['--pdeathsig', 'KILL', '--', K6, ...how, path.join(root, 'loadtest/k6/load.js')];
+  const leash = ['--pdeathsig', 'KILL', '--', K6, ...how, path.join(root, 'loadtest/k6/reconnect.js')];
   const k6 = spawn('setpriv', leash, { env: environment, stdio: ['ignore', 'ignore', 'ignore'] });
   const ended = once(k6, 'exit');
   ends.push(async () => {
     if (k6.exitCode === null && k6.signalCode === null) k6.kill('SIGKILL');
     await ended;
   });
+}
+
+/** Redis has the places of these no more: whoever is in them is entered again. */
+async function forgetPlaces(cluster) {
+  const places = Array.from({ length: 12 }, (_, room) => [`gateway:presence:place:chat-${room}`, `gateway:presence:members:chat-${room}`]);
+  await cluster.redis('DEL', ...places.flat());
+}
+
+/** Redis has a setting by which it throws keys away, and for a second so little memory that it does. */
+async function evict(cluster) {
+  const used = Number((await ask(cluster.redisPort, 'INFO', 'memory')).match(/used_memory:(\d+)/)[1]);
+  await cluster.redis('CONFIG', 'SET', 'maxmemory-policy', 'allkeys-random');
+  await cluster.redis('CONFIG', 'SET', 'maxmemory', `${Math.round(used * 0.9)}`);
+  await delay(1000);
+  await cluster.redis('CONFIG', 'SET', 'maxmemory', '1gb');
+}
+
+/** One command for Redis whose answer has several lines. */
+async function ask(port, ...command) {
+  const { stdout } = await promisify(execFile)('redis-cli', ['-h', '127.0.0.1', '-p', `${port}`, ...command]);
+  return stdout.trim();
 }
 
 /** Clients that are there and say nothing, as most are. */
@@ -218,8 +246,14 @@ async function play() {
   });
   await at(60, 'a load test begins', () => loadTest(cluster, prometheus));
   await at(75, 'the back end fails', () => backEnd.fail(true));
+  await at(85, 'many come back for much and do not read it', async () => {
+    const publish = (room, data) => requests.ask('POST', `/api/v1/rooms/${room}/events`, { event: 'news', data });
+    const asleep = sleep(node(1), (user) => crowd.token(user), publish, 30).catch((error) => say(`the sleepers: ${error.message}`));
+    ends.push(() => asleep);
+  });
   await at(125, 'the back end is well again', () => backEnd.fail(false));
-  await at(150, 'Redis is killed', async () => {
+  await at(150, 'Redis is killed, and has lost who is in some rooms', async () => {
+    await forgetPlaces(cluster);
     await cluster.redis('SHUTDOWN', 'NOSAVE').catch(() => {});
     await ended('redis');
   });
@@ -228,7 +262,18 @@ async function play() {
     cluster.signal(node(2), 'SIGKILL');
     await ended('node-2');
   });
+  const inTheWay = path.join((await ask(cluster.redisPort, 'CONFIG', 'GET', 'dir')).split('\n')[1].trim(), 'dump.rdb');
+  await at(262, 'Redis throws keys away, and cannot save', async () => {
+    await evict(cluster);
+    await mkdir(inTheWay);
+    await cluster.redis('BGSAVE');
+  });
   await at(315, 'the node is back', () => cluster.startAgain('node-2'));
+  await at(330, 'Redis has its settings again, and saves', async () => {
+    await cluster.redis('CONFIG', 'SET', 'maxmemory-policy', 'noeviction');
+    await rmdir(inTheWay);
+    await cluster.redis('BGSAVE');
+  });
   await at(335, 'the database stands still', () => postgres.signal('SIGSTOP'));
   await at(370, 'the database goes on', () => postgres.signal('SIGCONT'));
   await at(385, 'a node drains', async () => {
