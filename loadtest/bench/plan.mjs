@@ -25,7 +25,9 @@ if (![seconds, runs, load, within].every((number) => number > 0)) {
   process.exit(2);
 }
 
-const CONNECT_RATE = 1_500;
+/** A slow build takes fewer at once, and fewer that do nothing show the same. */
+const part = Math.min(1, load);
+const CONNECT_RATE = Math.max(50, Math.round(1_500 * part));
 const BYTES = 100;
 /** Of the deliveries that are due, swarm has to have made so many; otherwise another load was measured. */
 const MADE = 0.95;
@@ -35,18 +37,20 @@ const rooms = (title, nodes, log, connections, members, rate) => ({
   title, nodes, log, connections, members_per_room: members, rooms: connections / members,
   rate: Math.max(1, Math.round(rate * load)),
 });
-const idle = (title, connections) => ({
-  title, nodes: 1, log: 'memory', connections, members_per_room: 0, rooms: 0, rate: 0,
-});
+const idle = (wanted) => {
+  const connections = Math.max(500, Math.round(wanted * part));
+  const title = `${connections.toLocaleString('en')} idle`;
+  return { title, nodes: 1, log: 'memory', connections, members_per_room: 0, rooms: 0, rate: 0 };
+};
 const KNOWN_BY = [
   rooms('2,000 in rooms of 40, one node in memory', 1, 'memory', 2_000, 40, 300),
   rooms('1,800 in rooms of 30, three nodes and Redis', 3, 'redis', 1_800, 30, 300),
-  idle('3,000 idle', 3_000),
+  idle(3_000),
 ];
 const POINTS = [
   rooms('5,000 in rooms of 100, one node in memory', 1, 'memory', 5_000, 100, 200),
   rooms('4,995 in rooms of 9, three nodes and Redis', 3, 'redis', 4_995, 9, 1_000),
-  idle('10,000 idle', 10_000),
+  idle(10_000),
 ];
 
 const start = servers('').gateway;
@@ -97,10 +101,7 @@ async function measureAll(shapes) {
   const middle = (values) => Object.fromEntries(
     Object.keys(values[0]).map((name) => [name, median(values.map((value) => value[name]))]),
   );
-  return shapes.map(({ title, ...shape }) => {
-    const [original, values] = [...found].find(([one]) => one.title === title);
-    return { title: original.title, ...shape, bytes: BYTES, measured: middle(values) };
-  });
+  return shapes.map((shape) => ({ ...shape, bytes: BYTES, measured: middle(found.get(shape)) }));
 }
 
 /** What the planner says of a load, on a machine that is known by a file, or on the one in its table. */

@@ -40,8 +40,6 @@ macro_rules! constants {
     };
 }
 
-const _: () = assert!(BUSY < 1.0 && REDIS_BUSY < 1.0 && MEMORY_USED < 1.0);
-
 /// How busy a node's cores may be: the rest is for bursts, for those who come back, and for what is on the machine beside it.
 pub(super) const BUSY: f64 = 0.6;
 /// How busy Redis' one core may be. Beyond that what waits for it waits long.

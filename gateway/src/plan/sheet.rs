@@ -68,7 +68,7 @@ pub(super) fn figure(value: f64) -> String {
         let digits = format!("{value:.0}");
         let mut apart = String::new();
         for (at, digit) in digits.chars().enumerate() {
-            if at > 0 && (digits.len() - at) % 3 == 0 && !apart.ends_with('-') {
+            if at > 0 && (digits.len() - at).is_multiple_of(3) && !apart.ends_with('-') {
                 apart.push(',');
             }
             apart.push(digit);
