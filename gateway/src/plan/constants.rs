@@ -90,6 +90,8 @@ constants! {
         "Redis for itself", "What the planner goes by";
     REDIS_NODE = 800.0 "µs/s", Redis,
         "what a node asks of Redis while nothing happens: marks, the canary, beats, queues", "What the planner goes by";
+    REDIS_RENEWAL = 7.8 "µs", Redis,
+        "a session's record, renewed four times within the window", "What the planner goes by";
     REDIS_ARCHIVE = 21.0 "µs", Redis,
         "the second entry of an archived event, read and taken out again",
         "What the archive costs a publish (the last table: 126 against 105)";

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::constants::{
     ANNOUNCED, APPEND_BYTES, LOG_EVENT, LOG_KEY, LOG_ROOM, NODE_BYTES, PRESENCE_MEMBER, REDIS_APPEND, REDIS_ARCHIVE,
-    REDIS_HEARER, REDIS_IDLE, REDIS_NODE, REDIS_SHARED, REDIS_WAKE, STORED_MEMBER, STORED_SESSION,
+    REDIS_HEARER, REDIS_IDLE, REDIS_NODE, REDIS_RENEWAL, REDIS_SHARED, REDIS_WAKE, STORED_MEMBER, STORED_SESSION,
 };
 use super::shape::Shape;
 use super::sheet::{Sheet, figure};
@@ -13,6 +13,8 @@ use super::sheet::{Sheet, figure};
 const CALM: f64 = 0.8;
 /// For so long the key of a publish without an id of its own is kept, in seconds.
 const KEY_KEPT: f64 = 60.0;
+/// How often a session's record is renewed within the window.
+const RENEWALS: f64 = 4.0;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct RedisNeeds {
@@ -88,6 +90,13 @@ fn processor(shape: &Shape, (nodes, hearing): (f64, f64), sheet: &mut Sheet) -> 
     let appends = rate * append + wakes * (wake + hearing * hearer);
     let constants = [&REDIS_APPEND, &REDIS_WAKE, &REDIS_HEARER, &REDIS_SHARED];
     share += sheet.line("CPU, appends", (appends / 1e6, "cores"), how, &constants);
+    if shape.window > 0.0 {
+        share += sheet.work(
+            "CPU, renewing sessions",
+            (shape.connections * RENEWALS / shape.window, "sessions"),
+            &REDIS_RENEWAL,
+        );
+    }
     if shape.archive {
         share += sheet.work("CPU, the archive's queue", (rate, "events"), &REDIS_ARCHIVE);
     }
