@@ -16,9 +16,10 @@ WEB_SOURCES := $(shell find $(WEB)/src $(WEB)/public $(WEB)/console -type f) $(W
 PROXIES := haproxy nginx nginx-before-1.29 caddy
 
 .PHONY: help run web cluster demo test tools build test-ready test-programs test-web test-rust test-clients test-browser test-go test-python \
-	test-load test-k6 test-redis test-deploy test-kubernetes-renders test-kubernetes test-proxies test-compose-short test-compose test-systemd image test-image deb test-deb test-reproducible \
-	$(addprefix test-proxy-,$(PROXIES)) kubernetes-golden dashboards pictures-dashboards rehearse test-upgrade chaos chaos-failovers chaos-jobs fuzz-api \
-	check fmt audit bench bench-api bench-archive bench-comeback bench-flood bench-jobs bench-presence bench-flaky bench-store
+	test-load test-k6 test-redis test-deploy test-kubernetes-renders test-kubernetes test-proxies test-compose-short test-compose test-systemd \
+	image test-image deb test-deb test-reproducible $(addprefix test-proxy-,$(PROXIES)) kubernetes-golden dashboards pictures-dashboards rehearse test-upgrade chaos \
+	chaos-failovers chaos-jobs fuzz-api check fmt audit bench bench-api bench-archive bench-comeback bench-flood bench-jobs bench-presence \
+	bench-flaky bench-store bench-plan simulate
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-25s%s\n", $$1, $$2 }'
@@ -235,6 +236,19 @@ bench-comeback: CONNECTIONS = 19500
 bench-comeback: SPREAD =
 bench-comeback: build ## how long it takes until everybody of a node that was killed is back, e.g. make bench-comeback CONNECTIONS=6000 SPREAD=1
 	CONNECTIONS=$(CONNECTIONS) SPREAD=$(SPREAD) loadtest/bench-comeback.sh
+
+# BENCH_PROFILE=debug measures what the tests built: whether this works, and no figure that means anything.
+bench-plan: SECONDS = 10
+bench-plan: RUNS = 2
+bench-plan: LOAD = 1
+bench-plan: MEASURED =
+bench-plan: $(if $(filter debug,$(BENCH_PROFILE)),test-programs,build) ## `gateway plan` against three loads, within 20 %, e.g. make bench-plan SECONDS=20 MEASURED=/tmp/measured.json
+	node loadtest/bench/plan.mjs --seconds "$(SECONDS)" --runs "$(RUNS)" --load "$(LOAD)" --measured "$(MEASURED)"
+
+simulate: SEED = 7
+simulate: ARGS =
+simulate: ## a log in partitions, simulated and audited: the table of docs/scaling.md, e.g. make simulate SEED=7 ARGS="--scale small"
+	cargo run --quiet --locked --package simulate -- --seed "$(SEED)" $(ARGS)
 
 bench-presence: MEMBERS = 5000
 bench-presence: ROOMS = 50

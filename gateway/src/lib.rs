@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod exchange;
 pub mod http;
 pub mod operators;
+pub mod plan;
 pub mod process;
 pub mod shutdown;
 pub mod socket;

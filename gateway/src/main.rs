@@ -1,5 +1,5 @@
 //! The command line: `gateway [serve]`, `work`, `check`, `migrate`, `export`, `import`, `token`, `key`, `doctor`,
-//! `healthcheck`.
+//! `plan`, `healthcheck`.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use gateway::doctor;
 use gateway::exchange::{self, Exchange};
+use gateway::plan;
 use gateway::process::{self, BAD_CONFIGURATION, INTERNAL, OK, Role, UNAVAILABLE, from_here};
 use gateway_core::auth::{ApiKeys, Grant, Rights, make_key, mint};
 use gateway_core::config::{self, Config, Scope};
@@ -91,6 +92,9 @@ enum Command {
     /// Look at a deployment and say what is wrong with it: Redis, nodes, clocks, limits, the load balancer, TLS, the database, mail.
     /// Exits with 0 if nothing is, 1 if there are warnings, 2 if there are errors.
     Doctor(doctor::Options),
+    /// Say what a load takes in nodes, memory, Redis and network, what is full first, and how that was reckoned.
+    /// Exits with 0 if it fits, 1 if something would be full.
+    Plan(Box<plan::Options>),
     /// Ask the node on this machine whether it is ready; exit 0 if it is.
     Healthcheck,
 }
@@ -126,6 +130,7 @@ fn main() -> ExitCode {
         }
         Command::Key { name, scopes, rooms, namespaces } => key(&name, scopes, rooms, namespaces),
         Command::Doctor(options) => doctor::run(&config, &options).into(),
+        Command::Plan(options) => plan::run(&config, &options).into(),
         Command::Healthcheck => healthcheck(config.admin_listen),
     }
 }

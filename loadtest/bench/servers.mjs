@@ -8,7 +8,9 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 
 export const repository = path.resolve(import.meta.dirname, '../..');
-export const release = (name) => path.join(repository, 'target/release', name);
+/** Which build is measured. Only a release's figures mean anything; `debug` shows whether a bench works. */
+export const PROFILE = process.env.BENCH_PROFILE || 'release';
+export const release = (name) => path.join(repository, 'target', PROFILE, name);
 const STARTS_WITHIN_MS = 20_000;
 
 // What limits clients would limit the measurement. Only what every version of the gateway knows.

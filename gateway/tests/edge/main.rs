@@ -18,6 +18,7 @@ mod limits;
 mod logs;
 mod midway;
 mod parts;
+mod plan;
 mod polling;
 mod queues;
 #[path = "../support/router.rs"]

@@ -251,8 +251,9 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     ("exchange", &["archiving", "config", "domain", "outbox", "process"]),
     ("process", &["app", "config", "shutdown", "telemetry"]),
+    ("plan", &["config", "process"]),
     ("doctor", &["auth", "config", "domain", "mail", "process", "redis"]),
-    ("main", &["auth", "config", "doctor", "domain", "exchange", "metrics", "process"]),
+    ("main", &["auth", "config", "doctor", "domain", "exchange", "metrics", "plan", "process"]),
 ];
 
 /// Types that only the composition root may name, with the folders that define them.
