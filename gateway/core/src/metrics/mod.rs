@@ -311,13 +311,13 @@ metrics! {
     /// What passing on a client's message, or its upgrade, took until there was an answer, in seconds; polls wait for something.
     passing_duration: Histogram = "gateway_passing_duration_seconds";
     /// Connections to other nodes, on which requests are passed on; those that nobody uses now included.
-    passing_connections: Current = "gateway_passing_connections";
+    passing_connections: Gauge = "gateway_passing_connections";
     /// How many of them there may be, and as many from other nodes; 0 if nothing is passed on.
     passing_limit: Gauge = "gateway_passing_connections_limit";
     /// Clients for which other nodes have the connection, as of a second ago: websockets that go on to them, polls that wait for them.
     passing: Family<Gauge> = "gateway_passing" ["transport": TRANSPORTS];
     /// Connections on which other nodes pass on requests to this one.
-    passing_taken: Current = "gateway_passing_taken_connections";
+    passing_taken: Gauge = "gateway_passing_taken_connections";
     /// Wishes of other nodes for such a connection, by what came of them.
     passing_doors: Family<Counter> = "gateway_passing_doors_total" ["result": PASSING_DOORS];
     /// Nodes that this one knows where to find, itself included.
