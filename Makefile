@@ -19,7 +19,7 @@ PROXIES := haproxy nginx nginx-before-1.29 caddy
 	test-load test-k6 test-redis test-deploy test-kubernetes-renders test-kubernetes test-proxies test-compose-short test-compose test-systemd \
 	image test-image deb test-deb test-reproducible $(addprefix test-proxy-,$(PROXIES)) kubernetes-golden dashboards pictures-dashboards rehearse test-upgrade chaos \
 	chaos-failovers chaos-jobs fuzz-api check fmt audit bench bench-api bench-archive bench-comeback bench-flood bench-jobs bench-presence \
-	bench-flaky bench-store bench-plan simulate
+	bench-flaky bench-store bench-plan simulate bench-passing
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-25s%s\n", $$1, $$2 }'
@@ -228,6 +228,11 @@ bench-archive: RUNS = 3
 bench-archive: BEFORE =
 bench-archive: tools build ## what the archive costs publishing, and what that notices of a database that is away
 	node loadtest/bench/archive.mjs --seconds "$(SECONDS)" --runs "$(RUNS)" --before "$(BEFORE)"
+
+bench-passing: SECONDS = 5
+bench-passing: RUNS = 3
+bench-passing: build ## what a request costs that reaches another node than its client's
+	node loadtest/bench/passing.mjs --seconds "$(SECONDS)" --runs "$(RUNS)"
 
 bench-flood: build ## what the others notice of a client that sends 100 times what it may
 	loadtest/bench-flood.sh

@@ -6,6 +6,7 @@ mod database;
 mod doors;
 mod jobs;
 mod orders;
+mod passing;
 mod post;
 mod reloading;
 mod role;
@@ -31,7 +32,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::audit::By;
 use crate::http::{AdminLimits, AdminRoutes, Api, Hosts, Users, web};
-use crate::socket::{SocketServer, serve, serve_back_ends};
+use crate::socket::passing::Passing;
+use crate::socket::{Beside, SocketServer, serve, serve_back_ends};
 use gateway_core::archive::Archived;
 use gateway_core::auth::{ApiKeys, Entry, Hook, Revoked, Tokens};
 use gateway_core::calls::Caller;
@@ -189,7 +191,9 @@ impl Gateway {
         let commands = redis.as_ref().map(|redis| redis.commands.clone());
         let backends = backends(&config, &name, &metrics, redis, &formats, &supervisor).await?;
         let Backends { bus, log, budget, sessions, presence, directory, revocations, .. } = backends;
-        let Backends { repeats, answers, outbox, wants, jobs, queues, ticks, contacts, done, stores, .. } = backends;
+        let Backends {
+            repeats, answers, outbox, wants, jobs, queues, ticks, contacts, done, stores, whereabouts, ..
+        } = backends;
         let (presence, counts) = kept_counts(presence, &config, &metrics);
         let presence = Arc::new(MeasuredPresence::new(presence, metrics.clone()));
         let archive = store.as_ref().filter(|_| config.archive.any()).map(|store| store.archive.clone());
@@ -232,7 +236,9 @@ impl Gateway {
         let background = post.background(&config, desk.clone(), keys.clone());
         let users = Users::new(&config, router.clone(), inbox.clone(), background, metrics.clone());
         let doors = Arc::new(Doors { api: api.clone(), users: users.clone() });
-        let server = SocketServer::start(&config, router.clone(), web, doors, metrics.clone(), &supervisor, max_files);
+        let passing = Passing::start(whereabouts.filter(|_| is_open), &advertised, &config, max_files, &metrics);
+        let beside = Beside { web, back_ends: doors, passing: passing.clone() };
+        let server = SocketServer::start(&config, router.clone(), beside, metrics.clone(), &supervisor, max_files);
         let peers = Arc::new(Peers::new(bus.clone(), &config.redis.prefix, formats.clone(), metrics.clone()));
         let reloading = Arc::new(Reloading {
             router: router.clone(),
@@ -307,6 +313,7 @@ impl Gateway {
             workers,
             post,
             role,
+            passing,
             directory,
             repeats,
             store,
@@ -345,7 +352,11 @@ impl Gateway {
         self.ready.store(false, Ordering::Release);
         let drained = async {
             match self.role {
-                Role::Serve => self.server.drain(&self.peers).await,
+                Role::Serve => {
+                    let left = self.server.drain(&self.peers).await;
+                    self.server.leave().await;
+                    left
+                }
                 Role::Work => 0,
             }
         };

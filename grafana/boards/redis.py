@@ -148,6 +148,7 @@ def cluster():
             ("max(gateway_cluster_nodes)", "seen, at the most"),
             ("min(gateway_cluster_nodes)", "seen, at least"),
             ("min(gateway_hearing_peers) + 1", "say that they hear, at least"),
+            ("min(gateway_passing_nodes) > 0", "find each other to pass on, at least"),
             unit="short",
             step=True,
             whole=True,

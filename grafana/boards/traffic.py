@@ -8,7 +8,7 @@ def board():
         "traffic",
         "Gateway traffic and fan-out",
         "Connections and how they come and go; events, from clients to members; what limits hold back.",
-        [clients(), events(), fan_out(), limits(), operators()],
+        [clients(), events(), fan_out(), limits(), passing(), operators()],
     )
 
 
@@ -205,6 +205,40 @@ def limits():
             unit="cps",
             colors={"^log_full$": BAD},
             alerts=("GatewayLogFull", "GatewayLogNearLimit"),
+        ),
+    )
+
+
+def passing():
+    return Row(
+        "Passed on between nodes",
+        Lines(
+            "Clients at another node than theirs",
+            "How much does the balancer leave to the nodes? Polls that wait for another node, websockets that go on to one, and the connections"
+            " for it at the node that has most of them, with how many it may have. 0 with a sticky balancer.",
+            ("sum by (transport) (gateway_passing)", "{{transport}}"),
+            ("max(gateway_passing_connections)", "connections of one node"),
+            ("max(gateway_passing_taken_connections)", "connections to one node"),
+            ("min(gateway_passing_connections_limit > 0)", "limit"),
+            unit="short",
+            whole=True,
+        ),
+        Bars(
+            "Passed on by result",
+            "Do requests find their connection? gone: its node has ended, or somebody makes ids up. failed: nodes do not reach each other. refused:"
+            " passing.connections. Doors: whoever wanted in as a node, and was none, or came for another one.",
+            ("sum by (result) (rate(gateway_passed_on_total)) > 0", "{{result}}"),
+            ('sum by (result) (rate(gateway_passing_doors_total{result!="ok"})) > 0', "door: {{result}}"),
+            unit="reqps",
+            colors={"^answered$": GOOD, "^gone$": POOR, "^failed$": BAD, "^refused$": BAD, "^door": "purple"},
+            alerts=("GatewayRequestsLost",),
+        ),
+        Lines(
+            "What passing on takes",
+            "How much longer do messages and upgrades of clients take that another node has to answer?",
+            (quantile("gateway_passing_duration_seconds", 0.5), "half"),
+            (quantile("gateway_passing_duration_seconds", 0.99), "99 %"),
+            unit="s",
         ),
     )
 

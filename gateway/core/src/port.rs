@@ -36,6 +36,8 @@ pub enum Port {
     Ticks,
     /// `contacts/`.
     Contacts,
+    /// `whereabouts/`.
+    Whereabouts,
 }
 
 /// Whether it makes sense to try again.

@@ -14,6 +14,7 @@ use sha1::{Digest, Sha1};
 use crate::frame::{Opcode, frame};
 use crate::handler::{Answer, Transport};
 use crate::http::lists;
+use crate::passing::{TAG_BYTES, Tag};
 use crate::polling;
 use crate::settings::Settings;
 
@@ -31,16 +32,25 @@ const TO_OUTDATED: [&str; 2] = [
 /// Where the answer to a handshake over polling says the connection's id once more: balancers read headers, and not bodies. A
 /// page of another origin has no cookie by which they could know the next poll.
 const CONNECTION_ID: HeaderName = HeaderName::from_static("x-engine-sid");
-/// Bytes of an id.
-const ID_BYTES: usize = 15;
+/// Bytes of an id: the tag of its server, and what nobody guesses.
+const ID_BYTES: usize = TAG_BYTES + 16;
 
-/// The id of a connection. Over polling it is all that a request needs to speak for it, so it is random and secret.
+/// The id of a connection. Over polling it is all that a request needs to speak for it, so it is random and secret, but for the
+/// tag of the server that has the connection, in front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Id([u8; ID_BYTES]);
 
 impl Id {
-    pub(crate) fn random() -> Self {
-        Self(rand::random())
+    /// One of a server.
+    pub(crate) fn random(of: Tag) -> Self {
+        let mut bytes: [u8; ID_BYTES] = rand::random();
+        bytes[..TAG_BYTES].copy_from_slice(&of.0);
+        Self(bytes)
+    }
+
+    /// Whose it is.
+    pub(crate) fn tag(self) -> Tag {
+        Tag(std::array::from_fn(|at| self.0[at]))
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -49,7 +59,7 @@ impl Id {
 
     /// A number by which connections are spread evenly.
     pub(crate) fn spread(self) -> usize {
-        self.0[0].into()
+        self.0[ID_BYTES - 1].into()
     }
 }
 
@@ -200,7 +210,9 @@ mod tests {
 
     #[test]
     fn queries_as_clients_write_them() {
-        let id = Id::random();
+        let tag = Tag::random();
+        let id = Id::random(tag);
+        assert_eq!((id.tag(), id.to_string().len()), (tag, 28));
         let (polling, websocket) = (Transport::Polling, Transport::Websocket);
         let read = |transport, id| Ok(Query { transport, id, is_outdated: false });
         assert_eq!(query("EIO=4&transport=polling&t=abc"), read(polling, None));
@@ -213,7 +225,8 @@ mod tests {
         assert_eq!(query("transport=polling"), Err(Refused::UnsupportedVersion));
         assert_eq!(query("EIO=4"), Err(Refused::UnknownTransport));
         assert_eq!(query("EIO=4&transport=webtransport"), Err(Refused::UnknownTransport));
-        for id in ["abc", "../..", &"x".repeat(21), &"x".repeat(100)] {
+        // With 20 characters it is one of a version that named no server.
+        for id in ["abc", "../..", &"x".repeat(20), &"x".repeat(27), &"x".repeat(29), &"x".repeat(100)] {
             assert_eq!(query(&format!("EIO=4&transport=polling&sid={id}")), Err(Refused::UnknownSession));
         }
     }

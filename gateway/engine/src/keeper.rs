@@ -18,10 +18,10 @@ use crate::packet::Packet;
 use crate::server::Shared;
 
 /// How long a connection that ends softly is still written to. What its sessions were doing is answered by then.
-const LAST_WORDS: Duration = Duration::from_millis(50);
+pub(crate) const LAST_WORDS: Duration = Duration::from_millis(50);
 /// How often one is looked at that has not taken its last words yet, and for how long in all.
 const LOOK: Duration = Duration::from_millis(20);
-const GRACE: Duration = Duration::from_secs(1);
+pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
 /// What waits to be done.
 #[derive(Default)]

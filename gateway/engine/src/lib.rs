@@ -6,6 +6,8 @@
 //! when the client wants into a namespace, a [`Session`] takes the events of one namespace. The way back is a
 //! [`Connection`]: packets are sent through it, and it is ended softly or at once. A [`Packet`] is encoded once and shared
 //! by all who receive it; whoever sends it writes it into the client's socket, as long as nothing waits there.
+//!
+//! Where there are several servers, a [`Passage`] knows the others: requests for connections of theirs are passed on to them.
 
 mod budget;
 mod connection;
@@ -20,8 +22,10 @@ mod inbound;
 mod intake;
 mod keeper;
 mod msgpack;
+mod opening;
 mod outbox;
 mod packet;
+mod passing;
 mod payload;
 mod polling;
 mod seats;
@@ -35,5 +39,6 @@ pub use handler::{Admission, Answer, End, Gone, Guest, Handler, Misuse, Pieces, 
 pub use inbound::Event;
 pub use outbox::{SendError, Waiting};
 pub use packet::Packet;
+pub use passing::{BadTag, NoWay, Passage, Passed, Passing, Place, Tag, Tunnel, Way};
 pub use server::{Loop, Server};
 pub use settings::Settings;

@@ -64,8 +64,11 @@ pub(crate) async fn poll(connection: &Arc<Inner>, wire: &mut Wire) -> Option<Ans
             biased;
             polled = polled(connection, is_probed) => polled,
             () = wire.gone() => {
-                connection.end_now(End::Broken);
-                return None;
+                if !wire.is_hurried() {
+                    connection.end_now(End::Broken);
+                    return None;
+                }
+                Polled::Nothing
             }
             () = sleep(NOOP_AFTER), if is_probed => Polled::Nothing,
         };

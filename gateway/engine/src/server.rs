@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::ORIGIN;
-use http::{Method, Request, Response};
+use http::header::{HeaderMap, ORIGIN};
+use http::{Method, Request};
 use tokio::net::TcpStream;
 use tokio::task::coop::consume_budget;
 use tokio_util::sync::CancellationToken;
@@ -19,16 +19,17 @@ use crate::cors;
 use crate::handler::{Answer, End, Guest, Handler, Misuse, Side, Streamed, Transport};
 use crate::handshake::{self, Id, Query, Refused};
 use crate::heartbeat::Clock;
-use crate::http::{Head, Idle, Timing, Wire, write_head};
+use crate::http::{Head, Idle, Timing, Wire};
 use crate::keeper::{self, Keeper};
+use crate::opening::head_of;
 use crate::outbox::{Poll, Way};
+use crate::passing::{Onward, Passage, Place, Tag, Tunnel};
 use crate::polling;
 use crate::settings::Settings;
-use crate::websocket::{self, Role};
 
 /// A server of Socket.IO. Cloning gives another handle of the same.
 #[derive(Clone)]
-pub struct Server(Arc<Shared>);
+pub struct Server(pub(crate) Arc<Shared>);
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -59,13 +60,20 @@ pub(crate) struct Shared {
     pub(crate) budget: Arc<Budget>,
     pub(crate) connections: Connections,
     pub(crate) keeper: Keeper,
+    /// The way to other servers, if there are any.
+    pub(crate) passage: Option<Arc<dyn Passage>>,
+    /// What the ids of this server's connections carry.
+    pub(crate) tag: Tag,
+    pub(crate) onward: Onward,
     idle: Idle,
-    tasks: TaskTracker,
-    stop: CancellationToken,
+    /// Those of other servers, which have bounds of their own.
+    pub(crate) passed_idle: Idle,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
 }
 
 /// What becomes of a request.
-enum Reply {
+pub(crate) enum Reply {
     /// It is answered, and another may follow.
     Answer(Answer),
     /// It is answered, and nothing else is read.
@@ -77,15 +85,21 @@ enum Reply {
     Upgrade(Answer, Arc<Inner>),
     /// The stream becomes a websocket only to be told that its client is too old.
     Outdated(Answer),
+    /// Another server has answered it, and the client has that; another may follow, or nothing.
+    Passed(bool),
+    /// The stream becomes a websocket of another server.
+    Tunnel(Wire, Box<dyn Place>),
     /// There is nobody to answer.
     Gone,
 }
 
 impl Server {
-    /// A server whose connections are run by `tasks` until `stop`, and the loops that its user has to run for as long.
+    /// A server whose connections are run by `tasks` until `stop`, and the loops that its user has to run for as long. Without
+    /// a passage it knows no other.
     pub fn new(
         handler: Arc<dyn Handler>,
         settings: Settings,
+        passage: Option<Arc<dyn Passage>>,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> (Self, [Loop; 3]) {
@@ -95,7 +109,11 @@ impl Server {
             budget: Budget::new(settings.budget_bytes),
             connections: Connections::default(),
             keeper: Keeper::default(),
+            tag: passage.as_ref().map_or_else(Tag::random, |passage| passage.tag()),
+            passage,
+            onward: Onward::default(),
             idle: Idle::new(settings.idle_connections),
+            passed_idle: Idle::new(0),
             tasks: tasks.clone(),
             stop: stop.clone(),
             settings,
@@ -124,6 +142,24 @@ impl Server {
     #[must_use]
     pub fn traffic(&self) -> Traffic {
         self.0.connections.traffic()
+    }
+
+    /// Websockets that go on to other servers.
+    #[must_use]
+    pub fn tunnels(&self) -> Vec<Tunnel> {
+        self.0.onward.tunnels.all()
+    }
+
+    /// How many of them there are, and how many polls wait for other servers.
+    #[must_use]
+    pub fn passed_on(&self) -> (usize, usize) {
+        (self.0.onward.tunnels.len(), self.0.onward.polls())
+    }
+
+    /// Has the polls answered that wait for other servers: with nothing, if there is nothing to say. Their clients poll again, and
+    /// may be led elsewhere.
+    pub fn hurry_polls(&self) {
+        self.0.onward.hurry();
     }
 
     /// Serves a TCP stream: HTTP requests, one after the other, until it ends or becomes a websocket. `place` is held as
@@ -176,7 +212,12 @@ impl Server {
                     wire.write_all(&bytes).await.ok();
                     return;
                 }
-                Reply::Gone => return,
+                Reply::Passed(true) => {
+                    consume_budget().await;
+                    continue;
+                }
+                Reply::Tunnel(far, way) => return shared.tunnel(wire, far, (place, way)),
+                Reply::Passed(false) | Reply::Gone => return,
             };
             let streamed = answer.extensions_mut().remove::<Streamed>().and_then(|streamed| streamed.take());
             if let Some(pieces) = streamed.filter(|_| head.parts.method != Method::HEAD) {
@@ -223,15 +264,10 @@ impl Shared {
                 Err(refused) => self.refuse(head, peer, refused, Misuse::Handshake),
             }
         };
-        match reply {
-            Reply::Answer(answer) => Reply::Answer(cors::shared_with(answer, &parts.headers)),
-            Reply::Last(answer) => Reply::Last(cors::shared_with(answer, &parts.headers)),
-            Reply::Poll(answer, connection) => Reply::Poll(cors::shared_with(answer, &parts.headers), connection),
-            other => other,
-        }
+        reply.shared_with(&parts.headers)
     }
 
-    fn refuse(&self, head: &Head, peer: SocketAddr, refused: Refused, misuse: Misuse) -> Reply {
+    pub(crate) fn refuse(&self, head: &Head, peer: SocketAddr, refused: Refused, misuse: Misuse) -> Reply {
         self.handler.misused(misuse);
         self.turn_away(head, peer, refused.answer())
     }
@@ -242,11 +278,24 @@ impl Shared {
         Reply::Last(admitted.map_or_else(|instead| *instead, |()| answer))
     }
 
-    async fn reply_to(self: &Arc<Self>, wire: &mut Wire, head: &Head, peer: SocketAddr, query: &Query) -> Reply {
+    pub(crate) async fn reply_to(
+        self: &Arc<Self>,
+        wire: &mut Wire,
+        head: &Head,
+        peer: SocketAddr,
+        query: &Query,
+    ) -> Reply {
         let parts = &head.parts;
         let Some(id) = query.id else { return self.reply_to_handshake(head, peer, query) };
         let Some(connection) = self.connections.find(id) else {
-            return self.refuse(head, peer, Refused::UnknownSession, Misuse::Request);
+            return match &self.passage {
+                // What was passed on is for this server, or for nobody.
+                Some(passage) if !wire.is_passed && id.tag() != self.tag => {
+                    // Most requests are not passed on, and should not carry what that needs.
+                    Box::pin(self.pass_on(passage, wire, (head, peer, query), id.tag())).await
+                }
+                _ => self.refuse(head, peer, Refused::UnknownSession, Misuse::Request),
+            };
         };
         match (query.transport, &parts.method) {
             (Transport::Websocket, _) => match handshake::accept_websocket(parts) {
@@ -303,7 +352,7 @@ impl Shared {
         match websocket {
             Some(answer) => Reply::Open(answer, guest),
             None => {
-                let id = Id::random();
+                let id = Id::random(self.tag);
                 let connection = Inner::new(self.clone(), id, guest, Way::Polling(Poll::default()));
                 self.connections.insert(&connection);
                 let answer = handshake::open_polling(id, &self.settings);
@@ -325,61 +374,16 @@ impl Shared {
             }
         }
     }
-
-    /// Opens a connection over a websocket.
-    async fn open<P: Send + 'static>(
-        self: &Arc<Self>,
-        mut wire: Wire,
-        answer: &Answer,
-        guest: Arc<dyn Guest>,
-        place: P,
-    ) {
-        let id = Id::random();
-        let packet = handshake::open_packet(id, Transport::Websocket, &self.settings);
-        let mut bytes = head_of(answer);
-        // With the first packet in the same piece: both are small.
-        bytes.extend_from_slice(crate::packet::Packet::engine(&packet).frames(crate::inbound::Parser::Json));
-        if wire.write_all(&bytes).await.is_err() {
-            return guest.over(&End::Broken);
-        }
-        let Wire { stream, buffer, .. } = wire;
-        let (read, write) = stream.into_split();
-        let connection = Inner::new(self.clone(), id, guest, Way::Websocket(write));
-        self.connections.insert(&connection);
-        self.run(connection, read, Role::Carrier, buffer, place);
-    }
-
-    /// Lets a websocket try to take over from polling.
-    async fn upgrade<P: Send + 'static>(self: &Arc<Self>, mut wire: Wire, answer: &Answer, to: Arc<Inner>, place: P) {
-        if wire.write_all(&head_of(answer)).await.is_err() {
-            return to.candidate_failed();
-        }
-        let Wire { stream, buffer, .. } = wire;
-        let (read, write) = stream.into_split();
-        self.run(to, read, Role::Candidate(write), buffer, place);
-    }
-
-    fn run<P: Send + 'static>(
-        &self,
-        connection: Arc<Inner>,
-        read: tokio::net::tcp::OwnedReadHalf,
-        role: Role,
-        buffer: Vec<u8>,
-        place: P,
-    ) {
-        self.tasks.spawn(async move {
-            let _place = place;
-            websocket::run(connection, read, role, buffer).await;
-        });
-    }
 }
 
-fn head_of(answer: &Answer) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(512);
-    let mut parts = Response::new(()).into_parts().0;
-    parts.status = answer.status();
-    parts.headers = answer.headers().clone();
-    write_head(&mut bytes, &parts, None);
-    bytes.extend_from_slice(b"\r\n");
-    bytes
+impl Reply {
+    /// With what browsers need to know before they let a page of another origin read it.
+    pub(crate) fn shared_with(self, request: &HeaderMap) -> Self {
+        match self {
+            Self::Answer(answer) => Self::Answer(cors::shared_with(answer, request)),
+            Self::Last(answer) => Self::Last(cors::shared_with(answer, request)),
+            Self::Poll(answer, connection) => Self::Poll(cors::shared_with(answer, request), connection),
+            other => other,
+        }
+    }
 }

@@ -10,10 +10,12 @@ use tokio::sync::watch;
 use super::Role;
 use super::addresses::host_name;
 use super::orders::NodeOrders;
+use super::passing;
 use super::post::Post;
 use crate::http::{AdminRoutes, AdminState, Api, AskOverHttp, Users, admin};
 use crate::operators::{Operators, Watched};
 use crate::socket::SocketServer;
+use crate::socket::passing::Passing;
 use gateway_core::archive::Archived;
 use gateway_core::asks::Asks;
 use gateway_core::auth::{OperatorToken, Revoked, Tokens};
@@ -71,6 +73,8 @@ pub(super) struct Start {
     pub(super) workers: Arc<Workers>,
     pub(super) post: Post,
     pub(super) role: Role,
+    /// What the node knows of others that have clients, if it passes on to them.
+    pub(super) passing: Option<Arc<Passing>>,
     /// Notifications whose counts are kept, if they are.
     pub(super) unread: Option<Arc<KeptNotifications>>,
     pub(super) directory: Arc<dyn Directory>,
@@ -118,6 +122,9 @@ impl Start {
             None => None,
         };
         let emitters = Box::pin(self.emitters()).await?;
+        if let Some(passing) = &self.passing {
+            passing.announce().await?;
+        }
         control.obeying(self.orders.clone());
         let token = OperatorToken::new(config.admin.token.clone(), config.admin.viewer_token.clone(), metrics.clone());
         let (most, time) = (config.api.streams, config.socket.write_timeout);
@@ -216,6 +223,10 @@ impl Start {
         if let Some(operators) = operators {
             routes = operators.mount(routes);
             supervisor.run_on("operators", operators.run(supervisor.stop().clone()));
+        }
+        if let Some(passing) = &self.passing {
+            routes = routes.merge(passing::routes(passing.door(self.server.clone()), supervisor.tasks().clone()));
+            supervisor.run("whereabouts", passing.clone().keep_noted());
         }
         self.admin.replace(routes);
         let bounds = Bounds::new(&config.limits);

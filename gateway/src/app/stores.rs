@@ -20,6 +20,7 @@ use gateway_core::revocations::{MemoryRevocations, RedisRevocations, Revocations
 use gateway_core::sessions::{MemorySessions, RedisSessions, Sessions, SqliteSessions};
 use gateway_core::supervisor::Supervisor;
 use gateway_core::ticks::{MemoryTicks, RedisTicks, SqliteTicks, Ticks};
+use gateway_core::whereabouts::{RedisWhereabouts, Whereabouts};
 use gateway_work::bullmq::BullJobs;
 
 /// What is to be told that the node ends.
@@ -89,6 +90,8 @@ pub(super) struct Backends {
     pub(super) contacts: Arc<dyn Contacts>,
     /// Of what may be done once in a time, what was done.
     pub(super) done: Arc<dyn Repeats>,
+    /// Where other nodes are, if there may be any and requests are to be passed on to them.
+    pub(super) whereabouts: Option<Arc<dyn Whereabouts>>,
     pub(super) stores: Stores,
 }
 
@@ -136,6 +139,7 @@ pub(super) async fn backends(
                 ticks: Arc::new(MemoryTicks::default()),
                 contacts: Arc::new(MemoryContacts::default()),
                 done: Arc::new(MemoryRepeats::new(config.mail.once)),
+                whereabouts: None,
                 stores: Stores::Memory,
             });
         }
@@ -178,6 +182,7 @@ pub(super) async fn backends(
             ticks: files.ticks.clone(),
             contacts: files.contacts.clone(),
             done: files.done.clone(),
+            whereabouts: None,
             stores: Stores::Files(files),
         });
     };
@@ -202,6 +207,7 @@ pub(super) async fn backends(
         jobs: jobs.clone(),
         queues: jobs,
         ticks: Arc::new(RedisTicks::new(commands.clone(), prefix)),
+        whereabouts: config.passing.enabled.then(|| Arc::new(RedisWhereabouts::new(commands.clone(), prefix)) as _),
         contacts: Arc::new(RedisContacts::new(commands.clone(), prefix)),
         done: Arc::new(RedisRepeats::new(commands, &format!("{prefix}:done"), config.mail.once)),
         bus,

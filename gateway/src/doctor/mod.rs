@@ -5,6 +5,7 @@ mod clocks;
 mod idle;
 mod limits;
 mod nodes;
+mod passing;
 mod redis;
 mod report;
 mod services;
@@ -74,6 +75,7 @@ async fn examine(config: &Config, options: &Options) -> Result<Report, String> {
 
     let examined = redis::look(config, &mut report).await;
     let nodes = nodes::look(config, &addresses, examined.as_ref(), &mut report).await;
+    passing::look(&nodes, nodes::serving(&nodes, examined.as_ref()), &mut report);
     clocks::compare(&nodes, examined.as_ref(), &mut report);
     limits::look(&nodes, &mut report);
     services::look(config, &mut report).await;

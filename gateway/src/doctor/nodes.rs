@@ -78,7 +78,7 @@ impl Node {
         line.split_once(&format!("{label}=\""))?.1.split('"').next()
     }
 
-    fn lets_clients_in(&self) -> bool {
+    pub(super) fn lets_clients_in(&self) -> bool {
         self.figure("gateway_works_only") != Some(1.0)
     }
 }
@@ -191,9 +191,11 @@ fn files(node: &Node, about: &str, report: &mut Report) {
     if !node.lets_clients_in() {
         return;
     }
+    // What nodes pass on goes over connections of its own, in both directions.
+    let own = OWN_FILES + 2.0 * node.figure("gateway_passing_connections_limit").unwrap_or_default();
     let seen = format!("it may open {max:.0} files, and hold {}", connections(limit));
     let see = "docs/runbooks.md#gatewayfiledescriptorsnearlimit";
-    if limit > 0.0 && max >= limit + OWN_FILES {
+    if limit > 0.0 && max >= limit + own {
         report.ok("node.files", about, seen);
     } else if limit > 0.0 {
         let todo = "raise the hard limit (LimitNOFILE of systemd, ulimits of the container runtime) above limits.connections, or \

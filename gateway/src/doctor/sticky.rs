@@ -1,4 +1,4 @@
-//! Stickiness: whether all requests of a connection over polling reach the node that has it.
+//! Stickiness: whether all requests of a connection over polling reach the node that has it, by the balancer or passed on between nodes.
 
 use super::report::{Report, Status};
 use super::talk::{Client, Lost};
@@ -33,15 +33,20 @@ pub(super) async fn look(client: &Client, nodes: Option<usize>, report: &mut Rep
         (0, 0) => report.ok(
             CHECK,
             about,
-            format!("{} connections over polling stayed on their nodes, with cookies and without", CONNECTIONS * 2),
+            // Which of the two it is does not show from here, and matters for what it costs alone.
+            format!(
+                "all requests of {} connections over polling reached their nodes, with cookies and without: by the balancer, or passed on \
+                 between nodes",
+                CONNECTIONS * 2
+            ),
         ),
         (lost, 0) => {
             let seen = format!(
                 "polling works with the balancer's cookie alone: without it {lost} of {CONNECTIONS} connections were lost. Pages of other \
                  origins send none unless they are told to (withCredentials: true)"
             );
-            let todo = "have the balancer go by the connection's id as well (sid in the query, X-Engine-Sid of the handshake's answer), as \
-                        deploy/compose/haproxy.cfg does";
+            let todo = "let nodes pass on what reaches the wrong one (passing.enabled, admin.advertise), or have the balancer go by the \
+                        connection's id as well (sid in the query, X-Engine-Sid of the handshake's answer), as deploy/compose/haproxy.cfg does";
             report.found(Status::Warning, CHECK, about, seen, (todo, SEE));
         }
         (_, lost) => {
@@ -50,7 +55,8 @@ pub(super) async fn look(client: &Client, nodes: Option<usize>, report: &mut Rep
                 "{lost} of {CONNECTIONS} connections over polling were lost, {cookie}: their requests reach nodes that do not have them \
                  (\"Session ID unknown\")"
             );
-            let todo = "make the balancer sticky for /socket.io/: by a cookie and the connection's id as deploy/compose/haproxy.cfg does, or by \
+            let todo = "let nodes pass on what reaches the wrong one (passing.enabled; they must reach each other at admin.advertise: see their \
+                        logs), or make the balancer sticky for /socket.io/: by a cookie and the connection's id as deploy/compose/haproxy.cfg does, or by \
                         address (ip_hash); or have all clients use websockets alone (transports: ['websocket'])";
             report.found(Status::Error, CHECK, about, seen, (todo, SEE));
         }

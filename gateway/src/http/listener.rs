@@ -32,6 +32,11 @@ impl<S, P> Impatient<S, P> {
         Self { stream, end, ended, _place: place, waiting: None, over: false, reader: None }
     }
 
+    /// The stream itself, with patience, and whose place is free.
+    pub(super) fn into_stream(self) -> S {
+        self.stream
+    }
+
     /// Whether the stream is over. Only whoever reads is woken when somebody says so: somebody always does.
     fn is_over(&self) -> bool {
         self.over || self.end.is_cancelled()

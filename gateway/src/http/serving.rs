@@ -12,6 +12,7 @@ use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
@@ -63,6 +64,12 @@ pub(super) async fn serve_admin(
             }
         }
     }
+}
+
+/// The stream of a connection that was upgraded, without anything of this listener, and what was read of it already. Its place is free.
+pub(super) fn raw(upgraded: Upgraded) -> Option<(TcpStream, Vec<u8>)> {
+    let parts = upgraded.downcast::<TokioIo<Impatient<TcpStream, Arc<Member>>>>().ok()?;
+    Some((parts.io.into_inner().into_stream(), parts.read_buf.to_vec()))
 }
 
 async fn serve(

@@ -1,6 +1,7 @@
 //! Drain: hands the clients of a node over to the others, in random order and at a pace; at once where there are none.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -8,10 +9,13 @@ use rand::seq::SliceRandom;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::SocketServer;
-use gateway_core::node::{CloseReason, Peers};
+use engine::Tunnel;
+use gateway_core::node::{CloseReason, Peers, Session};
 
 /// How often leftovers are looked at.
 const POLL: Duration = Duration::from_millis(50);
+/// How long a node that leaves waits for the last polls that are other nodes'.
+const LAST_POLLS: Duration = Duration::from_secs(1);
 /// How often a node that leaves looks whether others are still there.
 const RECOUNT: Duration = Duration::from_millis(250);
 
@@ -99,21 +103,36 @@ impl SocketServer {
         self.sessions()
     }
 
-    /// Asks the sessions of this moment to go, one after the other, within `time`.
+    /// Asks the sessions of this moment to go, and the websockets that go on to other nodes, one after the other, within `time`.
     async fn hand_over(&self, time: Duration) {
         let settings = &self.edge.settings.drain;
-        let mut sessions = self.edge.router.node().roster().all();
+        let sessions = self.edge.router.node().roster().all().into_iter().map(Leaver::Session);
+        let mut leavers: Vec<_> = sessions.chain(self.engine.tunnels().into_iter().map(Leaver::Tunnel)).collect();
         // Not by age: neighbours in time are neighbours behind the same network or release.
-        sessions.shuffle(&mut rand::rng());
-        let pace = pace(sessions.len(), settings.connections_per_second, time);
-        tracing::info!(sessions = sessions.len(), per_second = pace, "handing clients over");
+        leavers.shuffle(&mut rand::rng());
+        let pace = pace(leavers.len(), settings.connections_per_second, time);
+        tracing::info!(clients = leavers.len(), per_second = pace, "handing clients over");
+        self.engine.hurry_polls();
         let start = Instant::now();
-        for (place, session) in sessions.into_iter().enumerate() {
+        for (place, leaver) in leavers.into_iter().enumerate() {
             // Somewhere in its slot: an even pace would have all nodes of a release beat time together.
             let slots = place as f64 + rand::random::<f64>();
             sleep_until(start + Duration::from_secs_f64(slots / pace as f64)).await;
-            session.close(CloseReason::Draining);
+            leaver.leave();
         }
+    }
+
+    /// Has nothing more passed on, and other nodes pass nothing on to this one: it is empty.
+    pub async fn leave(&self) {
+        let Some(passing) = &self.passing else { return };
+        let deadline = Instant::now() + LAST_POLLS;
+        // A client that polls once more before its balancer knows is answered as well.
+        while self.engine.passed_on() != (0, 0) && Instant::now() < deadline {
+            self.engine.tunnels().iter().for_each(Tunnel::end_softly);
+            self.engine.hurry_polls();
+            sleep(POLL).await;
+        }
+        passing.leave().await;
     }
 
     /// Hands the clients over whenever the node has been deaf for too long, for ever. Until it hears again nobody is let
@@ -137,10 +156,25 @@ impl SocketServer {
     /// Hands over all clients, and those that come in spite of it.
     async fn hand_over_all(&self) {
         loop {
-            if self.sessions() > 0 {
+            if self.sessions() > 0 || self.engine.passed_on() != (0, 0) {
                 self.hand_over(self.edge.settings.drain.timeout).await;
             }
             sleep(RECOUNT).await;
+        }
+    }
+}
+
+/// Who is to go: a session of this node, or a websocket of another one's.
+enum Leaver {
+    Session(Arc<Session>),
+    Tunnel(Tunnel),
+}
+
+impl Leaver {
+    fn leave(self) {
+        match self {
+            Self::Session(session) => session.close(CloseReason::Draining),
+            Self::Tunnel(tunnel) => tunnel.end_softly(),
         }
     }
 }

@@ -158,7 +158,7 @@ impl Edge {
         Ok((slot, among_its_address))
     }
 
-    fn count_refused(&self, refusal: &Refusal, is_handshake: bool) {
+    pub(super) fn count_refused(&self, refusal: &Refusal, is_handshake: bool) {
         if is_handshake {
             self.metrics.handshakes.with(refusal.code()).increment(1);
         }
@@ -187,7 +187,7 @@ fn too_many(refusal: &Refusal) -> Answer {
 }
 
 /// A refusal as an HTTP response, in the form of an ack.
-fn refused(worded: &Worded<'_>) -> Answer {
+pub(super) fn refused(worded: &Worded<'_>) -> Answer {
     let refusal = worded.refusal;
     let status = match refusal {
         Refusal::RateLimited { .. } | Refusal::TooManyConnections => StatusCode::TOO_MANY_REQUESTS,

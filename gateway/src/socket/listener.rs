@@ -20,7 +20,8 @@ pub async fn serve(listener: TcpListener, server: SocketServer, max_files: usize
     let settings = &server.edge.settings;
     let of_back_ends = if settings.api.address().is_some() { settings.api.connections } else { 0 };
     // Half is theirs however much the rest would like: a node without clients is none.
-    let reserved = (RESERVED_FILES + settings.admin.connections + of_back_ends).min(max_files / 2);
+    let of_nodes = server.passing.as_ref().map_or(0, |passing| 2 * passing.places());
+    let reserved = (RESERVED_FILES + settings.admin.connections + of_back_ends + of_nodes).min(max_files / 2);
     accept(listener, &server, max_files - reserved, &stop, false).await;
 }
 

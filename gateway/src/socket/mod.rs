@@ -12,6 +12,7 @@ mod inlet;
 mod listener;
 mod origins;
 mod outlet;
+pub mod passing;
 mod proxy_header;
 mod welcome;
 
@@ -28,6 +29,7 @@ use tokio_util::task::TaskTracker;
 
 use self::front::Front;
 use self::origins::Origins;
+use self::passing::{Onward, Passing};
 use gateway_core::config::Config;
 use gateway_core::metrics::Metrics;
 use gateway_core::node::{AddressLimiter, FailureLimiter, HandshakeLimiter, Limiters, Slots, StrangerLimiter};
@@ -61,26 +63,43 @@ impl std::fmt::Debug for Edge {
     }
 }
 
+/// Who answers what is not for this server.
+pub struct Beside {
+    /// What is not Socket.IO.
+    pub web: axum::Router,
+    /// What is for the HTTP API, or users ask.
+    pub back_ends: Arc<dyn BackEnds>,
+    /// What is for connections of other nodes, if there may be any.
+    pub passing: Option<Arc<Passing>>,
+}
+
+impl std::fmt::Debug for Beside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Beside").field("passing", &self.passing).finish_non_exhaustive()
+    }
+}
+
 /// The Socket.IO server of a node: turns connections into sessions.
 #[derive(Clone, Debug)]
 pub struct SocketServer {
     edge: Arc<Edge>,
     engine: Server,
+    passing: Option<Arc<Passing>>,
 }
 
 impl SocketServer {
-    /// A server over a router; `web` answers what is not Socket.IO, and `back_ends` what is for the HTTP API, or users ask. Its own work is
-    /// done under `supervisor`, and it lets nobody in before [`Self::admit`]. The process may open `max_files` files.
+    /// A server over a router. Its own work is done under `supervisor`, and it lets nobody in before [`Self::admit`]. The process may open
+    /// `max_files` files.
     #[must_use]
     pub fn start(
         config: &Config,
         router: Arc<Router>,
-        web: axum::Router,
-        back_ends: Arc<dyn BackEnds>,
+        beside: Beside,
         metrics: Arc<Metrics>,
         supervisor: &Supervisor,
         max_files: usize,
     ) -> Self {
+        let Beside { web, back_ends, passing } = beside;
         let edge = Arc::new(Edge {
             router,
             addresses: AddressLimiter::new(config.limits.address_handshakes()),
@@ -99,12 +118,14 @@ impl SocketServer {
         });
         let body_bytes = back_ends.body_bytes();
         let front = Arc::new(Front::new(edge.clone(), web, back_ends));
+        let passage = passing.clone().map(|passing| Onward { passing, edge: edge.clone() });
+        let passage = passage.map(|passage| Arc::new(passage) as Arc<dyn engine::Passage>);
         let (tasks, stop) = (supervisor.tasks(), supervisor.stop());
-        let (engine, loops) = Server::new(front, settings(config, max_files, body_bytes), tasks, stop);
+        let (engine, loops) = Server::new(front, settings(config, max_files, body_bytes), passage, tasks, stop);
         for Loop { name, work } in loops {
             supervisor.run(name, work);
         }
-        Self { edge, engine }
+        Self { edge, engine, passing }
     }
 
     /// Lets clients in from now on. Until then their handshakes are refused, and they try again.
@@ -141,6 +162,10 @@ impl SocketServer {
         let traffic = self.engine.traffic();
         self.edge.metrics.received_bytes.absolute(traffic.received);
         self.edge.metrics.sent_bytes.absolute(traffic.sent);
+        let (tunnels, polls) = self.engine.passed_on();
+        for (transport, count) in [("websocket", tunnels), ("polling", polls)] {
+            self.edge.metrics.passing.with(transport).set(u32::try_from(count).unwrap_or(u32::MAX));
+        }
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) struct Client {
     pub(super) run: Arc<Run>,
     pub(super) random: StdRng,
     token: String,
-    habit: Habit,
+    pub(super) habit: Habit,
     /// Of the session that it would like to come back to.
     pub(super) pid: Option<String>,
     /// The last argument of the last event whose last argument was a string.
@@ -107,7 +107,11 @@ pub(super) enum End {
 impl Client {
     pub(crate) fn new(id: u32, run: Arc<Run>, token: String) -> Self {
         let mut random = run.settings.random(1 + u64::from(id));
-        let habit = Habit::any(&mut random);
+        let habit = match Habit::any(&mut random) {
+            // The version before may not pass on.
+            Habit::Wandering if run.settings.previous.is_some() => Habit::Polling,
+            habit => habit,
+        };
         let now = Instant::now();
         let seat = |room| Seat { room, stage: Stage::Out(now), last: None };
         let seats = run.rooms_of(id).into_iter().map(seat).collect();
@@ -169,7 +173,9 @@ impl Client {
     async fn dial(&mut self) -> Result<(Wire, usize), String> {
         let node = self.random.random_range(0..NODES);
         let address = self.run.cluster.address(node).ok_or("no node there")?;
-        let wire = Wire::dial(address, self.habit != Habit::Websocket).await?;
+        let all = (0..NODES).filter_map(|node| self.run.cluster.address(node));
+        let nodes = if self.habit == Habit::Wandering { all.collect() } else { Vec::new() };
+        let wire = Wire::dial(address, self.habit != Habit::Websocket, nodes).await?;
         let mut audit = self.run.audit.lock();
         audit.tally("dials", "ok");
         audit.note(self.id, Step::Dialled { node, habit: self.habit });

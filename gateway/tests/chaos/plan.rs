@@ -98,15 +98,18 @@ pub(crate) enum Habit {
     Websocket,
     /// For ever, as where a proxy lets nothing else through.
     Polling,
+    /// The same behind a balancer that knows nothing: each request goes to the next node, over a connection of its own.
+    Wandering,
     /// It polls until it has a websocket, as official clients do by default.
     Upgrading,
 }
 
 impl Habit {
     pub(crate) fn any(random: &mut StdRng) -> Self {
-        match random.random_range(0..5) {
+        match random.random_range(0..6) {
             0..2 => Self::Websocket,
             2 => Self::Polling,
+            3 => Self::Wandering,
             _ => Self::Upgrading,
         }
     }

@@ -30,6 +30,10 @@ pub(super) struct Polling {
     polls: Http,
     posts: Http,
     path: String,
+    /// Where each request goes in turn; nowhere else if there are none.
+    nodes: Vec<SocketAddr>,
+    turn: usize,
+    is_opened: bool,
 }
 
 /// Opens a websocket, of a new connection or of one that polls.
@@ -45,14 +49,36 @@ pub(super) async fn open_websocket(address: SocketAddr, sid: Option<&str>) -> Re
 }
 
 impl Polling {
-    /// Asks for a connection. Its first poll brings the packet that opens it.
-    pub(super) async fn open(address: SocketAddr) -> Result<Self, String> {
+    /// Asks for a connection. Its first poll brings the packet that opens it. With `nodes`, what follows goes to these in turn.
+    pub(super) async fn open(address: SocketAddr, nodes: Vec<SocketAddr>) -> Result<Self, String> {
         let (polls, posts) = (Http::connect(address).await?, Http::connect(address).await?);
-        Ok(Self { polls, posts, path: "/socket.io/?EIO=4&transport=polling".to_owned() })
+        Ok(Self {
+            polls,
+            posts,
+            path: "/socket.io/?EIO=4&transport=polling".to_owned(),
+            nodes,
+            turn: 0,
+            is_opened: false,
+        })
+    }
+
+    /// A connection for the next request, if it has one of its own. A node that is not there is left out, as by a balancer.
+    async fn moved(&mut self) -> Result<Option<Http>, String> {
+        if !self.is_opened {
+            return Ok(None);
+        }
+        for _ in 0..self.nodes.len() {
+            self.turn += 1;
+            if let Ok(http) = Http::connect(self.nodes[self.turn % self.nodes.len()]).await {
+                return Ok(Some(http));
+            }
+        }
+        if self.nodes.is_empty() { Ok(None) } else { Err("no node there".to_owned()) }
     }
 
     pub(super) fn is_opened_as(&mut self, sid: &str) {
         self.path = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
+        self.is_opened = true;
     }
 
     /// Whether a poll waits for its answer.
@@ -62,6 +88,9 @@ impl Polling {
 
     async fn poll(&mut self) -> Result<String, String> {
         if !self.polls.pending {
+            if let Some(http) = self.moved().await? {
+                self.polls = http;
+            }
             self.polls.ask("GET", &self.path, "");
         }
         let (status, body) = self.polls.answer().await?;
@@ -69,6 +98,9 @@ impl Polling {
     }
 
     async fn post(&mut self, packet: &str) -> Result<(), String> {
+        if let Some(http) = self.moved().await? {
+            self.posts = http;
+        }
         self.posts.ask("POST", &self.path, packet);
         let (status, body) = self.posts.answer().await?;
         if (status, body.as_str()) == (200, "ok") { Ok(()) } else { Err(status.to_string()) }

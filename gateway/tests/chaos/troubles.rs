@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::books::Wrong;
 use super::client::{Client, End, Stage};
 use super::link::Link;
-use super::plan::{Cut, UpgradeFault, about};
+use super::plan::{Cut, Habit, NODES, UpgradeFault, about};
 use super::run::Phase;
 use super::stall::STALL;
 use super::trail::Step;
@@ -20,6 +20,12 @@ const STOPPED: f64 = 15.0;
 const NEXT_UPGRADE: Duration = Duration::from_secs(2);
 
 impl Client {
+    /// Whether nothing is being done to whom it needs: its node, or all of them.
+    fn is_quiet(&self, link: &Link) -> bool {
+        let mut nodes = if self.habit == Habit::Wandering { 0..NODES } else { link.node..link.node + 1 };
+        nodes.all(|node| self.run.cluster.is_quiet(node))
+    }
+
     pub(super) async fn stop_reading(&mut self, link: &mut Link) {
         let length = Duration::from_secs_f64(self.random.random_range(1.0..STOPPED));
         self.suffer("client stopped reading", Step::StoppedReading(length));
@@ -61,7 +67,7 @@ impl Client {
             return Ok(None);
         }
         let fault = if phase == Phase::Chaos { UpgradeFault::perhaps(&mut self.random) } else { None };
-        let is_quiet = self.run.cluster.is_quiet(link.node);
+        let is_quiet = self.is_quiet(link);
         let upgrade = link.wire.upgrade(fault).await?;
         self.run.audit.lock().note(self.id, Step::Upgraded(upgrade.clone()));
         if let Some(fault) = fault.filter(|_| upgrade == Upgrade::Broken || upgrade == Upgrade::Spoiled) {
@@ -77,7 +83,7 @@ impl Client {
         link.upgrade_at = (upgrade != Upgrade::Done).then(|| Instant::now() + about(&mut self.random, NEXT_UPGRADE));
         match upgrade {
             Upgrade::Broken => return Ok(Some(End::Away)),
-            Upgrade::Unanswered if is_quiet && self.run.cluster.is_quiet(link.node) => {
+            Upgrade::Unanswered if is_quiet && self.is_quiet(link) => {
                 self.find(Wrong::Stalled, None, format!("an upgrade got no answer within {:?}", began.elapsed()));
             }
             _ => {}
@@ -87,7 +93,7 @@ impl Client {
 
     /// Looks whether something does not come that should.
     pub(super) fn watch(&self, link: &mut Link, now: Instant) {
-        link.quiet.look(now, self.run.cluster.is_quiet(link.node));
+        link.quiet.look(now, self.is_quiet(link));
         link.watches.resize_with(self.seats.len(), Default::default);
         let quiet = link.quiet.passed();
         let mut audit = self.run.audit.lock();

@@ -63,10 +63,11 @@ pub(crate) enum Upgrade {
 
 impl Wire {
     /// Connects; an HTTP status or the kind of trouble if that does not work.
-    pub(crate) async fn dial(address: SocketAddr, polls: bool) -> Result<Self, String> {
+    /// One that polls may do so at other `nodes`, too.
+    pub(crate) async fn dial(address: SocketAddr, polls: bool, nodes: Vec<SocketAddr>) -> Result<Self, String> {
         let open = async {
             Ok(match polls {
-                true => Transport::Polling(Polling::open(address).await?),
+                true => Transport::Polling(Polling::open(address, nodes).await?),
                 false => Transport::Websocket(open_websocket(address, None).await?),
             })
         };

@@ -103,14 +103,17 @@ fn named(nodes: &[SocketAddr]) -> Vec<String> {
     nodes.iter().map(|node| format!("--node={node}")).collect()
 }
 
-async fn well_set_up() -> (Redis, Redis, Vec<Gateway>) {
+async fn well_set_up(changes: &[(&'static str, &'static str)]) -> (Redis, Redis, Vec<Gateway>) {
     let redis = Redis::start_with(&WELL).await;
     let replica = replica_of(&redis).await;
-    let settings: Vec<_> =
-        PINGS.into_iter().chain([("GATEWAY_ADMIN__TOKEN", "t"), ("GATEWAY_LIMITS__CONNECTIONS", "100")]).collect();
+    let settings = PINGS.into_iter().chain([("GATEWAY_ADMIN__TOKEN", "t"), ("GATEWAY_LIMITS__CONNECTIONS", "100")]);
+    let settings: Vec<_> = settings.chain(changes.iter().copied()).collect();
     let nodes = cluster(&redis, 2, &settings).await;
     for node in &nodes {
         eventually("nodes see each other", || async { metric(node, "gateway_cluster_nodes") == 2.0 }).await;
+        let passes = metric(node, "gateway_passing_connections_limit") > 0.0;
+        let found = || async { !passes || metric(node, "gateway_passing_nodes") == 2.0 };
+        eventually("nodes find each other", found).await;
     }
     (redis, replica, nodes)
 }
@@ -136,7 +139,7 @@ const BY_ID: &str = " stick-table type string len 32 size 1k expire 2m\n stick o
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployment_that_is_well() {
-    let (redis, _replica, nodes) = well_set_up().await;
+    let (redis, _replica, nodes) = well_set_up(&[]).await;
     let balancer = balancer(&nodes, &[BY_ID]).await;
     let url = redis.url();
     let via = format!("--via=http://{}", balancer.addresses[0]);
@@ -154,6 +157,7 @@ async fn a_deployment_that_is_well() {
     let warned: Vec<_> = warned.filter(|check| !check.starts_with("limits.") && *check != "redis.latency").collect();
     assert_eq!((&counts["error"], warned), (&0.into(), vec![]), "{:#}", found.report);
     found.assert("nodes.count", "ok", "2 were asked, and 2 listen");
+    found.assert("nodes.passing", "ok", "where all 2 are");
     found.assert("nodes.version", "ok", env!("CARGO_PKG_VERSION"));
     found.assert("node.health", "ok", "conditions of alerts are well");
     found.assert("clocks", "ok", "within a second");
@@ -210,7 +214,7 @@ async fn a_redis_that_was_not_set_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_balancer_that_cuts_loses_and_shows_what_it_should_not() {
-    let (redis, _replica, nodes) = well_set_up().await;
+    let (redis, _replica, nodes) = well_set_up(&[("GATEWAY_PASSING__ENABLED", "false")]).await;
     let admin = nodes[0].admin_address;
     let hasty = format!("{BY_ID}\n timeout tunnel 500ms\n timeout server 500ms");
     let cookie = " cookie NODE insert indirect nocache";
@@ -231,6 +235,7 @@ async fn a_balancer_that_cuts_loses_and_shows_what_it_should_not() {
     loses.assert("balancer.idle_poll", "skipped", "polling does not work");
     loses.assert("balancer.idle_websocket", "ok", "");
     loses.assert("nodes.count", "note", "1 were asked, and 2 listen");
+    loses.assert("nodes.passing", "note", "nothing is passed on");
 
     assert_eq!(cuts.code, 2);
     cuts.assert("balancer.sticky", "ok", "");
@@ -246,6 +251,18 @@ async fn a_balancer_that_cuts_loses_and_shows_what_it_should_not() {
     shows.assert("balancer.idle_websocket", "skipped", "do not get through");
     let nowhere = format!("--via=http://127.0.0.1:{}", free_port());
     doctor(&[&node, &nowhere], &changes).await.assert("balancer.handshake", "error", "refused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_balancer_need_not_be_sticky_where_nodes_pass_on() {
+    let (redis, _replica, nodes) = well_set_up(&[]).await;
+    let balancer = balancer(&nodes, &[""]).await;
+    let (via, url) = (format!("--via=http://{}", balancer.addresses[0]), redis.url());
+    let node = format!("--node={}", nodes[0].admin_address);
+    let changes: Vec<_> = PINGS.into_iter().chain([("GATEWAY_REDIS_URL", &*url)]).collect();
+    let found = doctor(&[&node, &via], &changes).await;
+    found.assert("balancer.sticky", "ok", "passed on between nodes");
+    found.assert("balancer.idle_poll", "ok", "");
 }
 
 #[tokio::test(flavor = "multi_thread")]

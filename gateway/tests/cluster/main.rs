@@ -19,6 +19,7 @@ mod nodes;
 mod notifications;
 mod operators;
 mod order;
+mod passing;
 mod recovery;
 mod starting;
 mod streams;

@@ -27,3 +27,4 @@ mod sessions;
 #[path = "../support/mod.rs"]
 mod support;
 mod ticks;
+mod whereabouts;

@@ -54,6 +54,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("bullmq", &["jobs", "port", "recurring", "redis"]),
     ("ticks", &["port", "redis", "sqlite"]),
     ("contacts", &["domain", "port", "redis", "sqlite"]),
+    ("whereabouts", &["config", "port", "redis"]),
     ("once", &["jobs", "repeats"]),
     ("mail", &["config", "jobs", "kinds", "metrics", "once", "recurring"]),
     ("novu", &["calls", "config", "domain", "jobs", "kinds", "mail", "metrics", "once"]),
@@ -161,7 +162,20 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     (
         "socket",
-        &["auth", "config", "content", "domain", "metrics", "node", "recurring", "routes", "sessions", "supervisor"],
+        &[
+            "auth",
+            "config",
+            "content",
+            "domain",
+            "metrics",
+            "node",
+            "port",
+            "recurring",
+            "routes",
+            "sessions",
+            "supervisor",
+            "whereabouts",
+        ],
     ),
     ("asks", &["bus", "config", "content", "domain", "metrics", "node", "port"]),
     (
@@ -247,6 +261,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "socket",
             "supervisor",
             "ticks",
+            "whereabouts",
         ],
     ),
     ("exchange", &["archiving", "config", "domain", "outbox", "process"]),
@@ -287,6 +302,7 @@ const BACKENDS: &[(&str, &str)] = &[
     ("SqliteTicks", "ticks"),
     ("MemoryContacts", "contacts"),
     ("RedisContacts", "contacts"),
+    ("RedisWhereabouts", "whereabouts"),
     ("SqliteContacts", "contacts"),
     ("SqliteArchive", "store"),
     ("SqliteNotifications", "store"),
@@ -316,6 +332,7 @@ const BUILT_ON_STORES: &[&str] = &[
     "revocations",
     "sessions",
     "ticks",
+    "whereabouts",
 ];
 
 /// Libraries that belong to one place.
@@ -341,6 +358,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
             "revocations",
             "sessions",
             "ticks",
+            "whereabouts",
         ],
     ),
     ("sqlx", &["sqlite", "contacts", "jobs", "log", "outbox", "repeats", "revocations", "sessions", "store", "ticks"]),
@@ -696,7 +714,9 @@ const ENDING_TASKS: &[(&str, usize, &str)] = &[
     ("src/socket/welcome.rs", 2, "stores a session, or fails to; waits for that"),
     ("core/src/recurring.rs", 1, "until nothing has come up for a while"),
     ("core/src/supervisor.rs", 5, "the supervisor's own"),
-    ("engine/src/server.rs", 1, "until the connection ends"),
+    ("src/http/passing.rs", 1, "until the other node's connection ends"),
+    ("engine/src/opening.rs", 1, "until the connection ends"),
+    ("engine/src/passing/tunnel.rs", 1, "until either end of the tunnel does"),
 ];
 
 #[test]

@@ -16,6 +16,7 @@ mod limits;
 mod mail;
 mod notifications;
 mod origin;
+mod passing;
 mod rates;
 mod redis_url;
 mod schedules;
@@ -38,6 +39,7 @@ pub use limits::Limits;
 pub use mail::{Mail, MailTls, Novu};
 pub use notifications::{AbsentMail, Notifications};
 pub use origin::Origin;
+pub use passing::Passing;
 pub use rates::Rate;
 pub use redis_url::{Host, Location, Login, RedisUrl};
 pub use schedules::{Missed, Schedule};
@@ -87,6 +89,7 @@ pub struct Config {
     pub database: DatabaseSettings,
     pub redis: Redis,
     pub canary: Canary,
+    pub passing: Passing,
     pub drain: Drain,
     pub admin: Admin,
     pub web: Web,

@@ -54,6 +54,8 @@ impl Config {
             ("database.timeout", self.database.timeout),
             ("redis.timeout", self.redis.timeout),
             ("canary.interval", self.canary.interval),
+            ("passing.timeout", self.passing.timeout),
+            ("passing.idle", self.passing.idle),
         ];
         for (key, value) in durations {
             if value < Duration::from_millis(1) {
@@ -62,6 +64,7 @@ impl Config {
         }
         self.limits.validate_rates()?;
         self.log.validate()?;
+        self.passing.validate()?;
         self.hooks.validate(&self.limits)?;
         self.archive.validate(&self.limits)?;
         if self.archive.any() && self.database_kind() == DatabaseKind::None {

@@ -19,6 +19,14 @@ pub const HANDSHAKE_RESULTS: [&str; 9] = [
 /// What was wrong with a request.
 pub const BAD_REQUESTS: [&str; 3] = ["handshake", "request", "http"];
 
+/// What came of passing a request on: it was answered, nobody has its connection, there were too many, its node could not be
+/// reached or broke off, or its client went away.
+pub const PASSED_ON: [&str; 5] = ["answered", "gone", "refused", "failed", "aborted"];
+
+/// What came of a node's wish to pass requests on here: it may, it is looking for another node, it did not prove that it is one of
+/// this deployment, or there were too many.
+pub const PASSING_DOORS: [&str; 4] = ["ok", "other_node", "unproven", "full"];
+
 /// What became of the PROXY header that a trusted peer must send.
 pub const PROXY_HEADER_RESULTS: [&str; 5] = ["ok", "local", "none", "bad", "timeout"];
 

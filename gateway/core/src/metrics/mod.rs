@@ -306,6 +306,22 @@ metrics! {
     format: Gauge = "gateway_format";
     /// Nodes that hear the bus and let clients in, this one included: not those that drain or only work.
     cluster_nodes: Gauge = "gateway_cluster_nodes";
+    /// Requests of clients for connections of other nodes, by what came of passing them on.
+    passed_on: Family<Counter> = "gateway_passed_on_total" ["result": PASSED_ON];
+    /// What passing on a client's message, or its upgrade, took until there was an answer, in seconds; polls wait for something.
+    passing_duration: Histogram = "gateway_passing_duration_seconds";
+    /// Connections to other nodes, on which requests are passed on; those that nobody uses now included.
+    passing_connections: Gauge = "gateway_passing_connections";
+    /// How many of them there may be, and as many from other nodes; 0 if nothing is passed on.
+    passing_limit: Gauge = "gateway_passing_connections_limit";
+    /// Clients for which other nodes have the connection, as of a second ago: websockets that go on to them, polls that wait for them.
+    passing: Family<Gauge> = "gateway_passing" ["transport": TRANSPORTS];
+    /// Connections on which other nodes pass on requests to this one.
+    passing_taken: Gauge = "gateway_passing_taken_connections";
+    /// Wishes of other nodes for such a connection, by what came of them.
+    passing_doors: Family<Counter> = "gateway_passing_doors_total" ["result": PASSING_DOORS];
+    /// Nodes that this one knows where to find, itself included.
+    passing_nodes: Gauge = "gateway_passing_nodes";
     /// Connections to the admin listener.
     admin_connections: Gauge = "gateway_admin_connections";
     /// Connections to the admin listener that were ended: crowded out by newer ones, or too slow with the head of a request,

@@ -7,10 +7,12 @@
 mod body;
 mod head;
 mod idle;
+mod passed;
 mod wire;
 
 pub(crate) use head::{Framing, Head, lists};
 pub(crate) use idle::Idle;
+pub(crate) use passed::{ACKNOWLEDGED, HURRY, Relayed};
 pub(crate) use wire::{Timing, Wire, write_head};
 
 use bytes::Bytes;

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::body::Chunks;
-use super::{BadRequest, Framing, Head, Idle, head};
+use super::{BadRequest, Framing, HURRY, Head, Idle, head};
 use crate::budget::Budget;
 use crate::handler::Pieces;
 
@@ -44,16 +44,23 @@ pub(crate) struct Wire {
     pub(crate) buffer: Vec<u8>,
     timing: Timing,
     is_first: bool,
+    /// At the other end is another server, which passes on what clients ask.
+    pub(crate) is_passed: bool,
 }
 
 impl Wire {
     pub(crate) fn new(stream: TcpStream, timing: Timing) -> Self {
-        Self { stream, buffer: Vec::new(), timing, is_first: true }
+        Self { stream, buffer: Vec::new(), timing, is_first: true, is_passed: false }
+    }
+
+    /// One to another server, of which something was read already.
+    pub(crate) fn passed(stream: TcpStream, buffer: Vec<u8>, timing: Timing) -> Self {
+        Self { stream, buffer, timing, is_first: true, is_passed: true }
     }
 
     /// The next request's head; nothing if the client has gone, or was idle too long.
     pub(crate) async fn head(&mut self, idle: &Idle) -> Result<Option<Head>, BadRequest> {
-        if self.buffer.is_empty() {
+        while self.buffer.is_empty() {
             let stay = idle.enter();
             // Who has only just connected has something to ask.
             let patience = if std::mem::take(&mut self.is_first) { self.timing.request } else { self.timing.idle };
@@ -63,6 +70,10 @@ impl Wire {
                     Ok(Ok(1..)) => {}
                     Ok(Ok(0) | Err(_)) | Err(_) => return Ok(None),
                 },
+            }
+            if self.is_passed && self.buffer.starts_with(&[HURRY]) {
+                // Said while the answer was on its way that needed no other word.
+                self.buffer.remove(0);
             }
         }
         self.is_first = false;
@@ -124,7 +135,7 @@ impl Wire {
     }
 
     /// Reads what there is; memory is only taken when something is.
-    async fn read_more(&mut self) -> io::Result<usize> {
+    pub(super) async fn read_more(&mut self) -> io::Result<usize> {
         loop {
             self.stream.readable().await?;
             let mut piece = [0; PIECE];
@@ -139,7 +150,8 @@ impl Wire {
         }
     }
 
-    /// Returns when the client has closed the connection. What it sends meanwhile is kept, as far as it may.
+    /// Returns when the client has closed the connection. What it sends meanwhile is kept, as far as it may. Another server can only
+    /// say that it is in a hurry, and then it has not gone: see [`Self::is_hurried`].
     pub(crate) async fn gone(&mut self) {
         poll_fn(|context| {
             loop {
@@ -158,9 +170,26 @@ impl Wire {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(_) => return Poll::Ready(()),
                 }
+                if self.is_passed && !self.buffer.is_empty() {
+                    return Poll::Ready(());
+                }
             }
         })
         .await;
+    }
+
+    /// Whether the other server wants an answer now; asked when [`Self::gone`] has returned.
+    pub(crate) fn is_hurried(&mut self) -> bool {
+        let is_hurried = self.is_passed && self.buffer == [HURRY];
+        if is_hurried {
+            self.buffer.clear();
+        }
+        is_hurried
+    }
+
+    /// How long it may take to write or to read so much: longer for what is large, or clients with a slow line would never get it.
+    pub(crate) fn patience(&self, length: usize) -> Duration {
+        self.timing.write + Duration::from_secs((length / SLOWEST) as u64)
     }
 
     /// Answers a request; with `keep_alive` another one may follow. False if the answer could not be written.
@@ -227,9 +256,9 @@ impl Wire {
         }
     }
 
-    /// Writes, within a time: longer for what is large, or clients with a slow line would never get it.
+    /// Writes, within [a time](Self::patience).
     pub(crate) async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        let patience = self.timing.write + Duration::from_secs((bytes.len() / SLOWEST) as u64);
+        let patience = self.patience(bytes.len());
         let writing = async {
             while !bytes.is_empty() {
                 match self.stream.try_write(bytes) {

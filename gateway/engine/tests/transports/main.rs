@@ -3,7 +3,9 @@
 
 mod ends;
 mod http;
+mod passing;
 mod polling;
+mod roads;
 mod support;
 mod upgrade;
 mod websocket;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engine::{
-    Admission, Answer, Connection, End, Event, Guest, Handler, Misuse, Packet, Server, Session, Settings, Streamed,
-    Transport,
+    Admission, Answer, Connection, End, Event, Guest, Handler, Misuse, Packet, Passage, Server, Session, Settings,
+    Streamed, Transport,
 };
 use futures_util::StreamExt;
 use http::request::Parts;
@@ -19,6 +19,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::roads::Road;
 
 /// How long anything here may take before it counts as never.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -58,6 +60,8 @@ pub(crate) struct Seen {
     pub(crate) pages: AtomicUsize,
     /// Requests of no connection that may still come.
     pub(crate) strangers: Mutex<Option<usize>>,
+    /// From whom they came.
+    pub(crate) peers: Mutex<Vec<SocketAddr>>,
     /// Frames and packets that may still come.
     pub(crate) allowance: Mutex<Option<usize>>,
 }
@@ -89,7 +93,8 @@ impl Handler for Echo {
         Ok(Arc::new(Visitor(self.0.clone())))
     }
 
-    fn admit_stranger(&self, _: SocketAddr, _: Option<&Parts>) -> Result<(), Box<Answer>> {
+    fn admit_stranger(&self, peer: SocketAddr, _: Option<&Parts>) -> Result<(), Box<Answer>> {
+        self.0.peers.lock().push(peer);
         let is_over = *self.0.strangers.lock() == Some(0);
         self.0.strangers.lock().iter_mut().for_each(|left| *left = left.saturating_sub(1));
         if is_over { Err(Box::new(too_many())) } else { Ok(()) }
@@ -179,6 +184,7 @@ pub(crate) struct World {
     pub(crate) address: SocketAddr,
     pub(crate) server: Server,
     pub(crate) seen: Arc<Seen>,
+    pub(crate) road: Arc<Road>,
     stop: CancellationToken,
 }
 
@@ -193,7 +199,10 @@ impl World {
         let (seen, stop, tasks) = (Arc::<Seen>::default(), CancellationToken::new(), TaskTracker::new());
         let mut settings = settings();
         change(&mut settings);
-        let (server, loops) = Server::new(Arc::new(Echo(seen.clone())), settings, &tasks, &stop);
+        let road = Road::new().await;
+        let passage = Some(road.clone() as Arc<dyn Passage>);
+        let (server, loops) = Server::new(Arc::new(Echo(seen.clone())), settings, passage, &tasks, &stop);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(road.clone().serve(server.clone())));
         for engine::Loop { work, .. } in loops {
             tokio::spawn(stop.clone().run_until_cancelled_owned(work));
         }
@@ -208,7 +217,7 @@ impl World {
                 tokio::spawn(async move { server.serve(stream, peer, ()).await });
             }
         }));
-        Self { address, server, seen, stop }
+        Self { address, server, seen, road, stop }
     }
 
     /// Stops the server.
@@ -375,7 +384,7 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 
 /// A client that polls, each request over a stream of its own.
 pub(crate) struct Poller {
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     pub(crate) id: String,
 }
 
