@@ -244,8 +244,8 @@ impl Deployment {
             ("GATEWAY_LISTEN", listen.as_str()),
             ("GATEWAY_REDIS_URL", url.as_str()),
             ("GATEWAY_NODE_NAME", name.as_str()),
-            ("GATEWAY_BALANCE__REST", "1m"),
-            // All clients have the address of the proxy.
+            // Between two changes of this test clients have rested.
+            ("GATEWAY_BALANCE__REST", "5s"),
             ("GATEWAY_DRAIN__ANNOUNCE", "500ms"),
         ];
         let changes: Vec<_> = support::NO_LIMITS.iter().chain(&EAGER).chain(&own).copied().collect();
@@ -307,8 +307,6 @@ async fn changes(size: usize, every: Duration, all: bool) {
     assert_eq!(crowd.most_ends(), 1, "a client was moved twice");
 
     if all {
-        // Who was moved rests.
-        sleep(MINUTE).await;
         for at in 0..3 {
             speaker.nodes.lock().clone_from(&deployment.admins()[(at + 1) % 3..].to_vec());
             deployment.drain(at).await;
@@ -420,11 +418,15 @@ async fn whoever_hangs_on_is_ended_and_a_full_door_opens_again() {
     let redis = Redis::start().await;
     let slow: Vec<_> = EAGER.into_iter().chain([("GATEWAY_BALANCE__CONNECTIONS_PER_SECOND", "2")]).collect();
     let nodes = cluster(&redis, 2, &slow).await;
+    // Nobody is sent on before all are there.
+    assert_eq!(console(&nodes[0], "t", "POST", "/balance/stop", None).await.0, 202);
+    is(&nodes[0], "stopped").await;
     // They read nothing and close nothing.
     let mut held = Vec::new();
     for _ in 0..20 {
         held.push(Client::connect(nodes[0].address).await);
     }
+    assert_eq!(console(&nodes[0], "t", "POST", "/balance/start", None).await.0, 202);
     is(&nodes[0], "moving").await;
     let refused = || metric(&nodes[0], "gateway_handshakes_total{result=\"elsewhere\"}");
     let mut attempts = 0;
