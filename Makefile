@@ -17,9 +17,10 @@ PROXIES := haproxy nginx nginx-before-1.29 caddy
 
 .PHONY: help run web cluster demo test tools build test-ready test-programs test-web test-rust test-clients test-browser test-go test-python \
 	test-load test-k6 test-redis test-deploy test-kubernetes-renders test-kubernetes test-proxies test-compose-short test-compose test-systemd \
-	image test-image deb test-deb test-reproducible $(addprefix test-proxy-,$(PROXIES)) kubernetes-golden dashboards pictures-dashboards rehearse test-upgrade chaos \
+	image test-image deb test-deb test-reproducible $(addprefix test-proxy-,$(PROXIES)) \
+	 kubernetes-golden dashboards pictures-dashboards rehearse test-upgrade chaos \
 	chaos-failovers chaos-jobs fuzz-api check fmt audit bench bench-api bench-archive bench-comeback bench-flood bench-jobs bench-presence \
-	bench-flaky bench-store bench-plan simulate bench-passing
+	bench-flaky bench-store bench-plan simulate bench-passing test-balance
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-25s%s\n", $$1, $$2 }'
@@ -154,6 +155,10 @@ kubernetes-golden: tools test-programs ## write the chart's golden files, its co
 
 test-redis: tools test-programs ## what rests on Redis on a Valkey instead; and that a Redis which is too old is refused
 	$(TESTED) .ci/test-redis
+
+test-balance: CLIENTS = 2000
+test-balance: ## nodes that join, drain, die and restart under 2,000 clients behind HAProxy; e.g. make test-balance CLIENTS=500
+	BALANCE_CLIENTS=$(CLIENTS) cargo test --locked --workspace --test cluster -- --ignored --nocapture balance::at_length
 
 chaos: SECONDS = 600
 chaos: CLIENTS = 500

@@ -36,6 +36,7 @@ use crate::socket::passing::Passing;
 use crate::socket::{Beside, SocketServer, serve, serve_back_ends};
 use gateway_core::archive::Archived;
 use gateway_core::auth::{ApiKeys, Entry, Hook, Revoked, Tokens};
+use gateway_core::balance::{Balance, Parts};
 use gateway_core::calls::Caller;
 use gateway_core::config::Config;
 use gateway_core::formats::{Format, Formats};
@@ -250,6 +251,8 @@ impl Gateway {
             routes: (config.profile.clone(), config.file.clone()),
         });
         let ready = Arc::new(AtomicBool::new(false));
+        let parts = Parts { bus: bus.clone(), node: node.clone(), peers: peers.clone(), ready: ready.clone() };
+        let balance = Arc::new(Balance::new(&config, &name, parts, metrics.clone()));
         let orders = Arc::new(NodeOrders {
             server: server.clone(),
             peers: peers.clone(),
@@ -296,6 +299,7 @@ impl Gateway {
             commands,
             bus,
             peers,
+            balance,
             formats,
             node,
             router,

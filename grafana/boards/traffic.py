@@ -27,10 +27,10 @@ def clients():
         Bars(
             "Connections that ended",
             "Why do clients go? client_close is their own wish, transport_error a broken network or a killed node, ping_timeout one that fell silent;"
-            " draining and aged are ours. slow, flooding and bad_packet are about the clients.",
+            " draining, balanced and aged are ours. slow, flooding and bad_packet are about the clients.",
             ("sum by (reason) (rate(gateway_connections_closed_total)) > 0", "{{reason}}"),
             unit="cps",
-            colors={"^client_close$": CALM, "^draining$": POOR, "^transport_error$": BAD, "^(slow|flooding|bad_packet)$": "purple"},
+            colors={"^client_close$": CALM, "^(draining|balanced)$": POOR, "^transport_error$": BAD, "^(slow|flooding|bad_packet)$": "purple"},
             alerts=("GatewayMassDisconnect",),
         ),
         Lines(
@@ -43,11 +43,26 @@ def clients():
         ),
         Bars(
             "Handshakes by result",
-            "Do clients get as far as the door? busy, capacity and draining send them elsewhere or later (503), rate_limited and"
+            "Do clients get as far as the door? busy, capacity, draining and elsewhere send them to other nodes or later (503), rate_limited and"
             " too_many_connections are about their address; bad_request and forbidden_origin will not get better by trying again.",
             ("sum by (result) (rate(gateway_handshakes_total)) > 0", "{{result}}"),
             unit="reqps",
             alerts=("GatewayHandshakeFailures",),
+        ),
+        Lines(
+            "Connections beyond the share",
+            "Do nodes have as many clients as they should? Below 0 there is room. After a node joined all come to 0; what stays is somebody whom"
+            " balancing waits for, or gave up.",
+            ("gateway_balance_surplus", "{{instance}}"),
+            unit="short",
+        ),
+        Bars(
+            "Clients moved to other nodes",
+            "Are clients moved to where there are fewer, and does it end? State is what most nodes are in.",
+            ("sum(rate(gateway_balance_moves_total)) > 0", "moved"),
+            ('sum(rate(gateway_handshakes_total{result="elsewhere"})) > 0', "sent on"),
+            ('sum by (state) (gateway_balance_state{state=~"stopped|given_up"}) > 0', "nodes {{state}}"),
+            unit="cps",
         ),
         Bars(
             "Requests for a session by result",

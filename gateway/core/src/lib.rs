@@ -2,13 +2,14 @@
 //! knows nothing of the engine and serves no HTTP.
 //!
 //! The modules in reading order; `ARCHITECTURE.md` has the picture. Dependencies point inwards: `routes`, `service`,
-//! `emitters` → `control`, `inbox`, `desk` → `node` → the ports (`log`, `presence`, `sessions`, `revocations`, `outbox`, `bus`,
+//! `emitters` → `control`, `balance`, `inbox`, `desk` → `node` → the ports (`log`, `presence`, `sessions`, `revocations`, `outbox`, `bus`,
 //! `notifications`, `jobs`) → `domain`.
 
 pub mod answers;
 pub mod archive;
 pub mod asks;
 pub mod auth;
+pub mod balance;
 pub mod bus;
 pub mod caching;
 pub mod calls;

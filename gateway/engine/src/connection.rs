@@ -80,6 +80,12 @@ impl Connection {
         }
     }
 
+    /// Tells it from the others that there are at the same time.
+    #[must_use]
+    pub fn number(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
     /// Ends the connection in a moment. Nothing is read any more, and what is sent until then is still written. Clients
     /// see their transport close, and official ones come back. The first reason counts.
     pub fn end_softly(&self, reason: &'static str) {

@@ -19,6 +19,7 @@ use crate::socket::passing::Passing;
 use gateway_core::archive::Archived;
 use gateway_core::asks::Asks;
 use gateway_core::auth::{OperatorToken, Revoked, Tokens};
+use gateway_core::balance::Balance;
 use gateway_core::bus::{Bus, overhear};
 use gateway_core::config::Config;
 use gateway_core::content::Bounds;
@@ -59,6 +60,7 @@ pub(super) struct Start {
     pub(super) peers: Arc<Peers>,
     pub(super) formats: Formats,
     pub(super) node: Arc<Node>,
+    pub(super) balance: Arc<Balance>,
     pub(super) router: Arc<Router>,
     pub(super) hooks: Arc<Hooks>,
     pub(super) archived: Option<Archived>,
@@ -168,6 +170,9 @@ impl Start {
             self.peers.leave().await;
         }
         supervisor.run("count of nodes", self.peers.clone().count());
+        if self.role == Role::Serve && !config.redis_url.is_empty() {
+            supervisor.run("balance", self.balance.clone().run(Arc::new(self.server.clone())));
+        }
         supervisor.run("formats", node.clone().heed_formats_forever(self.formats.clone()));
         if let Some((unread, heard)) = unread {
             supervisor.run("counts of unread notifications", unread.heed(heard));
@@ -209,6 +214,7 @@ impl Start {
             ready: self.ready.clone(),
             node: node.clone(),
             control: control.clone(),
+            balance: self.balance.clone(),
             revoked: revoked.clone(),
             hooks: self.hooks.clone(),
             desk: self.desk.clone(),

@@ -20,6 +20,7 @@ use super::{Api, console, hooks, queues, revocations};
 use crate::audit::{By, audit};
 use crate::http::ask::HEARING;
 use gateway_core::auth::{OperatorToken, Revoked};
+use gateway_core::balance::Balance;
 use gateway_core::control::{Census, Control, ControlError};
 use gateway_core::desk::Desk;
 use gateway_core::domain::{SessionId, UserId};
@@ -40,6 +41,8 @@ pub struct AdminState {
     pub node: Arc<Node>,
     /// What the session controls do.
     pub control: Arc<Control>,
+    /// How balancing stands, and what stops it.
+    pub balance: Arc<Balance>,
     /// What revoking tokens changes.
     pub revoked: Arc<Revoked>,
     /// What is listed of hooks, and decided about what was given up.

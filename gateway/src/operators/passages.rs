@@ -94,6 +94,7 @@ fn word(reason: Option<CloseReason>, may_return: bool) -> &'static str {
         Some(CloseReason::Kicked) => "server namespace disconnect",
         Some(CloseReason::Slow) => "slow",
         Some(CloseReason::Draining) => "draining",
+        Some(CloseReason::Balanced) => "balanced",
         Some(CloseReason::Aged) => "aged",
         Some(CloseReason::Expired) => "expired",
         Some(CloseReason::Revoked) => "revoked",

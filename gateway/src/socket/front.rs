@@ -146,6 +146,9 @@ impl Edge {
         if self.starting.load(Ordering::Acquire) {
             return Err(Refusal::Unavailable);
         }
+        if !self.door.lets_in(client, self.connections.taken()) {
+            return Err(Refusal::Elsewhere);
+        }
         let slot = Slot::take(&self.connections).ok_or(Refusal::Capacity)?;
         let allowed = self.addresses.check(client);
         self.count_decision("address_handshakes", allowed.is_ok());

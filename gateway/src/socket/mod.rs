@@ -4,6 +4,7 @@
 mod address;
 mod auth;
 mod back_ends;
+mod balance;
 mod connect;
 mod drain;
 mod front;
@@ -30,6 +31,7 @@ use tokio_util::task::TaskTracker;
 use self::front::Front;
 use self::origins::Origins;
 use self::passing::{Onward, Passing};
+use gateway_core::balance::Door;
 use gateway_core::config::Config;
 use gateway_core::metrics::Metrics;
 use gateway_core::node::{AddressLimiter, FailureLimiter, HandshakeLimiter, Limiters, Slots, StrangerLimiter};
@@ -50,6 +52,8 @@ pub struct Edge {
     http: StrangerLimiter,
     limiters: Limiters,
     origins: Origins,
+    /// Who is sent on while other nodes have room.
+    door: Door,
     draining: AtomicBool,
     /// Whether nobody is let in yet.
     starting: AtomicBool,
@@ -110,6 +114,7 @@ impl SocketServer {
             http: StrangerLimiter::of_http(&config.limits),
             limiters: Limiters::new(&config.limits, metrics.clone()),
             origins: Origins::new(&config.socket.origins),
+            door: Door::default(),
             draining: AtomicBool::new(false),
             starting: AtomicBool::new(true),
             metrics,

@@ -31,12 +31,17 @@ impl Outlet for SocketOutlet {
         Waiting { packets, bytes }
     }
 
+    fn connection(&self) -> Option<usize> {
+        Some(self.connection.number())
+    }
+
     fn close(&self, reason: CloseReason) {
         let connection = &self.connection;
         match reason {
             CloseReason::Slow => connection.end_now("slow"),
             CloseReason::Flooding => connection.end_now("flooding"),
             CloseReason::Draining => connection.end_softly("draining"),
+            CloseReason::Balanced => connection.end_softly("balanced"),
             CloseReason::Aged => connection.end_softly("aged"),
             // It comes back by itself, with a new token if its page has one.
             CloseReason::Expired => connection.end_softly("expired"),

@@ -119,6 +119,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "recurring",
         ],
     ),
+    ("balance", &["bus", "config", "metrics", "node", "recurring"]),
     ("control", &["bus", "domain", "metrics", "node", "port", "sessions"]),
     (
         "service",
@@ -164,6 +165,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "socket",
         &[
             "auth",
+            "balance",
             "config",
             "content",
             "domain",
@@ -188,6 +190,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "absent",
             "audit",
             "auth",
+            "balance",
             "bus",
             "config",
             "contacts",
@@ -226,6 +229,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "asks",
             "audit",
             "auth",
+            "balance",
             "bullmq",
             "bus",
             "calls",

@@ -134,6 +134,11 @@ impl Client {
         self.events.pop_front().unwrap()
     }
 
+    /// An event that came already, if there is one.
+    pub fn kept(&mut self) -> Option<Value> {
+        self.events.pop_front()
+    }
+
     /// The data of the next `message`, and its offset.
     pub async fn message(&mut self) -> (Value, u64) {
         let mut event = self.event().await;

@@ -4,6 +4,7 @@ mod api;
 mod archive;
 mod asks;
 mod auth;
+mod balance;
 mod caching;
 mod calls;
 mod database;
@@ -27,6 +28,7 @@ pub use api::{Api, BATCH_ITEMS, Key, Scope};
 pub use archive::{Archive, Keep};
 pub use asks::Asks;
 pub use auth::{Auth, AuthHook};
+pub use balance::{Balance, Balancing};
 pub use caching::Caching;
 pub use calls::Calls;
 pub use database::{DatabaseKind, DatabaseSettings};
@@ -91,6 +93,7 @@ pub struct Config {
     pub canary: Canary,
     pub passing: Passing,
     pub drain: Drain,
+    pub balance: Balance,
     pub admin: Admin,
     pub web: Web,
     pub api: Api,

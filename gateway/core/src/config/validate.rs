@@ -89,6 +89,7 @@ impl Config {
         if self.presence.lease < Duration::from_millis(100) {
             return Err(("presence.lease", "must be at least 100ms: a node beats three times in it".into()));
         }
+        self.balance.validate()?;
         self.auth.validate()?;
         self.validate_entry()?;
         self.limits.validate_attachments()?;

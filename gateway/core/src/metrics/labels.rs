@@ -4,12 +4,13 @@
 pub const TRANSPORTS: [&str; 2] = ["websocket", "polling"];
 
 /// What came of a handshake.
-pub const HANDSHAKE_RESULTS: [&str; 9] = [
+pub const HANDSHAKE_RESULTS: [&str; 10] = [
     "ok",
     "rate_limited",
     "busy",
     "capacity",
     "draining",
+    "elsewhere",
     "unavailable",
     "bad_request",
     "too_many_connections",
@@ -34,13 +35,14 @@ pub const PROXY_HEADER_RESULTS: [&str; 5] = ["ok", "local", "none", "bad", "time
 pub const CONNECT_RESULTS: [&str; 5] = ["ok", "auth", "not_allowed", "too_many", "unavailable"];
 
 /// Why a connection ended.
-pub const CLOSE_REASONS: [&str; 14] = [
+pub const CLOSE_REASONS: [&str; 15] = [
     "client_close",
     "transport_error",
     "ping_timeout",
     "slow",
     "flooding",
     "draining",
+    "balanced",
     "aged",
     "replaced",
     "kicked",
@@ -50,6 +52,9 @@ pub const CLOSE_REASONS: [&str; 14] = [
     "unavailable",
     "server",
 ];
+
+/// How balancing stands on a node.
+pub const BALANCE_STATES: [&str; 6] = ["off", "stopped", "waiting", "even", "moving", "given_up"];
 
 /// What came of a client's wish to get its session or its rooms back: it did, or why not.
 pub const RECOVERY_RESULTS: [&str; 12] = [

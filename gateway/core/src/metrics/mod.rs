@@ -53,6 +53,12 @@ metrics! {
     draining: Current = "gateway_draining";
     /// Drains that still had clients when `drain.timeout` was over: of this node, and of others that told it.
     drain_overruns: Counter = "gateway_drain_overruns_total";
+    /// How balancing stands on this node: 1 for the state that it is in, 0 for the others.
+    balance_state: Family<Gauge> = "gateway_balance_state" ["state": BALANCE_STATES];
+    /// Clients of this node that were asked to come back elsewhere because other nodes had fewer.
+    balance_moves: Counter = "gateway_balance_moves_total";
+    /// Connections that this node has beyond its share of all, as it last looked; negative if it has room, 0 while it knows no share.
+    balance_surplus: Gauge = "gateway_balance_surplus";
     /// Connections that got a session.
     connections_opened: Family<Total> = "gateway_connections_opened_total" ["transport": TRANSPORTS];
     /// Connections with a session that ended, by what ended them.

@@ -51,6 +51,11 @@ pub struct Question {
 }
 
 impl Asking {
+    /// Whether a session's client is to answer something.
+    pub(super) fn waits_for(&self, session: &Session) -> bool {
+        self.waiting.lock().values().any(|question| question.sessions.contains(&session.lease.holder))
+    }
+
     /// A session's client will not answer any more.
     pub(super) fn gone(&self, session: &Session) {
         let mut waiting = self.waiting.lock();

@@ -12,6 +12,7 @@ mod comebacks;
 mod giving;
 mod limits;
 mod membership;
+mod movable;
 mod naming;
 mod peers;
 mod put;

@@ -31,6 +31,8 @@ pub struct Peers {
     metrics: Arc<Metrics>,
     /// How many others clients could come to when the bus told last.
     others: AtomicUsize,
+    /// How many nodes clients can come to, this one included if they can; 0 while the bus does not tell.
+    open: AtomicUsize,
     leaving: AtomicBool,
     /// Nothing is ever sent on these channels: being subscribed is the message.
     sink: Sink,
@@ -60,9 +62,9 @@ impl Peers {
         let channel = format!("{prefix}:nodes");
         metrics.format.set(formats.written().number());
         let (sink, silent) = mpsc::channel(1);
-        let (others, leaving) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let (others, open, leaving) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
         let mark = Bytes::copy_from_slice(&rand::random::<[u8; 16]>());
-        Self { bus, channel, formats, metrics, others, leaving, sink, _silent: silent, mark }
+        Self { bus, channel, formats, metrics, others, open, leaving, sink, _silent: silent, mark }
     }
 
     /// Where nodes listen that read a format.
@@ -113,6 +115,7 @@ impl Peers {
             listening = listening || self.listen(&overruns).await.is_ok();
             let nodes = self.ask().await;
             let open = nodes.as_ref().map_or(0, |nodes| nodes.open);
+            self.open.store(open, Ordering::Release);
             self.metrics.cluster_nodes.set(u32::try_from(open).unwrap_or(u32::MAX));
             let Ok(nodes) = nodes else { continue };
             if let Ok(format) = self.newest_of(nodes.all).await {
@@ -155,6 +158,12 @@ impl Peers {
         let this = usize::from(!self.leaving.load(Ordering::Acquire));
         self.others.store(open.saturating_sub(this), Ordering::Release);
         Ok(Nodes { all, open })
+    }
+
+    /// How many nodes clients can come to, as it was counted last; 0 if it could not be.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Acquire)
     }
 
     /// Counts this node no longer among those that clients may come to.

@@ -199,6 +199,7 @@ pub(super) fn status_of(refusal: &Refusal) -> StatusCode {
         | Refusal::Capacity
         | Refusal::Busy
         | Refusal::Draining
+        | Refusal::Elsewhere
         | Refusal::LogFull
         | Refusal::QueueFull => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::TokenRequired | Refusal::Unauthorized | Refusal::TokenExpired | Refusal::TokenRevoked => {

@@ -2,6 +2,7 @@
 //! changes, for viewers.
 
 mod api;
+mod balance;
 mod health;
 mod nodes;
 mod page;
@@ -35,6 +36,9 @@ pub(super) fn routes() -> Router<AdminState> {
         .route("/console/api/nodes", get(nodes::list))
         .route("/console/api/nodes/{name}/drain", post(nodes::drain))
         .route("/console/api/nodes/{name}/resume", post(nodes::resume))
+        .route("/console/api/balance", get(balance::show))
+        .route("/console/api/balance/stop", post(balance::stop))
+        .route("/console/api/balance/start", post(balance::start))
         .route("/console/api/sessions", get(sessions::list))
         .route("/console/api/sessions/{session}", get(sessions::show).delete(sessions::end))
         .route("/console/api/sessions/{session}/move", post(sessions::hand_over))

@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use self::gate::{Gate, Reached};
 use self::life::{Life, Stored};
@@ -88,6 +89,8 @@ pub struct Session {
     seating: Seating,
     /// When it came to this node, in milliseconds since 1970.
     pub came_ms: u64,
+    /// The same by a clock that nobody sets.
+    pub(in crate::node) came: Instant,
     /// What of its client's events was refused last.
     refusals: Refusals,
     /// Whether it is nobody's, and not shown among the members of rooms.
@@ -131,6 +134,7 @@ impl Session {
             typing: Typing::default(),
             seating: Seating::default(),
             came_ms: now_ms(),
+            came: Instant::now(),
             refusals: Refusals::default(),
             hidden: AtomicBool::new(false),
             busy: tokio::sync::Mutex::default(),

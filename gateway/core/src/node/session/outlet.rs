@@ -13,6 +13,11 @@ pub trait Outlet: Send + Sync + 'static {
     /// What waits for the client to take it.
     fn waiting(&self) -> Waiting;
 
+    /// Names the connection, where sessions of several namespaces may share it.
+    fn connection(&self) -> Option<usize> {
+        None
+    }
+
     /// Ends the connection so that an official client comes back by itself; with [`CloseReason::Kicked`], so that it does
     /// not.
     fn close(&self, reason: CloseReason);
@@ -43,6 +48,8 @@ pub enum CloseReason {
     Slow,
     /// The node hands its clients over.
     Draining,
+    /// Other nodes have fewer clients.
+    Balanced,
     /// The connection is as old as it may get.
     Aged,
     /// Another connection has the session, as far as the store of sessions knows.

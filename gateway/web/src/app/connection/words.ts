@@ -80,6 +80,7 @@ const REFUSED: Record<string, string> = {
   capacity: 'The node is full',
   busy: 'Too many come at once',
   draining: 'The node is leaving',
+  elsewhere: 'Another node has more room',
   too_many_sessions: 'You have too many sessions',
   too_many_connections: 'Too many connections come from here',
   forbidden_origin: 'Pages of this address may not connect',
