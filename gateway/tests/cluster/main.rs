@@ -20,6 +20,7 @@ mod notifications;
 mod operators;
 mod order;
 mod recovery;
+mod several;
 mod starting;
 mod streams;
 mod supervised;

@@ -14,9 +14,11 @@ mod jobs;
 mod layers;
 mod limits;
 mod mail;
+mod named;
 mod notifications;
 mod origin;
 mod rates;
+mod redis_of;
 mod redis_url;
 mod schedules;
 mod secret;
@@ -39,10 +41,12 @@ pub use mail::{Mail, MailTls, Novu};
 pub use notifications::{AbsentMail, Notifications};
 pub use origin::Origin;
 pub use rates::Rate;
+pub use redis_of::{OneRedis, RedisOf};
 pub use redis_url::{Host, Location, Login, RedisUrl};
 pub use schedules::{Missed, Schedule};
 pub use secret::{HiddenUrl, Secret, shown_url};
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -185,6 +189,10 @@ pub struct Redis {
     #[serde(with = "humantime_serde")]
     pub pipeline_interval: Duration,
     pub feed_buffer: usize,
+    pub of: BTreeMap<String, RedisOf>,
+    /// What this one is called.
+    #[serde(skip, default = "Redis::main")]
+    pub(in crate::config) name: String,
 }
 
 /// `[canary]`
