@@ -450,7 +450,7 @@ async fn a_user_s_sessions_are_ended_in_every_namespace() {
     let pids = clients.each_ref().map(|client| client.pid.clone());
     let (status, body) =
         http("DELETE", nodes[0].admin_address, "/users/alice/sockets", "Authorization: Bearer right\r\n").await;
-    assert_eq!(status, 200, "{body}");
+    assert_eq!(status, 204, "{body}");
     for ((mut client, pid), namespace) in clients.into_iter().zip(pids).zip(["/", CHAT]) {
         loop {
             match client.text().await {

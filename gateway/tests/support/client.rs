@@ -176,6 +176,10 @@ impl Client {
     /// Takes note of a packet that came while something else was awaited.
     pub fn keep(&mut self, text: &str) {
         if let Some(event) = text.strip_prefix("42").and_then(|rest| rest.strip_prefix(&self.space)) {
+            // A connection may have other namespaces, which somebody else listens to.
+            if !event.starts_with('[') {
+                return;
+            }
             let event: Vec<Value> = serde_json::from_str(event).unwrap();
             if let Some(offset) = event.last().and_then(Value::as_str) {
                 self.offset = Some(offset.to_owned());

@@ -62,7 +62,7 @@ pub(super) struct Shared<'a> {
     pub(super) hearing: &'a Arc<Hearing>,
     pub(super) sights: &'a Arc<Sights>,
     pub(super) config: &'a Config,
-    pub(super) metrics: &'a Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) tasks: &'a TaskTracker,
 }
 
