@@ -143,7 +143,7 @@ impl Gateway {
             Some(why) => {
                 tracing::warn!(error = why, "Redis does not answer; the node listens and waits for it");
                 gateway.supervisor.run("wait for Redis", async move {
-                    start.wait().await;
+                    Box::pin(start.wait()).await;
                     std::future::pending().await
                 });
             }

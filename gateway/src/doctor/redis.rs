@@ -43,7 +43,7 @@ pub(super) async fn look(config: &Config, report: &mut Report) -> Option<Examine
             Err(why) => {
                 let todo = "compare the URL with where Redis is, its password and its TLS, from this machine (redis-cli -u URL \
                             PING); if only this machine cannot reach it, run the doctor on one of the nodes";
-                report.found(Status::Error, "redis.reachable", &settings.key("url"), why, (todo, SEE));
+                report.found(Status::Error, "redis.reachable", settings.key("url"), why, (todo, SEE));
             }
         }
     }
