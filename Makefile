@@ -20,7 +20,7 @@ PROXIES := haproxy nginx nginx-before-1.29 caddy
 	image test-image deb test-deb test-reproducible $(addprefix test-proxy-,$(PROXIES)) \
 	 kubernetes-golden dashboards pictures-dashboards rehearse test-upgrade chaos \
 	chaos-failovers chaos-jobs fuzz-api check fmt audit bench bench-api bench-archive bench-comeback bench-flood bench-jobs bench-presence \
-	bench-flaky bench-store bench-plan simulate bench-passing test-balance
+	bench-flaky bench-store bench-plan simulate bench-passing test-balance bench-redis
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-25s%s\n", $$1, $$2 }'
@@ -265,6 +265,12 @@ bench-presence: ROOMS = 50
 bench-presence: SECONDS = 60
 bench-presence: build ## who is counted on three nodes, two of which die, e.g. make bench-presence MEMBERS=1000 ROOMS=10 SECONDS=30
 	MEMBERS=$(MEMBERS) ROOMS=$(ROOMS) ROUND_SECONDS=$(SECONDS) loadtest/bench-presence.sh
+
+bench-redis: SECONDS = 10
+bench-redis: RUNS = 3
+bench-redis: NODES = 2
+bench-redis: build ## two namespaces in one Redis, and each in its own, e.g. make bench-redis SECONDS=5 RUNS=1 NODES=3
+	node loadtest/bench/redis.mjs --seconds "$(SECONDS)" --runs "$(RUNS)" --nodes "$(NODES)"
 
 bench-flaky: tools build ## what clients lose when their network fails: the gateway and npm's socket.io
 	npm ci --prefix loadtest/flaky --no-audit --no-fund

@@ -61,6 +61,7 @@ GAUGES = {
     'gateway_draining': (0, 0),
     'gateway_call_breakers_open{of="routes"}': (0, 2),
     'gateway_redis_unsafe{setting="eviction"}': (0, 1),
+    'gateway_redis_disagreement': (0, 1),
     'gateway_bus_connected': (1, 0),
     'gateway_canary_silence_seconds': (1, 15),
     'gateway_buffered_bytes': (10, 90),

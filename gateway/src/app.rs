@@ -4,6 +4,7 @@ mod addresses;
 mod check;
 mod database;
 mod doors;
+mod grounds;
 mod jobs;
 mod orders;
 mod passing;
@@ -43,8 +44,7 @@ use gateway_core::formats::{Format, Formats};
 use gateway_core::inbox::Inbox;
 use gateway_core::metrics::Metrics;
 use gateway_core::node::{Node, Past, Peers};
-use gateway_core::presence::MeasuredPresence;
-use gateway_core::redis::{Commands, ConnectError, Primary};
+use gateway_core::redis::Agreement;
 use gateway_core::routes::{RouteTable, Router, Through};
 use gateway_core::supervisor::Supervisor;
 use gateway_store::Store;
@@ -54,13 +54,14 @@ use gateway_work::jobs::{BackEnds, Workers};
 
 use addresses::{advertised, host_name, listen};
 use doors::Doors;
+use grounds::{Grounds, agreement, check_namespaces, reach};
 use jobs::{Means, desk_and_workers};
 use orders::NodeOrders;
 use post::{Materials, Post, absence, check_post};
 use reloading::Reloading;
-use start::Start;
+use start::{Heard, Start};
 use stores::{Backends, Redis, Stores, backends};
-use upkeep::{WhatIsKept, kept_counts, kept_unread, upkeep};
+use upkeep::{WhatIsKept, kept_unread, upkeep};
 
 /// What of the time for stopping is kept for handing back jobs that are not done.
 const HANDING_BACK: Duration = Duration::from_secs(1);
@@ -101,6 +102,7 @@ pub struct Gateway {
     ready: Arc<AtomicBool>,
     peers: Arc<Peers>,
     supervisor: Supervisor,
+    agreement: Option<Arc<Agreement>>,
     stores: Stores,
     store: Option<Store>,
 }
@@ -124,6 +126,7 @@ impl Gateway {
         role.check(&config).map_err(misconfigured)?;
         let table = RouteTable::load(&config.profile, config.file.as_deref()).map_err(misconfigured)?;
         table.check_jobs(&config.jobs).map_err(misconfigured)?;
+        check_namespaces(&config, &table).map_err(misconfigured)?;
         let back_ends = BackEnds::new(&config.jobs).map_err(misconfigured)?;
         check_post(&config).map_err(misconfigured)?;
         Tokens::check(&config.auth).map_err(misconfigured)?;
@@ -131,22 +134,7 @@ impl Gateway {
         Inbox::check(&config.notifications).map_err(misconfigured)?;
         let metrics = Arc::new(Metrics::new());
         let keys = ApiKeys::new(&config.api.key, metrics.clone()).map_err(misconfigured)?;
-        let mut redis = None;
-        let mut away = None;
-        if !config.redis_url.is_empty() {
-            let url = config.redis_url.expose();
-            let primary = Primary::new(url, &config.redis, metrics.clone()).map_err(misconfigured)?;
-            let commands = Commands::over(primary.clone(), &config.redis);
-            match commands.probe().await {
-                Ok(()) => {}
-                Err(ConnectError::Refused(why)) => return Err(misconfigured(format!("redis_url: {why}"))),
-                Err(ConnectError::Away(why)) => away = Some(why),
-            }
-            redis = Some(Redis { primary, commands });
-        }
-        if let Some(why) = away.as_ref().filter(|_| config.redis.required_at_start) {
-            return Err(StartError::Unavailable(anyhow::anyhow!("redis_url: {why}")));
-        }
+        let (redis, away) = reach(&config, &metrics).await?;
         let store = database::open(&config).await?;
         let given = Given { role, table, keys, back_ends, max_files, redis, store, metrics };
         let (gateway, start) = Box::pin(Self::build(config, given)).await.map_err(StartError::Unavailable)?;
@@ -158,7 +146,7 @@ impl Gateway {
             Some(why) => {
                 tracing::warn!(error = why, "Redis does not answer; the node listens and waits for it");
                 gateway.supervisor.run("wait for Redis", async move {
-                    start.wait().await;
+                    Box::pin(start.wait()).await;
                     std::future::pending().await
                 });
             }
@@ -188,21 +176,20 @@ impl Gateway {
         let admin = AdminRoutes::serve(admins, hosts, limits, metrics.clone(), &supervisor)?;
 
         // Who is there shows later; in embedded mode nobody is.
-        let formats = Formats::new(if redis.is_some() { Format::OLDEST } else { Format::NEWEST });
-        let commands = redis.as_ref().map(|redis| redis.commands.clone());
+        let formats = Formats::new(if !redis.is_empty() { Format::OLDEST } else { Format::NEWEST });
+        let commands = redis.first().map(|redis| redis.commands.clone());
         let backends = backends(&config, &name, &metrics, redis, &formats, &supervisor).await?;
-        let Backends { bus, log, budget, sessions, presence, directory, revocations, .. } = backends;
-        let Backends {
-            repeats, answers, outbox, wants, jobs, queues, ticks, contacts, done, stores, whereabouts, ..
-        } = backends;
-        let (presence, counts) = kept_counts(presence, &config, &metrics);
-        let presence = Arc::new(MeasuredPresence::new(presence, metrics.clone()));
+        let Backends { main, others, revocations, whereabouts, .. } = backends;
+        let Backends { repeats, answers, jobs, queues, ticks, contacts, done, stores, .. } = backends;
+        let (bus, log) = (main.bus.clone(), main.log.clone());
         let archive = store.as_ref().filter(|_| config.archive.any()).map(|store| store.archive.clone());
-        let archived = archive.clone().map(|archive| Archived::new(archive, wants.clone()));
+        let archived = archive.clone().map(|archive| Archived::new(archive, main.wants.clone()));
         let archiving = archive
-            .map(|archive| Archiving::new(archive, outbox.clone(), log.clone(), &config.archive, metrics.clone()));
+            .map(|archive| Archiving::new(archive, main.outbox.clone(), log.clone(), &config.archive, metrics.clone()));
         let past = Past::new(log, archived.clone(), config.archive.patience);
-        let node = Node::new(past, sessions, presence, &config, metrics.clone(), tasks.clone());
+        let grounds = Grounds::new(&main, &others, past, &config, &metrics);
+        let Grounds { main: ground, others: more, directory, counts, sources } = grounds;
+        let node = Node::on(ground, more, &config, metrics.clone(), tasks.clone());
         let revoked = Revoked::start(revocations, config.auth.revocations_kept, metrics.clone()).await;
         let tokens = Tokens::start(&config.auth, revoked.clone(), metrics.clone()).await?;
         let caller = Caller::new(&config.calls, metrics.clone()).context("calls")?;
@@ -210,7 +197,7 @@ impl Gateway {
             Some(answers) => caller.sharing(answers),
             None => caller,
         });
-        let hooks = Hooks::new(outbox, wants, caller.clone(), &config.hooks, table.hooks(), metrics.clone());
+        let hooks = Hooks::new(sources, caller.clone(), &config.hooks, table.hooks(), metrics.clone());
         let hook = Hook::new(&config, caller.clone(), metrics.clone()).map_err(anyhow::Error::msg)?;
         let entry = Arc::new(Entry::new(tokens.clone(), hook));
         let (shelf, unread) = kept_unread(store.as_ref(), &bus, &config, &metrics).unzip();
@@ -232,6 +219,7 @@ impl Gateway {
         let through = Through { caller, inbox: inbox.clone(), desk: desk.clone() };
         let router = Router::new(table, node.clone(), entry, through, &config, metrics.clone());
         let router = Arc::new(router);
+        let agreement = agreement(&name, &main, &others, &router);
         let web = web(config.web.page);
         let api = Api::new(&config, keys.clone(), metrics.clone());
         let background = post.background(&config, desk.clone(), keys.clone());
@@ -277,6 +265,7 @@ impl Gateway {
             ready,
             peers: peers.clone(),
             supervisor: supervisor.clone(),
+            agreement: agreement.clone(),
             stores,
             store: store.clone(),
             name,
@@ -287,7 +276,9 @@ impl Gateway {
         if let Some(clients) = clients {
             supervisor.run_on("listener", serve(clients, server.clone(), max_files, stop));
         }
-        supervisor.run("upkeep", upkeep(server.clone(), users.clone(), desk.clone(), kept, budget, metrics.clone()));
+        let backings = || std::iter::once(&main).chain(&others);
+        let budgets = backings().map(|backing| (backing.name.clone(), backing.budget.clone())).collect();
+        supervisor.run("upkeep", upkeep(server.clone(), users.clone(), desk.clone(), kept, budgets, metrics.clone()));
         supervisor.run("database", database::watch(store.clone(), metrics.clone()));
         let start = Start {
             name: gateway.name.clone(),
@@ -297,6 +288,8 @@ impl Gateway {
             orders,
             config,
             commands,
+            listening: backings().map(Heard::of).collect(),
+            agreement,
             bus,
             peers,
             balance,
@@ -375,6 +368,9 @@ impl Gateway {
         tasks.close();
         // What still runs are connections that did not end in time; they end with the process.
         tokio::time::timeout(FAREWELL, tasks.wait()).await.ok();
+        if let Some(agreement) = &self.agreement {
+            agreement.leave().await;
+        }
         self.stores.close().await;
         if let Some(store) = &self.store {
             store.close().await;
@@ -390,7 +386,7 @@ struct Given {
     keys: Arc<ApiKeys>,
     back_ends: BackEnds,
     max_files: usize,
-    redis: Option<Redis>,
+    redis: Vec<Redis>,
     store: Option<Store>,
     metrics: Arc<Metrics>,
 }

@@ -30,6 +30,26 @@ def seen():
             alerts=("GatewayBusDisconnected", "GatewayNodeDeaf"),
         ),
         Lines(
+            "Each Redis",
+            "Of several Redis, which is away? Nodes that hear each, by its name in the configuration (redis.of); main has all namespaces that no"
+            " other has. What is away stops its own namespaces alone.",
+            ("sum by (redis) (gateway_redis_connected)", "{{redis}}"),
+            unit="short",
+            step=True,
+            whole=True,
+            alerts=("GatewayBusDisconnected", "GatewayRedisDisagreement"),
+        ),
+        Lines(
+            "Silence by Redis",
+            "When did nodes hear themselves last through each Redis? The longest silence of all nodes; and 1 while nodes have different Redis for one"
+            " namespace, which must not be.",
+            ("max by (redis) (gateway_redis_canary_silence_seconds)", "{{redis}}"),
+            ("max(gateway_redis_disagreement) > 0", "nodes disagree"),
+            unit="s",
+            soft_max=3,
+            alerts=("GatewayNodeDeaf", "GatewayRedisDisagreement"),
+        ),
+        Lines(
             "Way through Redis and back",
             "How long is the way that all events take? Each node sends itself a signal every second. If it takes long, Redis or the network is slow;"
             " if it does not, and deliveries are late, nodes are.",
@@ -111,6 +131,13 @@ def kept():
             calcs=["lastNotNull"],
             other={"^limit$": {"custom.lineStyle": {"fill": "dash", "dash": [6, 6]}, "custom.fillOpacity": 0}},
             colors={"^limit$": BAD},
+            alerts=("GatewayLogNearLimit", "GatewayLogFull"),
+        ),
+        Lines(
+            "What each Redis keeps",
+            "Of several Redis, which gets full? All that each uses, as a share of where publishes to its namespaces are refused; without a limit nothing.",
+            ("max by (redis) (gateway_redis_log_bytes / (gateway_redis_log_bytes_limit > 0))", "{{redis}}"),
+            unit="percentunit",
             alerts=("GatewayLogNearLimit", "GatewayLogFull"),
         ),
         Lines(

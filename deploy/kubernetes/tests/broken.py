@@ -30,6 +30,11 @@ VARIANTS = [
     ("a budget of nothing", {"podDisruptionBudget": {"maxUnavailable": 0}}, "lets nobody drain a machine"),
     ("an update that cannot begin", {"updateStrategy": {"maxSurge": 0}}, "no pod could ever be replaced"),
     ("a secret for everybody to read", {"config": {"auth": {"secret": "s"}}}, "as GATEWAY_AUTH__SECRET"),
+    (
+        "the URL of another Redis",
+        {"config": {"redis": {"of": {"chat": {"namespaces": ["/chat"], "url": "redis://:p@chat"}}}}},
+        "as GATEWAY_REDIS__OF__CHAT__URL",
+    ),
     ("a secret in a list", {"config": {"jobs": {"back_end": [{"name": "b", "secrets": ["s"]}]}}}, "Set configKind to Secret"),
     ("what the chart sets", {"config": {"listen": "0.0.0.0:80"}}, "config.listen: the chart sets it itself"),
     ("what the chart sets, further down", {"config": {"telemetry": {"format": "text"}}}, "config.telemetry.format"),

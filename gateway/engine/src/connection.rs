@@ -71,6 +71,12 @@ impl Connection {
         self.0.out.lock().waiting()
     }
 
+    /// Whether it ends, or has ended.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.0.end.lock().is_some()
+    }
+
     /// Over what packets go now.
     #[must_use]
     pub fn transport(&self) -> Transport {

@@ -1,5 +1,6 @@
 //! What can be seen of a configuration without starting anything.
 
+use super::grounds::check_namespaces;
 use super::post::check_post;
 use gateway_core::auth::{ApiKeys, Hook, Tokens};
 use gateway_core::config::Config;
@@ -19,6 +20,7 @@ pub fn check(config: &Config) -> Result<RouteTable, String> {
     }
     let table = RouteTable::load(&config.profile, config.file.as_deref()).map_err(words)?;
     table.check_jobs(&config.jobs)?;
+    check_namespaces(config, &table)?;
     BackEnds::new(&config.jobs)?;
     check_post(config)?;
     Tokens::check(&config.auth).map_err(words)?;

@@ -12,6 +12,7 @@ use super::addresses::host_name;
 use super::orders::NodeOrders;
 use super::passing;
 use super::post::Post;
+use super::stores::Backing;
 use crate::http::{AdminRoutes, AdminState, Api, AskOverHttp, Users, admin};
 use crate::operators::{Operators, Watched};
 use crate::socket::SocketServer;
@@ -32,7 +33,7 @@ use gateway_core::metrics::{Metrics, REVISION, VERSION};
 use gateway_core::node::{Listening, Node, Peers, Taps};
 use gateway_core::notifications::KeptNotifications;
 use gateway_core::presence::Directory;
-use gateway_core::redis::{Commands, watch_settings};
+use gateway_core::redis::{Agreement, Commands, watch_settings};
 use gateway_core::repeats::Repeats;
 use gateway_core::routes::{Namespace, Router};
 use gateway_core::service::{Behind, Service};
@@ -46,6 +47,21 @@ use gateway_work::jobs::Workers;
 /// How long to wait before Redis is looked for again.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// What a node hears of the others of one Redis.
+pub(super) struct Heard {
+    redis: String,
+    prefix: String,
+    bus: Arc<dyn Bus>,
+    commands: Option<Commands>,
+}
+
+impl Heard {
+    pub(super) fn of(backing: &Backing) -> Self {
+        let Backing { name, prefix, bus, commands, .. } = backing;
+        Self { redis: name.clone(), prefix: prefix.clone(), bus: bus.clone(), commands: commands.clone() }
+    }
+}
+
 /// What of a start is left to do when Redis is there.
 pub(super) struct Start {
     pub(super) name: String,
@@ -55,7 +71,11 @@ pub(super) struct Start {
     pub(super) ready: Arc<AtomicBool>,
     pub(super) orders: Arc<NodeOrders>,
     pub(super) config: Config,
+    /// Those of the main Redis.
     pub(super) commands: Option<Commands>,
+    /// Of each Redis, the main one first.
+    pub(super) listening: Vec<Heard>,
+    pub(super) agreement: Option<Arc<Agreement>>,
     pub(super) bus: Arc<dyn Bus>,
     pub(super) peers: Arc<Peers>,
     pub(super) formats: Formats,
@@ -117,6 +137,9 @@ impl Start {
     /// Joins the other nodes, begins to work, and lets clients in. If it fails, nothing has begun.
     pub(super) async fn finish(&self) -> anyhow::Result<()> {
         let Self { config, bus, node, router, revoked, metrics, supervisor, .. } = self;
+        if let Some(agreement) = &self.agreement {
+            agreement.found().await.map_err(anyhow::Error::msg)?;
+        }
         let (control, heard) = Control::start(bus.clone(), node.clone(), &self.name, &config.redis.prefix).await?;
         let (asks, asked) = Asks::start(config, bus.clone(), node.clone(), metrics.clone()).await?;
         let unread = match &self.unread {
@@ -146,7 +169,7 @@ impl Start {
         };
 
         node.run(&self.name, config, supervisor);
-        if let Some(changes) = node.changes() {
+        while let Some(changes) = node.changes() {
             supervisor.run("changes of places", router.clone().act_on_changes(changes));
         }
         supervisor.run("ends of tokens", end_sessions(router.clone(), revoked.news()));
@@ -184,23 +207,29 @@ impl Start {
         } else if router.table().namespaces().any(Namespace::notifies) {
             tracing::warn!("without a database notifications are heard by who is connected, and not kept");
         }
-        if let Some(commands) = &self.commands {
-            supervisor
-                .run("settings of Redis", watch_settings(commands.clone(), config.log.max_bytes > 0, metrics.clone()));
+        for commands in self.listening.iter().filter_map(|heard| heard.commands.clone()) {
+            supervisor.run("settings of Redis", watch_settings(commands, config.log.max_bytes > 0, metrics.clone()));
+        }
+        if let Some(agreement) = self.agreement.clone() {
+            let metrics = metrics.clone();
+            supervisor.run("agreement about namespaces", async move { agreement.watch(&metrics).await });
         }
         if !config.canary.deaf_after.is_zero() {
-            let listening = Listening {
-                is_alone: config.redis_url.is_empty(),
-                bus: bus.clone(),
-                roll: format!("{}:hearing", config.redis.prefix),
-                address: self.advertised.clone(),
-                ask: Arc::new(AskOverHttp),
-                deaf_after: config.canary.deaf_after,
-                drain_after: config.canary.drain_after,
-                supervisor: supervisor.clone(),
-            };
             supervisor.run("hand-over of a deaf node", self.server.clone().hand_over_when_deaf());
-            supervisor.run("hearing", node.clone().mind_hearing(listening));
+            for Heard { redis, prefix, bus, .. } in &self.listening {
+                let listening = Listening {
+                    ground: redis.clone(),
+                    is_alone: config.redis_url.is_empty(),
+                    bus: bus.clone(),
+                    roll: format!("{prefix}:hearing"),
+                    address: self.advertised.clone(),
+                    ask: Arc::new(AskOverHttp),
+                    deaf_after: config.canary.deaf_after,
+                    drain_after: config.canary.drain_after,
+                    supervisor: supervisor.clone(),
+                };
+                supervisor.run("hearing", node.clone().mind_hearing(listening));
+            }
         }
         if let Some((emitters, passed)) = emitters {
             let listened = emitters.listened().zip(self.commands.as_ref());

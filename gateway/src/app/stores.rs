@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use futures_util::future::join_all;
 
 use gateway_core::answers::{Answers, RedisAnswers};
 use gateway_core::bus::{Bus, MemoryBus, MemoryHub, RedisBus};
-use gateway_core::config::{self, Config};
+use gateway_core::config::{self, Config, OneRedis};
 use gateway_core::contacts::{Contacts, MemoryContacts, RedisContacts, SqliteContacts};
 use gateway_core::formats::Formats;
 use gateway_core::jobs::{Jobs, Kept, MemoryJobs, Queues, SqliteJobs};
@@ -28,7 +29,7 @@ use gateway_work::bullmq::BullJobs;
 pub(super) enum Stores {
     Memory,
     Files(Files),
-    Redis(Arc<RedisLog>),
+    Redis(Vec<Arc<RedisLog>>),
 }
 
 impl Stores {
@@ -46,7 +47,7 @@ impl Stores {
                 files.outbox.close().await;
                 files.log.close().await;
             }
-            Self::Redis(log) => log.close().await,
+            Self::Redis(logs) => _ = join_all(logs.iter().map(|log| log.close())).await,
         }
     }
 }
@@ -66,24 +67,41 @@ pub(super) struct Files {
 
 /// A Redis that the node is configured for.
 pub(super) struct Redis {
+    pub(super) one: OneRedis,
     pub(super) primary: Arc<Primary>,
     pub(super) commands: Commands,
 }
 
-/// What a node is built on.
-pub(super) struct Backends {
+/// What namespaces stand on.
+pub(super) struct Backing {
+    /// What its Redis is called.
+    pub(super) name: String,
+    /// Which namespaces; none for all that no other has.
+    pub(super) namespaces: Vec<String>,
+    /// What keys in it begin with.
+    pub(super) prefix: String,
+    /// Nothing without Redis.
+    pub(super) commands: Option<Commands>,
     pub(super) bus: Arc<dyn Bus>,
     pub(super) log: Arc<dyn Log>,
     pub(super) budget: Arc<Budget>,
     pub(super) sessions: Arc<dyn Sessions>,
     pub(super) presence: Arc<dyn Presence>,
-    pub(super) revocations: Arc<dyn Revocations>,
     pub(super) directory: Arc<dyn Directory>,
+    pub(super) outbox: Arc<dyn Outbox>,
+    pub(super) wants: Wants,
+}
+
+/// What a node is built on.
+pub(super) struct Backends {
+    /// What namespaces that have nothing of their own stand on, and what is the deployment's.
+    pub(super) main: Backing,
+    /// What others stand on.
+    pub(super) others: Vec<Backing>,
+    pub(super) revocations: Arc<dyn Revocations>,
     pub(super) repeats: Arc<dyn Repeats>,
     /// What nodes share of what back ends answered; a node that is alone has it in its memory.
     pub(super) answers: Option<Arc<dyn Answers>>,
-    pub(super) outbox: Arc<dyn Outbox>,
-    pub(super) wants: Wants,
     pub(super) jobs: Arc<dyn Jobs>,
     pub(super) queues: Arc<dyn Queues>,
     pub(super) ticks: Arc<dyn Ticks>,
@@ -100,19 +118,18 @@ pub(super) async fn backends(
     config: &Config,
     name: &str,
     metrics: &Arc<Metrics>,
-    redis: Option<Redis>,
+    redis: Vec<Redis>,
     formats: &Formats,
     supervisor: &Supervisor,
 ) -> anyhow::Result<Backends> {
     let retention = retention(&config.log);
     let (window, kept) = (config.recovery.window, config.api.repeats_kept);
-    let bounds = Bounds { entries: config.hooks.queue_events, bytes: config.hooks.queue_bytes };
-    let archived = Bounds { entries: config.archive.queue_events, bytes: config.archive.queue_bytes };
-    let rooms = config.archive.rooms.iter().map(|pattern| Pattern::new(pattern)).collect();
-    let wants = Wants::new(&config.redis.prefix, bounds).with_archive(rooms, archived);
     let done = Kept { time: config.jobs.kept, most: config.jobs.kept_jobs };
-    let Some(Redis { primary, commands }) = redis else {
-        metrics.bus_connected.set(1.0);
+    let (name_of_main, prefix) = (config.redis.name().to_owned(), config.redis.prefix.clone());
+    let mut redis = redis.into_iter();
+    let Some(main) = redis.next() else {
+        let wants = wants(config, &prefix);
+        metrics.redis_is_connected(&name_of_main, true);
         let bus = Arc::new(MemoryBus::new(Arc::<MemoryHub>::default()));
         // Who was there is gone with the process, and so are they.
         let presence = MemoryPresence::new(Arc::<MemoryPlaces>::default(), name, &config.presence);
@@ -122,18 +139,26 @@ pub(super) async fn backends(
             let log = Arc::new(MemoryLog::new(retention).with_outbox(outbox.clone()));
             let presence = Arc::new(presence.with_outbox(outbox.clone()));
             let jobs = Arc::new(MemoryJobs::new(done));
-            return Ok(Backends {
+            let main = Backing {
+                name: name_of_main,
+                namespaces: Vec::new(),
+                prefix,
+                commands: None,
                 bus,
                 budget: log.budget(),
                 log,
                 sessions: Arc::new(MemorySessions::new(window)),
                 directory: presence.clone(),
                 presence,
+                outbox,
+                wants,
+            };
+            return Ok(Backends {
+                main,
+                others: Vec::new(),
                 revocations: Arc::new(MemoryRevocations::default()),
                 repeats: Arc::new(MemoryRepeats::new(kept)),
                 answers: None,
-                outbox,
-                wants,
                 jobs: jobs.clone(),
                 queues: jobs,
                 ticks: Arc::new(MemoryTicks::default()),
@@ -165,18 +190,26 @@ pub(super) async fn backends(
             ),
             outbox: outbox.clone(),
         };
-        return Ok(Backends {
+        let main = Backing {
+            name: name_of_main,
+            namespaces: Vec::new(),
+            prefix,
+            commands: None,
             bus,
             budget: log.budget(),
             log,
             sessions: files.sessions.clone(),
             directory: presence.clone(),
             presence,
+            outbox,
+            wants,
+        };
+        return Ok(Backends {
+            main,
+            others: Vec::new(),
             revocations: files.revocations.clone(),
             repeats: files.repeats.clone(),
             answers: None,
-            outbox,
-            wants,
             jobs: files.jobs.clone(),
             queues: files.jobs.clone(),
             ticks: files.ticks.clone(),
@@ -186,38 +219,78 @@ pub(super) async fn backends(
             stores: Stores::Files(files),
         });
     };
-    let settings = &config.redis;
-    let prefix = &settings.prefix;
     let queues = queue_keys(config);
-    let bus: Arc<dyn Bus> = Arc::new(RedisBus::start(primary, settings, metrics.clone(), supervisor));
-    let commands = commands.watched_by(supervisor);
-    let jobs = Arc::new(BullJobs::new(commands.clone(), prefix, &queues, done).context("jobs.prefix")?);
-    let presence = RedisPresence::new(commands.clone(), prefix, name, &config.presence, formats.clone());
-    let presence = Arc::new(presence.with_outbox(wants.clone()));
-    let log = RedisLog::new(commands.clone(), bus.clone(), prefix, retention, settings.feed_buffer);
-    let log = Arc::new(log.with_outbox(wants.clone()));
-    let history = log.history();
-    let sessions = RedisSessions::new(commands.clone(), bus.clone(), prefix, window, formats.clone(), history);
+    let mut logs = Vec::new();
+    let mut over = |redis| {
+        let (backing, log) = over_redis(redis, (config, name), metrics, formats, supervisor);
+        logs.push(log);
+        backing
+    };
+    let main = over(main);
+    let others = redis.map(over).collect();
+    let commands = main.commands.clone().context("the main Redis has commands")?;
+    let bus = main.bus.clone();
+    let jobs = Arc::new(BullJobs::new(commands.clone(), &prefix, &queues, done).context("jobs.prefix")?);
     Ok(Backends {
-        revocations: Arc::new(RedisRevocations::new(commands.clone(), bus.clone(), prefix)),
-        repeats: Arc::new(RedisRepeats::new(commands.clone(), prefix, kept)),
-        answers: Some(Arc::new(RedisAnswers::new(commands.clone(), prefix))),
-        outbox: Arc::new(RedisOutbox::new(commands.clone(), wants.clone())),
-        wants,
+        main,
+        others,
+        revocations: Arc::new(RedisRevocations::new(commands.clone(), bus, &prefix)),
+        repeats: Arc::new(RedisRepeats::new(commands.clone(), &prefix, kept)),
+        answers: Some(Arc::new(RedisAnswers::new(commands.clone(), &prefix))),
         jobs: jobs.clone(),
         queues: jobs,
-        ticks: Arc::new(RedisTicks::new(commands.clone(), prefix)),
-        whereabouts: config.passing.enabled.then(|| Arc::new(RedisWhereabouts::new(commands.clone(), prefix)) as _),
-        contacts: Arc::new(RedisContacts::new(commands.clone(), prefix)),
+        ticks: Arc::new(RedisTicks::new(commands.clone(), &prefix)),
+        whereabouts: config.passing.enabled.then(|| Arc::new(RedisWhereabouts::new(commands.clone(), &prefix)) as _),
+        contacts: Arc::new(RedisContacts::new(commands.clone(), &prefix)),
         done: Arc::new(RedisRepeats::new(commands, &format!("{prefix}:done"), config.mail.once)),
+        stores: Stores::Redis(logs),
+    })
+}
+
+/// What namespaces need of one Redis. It shares nothing with the others: whoever waits for one waits for no other.
+fn over_redis(
+    redis: Redis,
+    (config, name): (&Config, &str),
+    metrics: &Arc<Metrics>,
+    formats: &Formats,
+    supervisor: &Supervisor,
+) -> (Backing, Arc<RedisLog>) {
+    let Redis { one: OneRedis { settings, namespaces, .. }, primary, commands } = redis;
+    let prefix = &settings.prefix;
+    let wants = wants(config, prefix);
+    metrics.redis_is_connected(settings.name(), false);
+    let bus: Arc<dyn Bus> = Arc::new(RedisBus::start(primary, &settings, metrics.clone(), supervisor));
+    let commands = commands.watched_by(supervisor);
+    let presence = RedisPresence::new(commands.clone(), prefix, name, &config.presence, formats.clone());
+    let presence = Arc::new(presence.with_outbox(wants.clone()));
+    let log = RedisLog::new(commands.clone(), bus.clone(), prefix, retention(&config.log), settings.feed_buffer);
+    let log = Arc::new(log.with_outbox(wants.clone()));
+    let (window, history) = (config.recovery.window, log.history());
+    let sessions = RedisSessions::new(commands.clone(), bus.clone(), prefix, window, formats.clone(), history);
+    let outbox = RedisOutbox::new(commands.clone(), wants.clone());
+    let backing = Backing {
+        name: settings.name().to_owned(),
+        namespaces,
+        prefix: prefix.clone(),
+        commands: Some(commands),
         bus,
         budget: log.budget(),
+        log: log.clone(),
         sessions: Arc::new(sessions),
         directory: presence.clone(),
         presence,
-        stores: Stores::Redis(log.clone()),
-        log,
-    })
+        outbox: Arc::new(if settings.is_main() { outbox } else { outbox.named(settings.name()) }),
+        wants,
+    };
+    (backing, log)
+}
+
+/// Nothing is wanted yet but what is archived; what keys of outboxes begin with is said by `prefix`.
+fn wants(config: &Config, prefix: &str) -> Wants {
+    let bounds = Bounds { entries: config.hooks.queue_events, bytes: config.hooks.queue_bytes };
+    let archived = Bounds { entries: config.archive.queue_events, bytes: config.archive.queue_bytes };
+    let rooms = config.archive.rooms.iter().map(|pattern| Pattern::new(pattern)).collect();
+    Wants::new(prefix, bounds).with_archive(rooms, archived)
 }
 
 fn retention(log: &config::Log) -> Retention {

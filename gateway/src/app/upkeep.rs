@@ -19,7 +19,7 @@ use gateway_store::Store;
 /// What keeps something in memory for who asks again.
 pub(super) struct WhatIsKept {
     pub(super) caller: Arc<Caller>,
-    pub(super) counts: Option<Arc<KeptPresence>>,
+    pub(super) counts: Vec<Arc<KeptPresence>>,
     pub(super) unread: Option<Arc<KeptNotifications>>,
 }
 
@@ -59,7 +59,7 @@ pub(super) async fn upkeep(
     users: Arc<Users>,
     desk: Arc<Desk>,
     kept: WhatIsKept,
-    budget: Arc<Budget>,
+    budgets: Vec<(String, Arc<Budget>)>,
     metrics: Arc<Metrics>,
 ) {
     let mut tick = tokio::time::interval(Metrics::UPKEEP_INTERVAL);
@@ -70,7 +70,7 @@ pub(super) async fn upkeep(
                 metrics.upkeep();
                 server.upkeep();
                 kept.caller.upkeep().await;
-                if let Some(counts) = &kept.counts {
+                for counts in &kept.counts {
                     counts.upkeep().await;
                 }
                 if let Some(unread) = &kept.unread {
@@ -81,8 +81,9 @@ pub(super) async fn upkeep(
             }
             _ = second.tick() => {
                 server.count_traffic();
-                metrics.log_bytes.set(budget.used() as f64);
-                metrics.log_bytes_limit.set(budget.limit() as f64);
+                for (redis, budget) in &budgets {
+                    metrics.log_keeps(redis, budget.used(), budget.limit());
+                }
             }
         }
     }

@@ -25,19 +25,29 @@ pub(super) async fn look(config: &Config, report: &mut Report) -> Option<Examine
         report.skipped("redis", "redis_url", "is not set: this is one node without Redis (embedded mode)");
         return None;
     }
-    match examine(config, &[&config.redis.prefix, &queue_keys(config)]).await {
-        Ok(examined) => {
-            let judge = Judge { about: format!("Redis at {}", examined.place), examined: &examined, report };
-            judge.everything(config);
-            Some(examined)
-        }
-        Err(why) => {
-            let todo = "compare redis_url with where Redis is, its password and its TLS, from this machine (redis-cli -u URL PING); \
-                        if only this machine cannot reach it, run the doctor on one of the nodes";
-            report.found(Status::Error, "redis.reachable", "redis_url", why, (todo, SEE));
-            None
+    let mut of_main = None;
+    for redis in config.every_redis() {
+        let settings = &redis.settings;
+        let queues = queue_keys(config);
+        // Jobs are the deployment's.
+        let prefixes: &[&str] = if settings.is_main() { &[&settings.prefix, &queues] } else { &[&settings.prefix] };
+        match examine(&redis, config.log.max_bytes > 0, prefixes).await {
+            Ok(examined) => {
+                let whose = if settings.is_main() { String::new() } else { format!(" of {}", settings.name()) };
+                let about = format!("Redis{whose} at {}", examined.place);
+                Judge { about, examined: &examined, report }.everything(config);
+                if settings.is_main() {
+                    of_main = Some(examined);
+                }
+            }
+            Err(why) => {
+                let todo = "compare the URL with where Redis is, its password and its TLS, from this machine (redis-cli -u URL \
+                            PING); if only this machine cannot reach it, run the doctor on one of the nodes";
+                report.found(Status::Error, "redis.reachable", settings.key("url"), why, (todo, SEE));
+            }
         }
     }
+    of_main
 }
 
 struct Judge<'a> {

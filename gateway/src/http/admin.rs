@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Json;
 use axum::Router;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
+use serde::Deserialize;
 use serde_json::json;
 
 use super::let_in::authorize;
@@ -21,6 +22,7 @@ use crate::audit::{By, audit};
 use crate::http::ask::HEARING;
 use gateway_core::auth::{OperatorToken, Revoked};
 use gateway_core::balance::Balance;
+use gateway_core::config;
 use gateway_core::control::{Census, Control, ControlError};
 use gateway_core::desk::Desk;
 use gateway_core::domain::{SessionId, UserId};
@@ -98,12 +100,18 @@ async fn ready(State(state): State<AdminState>) -> Response {
 }
 
 /// What other nodes ask that do not hear.
-async fn hearing(State(state): State<AdminState>) -> Response {
-    if state.node.hearing().hears() {
-        "hears\n".into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "hears nothing\n").into_response()
+async fn hearing(State(state): State<AdminState>, Query(of): Query<OfRedis>) -> Response {
+    match state.node.hearing().hears(of.redis.as_deref().unwrap_or(config::Redis::MAIN)) {
+        Some(true) => "hears\n".into_response(),
+        Some(false) => (StatusCode::SERVICE_UNAVAILABLE, "hears nothing\n").into_response(),
+        None => (StatusCode::NOT_FOUND, "there is no such Redis here\n").into_response(),
     }
+}
+
+/// Which Redis is meant: the main one, if none is named.
+#[derive(Deserialize)]
+struct OfRedis {
+    redis: Option<String>,
 }
 
 async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {

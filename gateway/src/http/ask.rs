@@ -23,15 +23,16 @@ pub struct AskOverHttp;
 
 #[async_trait]
 impl Ask for AskOverHttp {
-    async fn hears(&self, address: &str) -> bool {
-        tokio::time::timeout(PATIENCE, status(address)).await.is_ok_and(|status| status == Some(StatusCode::OK))
+    async fn hears(&self, address: &str, ground: &str) -> bool {
+        tokio::time::timeout(PATIENCE, status(address, ground)).await.is_ok_and(|status| status == Some(StatusCode::OK))
     }
 }
 
-async fn status(address: &str) -> Option<StatusCode> {
+async fn status(address: &str, ground: &str) -> Option<StatusCode> {
     let stream = TcpStream::connect(address).await.ok()?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
-    let request = Request::get(HEARING).header(HOST, address).body(Body::empty()).ok()?;
+    // Its name has nothing that would need to be encoded.
+    let request = Request::get(format!("{HEARING}?redis={ground}")).header(HOST, address).body(Body::empty()).ok()?;
     tokio::select! {
         answer = sender.send_request(request) => Some(answer.ok()?.status()),
         _ = connection => None,

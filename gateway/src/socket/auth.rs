@@ -10,7 +10,7 @@ use gateway_core::domain::{Mark, Offset, Pid, RoomName};
 use gateway_core::node::Unrecovered;
 
 /// The `auth` object, as far as the gateway reads it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Auth {
     token: Said,
     /// Official clients send this and the offset by themselves.

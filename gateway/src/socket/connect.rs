@@ -2,6 +2,7 @@
 //! sends at once would find nobody otherwise.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine::{Admission, Connection};
 use serde_json::value::RawValue;
@@ -20,6 +21,9 @@ use gateway_core::sessions::Lease;
 
 /// What Socket.IO's own server says of a namespace that is not there.
 const INVALID_NAMESPACE: &str = "Invalid namespace";
+
+/// How soon a session is tried to be made again that its client waits for.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// A session that is ready for its client.
 struct Ready {
@@ -109,10 +113,13 @@ impl Edge {
             let client = Client { identity, namespace, auth, address, transport };
             Arc::new(Session::new(id, client, lease, allowance.clone(), patience, Box::new(outlet)))
         };
-        let (session, welcome) = match self.welcome(namespace, auth, &admitted, make).await {
-            Ok(welcomed) => welcomed,
-            Err(Refusal::Unavailable) => return Err(self.put_off(connection)),
-            Err(refusal) => return Err(self.refuse("not_allowed", &refusal)),
+        let (session, welcome) = loop {
+            match self.welcome(namespace, auth.clone(), &admitted, &make).await {
+                Ok(welcomed) => break welcomed,
+                Err(Refusal::Unavailable) if self.can_wait(guest, connection) => tokio::time::sleep(AGAIN).await,
+                Err(Refusal::Unavailable) => return Err(self.put_off(connection)),
+                Err(refusal) => return Err(self.refuse("not_allowed", &refusal)),
+            }
         };
         let place = match place {
             Ok(place) => place,
@@ -156,6 +163,12 @@ impl Edge {
             NotAdmitted::Refused { message, .. } => NotAdmitted::Refused { message, data },
             put_off @ NotAdmitted::PutOff => put_off,
         })
+    }
+
+    /// Whether a client is not answered until its session can be made, instead of coming back for it: its other sessions would
+    /// end with the connection, and what they need may be in another Redis, and well.
+    fn can_wait(&self, guest: &Guest, connection: &Connection) -> bool {
+        !self.settings.redis.of.is_empty() && guest.namespaces.taken() > 1 && !connection.is_over()
     }
 
     /// When a connection that begins now is as old as it may get, give or take a fifth.

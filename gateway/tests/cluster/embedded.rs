@@ -136,7 +136,7 @@ struct Nobody;
 
 #[async_trait]
 impl Ask for Nobody {
-    async fn hears(&self, _: &str) -> bool {
+    async fn hears(&self, _: &str, _: &str) -> bool {
         false
     }
 }
@@ -152,6 +152,7 @@ async fn a_node_that_is_alone_knows_that_it_is_deaf_and_gives_up_if_it_is_to() {
     let supervisor = Supervisor::default();
     // Its fan-out does not run, so that it hears nothing.
     tokio::spawn(node.clone().mind_hearing(Listening {
+        ground: config.redis.name().into(),
         is_alone: true,
         bus: Arc::new(MemoryBus::new(Arc::<MemoryHub>::default())),
         roll: "hearing".into(),

@@ -22,6 +22,7 @@ mod operators;
 mod order;
 mod passing;
 mod recovery;
+mod several;
 mod starting;
 mod streams;
 mod supervised;

@@ -409,13 +409,14 @@ const UNKNOWN_TO: &[(&str, &[&str])] = &[
 const OF_THE_NODE: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("limits", &[]),
+    ("namespaces", &[]),
     ("peers", &[]),
     ("sights", &[]),
     ("troubles", &[]),
     ("wanted", &[]),
     ("session", &["clock", "limits"]),
     ("rooms", &["clock", "limits", "session", "sights", "troubles", "wanted"]),
-    ("comebacks", &["rooms::Marks", "session", "troubles", "wanted"]),
+    ("comebacks", &["namespaces", "rooms::Marks", "session", "troubles", "wanted"]),
     ("attendance", &["comebacks::Connected", "session", "troubles", "wanted"]),
 ];
 

@@ -133,6 +133,10 @@ fn every_key_that_is_named_exists() {
             let is_prefix = word.ends_with('_');
             // What stands in a file is named so.
             let key = word.strip_suffix("_FILE").filter(|_| !keys.contains(word)).unwrap_or(word);
+            // Sections that people give names to are there under that of the example.
+            let named = key.strip_prefix("GATEWAY_REDIS__OF__").and_then(|rest| rest.split_once("__"));
+            let example = named.map(|(_, key)| format!("GATEWAY_REDIS__OF__NAME__{key}"));
+            let key = example.as_deref().unwrap_or(key);
             if !is_prefix && !keys.contains(key) && !foreign.contains(&word) {
                 unknown.push(format!("{} names {word}", path.display()));
             }

@@ -16,6 +16,8 @@ use super::PATIENCE;
 pub struct Client {
     pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     next_ack: u64,
+    /// What stands before the namespace's packets: nothing, or its name and a comma.
+    space: String,
     /// Events that came while something else was awaited.
     events: VecDeque<Value>,
     /// What it needs to come back, as official clients keep it; empty if it has none.
@@ -33,6 +35,16 @@ impl Client {
         Self::try_connect_with(address, "", &[], auth).await
     }
 
+    /// Connects to a namespace.
+    pub async fn connect_to(address: SocketAddr, namespace: &str) -> Self {
+        Self::try_connect_to(address, namespace, json!({})).await.unwrap()
+    }
+
+    /// The same, which may be refused.
+    pub async fn try_connect_to(address: SocketAddr, namespace: &str, auth: Value) -> Result<Self, String> {
+        Self::try_connect_all(address, namespace, "", &[], auth).await
+    }
+
     /// The same with more in the handshake: in its query, and headers.
     pub async fn try_connect_with(
         address: SocketAddr,
@@ -40,6 +52,17 @@ impl Client {
         headers: &[(&'static str, &str)],
         auth: Value,
     ) -> Result<Self, String> {
+        Self::try_connect_all(address, "/", query, headers, auth).await
+    }
+
+    async fn try_connect_all(
+        address: SocketAddr,
+        namespace: &str,
+        query: &str,
+        headers: &[(&'static str, &str)],
+        auth: Value,
+    ) -> Result<Self, String> {
+        let space = if namespace == "/" { String::new() } else { format!("{namespace},") };
         let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket{query}");
         let mut request = url.into_client_request().unwrap();
         for (name, value) in headers {
@@ -47,12 +70,12 @@ impl Client {
         }
         let (socket, _) = connect_async(request).await.map_err(|error| error.to_string())?;
         let (events, pid, sid) = (VecDeque::new(), String::new(), String::new());
-        let mut client = Self { socket, next_ack: 0, events, pid, sid, offset: None, hello: Value::Null };
+        let mut client = Self { socket, next_ack: 0, space, events, pid, sid, offset: None, hello: Value::Null };
         let open = client.text().await.ok_or("closed before it was open")?;
         assert!(open.starts_with('0'), "{open}");
-        client.send(&format!("40{auth}")).await;
+        client.send(&format!("40{}{auth}", client.space)).await;
         let answer = client.text().await.ok_or("closed before it was connected")?;
-        let reply = answer.strip_prefix("40").ok_or_else(|| answer.clone())?;
+        let reply = answer.strip_prefix(&format!("40{}", client.space)).ok_or_else(|| answer.clone())?;
         let reply: Value = serde_json::from_str(reply).unwrap();
         client.pid = reply["pid"].as_str().unwrap_or_default().to_owned();
         client.sid = reply["sid"].as_str().unwrap_or_default().to_owned();
@@ -100,8 +123,9 @@ impl Client {
     pub async fn ask(&mut self, event: &str, argument: Value) -> Value {
         let id = self.next_ack;
         self.next_ack += 1;
-        self.send(&format!("42{id}{}", json!([event, argument]))).await;
-        let prefix = format!("43{id}[");
+        let space = self.space.clone();
+        self.send(&format!("42{space}{id}{}", json!([event, argument]))).await;
+        let prefix = format!("43{space}{id}[");
         loop {
             let text = self.text().await.expect("closed instead of an ack");
             if let Some(rest) = text.strip_prefix(&prefix) {
@@ -156,7 +180,11 @@ impl Client {
 
     /// Takes note of a packet that came while something else was awaited.
     pub fn keep(&mut self, text: &str) {
-        if let Some(event) = text.strip_prefix("42") {
+        if let Some(event) = text.strip_prefix("42").and_then(|rest| rest.strip_prefix(&self.space)) {
+            // A connection may have other namespaces, which somebody else listens to.
+            if !event.starts_with('[') {
+                return;
+            }
             let event: Vec<Value> = serde_json::from_str(event).unwrap();
             if let Some(offset) = event.last().and_then(Value::as_str) {
                 self.offset = Some(offset.to_owned());

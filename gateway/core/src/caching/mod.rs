@@ -13,7 +13,7 @@ use std::time::Duration;
 use moka::Expiry;
 use moka::future::Cache;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Share};
 
 /// What an entry takes beside its key and its value, about, in bytes.
 const ENTRY_BYTES: usize = 128;
@@ -48,6 +48,8 @@ pub struct Kept<K, V> {
     entries: Cache<K, Entry<V>>,
     /// Its name, as metrics have it.
     name: &'static str,
+    /// What it has of what all of its name take.
+    bytes: Arc<Share>,
     metrics: Arc<Metrics>,
 }
 
@@ -101,7 +103,7 @@ where
             u32::try_from(weigh(key, &entry.value).saturating_add(ENTRY_BYTES)).unwrap_or(u32::MAX)
         };
         let entries = Cache::builder().max_capacity(bytes).weigher(weigh).expire_after(AsLearned).build();
-        Self { entries, name, metrics }
+        Self { entries, name, bytes: Arc::new(Share::of(metrics.cache_bytes.with(name))), metrics }
     }
 
     /// What is kept, or what `learn` learns if nothing is and nobody else is just learning it.
@@ -144,7 +146,7 @@ where
     /// Publishes what it takes; to be called every few seconds.
     pub async fn upkeep(&self) {
         self.entries.run_pending_tasks().await;
-        self.metrics.cache_bytes.with(self.name).set(self.entries.weighted_size() as f64);
+        self.bytes.set(self.entries.weighted_size() as f64);
     }
 }
 

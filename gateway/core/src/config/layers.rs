@@ -9,6 +9,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
+use super::named::{inner, section_of, without_examples};
 use super::{Config, DEFAULTS};
 
 /// Why the configuration cannot be used: one line with the key and where it was set.
@@ -31,7 +32,7 @@ type Origins = BTreeMap<String, String>;
 /// The first key that is unknown or has a value that cannot be used.
 pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {
     let defaults: Table = DEFAULTS.parse().map_err(|error| ConfigError(format!("gateway.default.toml: {error}")))?;
-    let mut merged = defaults.clone();
+    let mut merged = without_examples(defaults.clone());
     let mut origins = Origins::new();
     if let Some(path) = file {
         let shown = path.display().to_string();
@@ -60,12 +61,15 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
         }
         set_from_environment(&mut merged, &defaults, &variable, &key, &text, &mut origins)?;
     }
-    let mut config: Config = serde_path_to_error::deserialize(Value::Table(merged)).map_err(|error| {
+    let config: Result<Config, _> = serde_path_to_error::deserialize(Value::Table(merged));
+    let mut config = config.map_err(|error| {
         let key = error.path().to_string();
         refused(&key, &origins, error.inner().to_string().lines().next().unwrap_or_default())
     })?;
+    config.complete_redis_of();
     config.validate().map_err(|(key, why)| refused(key, &origins, &why))?;
-    config.tag_prefix();
+    config.validate_redis_of().map_err(|(key, why)| refused(&key, &origins, &why))?;
+    config.tag_prefixes();
     config.file = file.map(Path::to_owned);
     Ok(config)
 }
@@ -100,9 +104,9 @@ fn merge(
         if path.is_empty() && OF_ROUTES.contains(&name.as_str()) {
             continue;
         }
-        match (schema.get(&name), value) {
+        match (inner(schema, path, &name), value) {
             (Some(Value::Table(section)), Value::Table(values)) => {
-                let Some(Value::Table(target)) = into.get_mut(&name) else {
+                let Some(target) = section_of(into, path, &name, section) else {
                     return Err(unknown(&key, origin, schema));
                 };
                 merge(target, values, section, &key, origin, origins)?;
@@ -128,10 +132,15 @@ fn dotted(name: &str) -> String {
 /// The key whose value is in a file, if a variable without the prefix names that.
 fn key_in_a_file(defaults: &Table, name: &str) -> Option<String> {
     let key = dotted(name.strip_suffix(IN_A_FILE)?);
-    let mut steps = key.split('.');
-    let first = defaults.get(steps.next()?)?;
-    let value = steps.try_fold(first, |value, step| value.as_table()?.get(step))?;
-    (!value.is_table()).then_some(key)
+    let (mut schema, mut path) = (defaults, String::new());
+    for step in key.split('.') {
+        match inner(schema, &path, step)? {
+            Value::Table(section) => schema = section,
+            _ => return Some(key),
+        }
+        path = if path.is_empty() { step.to_owned() } else { format!("{path}.{step}") };
+    }
+    None
 }
 
 fn set_from_environment(
@@ -143,14 +152,16 @@ fn set_from_environment(
     origins: &mut Origins,
 ) -> Result<(), ConfigError> {
     let (mut schema, mut target, mut key) = (defaults, merged, dotted);
+    let path = |rest: &str| dotted[..dotted.len() - rest.len()].trim_end_matches('.');
     while let Some((section, rest)) = key.split_once('.') {
-        let inner = schema.get(section).and_then(Value::as_table);
-        let (Some(inner), Some(values)) = (inner, target.get_mut(section).and_then(Value::as_table_mut)) else {
+        let section_schema = inner(schema, path(key), section).and_then(Value::as_table);
+        let values = section_schema.and_then(|schema| section_of(target, path(key), section, schema));
+        let (Some(section_schema), Some(values)) = (section_schema, values) else {
             return Err(unknown(dotted, variable, schema));
         };
-        (schema, target, key) = (inner, values, rest);
+        (schema, target, key) = (section_schema, values, rest);
     }
-    let Some(default) = schema.get(key).filter(|value| !value.is_table()) else {
+    let Some(default) = inner(schema, path(key), key).filter(|value| !value.is_table()) else {
         return Err(unknown(dotted, variable, schema));
     };
     let value = typed_like(default, text)

@@ -15,10 +15,12 @@ mod jobs;
 mod layers;
 mod limits;
 mod mail;
+mod named;
 mod notifications;
 mod origin;
 mod passing;
 mod rates;
+mod redis_of;
 mod redis_url;
 mod schedules;
 mod secret;
@@ -43,10 +45,12 @@ pub use notifications::{AbsentMail, Notifications};
 pub use origin::Origin;
 pub use passing::Passing;
 pub use rates::Rate;
+pub use redis_of::{OneRedis, RedisOf};
 pub use redis_url::{Host, Location, Login, RedisUrl};
 pub use schedules::{Missed, Schedule};
 pub use secret::{HiddenUrl, Secret, shown_url};
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -191,6 +195,10 @@ pub struct Redis {
     #[serde(with = "humantime_serde")]
     pub pipeline_interval: Duration,
     pub feed_buffer: usize,
+    pub of: BTreeMap<String, RedisOf>,
+    /// What this one is called.
+    #[serde(skip, default = "Redis::main")]
+    pub(in crate::config) name: String,
 }
 
 /// `[canary]`

@@ -278,14 +278,22 @@ impl Config {
 
     /// Has all keys and channels of a deployment in one slot of a Redis Cluster: the whole prefix is their hash tag, if
     /// it does not have one itself.
-    pub(super) fn tag_prefix(&mut self) {
-        let is_cluster = RedisUrl::parse(self.redis_url.expose()).is_ok_and(|url| url.is_cluster());
-        let prefix = &self.redis.prefix;
-        // As Redis finds it: between the first brace and the next that closes, if anything is.
-        let tag = prefix.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
-        if is_cluster && tag.is_none_or(str::is_empty) {
-            self.redis.prefix = format!("{{{}}}", prefix.replace(['{', '}'], "_"));
+    pub(super) fn tag_prefixes(&mut self) {
+        self.redis.prefix = tagged(&self.redis_url, &self.redis.prefix);
+        for of in self.redis.of.values_mut() {
+            of.prefix = tagged(&of.url, &of.prefix);
         }
+    }
+}
+
+fn tagged(url: &Secret, prefix: &str) -> String {
+    let is_cluster = RedisUrl::parse(url.expose()).is_ok_and(|url| url.is_cluster());
+    // As Redis finds it: between the first brace and the next that closes, if anything is.
+    let tag = prefix.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
+    if is_cluster && tag.is_none_or(str::is_empty) {
+        format!("{{{}}}", prefix.replace(['{', '}'], "_"))
+    } else {
+        prefix.to_owned()
     }
 }
 

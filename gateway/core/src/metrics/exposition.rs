@@ -3,9 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use metrics::{Gauge, Key};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use super::{Metrics, REVISION, VERSION};
+use super::{Kind, Metrics, REVISION, VERSION};
 
 /// Seconds. Half a millisecond is a good fan-out, five seconds is an outage.
 pub(super) const SECONDS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
@@ -24,6 +25,11 @@ pub(super) struct Exposition {
 impl Exposition {
     pub(super) fn of(recorder: PrometheusRecorder) -> Self {
         Self { handle: recorder.handle(), process: metrics_process::Collector::default(), recorder }
+    }
+
+    /// A gauge of which it was not known before that there is one.
+    pub(super) fn gauge(&self, key: &Key) -> Gauge {
+        Gauge::register(&self.recorder, key)
     }
 }
 

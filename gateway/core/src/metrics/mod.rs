@@ -7,7 +7,9 @@ mod exposition;
 mod families;
 mod labels;
 mod readable;
+mod redises;
 mod series;
+mod shares;
 mod timed;
 
 use metrics::{Counter, Gauge, Histogram};
@@ -19,7 +21,9 @@ use exposition::Exposition;
 pub use families::{Family, Family2};
 pub use labels::*;
 pub use readable::{Current, Total};
+pub use redises::PerRedis;
 use series::{Kind, Series};
+pub use shares::Share;
 pub use timed::{Counts, Timed};
 
 macro_rules! metrics {
@@ -89,7 +93,7 @@ metrics! {
     publish_duration: Timed = "gateway_publish_duration_seconds";
     /// How long the log took to append an event, in seconds.
     log_append_duration: Histogram = "gateway_log_append_duration_seconds";
-    /// Bytes that the log keeps, as it last measured; with Redis all that Redis keeps.
+    /// Bytes that the log keeps, as it last measured; with Redis all that Redis keeps, of several the fullest.
     log_bytes: Gauge = "gateway_log_bytes";
     /// How many of them it may keep before what clients publish is refused, 0 for no limit.
     log_bytes_limit: Gauge = "gateway_log_bytes_limit";
@@ -157,19 +161,29 @@ metrics! {
     feed_gap_rounds: Counter = "gateway_feed_gap_rounds_total";
     /// How often all connections to Redis were given up because what answered was not, or not yet, the primary, by reason.
     redis_distrusted: Family<Counter> = "gateway_redis_distrusted_total" ["reason": REDIS_DOUBTS];
-    /// 1 while a setting of Redis puts what the gateway keeps there at risk, or cannot be read; else 0.
+    /// How many Redis have a setting that puts what the gateway keeps there at risk, or cannot be read: 0 or 1 where there is one.
     redis_unsafe: Family<Gauge> = "gateway_redis_unsafe" ["setting": REDIS_RISKS];
+    /// 1 while another node has another Redis for some namespace than this one, else 0.
+    redis_disagreement: Gauge = "gateway_redis_disagreement";
     /// 1 while the database answers that is configured, or none is; else 0.
     database_up: Gauge = "gateway_database_up";
-    /// 1 while the bus between nodes is connected, else 0.
+    /// 1 while the bus between nodes is connected, with several Redis over each of them; else 0.
     bus_connected: Gauge = "gateway_bus_connected";
+    /// 1 while the bus over a Redis is connected, else 0. Without Redis there is none but what is in the process.
+    redis_connected: PerRedis = "gateway_redis_connected";
+    /// How long ago this node last heard its own canary over a Redis, in seconds.
+    redis_canary_silence: PerRedis = "gateway_redis_canary_silence_seconds";
+    /// Bytes that a Redis keeps in all, as they were last measured.
+    redis_log_bytes: PerRedis = "gateway_redis_log_bytes";
+    /// How many of them it may keep before what clients publish to its namespaces is refused, 0 for no limit.
+    redis_log_bytes_limit: PerRedis = "gateway_redis_log_bytes_limit";
     /// How often the bus had to connect again.
     bus_reconnects: Counter = "gateway_bus_reconnects_total";
     /// Messages of the bus that this node could not take. Events among them are read from the log again.
     bus_dropped: Counter = "gateway_bus_dropped_total";
     /// From sending the canary to hearing it, through the same way as events, in seconds.
     canary_lag: Histogram = "gateway_canary_lag_seconds";
-    /// How long ago this node last heard its own canary, in seconds.
+    /// How long ago this node last heard its own canary, in seconds; with several Redis the longest.
     canary_silence: Gauge = "gateway_canary_silence_seconds";
     /// Calls of back ends on behalf of clients, by result.
     calls: Family<Counter> = "gateway_calls_total" ["result": CALL_RESULTS];

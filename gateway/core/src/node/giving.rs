@@ -22,7 +22,7 @@ impl Node {
             if session.is_in(&room) {
                 continue;
             }
-            let offset = self.rooms.enter(session, &room, &via).await?.offset;
+            let offset = self.quarter(session).rooms.enter(session, &room, &via).await?.offset;
             given.push(Wanted {
                 room,
                 after: offset,
@@ -33,8 +33,8 @@ impl Node {
                 seat,
             });
         }
-        let leave = |room: &RoomName| self.rooms.take_back(session, room);
-        match self.attendance.take_seats_again(session, &given, &[], &leave).await {
+        let leave = |room: &RoomName| self.quarter(session).rooms.take_back(session, room);
+        match self.quarter(session).attendance.take_seats_again(session, &given, &[], &leave).await {
             Ok(seats) => Ok(seats.firsts),
             Err(RecoveryError::Unavailable(refusal)) => Err(refusal),
             Err(_) => Err(Refusal::Unavailable),

@@ -55,12 +55,12 @@ impl Node {
         room: &RoomName,
         entrance: &Entrance<'_>,
     ) -> Result<Joined, Refusal> {
-        self.rooms.check(session, room)?;
+        self.quarter(session).rooms.check(session, room)?;
         let Some(seat) = entrance.seat.filter(|_| !session.is_seated(room)) else {
             return self.enter_room(session, room, entrance).await;
         };
         let _taking = session.take_seat();
-        let first = self.attendance.take_seat(session, room, seat.capacity).await?;
+        let first = self.quarter(session).attendance.take_seat(session, room, seat.capacity).await?;
         self.enter_seated(session, room, entrance, first).await
     }
 
@@ -76,9 +76,9 @@ impl Node {
         capacity: usize,
         entrance: &Entrance<'_>,
     ) -> Result<(u32, Joined), Refusal> {
-        self.rooms.check(session, &rooms.name(1))?;
+        self.quarter(session).rooms.check(session, &rooms.name(1))?;
         let _taking = session.take_seat();
-        let (number, first) = self.attendance.take_first_seat(session, rooms, capacity).await?;
+        let (number, first) = self.quarter(session).attendance.take_first_seat(session, rooms, capacity).await?;
         let joined = self.enter_seated(session, &rooms.name(number), entrance, first).await?;
         Ok((number, joined))
     }
@@ -92,7 +92,7 @@ impl Node {
     ) -> Result<Joined, Refusal> {
         let joined = self.enter_room(session, room, entrance).await;
         if joined.is_err() || !session.seat(room) {
-            self.attendance.take_back_seat(session, room, first).await;
+            self.quarter(session).attendance.take_back_seat(session, room, first).await;
             return joined;
         }
         joined.map(|joined| Joined { first, ..joined })
@@ -106,7 +106,7 @@ impl Node {
     ) -> Result<Joined, Refusal> {
         let Entrance { via, after, .. } = *entrance;
         if session.is_in(room) {
-            let boundary = self.rooms.enter(session, room, via).await?;
+            let boundary = self.quarter(session).rooms.enter(session, room, via).await?;
             // The answer to the join may have been lost: what it came to must not sound better the second time.
             let complete_from = session.complete_from(room).unwrap_or(boundary.offset);
             let recovered =
@@ -115,7 +115,8 @@ impl Node {
         }
         let Some(after) = after else { return self.join_from_now(session, room, via, session.gate.hold()).await };
         // Before anything waits for it: that may take as long as it likes.
-        let told = self.rooms.tell_archived(session, room, Told::nothing(after), entrance.partial).await;
+        let told =
+            self.quarter(session).rooms.tell_archived(session, room, Told::nothing(after), entrance.partial).await;
         let told = told.map_err(|error| self.not_now(error))?;
         let hold = session.gate.hold();
         self.join_after(session, room, told, entrance, hold).await
@@ -128,7 +129,7 @@ impl Node {
         via: &Arc<str>,
         hold: Hold,
     ) -> Result<Joined, Refusal> {
-        let boundary = self.rooms.enter(session, room, via).await?;
+        let boundary = self.quarter(session).rooms.enter(session, room, via).await?;
         self.save_or_leave(session, room).await?;
         hold.release().await;
         Ok(Joined { offset: boundary.offset, recovered: None, first: None })
@@ -149,7 +150,7 @@ impl Node {
         // Whoever stores the session before this is over must not store that it has everything up to where it entered.
         let number = session.next_replay();
         let stay = |since| Stay { complete_from: complete_from(&told), ..Stay::unproven(since, number, via) };
-        let boundary = self.rooms.enter_as(session, room, stay).await?;
+        let boundary = self.quarter(session).rooms.enter_as(session, room, stay).await?;
         let wanted = Wanted {
             room: room.clone(),
             after,
@@ -159,13 +160,13 @@ impl Node {
             partial: entrance.partial,
             seat: None,
         };
-        let missed = match self.rooms.read_behind(session, wanted, &mut told, boundary.offset).await {
+        let missed = match self.quarter(session).rooms.read_behind(session, wanted, &mut told, boundary.offset).await {
             Ok(missed) => missed,
             Err(RecoveryError::Unrecovered(reason)) => {
                 // What it has it is not handed again, however far behind the feed of this node may be.
                 let has_upto = if reason == Unrecovered::Offset { Offset::START } else { told.upto };
                 let offset = boundary.offset.max(has_upto);
-                self.rooms.skip_to(session, room, offset);
+                self.quarter(session).rooms.skip_to(session, room, offset);
                 let stay = Stay::unproven(offset, number, via);
                 self.begin(session, room, stay).await?;
                 let lost = Lost { room: room.shown(), reason: reason.reason(), through: None };
@@ -177,7 +178,7 @@ impl Node {
                 return Ok(Joined { offset, recovered: Some(Err(reason)), first: None });
             }
             Err(error) => {
-                self.rooms.take_back(session, room);
+                self.quarter(session).rooms.take_back(session, room);
                 return Err(self.not_now(error));
             }
         };
@@ -193,9 +194,9 @@ impl Node {
             Frame::notice("gateway:replayed", &Replayed { room: room.shown(), events }, Some(&mark))
         });
         if let Some(Missing { why, through }) = missing {
-            self.rooms.tell_missing(session, room, why, through).await;
+            self.quarter(session).rooms.tell_missing(session, room, why, through).await;
         }
-        self.rooms.replay_out_of_order(session, missed, end, hold).await;
+        self.quarter(session).rooms.replay_out_of_order(session, missed, end, hold).await;
         if has_news {
             self.prove(session, room, handed).await;
         }
@@ -215,16 +216,16 @@ impl Node {
     async fn prove(&self, session: &Session, room: &RoomName, handed: Offset) {
         session.replay_ended(room, handed);
         // If it cannot be stored now, it will be; until then a client that breaks off may be told too much.
-        self.comebacks.save(session).await.ok();
+        self.quarter(session).comebacks.save(session).await.ok();
     }
 
     /// What was joined must come back with the session; if that cannot be stored, it was not joined.
     async fn save_or_leave(&self, session: &Session, room: &RoomName) -> Result<(), Refusal> {
-        match self.comebacks.save(session).await {
+        match self.quarter(session).comebacks.save(session).await {
             // Taken over meanwhile: nobody waits for the answer.
             Ok(_) => Ok(()),
             Err(refusal) => {
-                self.rooms.take_back(session, room);
+                self.quarter(session).rooms.take_back(session, room);
                 Err(refusal)
             }
         }
@@ -236,24 +237,25 @@ impl Node {
     /// # Errors
     /// The store of sessions cannot be reached: the session is out of the room, but would come back into it.
     pub async fn leave(&self, session: &Arc<Session>, room: &RoomName) -> (Vec<Departure>, Result<(), Refusal>) {
-        self.rooms.leave_typing(session, Some(room));
-        let departed = if self.rooms.leave(session, room).is_some_and(|stay| stay.seated) {
-            self.attendance.take_out(session, vec![room.clone()]).await
+        self.quarter(session).rooms.leave_typing(session, Some(room));
+        let departed = if self.quarter(session).rooms.leave(session, room).is_some_and(|stay| stay.seated) {
+            self.quarter(session).attendance.take_out(session, vec![room.clone()]).await
         } else {
             Vec::new()
         };
-        (departed, self.comebacks.save(session).await.map(|_| ()))
+        (departed, self.quarter(session).comebacks.save(session).await.map(|_| ()))
     }
 
     /// Takes a session whose connection is over out of everything. It may come back within the recovery window if it
     /// is to be kept, unless it was ended for good.
     pub fn depart(&self, session: &Arc<Session>, keep: bool) {
         let keep = keep && session.closing() != Some(CloseReason::Kicked);
-        let seats = self.rooms.leave_all(session);
+        let quarter = self.quarter(session);
+        let seats = quarter.rooms.leave_all(session);
         self.asking.gone(session);
-        self.attendance.drop_unknown(session);
-        self.comebacks.depart(session, keep);
-        let (rooms, attendance, session) = (self.rooms.clone(), self.attendance.clone(), session.clone());
+        quarter.attendance.drop_unknown(session);
+        quarter.comebacks.depart(session, keep);
+        let (rooms, attendance, session) = (quarter.rooms.clone(), quarter.attendance.clone(), session.clone());
         self.tasks.spawn(async move {
             // After what it is still doing: nobody must be told that it has gone before they are told that it came.
             let _busy = session.busy.lock().await;

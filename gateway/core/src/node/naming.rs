@@ -22,14 +22,14 @@ impl Node {
         if before.user.as_ref() != Some(&user) && session.seats().iter().any(|seat| *seat != everybody) {
             return Err(Refusal::bad_request("a client says who it is before it joins rooms that count their members"));
         }
-        self.rooms.settle(session, &[RoomName::personal(&session.namespace, &user)]).await?;
+        self.quarter(session).rooms.settle(session, &[RoomName::personal(&session.namespace, &user)]).await?;
         if let Some(other) = before.user.as_ref().filter(|before| **before != user) {
-            self.rooms.leave(session, &RoomName::personal(&session.namespace, other));
+            self.quarter(session).rooms.leave(session, &RoomName::personal(&session.namespace, other));
         }
         let (id, namespace) = (session.id, session.namespace.clone());
         self.sights.tell_move(|| Some(Sight { session: id, namespace, what: Seen::Named(user.clone()) }));
         session.identify(Identity { user: Some(user), ..Identity::default() });
-        self.comebacks.save(session).await.map(|_| ())
+        self.quarter(session).comebacks.save(session).await.map(|_| ())
     }
 
     /// Has a session hold a name if nobody else in the cluster holds one that looks like it: no other user, and no other
@@ -39,7 +39,7 @@ impl Node {
     /// [`Refusal::Taken`], or the store of presence or of sessions cannot be reached.
     pub async fn claim_name(&self, session: &Arc<Session>, via: &Arc<str>, name: &str) -> Result<(), Refusal> {
         let _taking = session.take_seat();
-        self.attendance.claim_name(session, via, name).await?;
-        self.comebacks.save(session).await.map(|_| ())
+        self.quarter(session).attendance.claim_name(session, via, name).await?;
+        self.quarter(session).comebacks.save(session).await.map(|_| ())
     }
 }

@@ -35,7 +35,7 @@ impl Node {
         let joined = self.join(session, room, &entrance).await?;
         // Its turn may come only when the session is no longer busy.
         if let Some(turn) = joined.first {
-            self.attendance.announce(Change::Returned(session.clone(), room.clone(), turn));
+            self.quarter(session).attendance.announce(Change::Returned(session.clone(), room.clone(), turn));
         }
         Ok(())
     }
@@ -50,14 +50,15 @@ impl Node {
             return Ok(false);
         }
         let (departures, stored) = self.leave(session, room).await;
-        departures.into_iter().for_each(|departure| self.attendance.announce(Change::Departed(departure)));
+        let attendance = &self.quarter(session).attendance;
+        departures.into_iter().for_each(|departure| attendance.announce(Change::Departed(departure)));
         stored.map(|()| true)
     }
 
     /// Remembers that a user was taken out of a room that it had joined up to an offset: sessions of it that are away come
     /// back without it.
     pub fn note_removal(&self, user: &UserId, room: &RoomName, upto: Offset) {
-        self.comebacks.note_removal(user, room, upto);
+        self.quarters.of_room(room).comebacks.note_removal(user, room, upto);
     }
 
     /// Where the log stands: the newest position of all rooms.
@@ -65,6 +66,6 @@ impl Node {
     /// # Errors
     /// The log cannot be reached.
     pub async fn position(&self, room: &RoomName) -> Result<Offset, Refusal> {
-        self.rooms.position(room).await
+        self.quarters.of_room(room).rooms.position(room).await
     }
 }

@@ -61,8 +61,8 @@ impl Node {
                 // What came meanwhile is not for the session that the client gets instead.
                 session.gate.shut();
                 // Whether it comes back for them is to be seen.
-                let seats = self.rooms.leave_all(session);
-                self.attendance.give_up_seats(session, seats, true).await;
+                let seats = self.quarter(session).rooms.leave_all(session);
+                self.quarter(session).attendance.give_up_seats(session, seats, true).await;
                 Err(error)
             }
         }
@@ -75,11 +75,11 @@ impl Node {
         names: &[(Arc<str>, RoomName)],
     ) -> Result<Replay, RecoveryError> {
         // All rooms are entered before the first is read: what comes later than that read is in the feed.
-        self.rooms.enter_all(session, &wanted).await?;
-        let leave = |room: &RoomName| self.rooms.take_back(session, room);
-        let seats = self.attendance.take_seats_again(session, &wanted, names, &leave).await?;
+        self.quarter(session).rooms.enter_all(session, &wanted).await?;
+        let leave = |room: &RoomName| self.quarter(session).rooms.take_back(session, room);
+        let seats = self.quarter(session).attendance.take_seats_again(session, &wanted, names, &leave).await?;
         wanted.retain(|room| !seats.lost_rooms.contains(&room.room));
-        let missed = self.rooms.read_missed(session, wanted).await?;
+        let missed = self.quarter(session).rooms.read_missed(session, wanted).await?;
         session.raise_floor(missed.upto());
         Ok(Replay { missed, seats })
     }
@@ -87,12 +87,12 @@ impl Node {
     /// Hands over what a recovered session missed, then what waited meanwhile; from then on it hears what is live. Returns the
     /// rooms that its user is in again, for others to be told.
     pub async fn replay(&self, session: &Session, hold: Hold, replay: Replay) -> Firsts {
-        self.rooms.replay(session, hold, replay.missed).await;
+        self.quarter(session).rooms.replay(session, hold, replay.missed).await;
         replay.seats.firsts
     }
 
     /// What a client is told whose recovery could not be decided.
     pub fn not_now(&self, error: RecoveryError) -> Refusal {
-        self.rooms.refused(error)
+        self.quarters.main().rooms.refused(error)
     }
 }

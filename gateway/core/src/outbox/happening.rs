@@ -1,6 +1,7 @@
 //! What happened, as it waits in an outbox.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -96,6 +97,9 @@ pub struct Happening {
     /// How what was published hangs together with the rest of its room, in the archive's outbox alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<Link>,
+    /// Which Redis numbered it, if not the main one: each counts for itself.
+    #[serde(skip)]
+    pub origin: Option<Arc<str>>,
 }
 
 /// What an event is to what its room said before.
@@ -148,13 +152,17 @@ impl Happening {
             cause: None,
             event: None,
             link: None,
+            origin: None,
         }
     }
 
     /// By what it is known again, however often it is delivered: no two things of a deployment have the same.
     #[must_use]
     pub fn id(&self) -> String {
-        format!("{}:{}", self.what, self.number)
+        match &self.origin {
+            None => format!("{}:{}", self.what, self.number),
+            Some(origin) => format!("{}:{}:{origin}", self.what, self.number),
+        }
     }
 
     /// How much it weighs in an outbox, in bytes.

@@ -2,6 +2,7 @@
 //! and of presence, in the step in which it does; here it is read.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,6 +21,8 @@ use crate::redis::{CommandError, Commands, milliseconds};
 pub struct RedisOutbox {
     commands: Commands,
     wants: Wants,
+    /// What the Redis is called, if it is not the main one.
+    origin: Option<Arc<str>>,
     /// What was read last of each, by its name.
     last: Mutex<HashMap<String, LastRead>>,
     read: Script,
@@ -61,8 +64,21 @@ impl RedisOutbox {
             decide: commands.script(concat!(include_str!("put.lua"), include_str!("decide.lua"))),
             commands,
             wants,
+            origin: None,
             last: Mutex::default(),
         }
+    }
+
+    /// The same in a Redis that is not the only one of its deployment: what happens there is known again by its name, too.
+    #[must_use]
+    pub fn named(self, origin: &str) -> Self {
+        Self { origin: Some(origin.into()), ..self }
+    }
+
+    /// What the fields of an entry say.
+    fn happening(&self, fields: &[Bytes]) -> Option<Happening> {
+        let happening = Fields::new(fields).happening()?;
+        Some(Happening { origin: self.origin.clone(), ..happening })
     }
 
     fn given_up_key(&self, name: &str) -> String {
@@ -119,7 +135,7 @@ impl Outbox for RedisOutbox {
             // Who settles it need not read it once more to know how much goes.
             let weight = Happening::OVERHEAD + fields.iter().map(Bytes::len).sum::<usize>();
             let place = Place(format!("{id} {weight}"));
-            Waiting { place, age, happening: Fields::new(&fields).happening() }
+            Waiting { place, age, happening: self.happening(&fields) }
         };
         let entries: Vec<_> = entries.into_iter().map(waits).collect();
         if most.entries > 0 {
@@ -181,12 +197,8 @@ impl Outbox for RedisOutbox {
         });
         let entries: Vec<Entry> = answer.await.map_err(|error| Port::Outbox.failed("given_up", error))?;
         let told = |(id, fields): Entry| {
-            let fields = Fields::new(&fields);
-            GivenUp {
-                place: Place(id),
-                why: fields.text("w").unwrap_or_default().to_owned(),
-                happening: fields.happening(),
-            }
+            let why = Fields::new(&fields).text("w").unwrap_or_default().to_owned();
+            GivenUp { place: Place(id), why, happening: self.happening(&fields) }
         };
         Ok(entries.into_iter().map(told).collect())
     }

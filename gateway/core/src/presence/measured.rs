@@ -7,12 +7,13 @@ use async_trait::async_trait;
 
 use super::{Arrival, Attendee, Beat, Beating, Departed, Entry, Numbered, Page, Place, Presence};
 use crate::domain::RoomName;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Share};
 use crate::port::PortError;
 
 /// Any presence, with its metrics and the log line for a node that is lost.
 pub struct MeasuredPresence {
     presence: Arc<dyn Presence>,
+    entries: Share,
     metrics: Arc<Metrics>,
 }
 
@@ -26,7 +27,7 @@ impl MeasuredPresence {
     /// Counts what `presence` does.
     #[must_use]
     pub fn new(presence: Arc<dyn Presence>, metrics: Arc<Metrics>) -> Self {
-        Self { presence, metrics }
+        Self { presence, entries: Share::of(&metrics.presence_entries), metrics }
     }
 
     fn checked<T>(&self, answer: Result<T, PortError>) -> Result<T, PortError> {
@@ -74,7 +75,7 @@ impl Presence for MeasuredPresence {
         let beat = self.checked(self.presence.beat(wish).await)?;
         self.count_departures(&beat.departed);
         #[expect(clippy::cast_precision_loss, reason = "nobody has 2^53 sessions")]
-        self.metrics.presence_entries.set(beat.entries as f64);
+        self.entries.set(beat.entries as f64);
         for node in &beat.lost {
             tracing::warn!(node, "the lease of a node ran out: its sessions are taken out of their places");
         }

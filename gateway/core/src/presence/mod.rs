@@ -5,11 +5,13 @@ mod kept;
 mod measured;
 mod memory;
 mod redis;
+mod split;
 
 pub use kept::KeptPresence;
 pub use measured::MeasuredPresence;
 pub use memory::{MemoryPlaces, MemoryPresence};
 pub use redis::RedisPresence;
+pub use split::SplitDirectory;
 
 use std::time::Duration;
 

@@ -10,6 +10,7 @@ use deadpool_redis::redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use super::Doubt;
 use super::primary::Address;
+use crate::config;
 use crate::port::{self, Classified};
 
 /// What was configured cannot be used.
@@ -17,9 +18,16 @@ use crate::port::{self, Classified};
 #[error("{key}: {why}")]
 pub struct SettingsError {
     /// The key of the configuration.
-    pub key: &'static str,
+    pub key: String,
     /// What is wrong with it.
     pub why: String,
+}
+
+impl SettingsError {
+    /// What is wrong with a setting of one Redis.
+    pub(super) fn of(settings: &config::Redis, setting: &str, why: String) -> Self {
+        Self { key: settings.key(setting), why }
+    }
 }
 
 /// No connection could be made.

@@ -71,20 +71,19 @@ pub struct Replica {
     pub lag: u64,
 }
 
-/// Looks at the primary of a deployment. Something small is written there for a moment, below each of `prefixes`, to see whether
+/// Looks at the primary of a deployment, or one of several; `has_budget` says whether the log has a limit of its own. Something small is written there for a moment, below each of `prefixes`, to see whether
 /// that may be.
 ///
 /// # Errors
 /// It cannot be reached, or says no to everything: in words for people.
-pub async fn examine(config: &config::Config, prefixes: &[&str]) -> Result<Examined, String> {
-    let settings = &config.redis;
-    let commands = Commands::new(config.redis_url.expose(), settings).map_err(|error| error.to_string())?;
+pub async fn examine(redis: &config::OneRedis, has_budget: bool, prefixes: &[&str]) -> Result<Examined, String> {
+    let settings = &redis.settings;
+    let commands = Commands::new(redis.url.expose(), settings).map_err(|error| error.to_string())?;
     commands.probe().await.map_err(|error| error.to_string())?;
     let place = commands.primary().locate().await.map_err(|error| error.to_string())?.to_string();
     let examined = async {
         let config_get = |name: &'static str| setting(&commands, name);
         let info = info(&commands).await?;
-        let has_budget = config.log.max_bytes > 0;
         let limits = config_get("client-output-buffer-limit").await?;
         let timeout = config_get("timeout").await?.and_then(|seconds| seconds.parse().ok());
         let max_clients = config_get("maxclients").await?.and_then(|number| number.parse().ok());

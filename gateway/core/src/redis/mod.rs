@@ -1,6 +1,7 @@
 //! Redis for commands: where the primary is, the pool, and scripts that run on it. Shared by the Redis backends of the
 //! ports.
 
+mod agreement;
 mod connections;
 mod doubt;
 mod error;
@@ -14,6 +15,7 @@ mod safety;
 mod tls;
 mod witness;
 
+pub use agreement::Agreement;
 pub use doubt::Doubt;
 pub use error::{CommandError, ConnectError, SettingsError, kind_of_words};
 pub use examined::{Examined, OutputLimit, Replica, examine};

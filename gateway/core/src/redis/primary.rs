@@ -37,6 +37,8 @@ impl fmt::Display for Address {
 /// The way to the primary of a deployment. Connections belong to a *generation*: whoever finds out that what it speaks
 /// with is not the primary, or not what others speak with, ends the generation, and with it all connections.
 pub struct Primary {
+    /// What it is called in the configuration.
+    pub(super) name: String,
     pub(super) url: RedisUrl,
     pub(super) tls: Option<Tls>,
     pub(super) prefix: String,
@@ -61,9 +63,10 @@ impl Primary {
     /// # Errors
     /// The URL, or a file with certificates or keys, cannot be used.
     pub fn new(url: &str, settings: &config::Redis, metrics: Arc<Metrics>) -> Result<Arc<Self>, SettingsError> {
-        let url = RedisUrl::parse(url).map_err(|why| SettingsError { key: "redis_url", why })?;
+        let url = RedisUrl::parse(url).map_err(|why| SettingsError::of(settings, "url", why))?;
         let tls = url.tls.then(|| Tls::read(settings)).transpose()?;
         Ok(Arc::new(Self {
+            name: settings.name().to_owned(),
             url,
             tls,
             prefix: settings.prefix.clone(),
@@ -80,8 +83,8 @@ impl Primary {
     /// # Errors
     /// It cannot.
     pub fn check(config: &config::Config) -> Result<(), SettingsError> {
-        let url = config.redis_url.expose();
-        if url.is_empty() { Ok(()) } else { Self::new(url, &config.redis, Arc::default()).map(drop) }
+        let every = config.every_redis();
+        every.iter().try_for_each(|redis| Self::new(redis.url.expose(), &redis.settings, Arc::default()).map(drop))
     }
 
     /// Whether it is one of a Redis Cluster, in which messages stay in the shard of their channel.
@@ -150,7 +153,11 @@ impl Primary {
         });
         if ended {
             self.metrics.redis_distrusted.with(doubt.label()).increment(1);
-            tracing::warn!(reason = doubt.label(), "{doubt}: all connections to Redis are made anew");
+            tracing::warn!(
+                redis = self.name,
+                reason = doubt.label(),
+                "{doubt}: all connections to Redis are made anew"
+            );
         }
     }
 

@@ -8,7 +8,7 @@ use deadpool_redis::redis;
 
 use super::primary::field;
 use super::{CommandError, Commands};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Share};
 
 /// How often the settings are looked at.
 const EVERY: Duration = Duration::from_secs(60);
@@ -79,15 +79,16 @@ impl Settings {
 /// limit of its own.
 pub async fn watch_settings(commands: Commands, has_budget: bool, metrics: Arc<Metrics>) {
     let mut generations = commands.primary.generations();
+    let shares: Vec<_> = metrics.redis_unsafe.iter().map(|(risk, whole)| (risk, Share::of(whole))).collect();
     let mut told = Vec::new();
     loop {
         if let Ok(settings) = look(&commands).await {
             let risks = settings.risks(has_budget);
-            for (risk, gauge) in metrics.redis_unsafe.iter() {
-                gauge.set(f64::from(u8::from(risks.iter().any(|(word, _)| *word == risk))));
+            for (risk, share) in &shares {
+                share.set(f64::from(u8::from(risks.iter().any(|(word, _)| word == risk))));
             }
             for (risk, words) in risks.iter().filter(|risk| !told.contains(*risk)) {
-                tracing::warn!(setting = risk, "{words}");
+                tracing::warn!(redis = commands.primary.name, setting = risk, "{words}");
             }
             told = risks;
         }

@@ -28,14 +28,14 @@ impl std::fmt::Debug for Tls {
 impl Tls {
     /// Reads what is configured.
     pub(super) fn read(settings: &config::Redis) -> Result<Self, SettingsError> {
-        let authority = (!settings.tls_ca.as_os_str().is_empty()).then(|| file("redis.tls_ca", &settings.tls_ca));
+        let authority = (!settings.tls_ca.as_os_str().is_empty()).then(|| file(settings, "tls_ca", &settings.tls_ca));
         let authority = authority.transpose()?;
         let mut roots = RootCertStore::empty();
         // redis-rs is told what the system trusts, too: by itself it would go by whatever some dependency has chosen.
         let authority = match authority {
             Some(pem) => {
-                let wrong = |why: String| SettingsError { key: "redis.tls_ca", why };
-                for certificate in certificates("redis.tls_ca", &pem)? {
+                let wrong = |why: String| SettingsError::of(settings, "tls_ca", why);
+                for certificate in certificates(settings, "tls_ca", &pem)? {
                     roots.add(certificate).map_err(|error| wrong(format!("has a certificate of no use: {error}")))?;
                 }
                 Some(pem)
@@ -54,23 +54,23 @@ impl Tls {
         };
         if roots.is_empty() {
             let why = "is empty, and this system has no CA certificates: install them, or name a file".into();
-            return Err(SettingsError { key: "redis.tls_ca", why });
+            return Err(SettingsError::of(settings, "tls_ca", why));
         }
         let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(|error| SettingsError { key: "redis_url", why: format!("TLS cannot be used: {error}") })?
+            .map_err(|error| SettingsError::of(settings, "url", format!("TLS cannot be used: {error}")))?
             .with_root_certificates(roots);
         let (certificate, key) = (&settings.tls_certificate, &settings.tls_key);
         let client = if certificate.as_os_str().is_empty() && key.as_os_str().is_empty() {
             None
         } else {
-            Some((file("redis.tls_certificate", certificate)?, file("redis.tls_key", key)?))
+            Some((file(settings, "tls_certificate", certificate)?, file(settings, "tls_key", key)?))
         };
         let config = match &client {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
-                let chain = certificates("redis.tls_certificate", certificate)?;
-                let wrong = |why: String| SettingsError { key: "redis.tls_key", why };
+                let chain = certificates(settings, "tls_certificate", certificate)?;
+                let wrong = |why: String| SettingsError::of(settings, "tls_key", why);
                 let key = PrivateKeyDer::from_pem_slice(key);
                 let key = key.map_err(|error| wrong(format!("has no private key in PEM: {error}")))?;
                 builder.with_client_auth_cert(chain, key).map_err(|error| wrong(format!("cannot be used: {error}")))?
@@ -91,18 +91,24 @@ impl Tls {
     }
 }
 
-fn file(key: &'static str, path: &Path) -> Result<Vec<u8>, SettingsError> {
+fn file(settings: &config::Redis, key: &str, path: &Path) -> Result<Vec<u8>, SettingsError> {
     if path.as_os_str().is_empty() {
-        return Err(SettingsError { key, why: "is needed: a certificate has a key, and a key a certificate".into() });
+        let why = "is needed: a certificate has a key, and a key a certificate";
+        return Err(SettingsError::of(settings, key, why.into()));
     }
-    std::fs::read(path).map_err(|error| SettingsError { key, why: format!("cannot read {}: {error}", path.display()) })
+    let unread = |error| SettingsError::of(settings, key, format!("cannot read {}: {error}", path.display()));
+    std::fs::read(path).map_err(unread)
 }
 
-fn certificates(key: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, SettingsError> {
+fn certificates(
+    settings: &config::Redis,
+    key: &str,
+    pem: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, SettingsError> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match read {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        Ok(_) => Err(SettingsError { key, why: "has no certificate in PEM".into() }),
-        Err(error) => Err(SettingsError { key, why: format!("is no PEM: {error}") }),
+        Ok(_) => Err(SettingsError::of(settings, key, "has no certificate in PEM".into())),
+        Err(error) => Err(SettingsError::of(settings, key, format!("is no PEM: {error}"))),
     }
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::letter::letter;
 use super::pace::Pace;
-use super::{Hooks, sign};
+use super::{Hooks, Outboxes, sign};
 use gateway_core::calls::{Asker, Breaker, Endpoint, Source, Untaken, Why};
 use gateway_core::domain::SessionId;
 use gateway_core::outbox::{Batch, Claim, Fate, Happening, Most, Place, Waiting};
@@ -34,6 +34,7 @@ struct Lost;
 pub(super) struct Courier {
     hooks: Arc<Hooks>,
     hook: Arc<Hook>,
+    source: Arc<Outboxes>,
     endpoint: Endpoint,
     claim: Claim,
     /// As whom it is known to the breaker.
@@ -45,7 +46,7 @@ pub(super) struct Courier {
 }
 
 impl Courier {
-    pub(super) fn new(hooks: Arc<Hooks>, hook: Arc<Hook>) -> Self {
+    pub(super) fn new(hooks: Arc<Hooks>, hook: Arc<Hook>, source: Arc<Outboxes>) -> Self {
         let mut endpoint = hook.endpoint.clone();
         // It is not to be left alone for longer than it would be waited for anyway.
         let Breaker { failures, pause } = endpoint.breaker;
@@ -60,6 +61,7 @@ impl Courier {
             dropped: Recurring::new("as much waits for a hook as may wait, and what happens is dropped"),
             hooks,
             hook,
+            source,
         }
     }
 
@@ -67,9 +69,9 @@ impl Courier {
     pub(super) async fn run(mut self, end: CancellationToken) {
         end.run_until_cancelled(self.work()).await;
         let name = &self.hook.name;
-        self.hooks.figures.forget(name);
+        self.hooks.figures.forget(name, &self.source.name);
         // If it does not work, the lease runs out.
-        timeout(LETTING_GO, self.hooks.outbox.let_go(name, &self.claim)).await.ok();
+        timeout(LETTING_GO, self.source.outbox.let_go(name, &self.claim)).await.ok();
     }
 
     async fn work(&mut self) {
@@ -77,7 +79,7 @@ impl Courier {
             let pause = match self.round().await {
                 Ok(Ok(pause)) => pause,
                 Ok(Err(Lost)) => {
-                    self.hooks.figures.forget(&self.hook.name);
+                    self.hooks.figures.forget(&self.hook.name, &self.source.name);
                     sleep(self.claim.lease() / 3).await;
                     continue;
                 }
@@ -94,7 +96,7 @@ impl Courier {
     async fn round(&mut self) -> Result<Result<Duration, Lost>, PortError> {
         let settings = &self.hooks.settings;
         let most = Most { entries: self.pace.at_once(), bytes: settings.batch_bytes };
-        let Some(batch) = self.hooks.outbox.read(&self.hook.name, &self.claim, most).await? else {
+        let Some(batch) = self.source.outbox.read(&self.hook.name, &self.claim, most).await? else {
             return Ok(Err(Lost));
         };
         self.note_standing(&batch, batch.entries.first().map(|first| first.age));
@@ -191,7 +193,7 @@ impl Courier {
 
     /// Whether the claim still holds, as far as can be known.
     async fn renew(&self) -> Result<(), Lost> {
-        match self.hooks.outbox.read(&self.hook.name, &self.claim, Most::NOTHING).await {
+        match self.source.outbox.read(&self.hook.name, &self.claim, Most::NOTHING).await {
             Ok(Some(batch)) => {
                 self.note_standing(&batch, None);
                 Ok(())
@@ -205,7 +207,7 @@ impl Courier {
     }
 
     fn note_standing(&self, batch: &Batch, oldest: Option<Duration>) {
-        self.hooks.figures.note(&self.hook.name, batch.waiting, oldest);
+        self.hooks.figures.note(&self.hook.name, &self.source.name, batch.waiting, oldest);
         if batch.dropped > 0 {
             self.hooks.metrics.hook_events_dropped.increment(batch.dropped);
             let (hook, events, waiting) = (&*self.hook.name, batch.dropped, batch.waiting);
@@ -226,7 +228,7 @@ impl Courier {
     /// Says what became of what was read, until the store knows: else it would be delivered again.
     async fn settle(&self, places: &[Place], fate: Fate<'_>) -> Result<(), Lost> {
         loop {
-            match self.hooks.outbox.settle(&self.hook.name, &self.claim, places, fate).await {
+            match self.source.outbox.settle(&self.hook.name, &self.claim, places, fate).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => return Err(Lost),
                 Err(error) => self.hooks.note(&error),

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::Hooks;
-use gateway_core::outbox::{Decision, GivenUp, Happening, Place, Wants, What};
+use super::{Hooks, Outboxes};
+use gateway_core::outbox::{Decision, GivenUp, Happening, Place, Standing, Wants, What};
 use gateway_core::port::PortError;
 
 /// How much of what was given up is listed, and looked through at a time.
@@ -64,24 +64,38 @@ impl Hooks {
     /// The store of outboxes cannot be reached.
     pub async fn list(&self) -> Result<Vec<Listed>, PortError> {
         let hooks = self.hooks.borrow().clone();
-        let standings =
-            self.outbox.survey(&self.names(), self.settings.keep).await.inspect_err(|error| self.note(error))?;
-        let mut listed = Vec::with_capacity(standings.len());
-        for standing in standings.into_iter().filter(|standing| standing.name != Wants::ARCHIVE) {
-            let refused = if standing.given_up == 0 { Vec::new() } else { self.page(&standing.name, None).await? };
-            let hook = hooks.iter().find(|hook| hook.name == standing.name);
-            listed.push(Listed {
-                url: hook.map(|hook| hook.endpoint.shown()),
-                here: self.figures.has(&standing.name),
-                waiting: standing.waiting,
-                bytes: standing.bytes,
-                oldest_ms: standing.oldest.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
-                dropped: standing.dropped,
-                given_up: standing.given_up,
-                refused: refused.iter().map(refused_as).collect(),
-                name: standing.name,
-            });
+        let mut listed: Vec<Listed> = Vec::new();
+        for source in &self.sources {
+            let standings = self.survey(source).await?;
+            for standing in standings.into_iter().filter(|standing| standing.name != Wants::ARCHIVE) {
+                let refused =
+                    if standing.given_up == 0 { Vec::new() } else { self.page(source, &standing.name, None).await? };
+                let hook = hooks.iter().find(|hook| hook.name == standing.name);
+                let oldest_ms = standing.oldest.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+                let refused: Vec<_> = refused.iter().map(refused_as).collect();
+                if let Some(known) = listed.iter_mut().find(|known| known.name == standing.name) {
+                    known.waiting += standing.waiting;
+                    known.bytes += standing.bytes;
+                    known.oldest_ms = known.oldest_ms.max(oldest_ms);
+                    known.dropped += standing.dropped;
+                    known.given_up += standing.given_up;
+                    known.refused.extend(refused);
+                    continue;
+                }
+                listed.push(Listed {
+                    url: hook.map(|hook| hook.endpoint.shown()),
+                    here: self.figures.has(&standing.name),
+                    waiting: standing.waiting,
+                    bytes: standing.bytes,
+                    oldest_ms,
+                    dropped: standing.dropped,
+                    given_up: standing.given_up,
+                    refused,
+                    name: standing.name,
+                });
+            }
         }
+        listed.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(listed)
     }
 
@@ -96,29 +110,47 @@ impl Hooks {
         ids: Option<&[String]>,
         decision: Decision,
     ) -> Result<Result<usize, Unknown>, PortError> {
-        let standings =
-            self.outbox.survey(&self.names(), self.settings.keep).await.inspect_err(|error| self.note(error))?;
-        if name == Wants::ARCHIVE || !standings.iter().any(|standing| standing.name == name) {
-            return Ok(Err(Unknown));
+        let (mut done, mut is_known) = (0, false);
+        for source in &self.sources {
+            let standings = self.survey(source).await?;
+            if name == Wants::ARCHIVE || !standings.iter().any(|standing| standing.name == name) {
+                continue;
+            }
+            is_known = true;
+            done += self.decide_in(source, name, ids, decision).await?;
         }
+        Ok(if is_known { Ok(done) } else { Err(Unknown) })
+    }
+
+    async fn decide_in(
+        &self,
+        source: &Outboxes,
+        name: &str,
+        ids: Option<&[String]>,
+        decision: Decision,
+    ) -> Result<usize, PortError> {
         let (mut done, mut after) = (0, None);
         loop {
-            let page = self.page(name, after.as_ref()).await?;
+            let page = self.page(source, name, after.as_ref()).await?;
             let is_meant = |it: &&GivenUp| ids.is_none_or(|ids| ids.contains(&id(it)));
             let places: Vec<Place> = page.iter().filter(is_meant).map(|it| it.place.clone()).collect();
             if !places.is_empty() {
-                let decided = self.outbox.decide(name, &places, decision).await;
+                let decided = source.outbox.decide(name, &places, decision).await;
                 done += decided.inspect_err(|error| self.note(error))?;
             }
             match page.last() {
                 Some(last) if page.len() == PAGE => after = Some(last.place.clone()),
-                _ => return Ok(Ok(done)),
+                _ => return Ok(done),
             }
         }
     }
 
-    async fn page(&self, name: &str, after: Option<&Place>) -> Result<Vec<GivenUp>, PortError> {
-        self.outbox.given_up(name, after, PAGE).await.inspect_err(|error| self.note(error))
+    async fn survey(&self, source: &Outboxes) -> Result<Vec<Standing>, PortError> {
+        source.outbox.survey(&source.names(), self.settings.keep).await.inspect_err(|error| self.note(error))
+    }
+
+    async fn page(&self, source: &Outboxes, name: &str, after: Option<&Place>) -> Result<Vec<GivenUp>, PortError> {
+        source.outbox.given_up(name, after, PAGE).await.inspect_err(|error| self.note(error))
     }
 }
 

@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 use gateway_core::metrics::Metrics;
 
-/// What waits, by hook.
+/// What waits, by hook and source.
 #[derive(Debug)]
 pub(super) struct Figures {
     metrics: Arc<Metrics>,
-    all: Mutex<HashMap<String, Figure>>,
+    all: Mutex<HashMap<(String, String), Figure>>,
 }
 
 #[derive(Debug)]
@@ -28,12 +28,12 @@ impl Figures {
         Self { metrics, all: Mutex::default() }
     }
 
-    /// So many wait for a hook that is worked on here, the oldest for that long. Without an age it is as it was.
-    pub(super) fn note(&self, hook: &str, waiting: usize, oldest: Option<Duration>) {
+    /// So many wait in a source for a hook that is worked on here, the oldest for that long. Without an age it is as it was.
+    pub(super) fn note(&self, hook: &str, source: &str, waiting: usize, oldest: Option<Duration>) {
         let since = oldest.and_then(|age| Instant::now().checked_sub(age));
         {
             let mut all = self.all.lock();
-            let figure = all.entry(hook.to_owned()).or_insert(Figure { waiting, oldest: None });
+            let figure = all.entry((hook.to_owned(), source.to_owned())).or_insert(Figure { waiting, oldest: None });
             figure.waiting = waiting;
             figure.oldest = if waiting == 0 { None } else { since.or(figure.oldest) };
         }
@@ -42,12 +42,12 @@ impl Figures {
 
     /// Whether a hook is worked on here.
     pub(super) fn has(&self, hook: &str) -> bool {
-        self.all.lock().contains_key(hook)
+        self.all.lock().keys().any(|(known, _)| known == hook)
     }
 
-    /// A hook is not worked on here any more.
-    pub(super) fn forget(&self, hook: &str) {
-        self.all.lock().remove(hook);
+    /// A source of a hook is not worked on here any more.
+    pub(super) fn forget(&self, hook: &str, source: &str) {
+        self.all.lock().remove(&(hook.to_owned(), source.to_owned()));
         self.show();
     }
 

@@ -37,10 +37,40 @@ const SURVEY: Duration = Duration::from_secs(10);
 /// How long couriers have to let go when the node stops.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// The hooks of a node. In a cluster each has one node at a time that works on it.
+/// Where what happens waits for hooks: a store of outboxes, and the namespaces that are kept beside it.
+pub struct Outboxes {
+    /// What it is called: the name of its Redis.
+    pub name: String,
+    /// Which namespaces; none for all that no other source has.
+    pub namespaces: Vec<String>,
+    /// The store.
+    pub outbox: Arc<dyn Outbox>,
+    /// What is wanted of those who write there.
+    pub wants: Wants,
+}
+
+impl fmt::Debug for Outboxes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outboxes").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Outboxes {
+    /// Whether something can happen here that a hook is to be told.
+    fn concerns(&self, hook: &Hook) -> bool {
+        // What else the main one has is not asked: nothing waits there that nobody wants.
+        self.namespaces.is_empty() || self.namespaces.iter().any(|name| hook.is_for(name))
+    }
+
+    /// All outboxes that are wanted, that of the archive among them: it is not forgotten either.
+    fn names(&self) -> Vec<String> {
+        self.wants.names()
+    }
+}
+
+/// The hooks of a node. In a cluster each has one node at a time that works on it, for each source.
 pub struct Hooks {
-    outbox: Arc<dyn Outbox>,
-    wants: Wants,
+    sources: Vec<Arc<Outboxes>>,
     caller: Arc<Caller>,
     settings: config::Hooks,
     metrics: Arc<Metrics>,
@@ -59,22 +89,20 @@ impl Hooks {
     /// Wants from now on what these hooks are to be told; [`Self::run`] delivers it.
     #[must_use]
     pub fn new(
-        outbox: Arc<dyn Outbox>,
-        wants: Wants,
+        sources: Vec<Outboxes>,
         caller: Arc<Caller>,
         settings: &config::Hooks,
         hooks: &[Hook],
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         let hooks = Self {
-            outbox,
+            sources: sources.into_iter().map(Arc::new).collect(),
             caller,
             settings: settings.clone(),
             figures: Figures::new(metrics.clone()),
             metrics,
             trouble: Recurring::new("the store of outboxes does not do what hooks ask of it"),
             hooks: watch::Sender::new(hooks.iter().cloned().map(Arc::new).collect()),
-            wants,
         };
         hooks.want();
         Arc::new(hooks)
@@ -88,13 +116,8 @@ impl Hooks {
     }
 
     fn want(&self) {
-        let wants = self.hooks.borrow().iter().map(|hook| hook.want()).collect();
-        self.wants.replace(wants);
-    }
-
-    /// All outboxes that are wanted, that of the archive among them: it is not forgotten either.
-    fn names(&self) -> Vec<String> {
-        self.wants.names()
+        let wants: Vec<_> = self.hooks.borrow().iter().map(|hook| hook.want()).collect();
+        self.sources.iter().for_each(|source| source.wants.replace(wants.clone()));
     }
 
     /// Delivers, until `stop`. Everything is one task: hooks wait for their back ends, and not for each other.
@@ -102,8 +125,10 @@ impl Hooks {
         let mut changes = self.hooks.subscribe();
         let mut working: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
         let mut known: HashMap<String, (Arc<Hook>, CancellationToken)> = HashMap::new();
-        let (surveyor, end) = (self.clone(), stop.clone());
-        working.push(Box::pin(async move { _ = end.run_until_cancelled(surveyor.survey_forever()).await }));
+        for source in self.sources.iter().cloned() {
+            let (surveyor, end) = (self.clone(), stop.clone());
+            working.push(Box::pin(async move { _ = end.run_until_cancelled(surveyor.survey_forever(source)).await }));
+        }
         loop {
             let hooks = changes.borrow_and_update().clone();
             known.retain(|_, (hook, end)| {
@@ -116,8 +141,10 @@ impl Hooks {
             for hook in hooks {
                 if !known.contains_key(&hook.name) {
                     let end = stop.child_token();
-                    let courier = Courier::new(self.clone(), hook.clone());
-                    working.push(Box::pin(courier.run(end.clone())));
+                    for source in self.sources.iter().filter(|source| source.concerns(&hook)) {
+                        let courier = Courier::new(self.clone(), hook.clone(), source.clone());
+                        working.push(Box::pin(courier.run(end.clone())));
+                    }
                     known.insert(hook.name.clone(), (hook, end));
                 }
             }
@@ -137,13 +164,13 @@ impl Hooks {
         timeout(FAREWELL, all).await.ok();
     }
 
-    async fn survey_forever(self: Arc<Self>) {
+    async fn survey_forever(self: Arc<Self>, source: Arc<Outboxes>) {
         let mut tick = interval(SURVEY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
             self.figures.show();
-            if let Err(error) = self.outbox.survey(&self.names(), self.settings.keep).await {
+            if let Err(error) = source.outbox.survey(&source.names(), self.settings.keep).await {
                 self.note(&error);
             }
         }

@@ -49,6 +49,8 @@ pub(super) struct Served {
 
 /// The task that owns the listening connection.
 pub(super) struct Listener {
+    /// What the Redis is called.
+    pub(super) redis: String,
     pub(super) opener: Opener,
     pub(super) feed_buffer: usize,
     pub(super) incoming: mpsc::Receiver<Request>,
@@ -74,20 +76,20 @@ impl Listener {
             let why = match self.begin(&mut link).await {
                 Err(error) => error.details().to_owned(),
                 Ok(channels) => {
-                    self.metrics.bus_connected.set(1.0);
+                    self.metrics.redis_is_connected(&self.redis, true);
                     self.hears.send_replace(true);
                     if was_connected {
                         self.metrics.bus_reconnects.increment(1);
-                        tracing::info!(channels, "the bus hears Redis again");
+                        tracing::info!(redis = self.redis, channels, "the bus hears Redis again");
                     }
                     was_connected = true;
                     let Some(why) = self.listen(&mut link).await else { return };
                     why
                 }
             };
-            self.metrics.bus_connected.set(0.0);
+            self.metrics.redis_is_connected(&self.redis, false);
             self.hears.send_replace(false);
-            tracing::warn!(error = why, "the bus lost Redis");
+            tracing::warn!(redis = self.redis, error = why, "the bus lost Redis");
             *self.trouble.lock() = Some(why);
         }
     }

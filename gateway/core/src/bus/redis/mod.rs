@@ -105,6 +105,7 @@ impl RedisBus {
         let (hears, hearing) = watch::channel(false);
         let opener = Opener { primary: primary.clone(), timeout, heard: None };
         let listener = Listener {
+            redis: settings.name().to_owned(),
             opener: Opener { heard: Some(heard.clone()), ..opener.clone() },
             feed_buffer: settings.feed_buffer,
             incoming,

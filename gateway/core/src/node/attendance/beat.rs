@@ -95,10 +95,10 @@ impl Attendance {
 
     #[expect(clippy::cast_precision_loss, reason = "none of these is larger than 2^53")]
     fn show_attendance(&self) {
-        let metrics = &self.metrics;
-        metrics.presence_pending.with("leavings").set(self.owed.lock().len() as f64);
-        metrics.presence_pending.with("sessions").set(self.unknown.lock().len() as f64);
-        metrics.lifecycle_waiting.set((CHANGES - self.changes.capacity()) as f64);
+        let figures = &self.figures;
+        figures.leavings.set(self.owed.lock().len() as f64);
+        figures.sessions.set(self.unknown.lock().len() as f64);
+        figures.waiting.set((CHANGES - self.changes.capacity()) as f64);
     }
 
     async fn make_known(&self, sessions: Vec<Unknown>) {

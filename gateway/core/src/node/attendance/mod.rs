@@ -27,7 +27,7 @@ use self::order::Order;
 use self::review::Review;
 use crate::config::Config;
 use crate::domain::{Refusal, RoomName};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Share};
 use crate::node::comebacks::Connected;
 use crate::node::session::Session;
 use crate::node::troubles::Failing;
@@ -89,8 +89,16 @@ pub(in crate::node) struct Attendance {
     /// Whether the store has what this node has.
     review: Mutex<Review>,
     failing: Failing,
+    figures: Figures,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
+}
+
+/// What it adds to what the node shows.
+struct Figures {
+    leavings: Share,
+    sessions: Share,
+    waiting: Share,
 }
 
 /// A session that the store does not know everywhere where it is.
@@ -130,15 +138,20 @@ impl Attendance {
             // Nothing that is asked of the store goes on for longer, or it is given up.
             review: Mutex::new(Review::new(config.redis.timeout)),
             failing: Failing::new("the store of presence failed", "something in the store of presence is broken"),
+            figures: Figures {
+                leavings: Share::of(metrics.presence_pending.with("leavings")),
+                sessions: Share::of(metrics.presence_pending.with("sessions")),
+                waiting: Share::of(&metrics.lifecycle_waiting),
+            },
             metrics,
             tasks,
         }
     }
 
-    /// Starts what attendance needs: a beat three times within a lease.
-    pub(in crate::node) fn run(self: &Arc<Self>, lease: Duration, supervisor: &Supervisor) {
+    /// Starts what attendance needs, in tasks whose names end with `of`: a beat three times within a lease.
+    pub(in crate::node) fn run(self: &Arc<Self>, of: &str, lease: Duration, supervisor: &Supervisor) {
         let member = self.clone();
-        supervisor.run("beat of presence", async move { member.beat_forever(lease / 3).await });
+        supervisor.run(format!("beat of presence{of}"), async move { member.beat_forever(lease / 3).await });
     }
 
     /// Whether somebody acts on changes.

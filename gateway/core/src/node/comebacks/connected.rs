@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::roster::Roster;
+use crate::node::namespaces::Namespaces;
 use crate::node::session::Session;
 use crate::sessions::Sessions;
 
@@ -10,17 +11,18 @@ use crate::sessions::Sessions;
 #[derive(Debug)]
 pub(in crate::node) struct Connected {
     roster: Arc<Roster>,
+    namespaces: Namespaces,
     sessions: Arc<dyn Sessions>,
 }
 
 impl Connected {
-    pub(super) fn new(roster: Arc<Roster>, sessions: Arc<dyn Sessions>) -> Self {
-        Self { roster, sessions }
+    pub(super) fn new(roster: Arc<Roster>, namespaces: Namespaces, sessions: Arc<dyn Sessions>) -> Self {
+        Self { roster, namespaces, sessions }
     }
 
     /// All of them, in no order.
     pub(in crate::node) fn all(&self) -> Vec<Arc<Session>> {
-        self.roster.all()
+        self.roster.of(&self.namespaces)
     }
 
     /// Whether a session is this node's as far as the store of sessions knows: false also if it cannot be asked.

@@ -22,6 +22,7 @@ use self::removals::Removals;
 use crate::config::Config;
 use crate::domain::{Offset, Refusal, RoomName, UserId};
 use crate::metrics::Metrics;
+use crate::node::namespaces::Namespaces;
 use crate::node::rooms::Marks;
 use crate::node::session::Session;
 use crate::node::troubles::Failing;
@@ -33,6 +34,8 @@ use crate::sessions::{Claimed, Lease, Sessions, Whose};
 pub(in crate::node) struct Comebacks {
     sessions: Arc<dyn Sessions>,
     roster: Arc<Roster>,
+    /// Of the sessions on the roster, which are these.
+    namespaces: Namespaces,
     /// Up to where they were handed everything that was said in their rooms.
     marks: Marks,
     /// How far a record may be behind that, in microseconds of the log.
@@ -50,9 +53,10 @@ impl std::fmt::Debug for dyn Sessions {
 }
 
 impl Comebacks {
-    /// Nobody is connected yet.
+    /// Nobody is connected yet. Of those on the roster these are the sessions of some namespaces.
     pub(in crate::node) fn new(
         sessions: Arc<dyn Sessions>,
+        (roster, namespaces): (Arc<Roster>, Namespaces),
         marks: Marks,
         config: &Config,
         metrics: Arc<Metrics>,
@@ -63,17 +67,12 @@ impl Comebacks {
         let failing = Failing::new("the store of sessions failed", "something in the store of sessions is broken");
         // As long as a session may be kept.
         let removals = Removals::new(config.recovery.window * 3 / 2);
-        Self { sessions, roster: Arc::default(), marks, stale_after, removals, failing, metrics, tasks }
-    }
-
-    /// The sessions that are connected to this node.
-    pub(in crate::node) fn roster(&self) -> &Roster {
-        &self.roster
+        Self { sessions, roster, namespaces, marks, stale_after, removals, failing, metrics, tasks }
     }
 
     /// Who is connected, for those who need no more.
     pub(in crate::node) fn connected(&self) -> Connected {
-        Connected::new(self.roster.clone(), self.sessions.clone())
+        Connected::new(self.roster.clone(), self.namespaces.clone(), self.sessions.clone())
     }
 
     /// Takes over the session of a client that comes back; nothing if there is none that is its own.

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::auth::MailClaims;
 use crate::domain::{PidHash, SessionId, UserId};
+use crate::node::namespaces::Namespaces;
 use crate::node::session::{CloseReason, Session};
 use crate::sessions::Lease;
 
@@ -89,6 +90,13 @@ impl Roster {
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Session>> {
         self.connected.lock().values().map(|it| it.session.clone()).collect()
+    }
+
+    /// Those of some namespaces, in no order.
+    pub(super) fn of(&self, namespaces: &Namespaces) -> Vec<Arc<Session>> {
+        let connected = self.connected.lock();
+        let these = connected.values().filter(|it| namespaces.has(&it.session.namespace));
+        these.map(|it| it.session.clone()).collect()
     }
 
     /// Whether the session of a pid is among them: whoever brings it back takes over its place.

@@ -14,13 +14,14 @@ use crate::sessions::Lease;
 use crate::supervisor::Supervisor;
 
 impl Comebacks {
-    /// Starts what comebacks need: records are renewed four times within the window for them, and stored
+    /// Starts what comebacks need, in tasks whose names end with `of`: records are renewed four times within the window for them, and stored
     /// again where the log begins anew, and claims are heeded.
-    pub(in crate::node) fn run(self: &Arc<Self>, window: Duration, supervisor: &Supervisor) {
+    pub(in crate::node) fn run(self: &Arc<Self>, of: &str, window: Duration, supervisor: &Supervisor) {
         let (keeper, follower, listener) = (self.clone(), self.clone(), self.clone());
-        supervisor.run("renewal of sessions", async move { keeper.renew_forever(window / 4).await });
-        supervisor.run("sessions of a new history", async move { follower.heed_histories_forever().await });
-        supervisor.run("claims of sessions", async move { listener.heed_claims_forever().await });
+        supervisor.run(format!("renewal of sessions{of}"), async move { keeper.renew_forever(window / 4).await });
+        supervisor
+            .run(format!("sessions of a new history{of}"), async move { follower.heed_histories_forever().await });
+        supervisor.run(format!("claims of sessions{of}"), async move { listener.heed_claims_forever().await });
     }
 
     /// Closes connections that are as old as they may get; to be called every few seconds.
@@ -42,7 +43,7 @@ impl Comebacks {
 
     /// Renews the records of all sessions now.
     pub(in crate::node) async fn renew_all(&self) {
-        self.renew(&self.roster.all()).await;
+        self.renew(&self.roster.of(&self.namespaces)).await;
     }
 
     /// Stores all sessions anew whenever an older format is to be written, for ever.
@@ -69,7 +70,7 @@ impl Comebacks {
     }
 
     async fn store_anew(&self) {
-        let sessions = self.roster.all();
+        let sessions = self.roster.of(&self.namespaces);
         sessions.iter().for_each(|session| session.mark_unsaved());
         self.renew(&sessions).await;
     }

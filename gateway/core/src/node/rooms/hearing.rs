@@ -1,7 +1,7 @@
 //! Hearing: whether this node hears what the others publish. A deaf node among nodes that hear should get no clients.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,35 +10,78 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Rooms;
 use crate::bus::Bus;
+use crate::metrics::Metrics;
 use crate::supervisor::Supervisor;
 
 /// Asks another node whether it hears. The way must not lead through what this node may be deaf on.
 #[async_trait]
 pub trait Ask: Send + Sync + 'static {
-    /// Whether the node at an admin address says that it hears; false if it does not answer.
-    async fn hears(&self, address: &str) -> bool;
+    /// Whether the node at an admin address says that it hears on a ground; false if it does not answer.
+    async fn hears(&self, address: &str, ground: &str) -> bool;
 }
 
-/// Whether the node hears, for others to ask and for readiness.
-#[derive(Debug, Default)]
+/// Whether the node hears, for others to ask and for readiness. It may be deaf on one ground and hear on others; its clients are
+/// on all of them.
+#[derive(Debug)]
 pub struct Hearing {
-    silent: AtomicBool,
-    deaf: AtomicBool,
+    grounds: Vec<OnOne>,
     /// Whether it has been deaf for so long that its clients are better off elsewhere.
     given_up: watch::Sender<bool>,
+    metrics: Arc<Metrics>,
+}
+
+/// How it is on one ground.
+#[derive(Debug)]
+struct OnOne {
+    ground: String,
+    silent: AtomicBool,
+    deaf: AtomicBool,
+    given_up: AtomicBool,
+    /// How many others hear there.
+    others: AtomicUsize,
+}
+
+/// What one ground has of it.
+#[derive(Clone, Debug)]
+pub(in crate::node) struct Own {
+    hearing: Arc<Hearing>,
+    number: usize,
 }
 
 impl Hearing {
-    /// Whether the node has heard itself recently.
-    #[must_use]
-    pub fn hears(&self) -> bool {
-        !self.silent.load(Ordering::Acquire)
+    /// It hears on all of these grounds, as far as is known yet.
+    pub(in crate::node) fn new(grounds: Vec<String>, metrics: Arc<Metrics>) -> Self {
+        let on_one = |ground| OnOne {
+            ground,
+            silent: AtomicBool::new(false),
+            deaf: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
+            others: AtomicUsize::new(0),
+        };
+        Self { grounds: grounds.into_iter().map(on_one).collect(), given_up: watch::Sender::default(), metrics }
     }
 
-    /// Whether the node hears nothing while others do, or nothing at all if it is alone.
+    /// What the ground with a number has of it.
+    pub(in crate::node) fn of(self: &Arc<Self>, number: usize) -> Own {
+        Own { hearing: self.clone(), number }
+    }
+
+    /// The number of a ground; that of the first for a name that none has.
+    pub(in crate::node) fn number_of(&self, ground: &str) -> usize {
+        self.grounds.iter().position(|on| on.ground == ground).unwrap_or(0)
+    }
+
+    /// Whether the node has heard itself recently, on one ground; nothing if it has none of that name.
+    #[must_use]
+    pub fn hears(&self, ground: &str) -> Option<bool> {
+        let on = self.grounds.iter().find(|on| on.ground == ground)?;
+        Some(!on.silent.load(Ordering::Acquire))
+    }
+
+    /// Whether the node hears nothing on some ground while others do, or nothing at all if it is alone.
     #[must_use]
     pub fn deaf(&self) -> bool {
-        self.deaf.load(Ordering::Acquire)
+        self.grounds.iter().any(|on| on.deaf.load(Ordering::Acquire))
     }
 
     /// Whether it has been deaf for `canary.drain_after`: then it lets nobody in, and its clients are handed over.
@@ -54,8 +97,40 @@ impl Hearing {
     }
 }
 
+impl Own {
+    fn on(&self) -> &OnOne {
+        &self.hearing.grounds[self.number]
+    }
+
+    /// Notes whether the node is deaf there; returns whether that is news.
+    fn note_deaf(&self, deaf: bool) -> bool {
+        let is_news = self.on().deaf.swap(deaf, Ordering::AcqRel) != deaf;
+        if is_news {
+            self.hearing.metrics.deaf.set(f64::from(u8::from(self.hearing.deaf())));
+        }
+        is_news
+    }
+
+    /// Notes how many others hear there. Shown is of the ground where they are fewest.
+    fn note_others(&self, others: usize) {
+        self.on().others.store(others, Ordering::Relaxed);
+        let fewest = self.hearing.grounds.iter().map(|on| on.others.load(Ordering::Relaxed)).min().unwrap_or_default();
+        self.hearing.metrics.hearing_peers.set(u32::try_from(fewest).unwrap_or(u32::MAX));
+    }
+
+    /// Notes whether the node has been deaf there for too long; returns whether that is news.
+    fn note_given_up(&self, given_up: bool) -> bool {
+        let is_news = self.on().given_up.swap(given_up, Ordering::AcqRel) != given_up;
+        let any = self.hearing.grounds.iter().any(|on| on.given_up.load(Ordering::Acquire));
+        self.hearing.given_up.send_if_modified(|before| std::mem::replace(before, any) != any);
+        is_news
+    }
+}
+
 /// How a node finds out whether others hear.
 pub struct Listening {
+    /// On which ground.
+    pub ground: String,
     /// Whether there are no others, as in embedded mode. Then its silence alone makes it deaf: what it sends itself goes
     /// no way that somebody else could have cut.
     pub is_alone: bool,
@@ -84,54 +159,53 @@ impl std::fmt::Debug for Listening {
 impl Rooms {
     /// Compares what this node hears with what others hear, for ever.
     pub(in crate::node) async fn mind_hearing(&self, listening: Listening) {
-        let Listening { is_alone, bus, roll, address, ask, deaf_after, drain_after, supervisor } = listening;
+        let Listening { ground, is_alone, bus, roll, address, ask, deaf_after, drain_after, supervisor } = listening;
         let (mut others, mut deaf_since) = (Vec::new(), None);
         let mut tick = interval((deaf_after / 4).min(Duration::from_secs(1)));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
             let hears = self.hub.canary_heard().elapsed() < deaf_after;
-            self.hearing.silent.store(!hears, Ordering::Release);
+            self.hearing.on().silent.store(!hears, Ordering::Release);
             let others_hear = match bus.attest(&roll, &address, hears, deaf_after).await {
                 Ok(hearing) => {
                     others = hearing;
-                    self.metrics.hearing_peers.set(u32::try_from(others.len()).unwrap_or(u32::MAX));
+                    self.hearing.note_others(others.len());
                     !others.is_empty()
                 }
                 // Who cannot reach Redis asks those that it last saw there.
                 Err(_) if hears => false,
-                Err(_) => any_hears(&*ask, &others).await,
+                Err(_) => any_hears(&*ask, &others, &ground).await,
             };
             let deaf = !hears && (others_hear || is_alone);
-            if deaf != self.hearing.deaf.swap(deaf, Ordering::AcqRel) {
-                self.metrics.deaf.set(f64::from(u8::from(deaf)));
+            if self.hearing.note_deaf(deaf) {
                 if deaf {
-                    tracing::error!(?deaf_after, "this node hears nothing of its own: it is not ready");
+                    tracing::error!(?deaf_after, ground, "this node hears nothing of its own: it is not ready");
                 } else {
-                    tracing::info!("this node hears again");
+                    tracing::info!(ground, "this node hears again");
                 }
             }
             let since = deaf.then(|| *deaf_since.get_or_insert_with(Instant::now));
             deaf_since = since;
             let is_too_long = since.is_some_and(|since| !drain_after.is_zero() && since.elapsed() >= drain_after);
-            let changed = self
-                .hearing
-                .given_up
-                .send_if_modified(|given_up| std::mem::replace(given_up, is_too_long) != is_too_long);
-            if changed && is_too_long {
+            if self.hearing.note_given_up(is_too_long) && is_too_long {
                 if is_alone {
                     // There is nobody to hand clients over to; a new process may hear.
                     supervisor
                         .give_up("hearing", format!("the node was deaf for {drain_after:?}, and there is no other"));
                 } else {
-                    tracing::error!(?drain_after, "this node is deaf for too long: its clients are handed over");
+                    tracing::error!(
+                        ?drain_after,
+                        ground,
+                        "this node is deaf for too long: its clients are handed over"
+                    );
                 }
             }
         }
     }
 }
 
-async fn any_hears(ask: &dyn Ask, others: &[String]) -> bool {
-    let answers = futures_util::future::join_all(others.iter().map(|address| ask.hears(address))).await;
+async fn any_hears(ask: &dyn Ask, others: &[String], ground: &str) -> bool {
+    let answers = futures_util::future::join_all(others.iter().map(|address| ask.hears(address, ground))).await;
     answers.contains(&true)
 }

@@ -19,6 +19,7 @@ mod typing;
 
 pub(in crate::node) use archived::Told;
 pub(in crate::node) use gap::Lost;
+pub(in crate::node) use hearing::Own;
 pub use hearing::{Ask, Hearing, Listening};
 pub use hub::Inhabited;
 pub(in crate::node) use hub::Marks;
@@ -60,10 +61,12 @@ struct Limits {
 /// The rooms of this node: their sessions, the log, and whether its feed is heard.
 #[derive(Debug)]
 pub(in crate::node) struct Rooms {
+    /// What they stand on is called.
+    ground: String,
     log: Arc<dyn Log>,
     past: Past,
     hub: Hub,
-    hearing: Hearing,
+    hearing: Own,
     limits: Limits,
     recovery: config::Recovery,
     turns: Turns,
@@ -87,7 +90,9 @@ impl std::fmt::Debug for dyn Log {
 impl Rooms {
     /// No rooms yet, with as many shards as the runtime that this is called on has worker threads, one outside of any.
     pub(in crate::node) fn new(
+        ground: &str,
         past: Past,
+        hearing: Own,
         config: &Config,
         sights: Arc<Sights>,
         metrics: Arc<Metrics>,
@@ -101,9 +106,10 @@ impl Rooms {
         let (relays, relayed) = mpsc::channel(RELAYS);
         Self {
             hub: Hub::new(log.clone(), config.rooms.linger, shards, sights, metrics.clone()),
+            ground: ground.to_owned(),
             log,
             past,
-            hearing: Hearing::default(),
+            hearing,
             limits,
             recovery: config.recovery.clone(),
             turns: Turns::new(metrics.clone()),
@@ -118,23 +124,23 @@ impl Rooms {
         }
     }
 
-    /// Starts what rooms need: fan-out and shards, canary, and listening no longer to rooms that nobody is in.
-    pub(in crate::node) fn run(self: &Arc<Self>, name: &str, canary: Duration, supervisor: &Supervisor) {
+    /// Starts what rooms need, in tasks whose names end with `of`: fan-out and shards, canary, and listening no longer to rooms that nobody is in.
+    pub(in crate::node) fn run(self: &Arc<Self>, name: &str, of: &str, canary: Duration, supervisor: &Supervisor) {
         let room = RoomName::internal(&format!("canary:{name}"));
         let feed = fanout::with_relays(self.log.feed(), self.relayed.lock().take());
-        supervisor.run("fan-out", fanout::run(feed, self.clone(), room.clone()));
-        self.run_shards(supervisor);
-        supervisor.run("canary", canary::run(self.clone(), room, canary));
+        supervisor.run(format!("fan-out{of}"), fanout::run(feed, self.clone(), room.clone()));
+        self.run_shards(of, supervisor);
+        supervisor.run(format!("canary{of}"), canary::run(self.clone(), room, canary));
         let sweeper = self.clone();
-        supervisor.run("sweep of rooms", async move { sweeper.hub.sweep_forever().await });
+        supervisor.run(format!("sweep of rooms{of}"), async move { sweeper.hub.sweep_forever().await });
     }
 
     /// Runs the shards: one among the other tasks, several on threads of their own. The runtime keeps tasks that wake each
     /// other on one thread, which would deliver everything while the others sleep.
-    fn run_shards(&self, supervisor: &Supervisor) {
+    fn run_shards(&self, of: &str, supervisor: &Supervisor) {
         let shards = self.hub.shards();
         for (number, shard) in shards.iter().enumerate() {
-            let (shard, name) = (shard.clone(), format!("shard-{number}"));
+            let (shard, name) = (shard.clone(), format!("shard-{number}{of}"));
             let work = async move { shard.run().await };
             if shards.len() == 1 {
                 supervisor.run(name, work);
@@ -145,11 +151,6 @@ impl Rooms {
             let thread = std::thread::Builder::new().name(name);
             thread.spawn(move || runtime.block_on(work)).expect("the system has no thread left");
         }
-    }
-
-    /// Whether this node hears the others.
-    pub(in crate::node) fn hearing(&self) -> &Hearing {
-        &self.hearing
     }
 
     /// Up to where sessions were handed everything.
