@@ -40,3 +40,4 @@ pub mod sessions;
 pub mod sqlite;
 pub mod supervisor;
 pub mod ticks;
+pub mod traces;

@@ -1,6 +1,7 @@
 //! What can be seen of a configuration without starting anything.
 
 use super::post::check_post;
+use crate::collector;
 use gateway_core::auth::{ApiKeys, Hook, Tokens};
 use gateway_core::config::Config;
 use gateway_core::inbox::Inbox;
@@ -21,6 +22,7 @@ pub fn check(config: &Config) -> Result<RouteTable, String> {
     table.check_jobs(&config.jobs)?;
     BackEnds::new(&config.jobs)?;
     check_post(config)?;
+    collector::check(config)?;
     Tokens::check(&config.auth).map_err(words)?;
     Hook::check(&config.auth.hook)?;
     Inbox::check(&config.notifications)?;

@@ -31,6 +31,15 @@ pub(super) enum Stores {
 }
 
 impl Stores {
+    /// What the log is in, as OpenTelemetry calls it.
+    pub(super) fn system(&self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Files(_) => "sqlite",
+            Self::Redis(_) => "redis",
+        }
+    }
+
     pub(super) async fn close(&self) {
         match self {
             Self::Memory => {}
@@ -186,7 +195,9 @@ pub(super) async fn backends(
     let queues = queue_keys(config);
     let bus: Arc<dyn Bus> = Arc::new(RedisBus::start(primary, settings, metrics.clone(), supervisor));
     let commands = commands.watched_by(supervisor);
-    let jobs = Arc::new(BullJobs::new(commands.clone(), prefix, &queues, done).context("jobs.prefix")?);
+    let jobs = BullJobs::new(commands.clone(), prefix, &queues, done).context("jobs.prefix")?;
+    let is_traced = !config.telemetry.otlp_endpoint.expose().is_empty();
+    let jobs = Arc::new(if is_traced { jobs.traced() } else { jobs });
     let presence = RedisPresence::new(commands.clone(), prefix, name, &config.presence, formats.clone());
     let presence = Arc::new(presence.with_outbox(wants.clone()));
     let log = RedisLog::new(commands.clone(), bus.clone(), prefix, retention, settings.feed_buffer);
