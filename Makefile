@@ -7,6 +7,8 @@ WEB := gateway/web
 # The programs that the tests run, which are built with them: they are quick enough, and check themselves.
 PROGRAMS := $(CURDIR)/target/debug
 TESTED := GATEWAY_BIN=$(PROGRAMS)/gateway SWARM_BIN=$(PROGRAMS)/swarm
+# What is no default, and is in releases and in what is tested. One test has a build without any of it, see test-rust.
+ALL := --features traces
 # The pages and the official client for browsers, which the gateway embeds; what they are made with, and from.
 PAGES := $(WEB)/dist/site/index.html
 WEB_PACKAGES := $(WEB)/node_modules/.package-lock.json
@@ -44,13 +46,13 @@ test-ready:
 	$(MAKE) -j2 tools test-programs
 
 test-programs: $(PAGES)
-	cargo build --locked --workspace --all-targets
+	cargo build --locked --workspace --all-targets $(ALL)
 
 tools: ## install what the tests need
 	.ci/tools
 
 build: $(PAGES)
-	cargo build --release --locked
+	cargo build --release --locked $(ALL)
 
 $(PAGES): $(WEB_PACKAGES) $(WEB_SOURCES)
 	npm run --prefix $(WEB) --silent build
@@ -61,10 +63,10 @@ $(WEB_PACKAGES): $(WEB)/package-lock.json
 	@touch $@
 
 test-rust: test-programs ## unit, contract, cluster and edge tests
-	cargo test --locked --workspace --no-fail-fast
-	cargo test --locked --workspace --no-default-features --test structure without_mongodb
+	cargo test --locked --workspace $(ALL) --no-fail-fast
+	cargo test --locked --workspace --no-default-features --test structure without_
 	@# The program that the others run is there with all features again.
-	cargo build --locked --workspace --all-targets
+	cargo build --locked --workspace --all-targets $(ALL)
 
 test-web: $(WEB_PACKAGES) ## what the pages know, without a browser
 	npm test --prefix $(WEB)
@@ -200,8 +202,8 @@ test-upgrade: ## the auditor over nodes of this version and of the one before, w
 check: $(WEB_PACKAGES) ## formatting, lints, documentation, dependencies: as strict as it gets
 	npm run --prefix $(WEB) --silent check
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+	cargo clippy --locked --workspace --all-targets $(ALL) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace $(ALL) --no-deps --document-private-items
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	cargo deny --locked check bans licenses sources
 

@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::By;
+use crate::collector;
 use crate::http::{AdminLimits, AdminRoutes, Api, Hosts, Users, web};
 use crate::socket::passing::Passing;
 use crate::socket::{Beside, SocketServer, serve, serve_back_ends};
@@ -42,6 +43,7 @@ use gateway_core::calls::Caller;
 use gateway_core::config::Config;
 use gateway_core::formats::{Format, Formats};
 use gateway_core::inbox::Inbox;
+use gateway_core::log::TracedLog;
 use gateway_core::metrics::Metrics;
 use gateway_core::node::{Node, Past, Peers};
 use gateway_core::redis::Agreement;
@@ -129,6 +131,7 @@ impl Gateway {
         check_namespaces(&config, &table).map_err(misconfigured)?;
         let back_ends = BackEnds::new(&config.jobs).map_err(misconfigured)?;
         check_post(&config).map_err(misconfigured)?;
+        collector::check(&config).map_err(misconfigured)?;
         Tokens::check(&config.auth).map_err(misconfigured)?;
         Hook::check(&config.auth.hook).map_err(misconfigured)?;
         Inbox::check(&config.notifications).map_err(misconfigured)?;
@@ -175,24 +178,31 @@ impl Gateway {
             AdminLimits { connections: config.admin.connections, header_timeout: config.socket.header_timeout };
         let admin = AdminRoutes::serve(admins, hosts, limits, metrics.clone(), &supervisor)?;
 
+        let traces = collector::start(&config, &name, &metrics, &supervisor).context("telemetry.otlp_endpoint")?;
         // Who is there shows later; in embedded mode nobody is.
         let formats = Formats::new(if !redis.is_empty() { Format::OLDEST } else { Format::NEWEST });
         let commands = redis.first().map(|redis| redis.commands.clone());
         let backends = backends(&config, &name, &metrics, redis, &formats, &supervisor).await?;
-        let Backends { main, others, revocations, whereabouts, .. } = backends;
+        let Backends { mut main, mut others, revocations, whereabouts, .. } = backends;
         let Backends { repeats, answers, jobs, queues, ticks, contacts, done, stores, .. } = backends;
+        if traces.is_on() {
+            for backing in std::iter::once(&mut main).chain(&mut others) {
+                backing.log = Arc::new(TracedLog::new(backing.log.clone(), stores.system()));
+            }
+        }
         let (bus, log) = (main.bus.clone(), main.log.clone());
         let archive = store.as_ref().filter(|_| config.archive.any()).map(|store| store.archive.clone());
         let archived = archive.clone().map(|archive| Archived::new(archive, main.wants.clone()));
-        let archiving = archive
-            .map(|archive| Archiving::new(archive, main.outbox.clone(), log.clone(), &config.archive, metrics.clone()));
+        let archiving = archive.map(|archive| {
+            Archiving::new(archive, main.outbox.clone(), log.clone(), &config.archive, metrics.clone(), traces.clone())
+        });
         let past = Past::new(log, archived.clone(), config.archive.patience);
         let grounds = Grounds::new(&main, &others, past, &config, &metrics);
         let Grounds { main: ground, others: more, directory, counts, sources } = grounds;
         let node = Node::on(ground, more, &config, metrics.clone(), tasks.clone());
         let revoked = Revoked::start(revocations, config.auth.revocations_kept, metrics.clone()).await;
         let tokens = Tokens::start(&config.auth, revoked.clone(), metrics.clone()).await?;
-        let caller = Caller::new(&config.calls, metrics.clone()).context("calls")?;
+        let caller = Caller::new(&config.calls, metrics.clone()).context("calls")?.traced(traces.clone());
         let caller = Arc::new(match answers {
             Some(answers) => caller.sharing(answers),
             None => caller,
@@ -221,7 +231,7 @@ impl Gateway {
         let router = Arc::new(router);
         let agreement = agreement(&name, &main, &others, &router);
         let web = web(config.web.page);
-        let api = Api::new(&config, keys.clone(), metrics.clone());
+        let api = Api::new(&config, keys.clone(), traces.clone(), metrics.clone());
         let background = post.background(&config, desk.clone(), keys.clone());
         let users = Users::new(&config, router.clone(), inbox.clone(), background, metrics.clone());
         let doors = Arc::new(Doors { api: api.clone(), users: users.clone() });

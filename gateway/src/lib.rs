@@ -7,6 +7,7 @@
 
 pub mod app;
 pub mod audit;
+pub mod collector;
 pub mod doctor;
 pub mod exchange;
 pub mod http;

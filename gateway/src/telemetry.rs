@@ -15,6 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use gateway_core::config::{self, LogFormat};
+use gateway_core::traces;
 
 use crate::audit::AUDIT;
 
@@ -75,7 +76,8 @@ where
                 }
                 write!(Escaped(to), "{value:?}")
             });
-            lines.with_timer(Stamp(one_line(node))).fmt_fields(fields.delimited(" ")).boxed()
+            let lines = lines.with_timer(Stamp(one_line(node))).fmt_fields(fields.delimited(" "));
+            lines.map_event_format(Traced).boxed()
         }
         LogFormat::Json => {
             let named = Named { inner: Format::default().json(), node: serde_json::json!(node).to_string() };
@@ -109,10 +111,30 @@ where
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut line = String::with_capacity(256);
         self.inner.format_event(context, Writer::new(&mut line), event)?;
-        match line.strip_prefix('{') {
-            Some(rest) => write!(to, "{{\"node\":{},{rest}", self.node),
-            None => to.write_str(&line),
+        let Some(rest) = line.strip_prefix('{') else { return to.write_str(&line) };
+        write!(to, "{{\"node\":{},", self.node)?;
+        if let Some(id) = traces::recorded_id() {
+            write!(to, "\"trace_id\":\"{id:032x}\",")?;
         }
+        to.write_str(rest)
+    }
+}
+
+/// Lines for people, with the trace behind them that they were written in.
+struct Traced<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for Traced<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let Some(id) = traces::recorded_id() else { return self.0.format_event(context, to, event) };
+        let mut line = String::with_capacity(256);
+        let mut inner = Writer::new(&mut line);
+        self.0.format_event(context, inner.by_ref(), event)?;
+        writeln!(to, "{} trace_id={id:032x}", line.trim_end_matches('\n'))
     }
 }
 
@@ -198,6 +220,32 @@ mod tests {
         assert_eq!(written.lines().count(), 1, "{written}");
         assert!(!written.trim_end().contains(disturbs), "{written:?}");
         assert!(written.contains(" node-7 ") && written.contains("WARN") && written.contains("peer=\"192.0.2.1\""));
+    }
+
+    #[tokio::test]
+    async fn lines_in_a_recorded_trace_have_its_id() {
+        let brought = |flags: &str| traces::Trace::parse(&format!("00-{:032x}-{:016x}-{flags}", 7, 9), "");
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let page = Page::default();
+            let written = page.clone();
+            let lines = lines(&settings(format), "n", move || written.clone(), false).unwrap();
+            let _logging = lines.set_default();
+            for flags in ["01", "00"] {
+                let span = traces::Traces::default().begin(brought(flags), traces::Kind::Server, "x");
+                span.within(async { tracing::warn!(number = 1, "told") }).await;
+            }
+            let written = String::from_utf8(page.0.lock().clone()).unwrap();
+            let [in_trace, other] = written.lines().collect::<Vec<_>>()[..] else { panic!("{written}") };
+            let id = "00000000000000000000000000000007";
+            match format {
+                LogFormat::Text => assert!(in_trace.ends_with(&format!("number=1 trace_id={id}")), "{written}"),
+                LogFormat::Json => {
+                    let line: serde_json::Value = serde_json::from_str(in_trace).unwrap();
+                    assert_eq!((&line["trace_id"], &line["fields"]["number"]), (&id.into(), &1.into()));
+                }
+            }
+            assert!(!other.contains("trace_id"), "{written}");
+        }
     }
 
     #[test]

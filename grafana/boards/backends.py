@@ -8,7 +8,7 @@ def board():
         "backends",
         "Gateway routes and back ends",
         "Calls of routes, who comes in, the HTTP API, hooks and emitters: how the gateway and back ends fare with each other.",
-        [calls(), entry(), api(), hooks(), emitters()],
+        [calls(), entry(), api(), hooks(), emitters(), traces()],
     )
 
 
@@ -160,6 +160,19 @@ def api():
             ("sum(gateway_api_streams)", "streams"),
             unit="short",
             whole=True,
+        ),
+    )
+
+
+def traces():
+    return Row(
+        "Traces",
+        Bars(
+            "Spans by what became of them",
+            "Does the collector of traces get what is recorded? Dropped are those that came while too many waited for it, failed those that it did not take.",
+            ("sum by (result) (rate(gateway_spans_total)) > 0", "{{result}}"),
+            unit="cps",
+            colors={"^exported$": CALM, "^(dropped|rejected)$": POOR, "^failed$": BAD},
         ),
     )
 

@@ -41,4 +41,5 @@ pub mod sessions;
 pub mod sqlite;
 pub mod supervisor;
 pub mod ticks;
+pub mod traces;
 pub mod whereabouts;

@@ -2,6 +2,7 @@
 
 use super::grounds::check_namespaces;
 use super::post::check_post;
+use crate::collector;
 use gateway_core::auth::{ApiKeys, Hook, Tokens};
 use gateway_core::config::Config;
 use gateway_core::inbox::Inbox;
@@ -23,6 +24,7 @@ pub fn check(config: &Config) -> Result<RouteTable, String> {
     check_namespaces(config, &table)?;
     BackEnds::new(&config.jobs)?;
     check_post(config)?;
+    collector::check(config)?;
     Tokens::check(&config.auth).map_err(words)?;
     Hook::check(&config.auth.hook)?;
     Inbox::check(&config.notifications)?;

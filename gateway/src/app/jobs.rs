@@ -32,6 +32,7 @@ pub(super) fn desk_and_workers(
 ) -> (Arc<Desk>, Arc<Workers>) {
     let Means { node, inbox, caller, archiving, back_ends, post } = means;
     let kinds = Kinds::new(metrics.clone())
+        .traced(caller.traces().clone())
         .with("http", Arc::new(Http::new(back_ends, caller)))
         .with("publish", Arc::new(Publish::new(node, &config.limits)))
         .with("notify", Arc::new(Notify::new(inbox.clone())))

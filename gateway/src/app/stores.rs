@@ -33,6 +33,15 @@ pub(super) enum Stores {
 }
 
 impl Stores {
+    /// What the log is in, as OpenTelemetry calls it.
+    pub(super) fn system(&self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Files(_) => "sqlite",
+            Self::Redis(_) => "redis",
+        }
+    }
+
     pub(super) async fn close(&self) {
         match self {
             Self::Memory => {}
@@ -230,7 +239,9 @@ pub(super) async fn backends(
     let others = redis.map(over).collect();
     let commands = main.commands.clone().context("the main Redis has commands")?;
     let bus = main.bus.clone();
-    let jobs = Arc::new(BullJobs::new(commands.clone(), &prefix, &queues, done).context("jobs.prefix")?);
+    let jobs = BullJobs::new(commands.clone(), &prefix, &queues, done).context("jobs.prefix")?;
+    let is_traced = !config.telemetry.otlp_endpoint.expose().is_empty();
+    let jobs = Arc::new(if is_traced { jobs.traced() } else { jobs });
     Ok(Backends {
         main,
         others,

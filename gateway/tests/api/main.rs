@@ -18,4 +18,6 @@ mod sessions;
 mod stream;
 #[path = "../support/mod.rs"]
 mod support;
+#[cfg(feature = "traces")]
+mod traces;
 mod users;

@@ -12,6 +12,7 @@ use gateway_core::log::{Range, Terms};
 use gateway_core::metrics::Metrics;
 use gateway_core::outbox::{By, Wants};
 use gateway_core::port::{Port, PortError};
+use gateway_core::traces::Traces;
 use gateway_work::archiving::Archiving;
 use tokio_util::sync::CancellationToken;
 
@@ -91,7 +92,14 @@ impl Node {
         settings.batch_events = 3;
         settings.lease = Duration::from_secs(2);
         let (metrics, stop) = (Arc::new(Metrics::new()), CancellationToken::new());
-        let archiving = Archiving::new(database.clone(), it.outbox.clone(), it.log.clone(), &settings, metrics.clone());
+        let archiving = Archiving::new(
+            database.clone(),
+            it.outbox.clone(),
+            it.log.clone(),
+            &settings,
+            metrics.clone(),
+            Traces::default(),
+        );
         let task = tokio::spawn(archiving.run(stop.clone()));
         Self { metrics, stop, task }
     }

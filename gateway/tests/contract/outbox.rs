@@ -21,6 +21,7 @@ use gateway_core::presence::{
 };
 use gateway_core::redis::Commands;
 use gateway_core::supervisor::Supervisor;
+use gateway_core::traces::{Kind, Trace, Traces};
 
 use crate::support::redis::Redis;
 use crate::support::{self, eventually};
@@ -148,6 +149,7 @@ contract! {
     what_is_given_up_is_kept_and_can_be_delivered_after_all,
     what_nobody_wants_any_more_goes_after_its_time,
     what_is_archived_names_the_event_before_it,
+    what_is_appended_in_a_trace_waits_with_it,
     what_found_no_room_for_the_archive_is_told_until_it_is_settled,
 }
 
@@ -278,6 +280,31 @@ async fn what_is_archived_names_the_event_before_it(it: Deployment) {
     let told = take(&it, "all").await;
     assert_eq!(told.len(), 5);
     assert!(told.iter().all(|it| it.link.is_none()), "nobody else asked for it");
+}
+
+async fn what_is_appended_in_a_trace_waits_with_it(it: Deployment) {
+    it.wants.replace(vec![want("all", &[What::Published], "*")]);
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let trace = Trace::parse(parent, &format!("a={}", "x".repeat(250))).unwrap();
+    let span = Traces::default().begin(Some(trace.clone()), Kind::Server, "test");
+    span.within(publish(&it, "kept-a", "traced")).await;
+    publish(&it, "kept-a", "plain").await;
+    let traces = |told: &[Happening]| told.iter().map(|it| it.trace.clone()).collect::<Vec<_>>();
+    let expected = [Some(trace), None];
+    assert_eq!(traces(&take(&it, Wants::ARCHIVE).await), expected);
+    // What is given up has it, too, and when it is delivered after all.
+    let claim = claim();
+    let batch = read(&it, "all", &claim, ALL).await;
+    let places: Vec<_> = batch.entries.iter().map(|waiting| waiting.place.clone()).collect();
+    it.outbox.settle("all", &claim, &places, Fate::GivenUp { why: "no", kept: KEPT }).await.unwrap();
+    let given_up = it.outbox.given_up("all", None, 10).await.unwrap();
+    let again: Vec<_> = given_up.iter().map(|it| it.place.clone()).collect();
+    assert_eq!(given_up.iter().map(|it| it.happening.clone().unwrap().trace).collect::<Vec<_>>(), expected);
+    assert_eq!(it.outbox.decide("all", &again, Decision::Again).await.unwrap(), 2);
+    it.outbox.let_go("all", &claim).await.unwrap();
+    assert_eq!(traces(&take(&it, "all").await), expected);
+    let standings = it.outbox.survey(&["all".to_owned()], LONG).await.unwrap();
+    assert!(standings.iter().all(|standing| standing.bytes == 0), "{standings:?}");
 }
 
 async fn what_found_no_room_for_the_archive_is_told_until_it_is_settled(it: Deployment) {

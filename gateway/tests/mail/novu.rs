@@ -44,6 +44,7 @@ fn job(id: &str, data: &Value) -> Job {
         lost: 0,
         priority: 0,
         enqueued_at_ms: 0,
+        trace: None,
     }
 }
 

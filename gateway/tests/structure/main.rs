@@ -7,3 +7,4 @@ mod drift;
 mod support;
 #[cfg(not(feature = "mongodb"))]
 mod without_mongodb;
+mod without_traces;

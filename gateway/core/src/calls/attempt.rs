@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use super::endpoint::shown;
 use super::{Ask, IDEMPOTENCY_KEY};
 use crate::calls::breaker::Verdict;
+use crate::traces;
 
 const REQUEST_ID: &str = "x-request-id";
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -101,10 +102,17 @@ impl Failure {
     }
 }
 
-/// Asks once. Takes as long as it takes; dropping it closes the connection.
-pub(super) async fn attempt(client: &Client, ask: &Ask<'_>, most_bytes: usize) -> Result<Box<RawValue>, Failure> {
+/// Asks once, and notes the status of the answer as soon as there is one. Takes as long as it takes; dropping it closes the
+/// connection.
+pub(super) async fn attempt(
+    client: &Client,
+    ask: &Ask<'_>,
+    most_bytes: usize,
+    answered: &mut Option<StatusCode>,
+) -> Result<Box<RawValue>, Failure> {
     let endpoint = ask.endpoint;
     let mut headers = HeaderMap::new();
+    traces::current().iter().for_each(|trace| trace.add_to(&mut headers));
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(ACCEPT, JSON);
     let request = client.post(endpoint.url.clone()).headers(headers).headers(endpoint.headers.clone());
@@ -112,6 +120,7 @@ pub(super) async fn attempt(client: &Client, ask: &Ask<'_>, most_bytes: usize) -
     let mut response =
         request.body(ask.body.clone()).send().await.map_err(|error| Failure::new(Kind::Failed, chain(error)))?;
     let status = response.status();
+    *answered = Some(status);
     if status.is_success() {
         return answer(response, most_bytes).await;
     }

@@ -52,6 +52,17 @@ impl Purpose {
         }
     }
 
+    /// What a request for it is called in a trace.
+    pub(super) fn span(self) -> &'static str {
+        match self {
+            Self::Routes => "POST call",
+            Self::Auth => "POST auth",
+            Self::Hooks => "POST hook",
+            Self::Jobs => "POST job",
+            Self::Novu => "POST novu",
+        }
+    }
+
     /// Its place among several that are kept in one number.
     pub(super) fn bit(self) -> u8 {
         1 << self as u8

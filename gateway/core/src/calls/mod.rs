@@ -6,6 +6,7 @@ mod breaker;
 mod endpoint;
 mod kept;
 mod post;
+mod seen;
 
 pub use attempt::{Rejection, fit};
 pub use breaker::{Asker, Breaker, Source};
@@ -13,7 +14,7 @@ pub use endpoint::{Endpoint, EndpointError, Purpose};
 pub use kept::{Keeping, Name};
 pub use post::{Untaken, Why};
 /// So that others need not name the library.
-pub use reqwest::Url;
+pub use reqwest::{Client, Url};
 
 use std::collections::HashMap;
 use std::fmt;
@@ -26,8 +27,8 @@ use bytes::Bytes;
 use http::HeaderValue;
 use http::header::HeaderName;
 use parking_lot::Mutex;
+use reqwest::ClientBuilder;
 use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder};
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
@@ -41,6 +42,7 @@ use crate::config::Calls;
 use crate::domain::Refusal;
 use crate::metrics::Metrics;
 use crate::recurring::Recurring;
+use crate::traces::Traces;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const USER_AGENT: &str = concat!("gateway/", env!("CARGO_PKG_VERSION"));
@@ -57,6 +59,7 @@ pub struct Caller {
     client: Client,
     settings: Calls,
     metrics: Arc<Metrics>,
+    traces: Traces,
     /// One entry for each URL of the route tables that this node has had.
     back_ends: Mutex<HashMap<String, Arc<BackEnd>>>,
     failures: Recurring,
@@ -103,24 +106,15 @@ struct Ask<'a> {
 impl Caller {
     /// A caller that knows no back end yet.
     ///
-    /// Proxies are taken from `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`, as everywhere. Without certificates of
-    /// authorities on this system, only `http://` can be asked, and the log says so.
-    ///
     /// # Errors
     /// If there is no TLS to be had at all.
     pub fn new(settings: &Calls, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
-        let client = match builder().build() {
-            Ok(client) => client,
-            Err(error) => {
-                tracing::warn!(error = ?error, "calls over https will fail: are the CA certificates installed?");
-                builder().tls_certs_only([]).build()?
-            }
-        };
         Ok(Self {
-            client,
+            client: client()?,
             settings: settings.clone(),
             kept: KeptAnswers::new(settings.cache_bytes, metrics.clone()),
             metrics,
+            traces: Traces::default(),
             back_ends: Mutex::default(),
             failures: Recurring::new("a call failed"),
             store_failures: Recurring::new("the store of answers failed, and each node asks for itself"),
@@ -234,8 +228,11 @@ impl Caller {
                 self.metrics.call_retries.increment(1);
             }
             let patience = endpoint.timeout.min(deadline.saturating_duration_since(Instant::now()));
-            let asked = timeout(patience, attempt(&self.client, ask, self.settings.answer_bytes)).await;
+            let (span, mut status) = (seen::request(endpoint, number), None);
+            let attempt = attempt(&self.client, ask, self.settings.answer_bytes, &mut status);
+            let asked = timeout(patience, span.within(attempt)).await;
             let asked = asked.unwrap_or_else(|_| Err(Failure::timed_out(patience)));
+            seen::ended(span, status, asked.as_ref().err().map(|failure| result(&failure.kind)));
             let verdict = asked.as_ref().map_or_else(Failure::verdict, |_| Verdict::Works);
             self.report(endpoint, ask.asker, permit.settle(verdict));
             let failure = match asked {
@@ -277,6 +274,23 @@ impl Caller {
 impl fmt::Debug for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Caller").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// A client for HTTP as all requests of the gateway have it: it follows no redirects and unpacks nothing.
+///
+/// Proxies are taken from `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`, as everywhere. Without certificates of authorities on
+/// this system, only `http://` can be asked, and the log says so.
+///
+/// # Errors
+/// If there is no TLS to be had at all.
+pub fn client() -> anyhow::Result<Client> {
+    match builder().build() {
+        Ok(client) => Ok(client),
+        Err(error) => {
+            tracing::warn!(error = ?error, "calls over https will fail: are the CA certificates installed?");
+            Ok(builder().tls_certs_only([]).build()?)
+        }
     }
 }
 

@@ -10,7 +10,8 @@ use tokio::time::timeout;
 
 use super::attempt::{JSON, chain, moved, retry_after};
 use super::breaker::Verdict;
-use super::{Asker, Caller, Endpoint};
+use super::{Asker, Caller, Endpoint, seen};
+use crate::traces;
 
 /// What is read of an answer, so that its connection can be used again. A longer one costs the connection.
 const ANSWER_BYTES: usize = 16_384;
@@ -99,9 +100,12 @@ impl Caller {
         let Some(permit) = back_end.circuit.permit(endpoint.breaker, asker) else {
             return Err(Untaken::new(Why::Open, "it failed too often in a row and is left alone for a while"));
         };
-        let posted = timeout(endpoint.timeout, self.post_now(endpoint, headers, body)).await;
+        let span = seen::request(endpoint, 1);
+        let posted = timeout(endpoint.timeout, span.within(self.post_now(endpoint, headers, body))).await;
         let posted = posted
             .unwrap_or_else(|_| Err(Untaken::new(Why::TimedOut, format!("no answer within {:?}", endpoint.timeout))));
+        let status = posted.as_ref().map_or_else(|untaken| untaken.status, |response| Some(response.status()));
+        seen::ended(span, status, posted.as_ref().err().map(|untaken| untaken.why.as_str()));
         let verdict = match posted.as_ref().map_err(|untaken| untaken.why) {
             Ok(_) | Err(Why::Refused | Why::Postponed) => Verdict::Works,
             Err(_) => Verdict::Fails,
@@ -113,7 +117,9 @@ impl Caller {
     }
 
     async fn post_now(&self, endpoint: &Endpoint, headers: HeaderMap, body: Bytes) -> Result<Response, Untaken> {
-        let request = self.client.post(endpoint.url.clone()).header(CONTENT_TYPE, JSON);
+        let mut first = HeaderMap::from_iter([(CONTENT_TYPE, JSON)]);
+        traces::current().iter().for_each(|trace| trace.add_to(&mut first));
+        let request = self.client.post(endpoint.url.clone()).headers(first);
         let request = request.headers(endpoint.headers.clone()).headers(headers).body(body);
         let response = request.send().await.map_err(|error| Untaken::new(Why::Failed, chain(error)))?;
         let status = response.status();

@@ -254,6 +254,10 @@ pub struct Web {
 pub struct Telemetry {
     pub log: String,
     pub format: LogFormat,
+    pub otlp_endpoint: HiddenUrl,
+    pub otlp_headers: Secret,
+    pub sample: f64,
+    pub service_name: String,
 }
 
 /// How log lines look.

@@ -62,6 +62,13 @@ impl Config {
                 return Err((key, "must be at least 1ms".into()));
             }
         }
+        if !(0.0..=1.0).contains(&self.telemetry.sample) {
+            return Err(("telemetry.sample", "must be from 0 to 1: the part of the traces that are recorded".into()));
+        }
+        let name = &self.telemetry.service_name;
+        if name.trim().is_empty() || name.len() > 255 || name.chars().any(char::is_control) {
+            return Err(("telemetry.service_name", "must have 1 to 255 bytes and no control characters".into()));
+        }
         self.limits.validate_rates()?;
         self.log.validate()?;
         self.passing.validate()?;

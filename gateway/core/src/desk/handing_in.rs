@@ -10,6 +10,7 @@ use super::{Desk, Queue, Unfit};
 use crate::domain::{Refusal, SessionId, UserId};
 use crate::jobs::{Backoff, Enqueued, JobId, NewJob};
 use crate::node::Session;
+use crate::traces::{self, Kind};
 
 /// The longest name of a kind, in bytes.
 const MAX_KIND_BYTES: usize = 128;
@@ -132,7 +133,19 @@ impl Desk {
     /// # Errors
     /// It cannot be done, it is too much, or the store cannot be reached.
     pub async fn hand_in(&self, hand: &Hand, wish: Wish) -> Result<Enqueued, NotTaken> {
-        let taken = self.take(hand, wish).await;
+        let mut span = traces::span(Kind::Producer, "enqueue");
+        // Names of queues that are not configured are anybody's words.
+        if let Some(queue) = self.configured(&wish.queue).filter(|_| span.is_recorded()) {
+            span.rename(|| format!("enqueue {}", queue.name.as_str()));
+            span.say("messaging.destination.name", queue.name.as_str().to_owned());
+        }
+        let taken = span.within(self.take(hand, wish)).await;
+        match &taken {
+            Ok(enqueued) if span.is_recorded() => span.say("messaging.message.id", enqueued.id.as_str().to_owned()),
+            Ok(_) => {}
+            Err(NotTaken::Wrong(field, _)) => span.say("gateway.refusal", *field),
+            Err(NotTaken::Refused(refusal)) => span.say("gateway.refusal", refusal.code()),
+        }
         let result = match &taken {
             Ok(Enqueued { known: true, .. }) => "known",
             Ok(_) => "new",
@@ -203,6 +216,6 @@ impl Desk {
             None => JobId::random(),
             Some(id) => JobId::new(hand.id(id)).map_err(|bad| NotTaken::Wrong("id", bad.to_string()))?,
         };
-        Ok(NewJob { id: Some(id), kind, data, delay, attempts, backoff, priority })
+        Ok(NewJob { id: Some(id), kind, data, delay, attempts, backoff, priority, trace: traces::current() })
     }
 }

@@ -12,6 +12,7 @@ use crate::domain::{Event, Refusal, UserId};
 use crate::log::Terms;
 use crate::node::{Account, dedupe_of, now_ms};
 use crate::notifications::{Added, New, NotificationId};
+use crate::traces::{self, Kind};
 
 /// The longest id, and the longest collapse key, in bytes.
 const MAX_NAME_BYTES: usize = 128;
@@ -118,7 +119,12 @@ impl Inbox {
             // Before: what is kept and not looked after nobody would find.
             absence.mind(drafts).await;
         }
+        let mut span = traces::span(Kind::Client, "keep notifications");
         let added = shelf.notifications.add(drafts, self.settings.kept_per_user).await;
+        if added.is_err() {
+            span.fail("failed");
+        }
+        drop(span);
         let added = added.map_err(|error| self.unavailable(&error))?;
         let kept = drafts.iter().zip(added).map(|(new, added)| match added {
             Added::New { instead_of, dropped } => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::{JobId, QueueName};
+use crate::traces::Trace;
 
 /// A job that is to be done.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct NewJob {
     pub backoff: Backoff,
     /// Lower comes first; 0 is before all others. What is above [`NewJob::LAST`] is as that.
     pub priority: u32,
+    /// In which trace it is wanted.
+    pub trace: Option<Trace>,
 }
 
 impl NewJob {
@@ -42,6 +45,7 @@ impl NewJob {
             backoff: self.backoff,
             lost: 0,
             priority: self.priority.min(Self::LAST),
+            trace: self.trace.clone(),
             enqueued_at_ms: now_ms,
         }
     }
@@ -57,6 +61,7 @@ impl NewJob {
             attempts: 1,
             backoff: Backoff::Fixed(Duration::ZERO),
             priority: 0,
+            trace: None,
         }
     }
 }
@@ -113,6 +118,8 @@ pub struct Job {
     pub priority: u32,
     /// When it was enqueued, in milliseconds since 1970.
     pub enqueued_at_ms: u64,
+    /// In which trace it was enqueued.
+    pub trace: Option<Trace>,
 }
 
 /// Where in its life a job is.

@@ -17,6 +17,7 @@ use super::{
 use crate::domain::{Epoch, Event, Offset, Position, RoomName};
 use crate::outbox::{Happening, Link, Scribe, What};
 use crate::port::{Port, PortError};
+use crate::traces;
 
 /// How many items may wait for the fan-out. A publish waits when it is full, so nothing is ever missed.
 const FEED_BUFFER: usize = 4096;
@@ -157,6 +158,7 @@ impl MemoryLog {
                 user: terms.by.and_then(|by| by.user.cloned()),
                 event: Some(event.clone()),
                 link: Some(Link { epoch: self.epoch, before: last, takes_back: terms.takes_back }),
+                trace: traces::current(),
                 ..Happening::new(What::Published, room.clone(), offset.0, event.at_ms)
             }]);
         }

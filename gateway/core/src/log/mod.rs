@@ -5,11 +5,13 @@ mod budget;
 mod memory;
 mod redis;
 mod sqlite;
+mod traced;
 
 pub use budget::{Budget, ENTRY_BYTES, ROOM_BYTES};
 pub use memory::MemoryLog;
 pub use redis::RedisLog;
 pub use sqlite::SqliteLog;
+pub use traced::TracedLog;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -310,5 +310,8 @@ pub const CACHES: [&str; 3] = ["calls", "presence", "unread"];
 /// How somebody was answered who asked for what is kept.
 pub const CACHE_RESULTS: [&str; 5] = ["hit", "wait", "shared", "old", "miss"];
 
+/// What became of spans that somebody was to record.
+pub const SPAN_RESULTS: [&str; 4] = ["exported", "dropped", "rejected", "failed"];
+
 /// What the store of answers that nodes share was asked.
 pub const ANSWER_OPERATIONS: [&str; 3] = ["recall", "keep", "give_up"];

@@ -290,6 +290,9 @@ metrics! {
     jobs_enqueued: Family2<Counter> = "gateway_jobs_enqueued_total" ["by": JOB_SOURCES, "result": JOB_RESULTS];
     /// Requests that the store of jobs failed to serve, by operation.
     job_errors: Family<Counter> = "gateway_job_errors_total" ["op": JOB_OPERATIONS];
+    /// Spans of traces, by what became of them: the collector took them, they found no room to wait for it, it did not want them, or
+    /// it could not be reached.
+    spans: Family<Counter> = "gateway_spans_total" ["result": SPAN_RESULTS];
     /// 1 in a process that only works on jobs, and lets no client in; else 0.
     works_only: Gauge = "gateway_works_only";
     /// Decisions of the rate limiters.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{Epoch, Event, Offset, RoomName, SessionId, UserId};
+use crate::traces::Trace;
 
 /// A kind of thing that happens and that somebody outside may want to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -100,6 +101,9 @@ pub struct Happening {
     /// Which Redis numbered it, if not the main one: each counts for itself.
     #[serde(skip)]
     pub origin: Option<Arc<str>>,
+    /// In which trace it happened.
+    #[serde(skip)]
+    pub trace: Option<Trace>,
 }
 
 /// What an event is to what its room said before.
@@ -153,6 +157,7 @@ impl Happening {
             event: None,
             link: None,
             origin: None,
+            trace: None,
         }
     }
 
@@ -170,22 +175,30 @@ impl Happening {
     pub fn weight(&self) -> usize {
         let texts = [self.member.as_deref(), self.user.as_ref().map(UserId::as_str), self.cause.as_deref()];
         let texts = texts.into_iter().flatten().map(str::len).sum::<usize>();
-        Self::OVERHEAD + self.place.as_str().len() + texts + self.event.as_ref().map_or(0, Event::size)
+        let trace = self.trace.as_ref().map_or(0, Trace::size);
+        Self::OVERHEAD + self.place.as_str().len() + texts + trace + self.event.as_ref().map_or(0, Event::size)
     }
 
-    /// The form for a file: a format byte, then MessagePack.
+    /// The form for a file: a format byte, then MessagePack, then the trace as it is kept, if there is one: versions that know of
+    /// none read no further than the MessagePack goes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![Self::FORMAT];
         rmp_serde::encode::write(&mut bytes, self).expect("what happened always encodes");
+        bytes.extend(self.trace.iter().flat_map(|trace| trace.kept().into_bytes()));
         bytes
     }
 
     /// Reads [`Self::encode`]'s form; nothing if it is of another format or damaged.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (format, body) = bytes.split_first()?;
-        (*format == Self::FORMAT).then(|| rmp_serde::from_slice(body).ok()).flatten()
+        let (format, mut body) = bytes.split_first()?;
+        if *format != Self::FORMAT {
+            return None;
+        }
+        let happening: Self = rmp_serde::from_read(&mut body).ok()?;
+        let trace = std::str::from_utf8(body).ok().and_then(Trace::of_kept);
+        Some(Self { trace, ..happening })
     }
 }
 
@@ -203,6 +216,14 @@ mod tests {
         let link = Link { epoch: Epoch(u64::MAX), before: Some(Offset(6)), takes_back: None };
         let linked = Happening { link: Some(link), ..joined.clone() };
         assert_eq!(Happening::decode(&linked.encode()), Some(linked));
+        let trace = Trace::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "a=1");
+        let traced = Happening { trace, ..joined.clone() };
+        assert_eq!(Happening::decode(&traced.encode()), Some(traced.clone()));
+        // As versions read it that know of no traces.
+        let known: Happening = rmp_serde::from_slice(&traced.encode()[1..]).unwrap();
+        assert_eq!(known, joined);
+        assert_eq!(traced.encode()[..joined.encode().len()], joined.encode());
+        assert_eq!(traced.weight(), joined.weight() + 59);
         let mut bytes = joined.encode();
         bytes[0] = 9;
         assert_eq!((Happening::decode(&bytes), Happening::decode(&[])), (None, None));

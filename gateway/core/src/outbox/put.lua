@@ -3,7 +3,8 @@
 --                            k its kind, r the place, n its number, s the session, and where there is one u the user,
 --                            m the member, c the cause, a when it was in ms, e the event as the log has it. For the
 --                            archive r, e and p: its history, its number, that of the event before it in its room or
---                            nothing, that of the one that it takes back or nothing, and the user, with spaces between them
+--                            nothing, that of the one that it takes back or nothing, and the user, with spaces between them. Where there is
+--                            one, t the trace in which it happened, which versions that know of none do not look at
 --   {base}{name}:state     hash: 'bytes' that wait; 'dropped' ever, and of these 'untold'; 'claim' and 'until' when in ms;
 --                            'wanted' when last in ms; the archive's 'lost' and 'lost_to', the numbers of the first and
 --                            the last that were dropped, until that is settled

@@ -16,6 +16,7 @@ use super::{
 use crate::domain::{Epoch, Event, Offset, RoomName, SessionId, UserId};
 use crate::port::{Port, PortError};
 use crate::redis::{CommandError, Commands, milliseconds};
+use crate::traces::Trace;
 
 /// Outboxes that all nodes of a deployment share.
 pub struct RedisOutbox {
@@ -227,6 +228,10 @@ impl<'a> Fields<'a> {
         std::str::from_utf8(self.0.get(name.as_bytes())?).ok().filter(|text| !text.is_empty())
     }
 
+    fn trace(&self) -> Option<Trace> {
+        self.text("t").and_then(Trace::of_kept)
+    }
+
     /// What they say to the archive; nothing if it is of another version.
     fn archived(&self, about: &str) -> Option<Happening> {
         let mut parts = about.splitn(5, ' ');
@@ -238,6 +243,7 @@ impl<'a> Fields<'a> {
             user: UserId::parse(parts.next()?),
             event: Some(event),
             link: Some(Link { epoch, before, takes_back }),
+            trace: self.trace(),
             ..Happening::new(What::Published, RoomName::trusted(self.text("r")?), number, at_ms)
         })
     }
@@ -262,6 +268,7 @@ impl<'a> Fields<'a> {
             member: self.text("m").map(str::to_owned),
             cause: self.text("c").map(str::to_owned),
             event,
+            trace: self.trace(),
             ..Happening::new(what, RoomName::trusted(self.text("r")?), self.text("n")?.parse().ok()?, at_ms)
         })
     }

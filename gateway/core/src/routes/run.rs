@@ -14,6 +14,7 @@ use super::template::Scope;
 use super::{Answer, NotDone};
 use crate::domain::{Frame, Refusal, RoomName};
 use crate::node::{CloseReason, RouteLimiter, Verdict, now_ms};
+use crate::traces::Kind;
 
 /// Whether a route runs.
 pub(super) fn applies(route: &Route, scope: &Scope<'_>) -> bool {
@@ -72,7 +73,25 @@ pub(super) struct Client<'a> {
 impl Run<'_> {
     /// Runs the routes of a client's event in their order, until one refuses. The answer is that of the first route
     /// that has one.
-    pub(super) async fn events(mut self, routes: &[Arc<Route>], event: Client<'_>) -> Result<Answer, NotDone> {
+    pub(super) async fn events(self, routes: &[Arc<Route>], event: Client<'_>) -> Result<Answer, NotDone> {
+        let mut span = self.router.caller.traces().begin(None, Kind::Server, "event");
+        if span.is_recorded() {
+            // Events that have a route are named by whoever configured it.
+            span.rename(|| format!("event {}", routes.first().map_or("", |route| &*route.event)));
+            span.say("gateway.namespace", self.scope.namespace.to_owned());
+        }
+        let done = span.within(self.one_by_one(routes, event)).await;
+        if let Err(NotDone { refusal, .. }) = &done {
+            if matches!(refusal, Refusal::Unavailable | Refusal::Overloaded) {
+                span.fail(refusal.code());
+            } else {
+                span.say("gateway.refusal", refusal.code());
+            }
+        }
+        done
+    }
+
+    async fn one_by_one(mut self, routes: &[Arc<Route>], event: Client<'_>) -> Result<Answer, NotDone> {
         self.attachments = event.attachments;
         let mut answer = None;
         let mut ran = false;

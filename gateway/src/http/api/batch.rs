@@ -21,6 +21,7 @@ use super::guard::Guard;
 use super::operations::{NOTHING_HERE, Operation, ROOT};
 use super::problem::{Kind, Problem};
 use super::state::ApiState;
+use super::traced::Asked;
 use super::{
     below_root, contacts, events, jobs, members, moderation, nodes, notifications, queues, revocations, schedules,
     sessions,
@@ -248,8 +249,10 @@ impl Run {
             let words = "questions and streams are requests of their own, not in batches";
             return Err(Problem::new(Kind::UnknownPath, words));
         }
-        let response = self.done(operation, params, &target, body.as_deref()).await;
+        let asked = Asked::item(&method);
+        let response = asked.within(self.done(operation, params, &target, body.as_deref())).await;
         let response = response.unwrap_or_else(Problem::into_response);
+        asked.end_as(Some(operation), response.status());
         self.items.guard.count(operation, response.status());
         Ok(response)
     }

@@ -25,6 +25,7 @@ mod schedules;
 mod sessions;
 mod state;
 mod stream;
+mod traced;
 mod validated;
 
 use std::net::IpAddr;
@@ -61,6 +62,7 @@ use gateway_core::domain::Refusal;
 use gateway_core::metrics::Metrics;
 use gateway_core::repeats::Repeats;
 use gateway_core::service::{Allowed, KeyLimiter, Service};
+use gateway_core::traces::Traces;
 use gateway_work::schedules::Schedules;
 
 /// What a body may have beside the event in it, in bytes.
@@ -88,6 +90,7 @@ pub struct Api {
     /// What answers, once there is something to answer with.
     ready: ArcSwapOption<Ready>,
     metrics: Arc<Metrics>,
+    traces: Traces,
 }
 
 #[derive(Debug)]
@@ -108,7 +111,7 @@ struct Seen {
 impl Api {
     /// An API that answers nothing yet.
     #[must_use]
-    pub fn new(config: &Config, keys: Arc<ApiKeys>, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub fn new(config: &Config, keys: Arc<ApiKeys>, traces: Traces, metrics: Arc<Metrics>) -> Arc<Self> {
         let event = config.limits.message_bytes + ENVELOPE_BYTES;
         Arc::new(Self {
             keys,
@@ -119,6 +122,7 @@ impl Api {
             body_bytes: [event, config.limits.payload_bytes.max(event)],
             ready: ArcSwapOption::empty(),
             metrics,
+            traces,
         })
     }
 
@@ -251,7 +255,7 @@ impl Api {
     }
 
     /// Has the request of somebody who was let in answered, at the pace of the key.
-    async fn routed(
+    async fn admitted(
         &self,
         request: Request<Bytes>,
         key: Arc<ApiKey>,

@@ -112,6 +112,16 @@ pub(super) fn is_open_to_viewers(name: &str) -> bool {
 }
 
 impl Operation {
+    /// The one of a name.
+    pub(super) fn named(name: &str) -> Option<&'static Self> {
+        OPERATIONS.iter().find(|operation| operation.name == name)
+    }
+
+    /// The path below [`ROOT`], with names in braces for what differs.
+    pub(super) fn path(&self) -> &'static str {
+        self.path
+    }
+
     /// That of a method at a path that the router matched.
     pub(super) fn find(method: &Method, matched: &str) -> Option<&'static Self> {
         // What HEAD asks for is what GET would answer.

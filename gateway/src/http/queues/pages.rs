@@ -229,6 +229,7 @@ mod tests {
             lost: 1,
             priority: 0,
             enqueued_at_ms: 0,
+            trace: None,
         };
         let result = Some(job.data.clone());
         Found {

@@ -29,7 +29,7 @@ const orders = {
   },
   async find({ id }) {
     const job = await queue.getJob(id);
-    return { state: await job?.getState(), result: job?.returnvalue, why: job?.failedReason };
+    return { state: await job?.getState(), result: job?.returnvalue, why: job?.failedReason, trace: job?.opts.telemetry?.metadata };
   },
   async board() {
     const serverAdapter = new ExpressAdapter();

@@ -12,6 +12,7 @@ use gateway_core::log::{Range, Terms};
 use gateway_core::metrics::Metrics;
 use gateway_core::outbox::{Bounds, Pattern, Wants};
 use gateway_core::port::PortError;
+use gateway_core::traces::Traces;
 use gateway_work::archiving::Archiving;
 use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -94,7 +95,8 @@ async fn measure(name: &str, it: Deployment, archive: Arc<dyn Archive>) {
     let observed = Arc::new(Observed { archive, written: Mutex::default() });
     let (stop, metrics) = (CancellationToken::new(), Arc::new(Metrics::new()));
     let settings = config(&[]).archive;
-    let archiving = Archiving::new(observed.clone(), it.outbox.clone(), it.log.clone(), &settings, metrics);
+    let archiving =
+        Archiving::new(observed.clone(), it.outbox.clone(), it.log.clone(), &settings, metrics, Traces::default());
     let task = tokio::spawn(archiving.run(stop.clone()));
     let mut appended = Vec::new();
     let mut tick = interval(TICK);

@@ -83,7 +83,7 @@ const QUEUES: &str = "bull";
 pub(crate) fn bull(url: &str, kept: Kept) -> BullJobs {
     let settings = support::config(&[]).redis;
     let commands = Commands::new(url, &settings).unwrap();
-    BullJobs::new(commands, &settings.prefix, QUEUES, kept).unwrap()
+    BullJobs::new(commands, &settings.prefix, QUEUES, kept).unwrap().traced()
 }
 
 fn redis_of(redis: &Redis, kept: Kept) -> Backend {

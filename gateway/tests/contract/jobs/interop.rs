@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use gateway_core::jobs::{Backoff, Failure, Job, JobId, NewJob, Outcome, State};
 use gateway_core::redis::Commands;
+use gateway_core::traces::Trace;
 use gateway_work::bullmq::BullJobs;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -89,7 +90,34 @@ fn clients() -> PathBuf {
 fn ours(redis: &Redis) -> Store {
     let settings = support::config(&[]).redis;
     let commands = Commands::new(&redis.url(), &settings).unwrap();
-    Store::of(BullJobs::new(commands, &settings.prefix, PREFIX, many::ALL).unwrap())
+    Store::of(BullJobs::new(commands, &settings.prefix, PREFIX, many::ALL).unwrap().traced())
+}
+
+/// Traces are where BullMQ's telemetry for Node has them: ours are found by it, and theirs by us.
+async fn traces_go_on(redis: &Redis, theirs: &mut Theirs, name: &str) {
+    let (store, queue) = (ours(redis), queue(name));
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let kept = json!({ "traceparent": parent, "tracestate": "a=1" });
+    let trace = Trace::parse(parent, "a=1");
+    let job = NewJob { trace: trace.clone(), ..named("traced") };
+    store.jobs.enqueue(&queue, &job).await.unwrap();
+    let seen = theirs.ask("find", json!({"id": "traced"})).await;
+    assert_eq!(seen["state"], "waiting", "it is let go: {seen}");
+    assert_eq!(serde_json::from_str::<Value>(seen["trace"].as_str().unwrap()).unwrap(), kept);
+    let made = theirs.add("theirs", json!({}), json!({"telemetry": {"metadata": kept.to_string()}})).await;
+    let rubbish = theirs.add("rubbish", json!({}), json!({"telemetry": {"metadata": "{\"traceparent\":7}"}})).await;
+    let done = Done::default();
+    let seen = done.clone();
+    let handler = doing(move |job: Job| {
+        seen.add(&job);
+        async move { Ok(None) }
+    });
+    let worker = store.jobs.work(&queue, &at_once(2), handler).await.unwrap();
+    for (id, expected) in [(&id("traced"), &trace), (&made, &trace), (&rubbish, &None)] {
+        state_becomes(&store, &queue, id, State::Completed).await;
+        assert_eq!(done.all().iter().find(|job| job.id == *id).map(|job| &job.trace), Some(expected));
+    }
+    end(worker).await;
 }
 
 /// What they make we do.
@@ -164,6 +192,12 @@ async fn with_node_both_ways() {
     let redis = Redis::start().await;
     ours_do_theirs(&redis, &mut Theirs::node(&redis, "theirs").await, "theirs").await;
     theirs_do_ours(&redis, &mut Theirs::node(&redis, "ours").await, "ours", "node").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn traces_go_on_in_node_and_from_there() {
+    let redis = Redis::start().await;
+    traces_go_on(&redis, &mut Theirs::node(&redis, "traced").await, "traced").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

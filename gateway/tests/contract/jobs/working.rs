@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::join_all;
 use gateway_core::jobs::{Counts, Enqueued, JobId, NewJob, Rate, State, Working};
+use gateway_core::traces::Trace;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -21,7 +22,9 @@ pub(crate) async fn what_is_enqueued_is_done(backend: &Backend) {
     let (store, queue) = (backend.open().await, queue("done"));
     let before = now_ms();
     let data = raw(r#"{"to":["ä","\u0000"],"n":1.5,"deep":{"null":null}}"#);
-    let job = NewJob { attempts: 3, priority: 7, ..NewJob::new("mail", data.clone()) };
+    let trace = Trace::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "a=1,b=\"2\"");
+    assert!(trace.is_some());
+    let job = NewJob { attempts: 3, priority: 7, trace: trace.clone(), ..NewJob::new("mail", data.clone()) };
     let Enqueued { id, known } = store.jobs.enqueue(&queue, &job).await.unwrap();
     assert!(!known);
     let waiting = found(&store, &queue, &id).await;
@@ -37,6 +40,7 @@ pub(crate) async fn what_is_enqueued_is_done(backend: &Backend) {
     let [job] = &done.all()[..] else { panic!("it was done {} times", done.len()) };
     assert_eq!((&job.id, &job.queue, &*job.kind), (&id, &queue, "mail"));
     assert_eq!((job.attempt, job.attempts, job.priority, job.lost), (1, 3, 7, 0));
+    assert_eq!(job.trace, trace);
     let same = |one: &str, other: &str| {
         assert_eq!(serde_json::from_str::<Value>(one).unwrap(), serde_json::from_str::<Value>(other).unwrap());
     };

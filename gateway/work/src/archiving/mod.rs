@@ -22,6 +22,7 @@ use gateway_core::metrics::Metrics;
 use gateway_core::outbox::Outbox;
 use gateway_core::port::{Port, PortError};
 use gateway_core::recurring::Recurring;
+use gateway_core::traces::Traces;
 
 /// The archiving of a node. In a cluster one node at a time does it.
 pub struct Archiving {
@@ -30,6 +31,7 @@ pub struct Archiving {
     log: Arc<dyn Log>,
     settings: config::Archive,
     metrics: Arc<Metrics>,
+    traces: Traces,
     /// Whether it is this node's turn.
     writes: AtomicBool,
     trouble: Recurring,
@@ -50,6 +52,7 @@ impl Archiving {
         log: Arc<dyn Log>,
         settings: &config::Archive,
         metrics: Arc<Metrics>,
+        traces: Traces,
     ) -> Arc<Self> {
         Arc::new(Self {
             archive,
@@ -57,6 +60,7 @@ impl Archiving {
             log,
             settings: settings.clone(),
             metrics,
+            traces,
             writes: AtomicBool::new(false),
             trouble: Recurring::new("the archive is not written, and what is published waits for it"),
         })

@@ -120,13 +120,21 @@ impl Writer {
         let is_all = batch.entries.len() == batch.waiting;
         let is_told = self.began == Some(stands.began);
         let stand = Stand { began: stands.began, is_told, before, head: stands.head.offset };
+        let told: Vec<_> = batch.entries.iter().filter_map(|it| it.happening.as_ref()?.trace.clone()).collect();
         let stretch = stretch(batch, cursor, stand);
         let is_idle = stretch.records.is_empty() && stretch.places.is_empty();
         let has_moved = cursor.is_none_or(|cursor| stretch.cursor > cursor) && stretch.cursor > Offset::START;
         if is_idle && (!has_moved || self.told.is_some_and(|told| told.elapsed() < IDLE)) {
             return Ok(Round::Done);
         }
-        let Some(written) = self.write(&stretch).await? else { return Ok(Round::Lost) };
+        let mut span = self.archiving.traces.link(told, "write archive");
+        span.say("db.operation.batch.size", stretch.records.len());
+        let written = self.write(&stretch).await;
+        if written.is_err() {
+            span.fail("failed");
+        }
+        drop(span);
+        let Some(written) = written? else { return Ok(Round::Lost) };
         self.tell(&written);
         self.began = Some(stands.began);
         (self.cursor, self.told) = (Some(Some(stretch.cursor)), Some(Instant::now()));

@@ -216,7 +216,7 @@ impl Hands {
         if theirs.processed_on().is_some_and(|at| at.saturating_add(self.lease_ms) < now_ms()) {
             return Err(NOTHING);
         }
-        let job = shown::job(&self.queue, &theirs, true);
+        let mut job = shown::job(&self.queue, &theirs, true);
         if job.lost >= Working::LOST {
             return Err(Error::Unrecoverable(lost_too_often()));
         }
@@ -228,6 +228,9 @@ impl Hands {
             worker.set_concurrency(concurrency);
         }
         let Some(_place) = place else { return Err(BACK) };
+        if self.all.traced {
+            job.trace = self.all.trace_of(&self.key(&theirs)).await;
+        }
         let done = async {
             // Those of a worker that was replaced may still be at it. The semaphore is never closed.
             let _slot = self.slots.acquire().await;
@@ -285,9 +288,13 @@ impl Hands {
         }
     }
 
+    fn key(&self, theirs: &Theirs) -> String {
+        format!("{}:{}:{}", self.all.link.prefix, names::of_queue(&self.queue), theirs.id())
+    }
+
     /// Notes why an attempt has failed. False if the job is somebody else's by now.
     async fn note(&self, theirs: &Theirs, why: &str, counts: u32) -> bool {
-        let key = format!("{}:{}:{}", self.all.link.prefix, names::of_queue(&self.queue), theirs.id());
+        let key = self.key(theirs);
         let noted: Result<u8, _> = self
             .all
             .link

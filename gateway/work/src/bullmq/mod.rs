@@ -10,6 +10,7 @@ mod link;
 mod names;
 mod seen;
 mod shown;
+mod trace;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use tokio::time::timeout;
 
 use self::duty::Duty;
 use self::link::Link;
+use self::trace::HOLD;
 
 /// Jobs that all nodes of a deployment share, and all that speak BullMQ.
 #[derive(Clone)]
@@ -41,6 +43,9 @@ struct Shared {
     registered: Mutex<HashSet<QueueName>>,
     first: Script,
     note: Script,
+    trace: Script,
+    /// Whether jobs have the traces with them that they are in.
+    traced: bool,
 }
 
 impl std::fmt::Debug for BullJobs {
@@ -71,11 +76,25 @@ impl BullJobs {
         Ok(Self(Arc::new(Shared {
             first: commands.script(first),
             note: commands.script(note),
+            trace: commands.script(include_str!("trace.lua")),
+            traced: false,
             link: Link::new(commands, queues.to_owned()),
             kept,
             registry: format!("{prefix}:queues"),
             registered: Mutex::default(),
         })))
+    }
+}
+
+impl BullJobs {
+    /// The same, and jobs have the traces with them that they are in. It costs two commands more for each that is in one, and one for
+    /// each that is done.
+    #[must_use]
+    pub fn traced(mut self) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.traced = true;
+        }
+        self
     }
 }
 
@@ -148,7 +167,9 @@ impl Jobs for BullJobs {
         let all = &self.0;
         all.register(queue).await?;
         let id = job.id.clone().unwrap_or_else(JobId::random);
-        let options = all.options(job, &id, job.delay)?;
+        let trace = job.trace.as_ref().filter(|_| all.traced);
+        let is_held = trace.is_some() && job.delay.is_zero();
+        let options = all.options(job, &id, if is_held { HOLD } else { job.delay })?;
         let written = options.job_id.clone().unwrap_or_default();
         let (_, theirs) = all.link.queue(queue).await?;
         if job.id.is_some() {
@@ -159,8 +180,12 @@ impl Jobs for BullJobs {
                 return Ok(Enqueued { id, known: true });
             }
         }
-        all.ask("enqueue", queue, async |theirs| theirs.add(&job.kind, &job.data).options(options).await).await?;
+        let add = async |theirs: &Queue| theirs.add(&job.kind, &job.data).options(options).await;
+        let added = all.ask("enqueue", queue, add).await?;
         let known = job.id.is_some() && !all.is_first(&theirs, &written).await?;
+        if let Some(trace) = trace.filter(|_| !known) {
+            all.note_trace(&theirs, &added, trace, is_held).await;
+        }
         Ok(Enqueued { id, known })
     }
 

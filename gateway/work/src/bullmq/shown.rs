@@ -23,6 +23,7 @@ pub(super) fn job(queue: &QueueName, theirs: &Theirs, running: bool) -> Job {
         lost: lost(theirs),
         priority: theirs.priority(),
         enqueued_at_ms: theirs.timestamp(),
+        trace: None,
     }
 }
 

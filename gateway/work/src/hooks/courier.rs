@@ -1,6 +1,5 @@
 //! The courier of one hook: reads what waits, posts it, and says what became of it.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +17,7 @@ use gateway_core::outbox::{Batch, Claim, Fate, Happening, Most, Place, Waiting};
 use gateway_core::port::PortError;
 use gateway_core::recurring::Recurring;
 use gateway_core::routes::Hook;
+use gateway_core::traces::Kind;
 
 const SIGNATURE: HeaderName = HeaderName::from_static("x-gateway-signature");
 const HOOK: HeaderName = HeaderName::from_static("x-gateway-hook");
@@ -168,7 +168,14 @@ impl Courier {
         let signature = sign(&self.hook.secrets, seconds, &body);
         let header = |text: &str| HeaderValue::from_str(text).expect("names and digits are fine in a header");
         let headers = HeaderMap::from_iter([(SIGNATURE, header(&signature)), (HOOK, header(&self.hook.name))]);
-        let mut attempt = pin!(self.hooks.caller.post(&self.endpoint, &self.asker, headers, body));
+        let traces = happenings.iter().map(|happening| happening.trace.as_ref());
+        let mut span = self.hooks.caller.traces().resume_all(traces, Kind::Consumer, "deliver");
+        if span.is_recorded() {
+            span.rename(|| format!("deliver {}", self.hook.name));
+            span.say("messaging.batch.message_count", happenings.len());
+        }
+        // What rests in it would make every future around it large.
+        let mut attempt = Box::pin(span.within(self.hooks.caller.post(&self.endpoint, &self.asker, headers, body)));
         let every = self.claim.lease() / 3;
         let mut tick = interval_at(Instant::now() + every, every);
         loop {

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use gateway_core::domain::Offset;
 use gateway_core::outbox::{Happening, What};
+use gateway_core::traces::Trace;
 
 #[derive(Serialize)]
 struct Letter<'a> {
@@ -44,6 +45,10 @@ struct Told<'a> {
     args: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     attachments: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracestate: Option<&'a str>,
 }
 
 impl<'a> Told<'a> {
@@ -74,6 +79,8 @@ impl<'a> Told<'a> {
             attachments: published
                 .map(|event| event.attachments.iter().map(|bytes| STANDARD.encode(bytes)).collect())
                 .unwrap_or_default(),
+            traceparent: happening.trace.as_ref().map(Trace::parent),
+            tracestate: happening.trace.as_ref().and_then(Trace::state),
         }
     }
 }
@@ -109,6 +116,7 @@ mod tests {
                 except: None,
                 at_ms: 5,
             }),
+            trace: Trace::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "a=1"),
             ..Happening::new(What::Published, room.clone(), 17, 5)
         };
         let mut left = Happening::new(What::Left, room, 18, 6);
@@ -122,7 +130,8 @@ mod tests {
             json!({ "hook": "billing", "events": [
                 { "id": "publish:17", "type": "publish", "time": 5, "namespace": "/shop", "room": "orders-1",
                   "session": id, "user": "alice", "offset": "17", "event": "order", "args": [{ "n": 1 }, "17"],
-                  "attachments": ["AP8="] },
+                  "attachments": ["AP8="], "tracestate": "a=1",
+                  "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" },
                 { "id": "room.left:18", "type": "room.left", "time": 6, "namespace": "/shop", "room": "orders-1",
                   "session": id, "member": "s:x", "cause": "lease", "sequence": "18" },
                 { "id": "session.ended:19", "type": "session.ended", "time": 7, "namespace": "/", "session": id,

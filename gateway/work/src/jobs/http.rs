@@ -223,6 +223,7 @@ mod tests {
             lost: 0,
             priority: 0,
             enqueued_at_ms: 0,
+            trace: None,
         };
         let key =
             |queue: &str, id: &str| headers(&job(queue, id), &[], b"")[IDEMPOTENCY_KEY].to_str().unwrap().to_owned();

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use gateway_core::desk::{self, Unfit};
 use gateway_core::jobs::{Again, Failure, Handler, Job};
 use gateway_core::metrics::{JOB_KINDS, Metrics};
+use gateway_core::traces::{self, Traces};
 
 /// Who does the jobs of one kind.
 pub trait Kind: Handler {
@@ -28,6 +29,7 @@ pub trait Kind: Handler {
 pub struct Kinds {
     known: HashMap<&'static str, Arc<dyn Kind>>,
     metrics: Arc<Metrics>,
+    traces: Traces,
 }
 
 impl fmt::Debug for Kinds {
@@ -40,7 +42,13 @@ impl Kinds {
     /// A registry without any.
     #[must_use]
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { known: HashMap::new(), metrics }
+        Self { known: HashMap::new(), metrics, traces: Traces::default() }
+    }
+
+    /// The same, which goes on with the traces that jobs were enqueued in.
+    #[must_use]
+    pub fn traced(self, traces: Traces) -> Self {
+        Self { traces, ..self }
     }
 
     /// The same with one more.
@@ -76,9 +84,17 @@ impl desk::Kinds for Kinds {
 impl Handler for Kinds {
     async fn handle(&self, job: &Job) -> Result<Option<Box<RawValue>>, Failure> {
         let known = self.known.get_key_value(job.kind.as_str());
-        let mut attempt = Attempt::begin(&self.metrics, known.map_or(OTHER, |(name, _)| name));
+        let name = known.map_or(OTHER, |(name, _)| *name);
+        let mut attempt = Attempt::begin(&self.metrics, name);
+        let mut span = self.traces.resume(job.trace.as_ref(), traces::Kind::Consumer, "do");
+        if span.is_recorded() {
+            span.rename(|| format!("do {name}"));
+            span.say("messaging.destination.name", job.queue.as_str().to_owned());
+            span.say("messaging.message.id", job.id.as_str().to_owned());
+            span.say("gateway.job.attempt", job.attempt);
+        }
         let done = match known {
-            Some((_, kind)) => kind.handle(job).await,
+            Some((_, kind)) => span.within(kind.handle(job)).await,
             // Nodes of a newer version may know it, so it is tried again.
             None => {
                 let kinds = self.names();
@@ -90,6 +106,9 @@ impl Handler for Kinds {
             Err(failure) if failure.again == Again::Never || job.attempt >= job.attempts => "dead",
             Err(_) => "failed",
         };
+        if done.is_err() {
+            span.fail(attempt.outcome);
+        }
         if let Err(failure) = &done {
             let (queue, id, kind, attempt) = (job.queue.as_str(), job.id.as_str(), &*job.kind, job.attempt);
             let is_dead = attempt >= job.attempts || failure.again == Again::Never;
@@ -169,6 +188,7 @@ mod tests {
             lost: 0,
             priority: 0,
             enqueued_at_ms: 0,
+            trace: None,
         }
     }
 

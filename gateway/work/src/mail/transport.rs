@@ -13,7 +13,8 @@ use tokio::time::timeout;
 
 use super::letter::Written;
 use gateway_core::config;
-use gateway_core::jobs::Failure;
+use gateway_core::jobs::{Again, Failure};
+use gateway_core::traces::{self, Kind};
 
 /// How long a connection is kept that nobody uses.
 const IDLE: Duration = Duration::from_secs(30);
@@ -88,12 +89,18 @@ impl Transport {
                 Ok(())
             }
             Self::Server { smtp, name, timeout: patience, secure } => {
+                let mut span = traces::span(Kind::Client, "send mail");
+                span.say("server.address", name.clone());
                 // The client has no bound of its own for a server that says nothing any more.
-                match timeout(*patience, smtp.send(message.clone())).await {
+                let sent = match timeout(*patience, smtp.send(message.clone())).await {
                     Ok(Ok(_)) => Ok(()),
                     Ok(Err(error)) => Err(failure(name, *secure, &error)),
                     Err(_) => Err(Failure::not_now(format!("{name} did not answer within {patience:?}"))),
+                };
+                if let Err(Failure { again, .. }) = &sent {
+                    span.fail(if *again == Again::Never { "refused" } else { "not_now" });
                 }
+                sent
             }
         }
     }

@@ -24,6 +24,7 @@ use crate::config::{self, Config};
 use crate::domain::{Refusal, SessionId, network};
 use crate::metrics::Metrics;
 use crate::recurring::Recurring;
+use crate::traces::Kind;
 
 /// How long to wait before it is asked again, at least: its client waits meanwhile.
 const BACKOFF: Duration = Duration::from_millis(100);
@@ -188,7 +189,9 @@ impl Hook {
         let source = proven.unwrap_or_else(|| Source::Address(network(candidate.address)));
         let asker = Asker { session: SessionId::random(), source };
         let attempt = format!("{:032x}", rand::random::<u128>());
-        let answered = self.caller.ask(&self.endpoint, &asker, &attempt, body.to_owned()).await;
+        // Whoever comes brings no trace that could be believed.
+        let span = self.caller.traces().begin(None, Kind::Server, "connect");
+        let answered = span.within(self.caller.ask(&self.endpoint, &asker, &attempt, body.to_owned())).await;
         let said = match answered {
             Ok(answer) => Said::read(&answer, candidate.namespace, known, &self.limits),
             Err(Unanswered::Rejected(rejection)) => Said::refused(&rejection, &self.limits),

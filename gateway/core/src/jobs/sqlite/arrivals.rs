@@ -14,6 +14,7 @@ use super::row::{backoff, number};
 use crate::dates::{milliseconds, now_ms};
 use crate::port::{Port, PortError};
 use crate::sqlite::{Database, DatabaseError};
+use crate::traces::Trace;
 
 /// Jobs in one commit.
 const BATCH: usize = 500;
@@ -113,8 +114,8 @@ async fn insert(transaction: &mut Transaction<'_, Sqlite>, arrival: &Arrival) ->
     let state = if delay.is_zero() { State::Waiting } else { State::Delayed };
     let (doubles, backoff) = backoff(job.backoff);
     let inserted = sqlx::query(
-        "INSERT INTO jobs (queue, id, state, priority, run_at, attempts, doubles, backoff, enqueued_at, kind, data)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (queue, id) DO NOTHING",
+        "INSERT INTO jobs (queue, id, state, priority, run_at, attempts, doubles, backoff, enqueued_at, kind, data, trace)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (queue, id) DO NOTHING",
     )
     .bind(job.queue.as_str())
     .bind(job.id.as_str())
@@ -127,6 +128,7 @@ async fn insert(transaction: &mut Transaction<'_, Sqlite>, arrival: &Arrival) ->
     .bind(i64::try_from(job.enqueued_at_ms).unwrap_or(i64::MAX))
     .bind(&job.kind)
     .bind(job.data.get())
+    .bind(job.trace.as_ref().map(Trace::kept))
     .execute(&mut **transaction)
     .await?;
     Ok(inserted.rows_affected() > 0)

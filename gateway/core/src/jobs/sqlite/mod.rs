@@ -64,6 +64,13 @@ impl SqliteJobs {
             stirring: Stirring::default(),
             database,
         };
+        // A version that knows of no traces leaves the column empty, and goes on with the same file.
+        let traced = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM pragma_table_info('jobs') WHERE name = 'trace')");
+        let traced: bool = traced.fetch_one(&shared.connection).await.map_err(|error| shared.error("open", error))?;
+        if !traced {
+            let added = sqlx::query("ALTER TABLE jobs ADD COLUMN trace TEXT").execute(&shared.connection).await;
+            added.map_err(|error| shared.error("open", error))?;
+        }
         // The file is this process's alone, so nobody does anything any more.
         let lost = sqlx::query("UPDATE jobs SET lock_until = 0 WHERE state = 2").execute(&shared.connection).await;
         lost.map_err(|error| shared.error("open", error))?;

@@ -8,10 +8,11 @@ use sqlx::{FromRow, Row};
 
 use super::super::{Backoff, Found, Job, JobId, QueueName, State};
 use crate::dates::milliseconds;
+use crate::traces::Trace;
 
 /// The columns that [`Read`] wants.
 pub(super) const COLUMNS: &str = "queue, id, state, priority, run_at, attempt, attempts, doubles, backoff, lost, \
-                                  enqueued_at, begun_at, ended_at, kind, why, data, result";
+                                  enqueued_at, begun_at, ended_at, kind, why, trace, data, result";
 
 /// A job that was read.
 pub(super) struct Read(pub(super) Found);
@@ -32,6 +33,7 @@ impl FromRow<'_, SqliteRow> for Read {
             lost: row.try_get("lost")?,
             priority: row.try_get("priority")?,
             enqueued_at_ms: row.try_get::<i64, _>("enqueued_at")?.unsigned_abs(),
+            trace: row.try_get::<Option<String>, _>("trace")?.and_then(|kept| Trace::of_kept(&kept)),
         };
         let at = |column| row.try_get::<Option<i64>, _>(column).map(|at| at.map(i64::unsigned_abs));
         Ok(Self(Found {

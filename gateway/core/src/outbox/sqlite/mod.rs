@@ -83,9 +83,7 @@ impl SqliteOutbox {
         };
         let counted = open.await.map_err(|error| Port::Outbox.failed("open", database.error(error)))?;
         let counts = Counts::new(wants.clone());
-        for (name, entries, bytes) in counted {
-            counts.set(&name, whole(entries), whole(bytes));
-        }
+        counted.iter().for_each(|(name, entries, bytes)| counts.set(name, whole(*entries), whole(*bytes)));
         let (claims, pending, writing) = (Claims::default(), Mutex::default(), tokio::sync::Mutex::default());
         let trouble = Recurring::new("what happened cannot be written into the outboxes, and waits");
         Ok(Self { database, connection, wants, claims, counts, pending, writing, trouble })
@@ -109,6 +107,7 @@ impl SqliteOutbox {
             session: by.map(|by| by.session),
             user: by.and_then(|by| by.user.cloned()),
             event: Some(event.clone()),
+            trace: crate::traces::current(),
             ..Happening::new(What::Published, room.clone(), 0, event.at_ms)
         };
         let weight = happening.weight();
