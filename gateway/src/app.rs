@@ -26,7 +26,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -43,7 +42,6 @@ use gateway_core::calls::Caller;
 use gateway_core::config::Config;
 use gateway_core::formats::{Format, Formats};
 use gateway_core::inbox::Inbox;
-use gateway_core::log::TracedLog;
 use gateway_core::metrics::Metrics;
 use gateway_core::node::{Node, Past, Peers};
 use gateway_core::redis::Agreement;
@@ -182,14 +180,12 @@ impl Gateway {
         // Who is there shows later; in embedded mode nobody is.
         let formats = Formats::new(if !redis.is_empty() { Format::OLDEST } else { Format::NEWEST });
         let commands = redis.first().map(|redis| redis.commands.clone());
-        let backends = backends(&config, &name, &metrics, redis, &formats, &supervisor).await?;
-        let Backends { mut main, mut others, revocations, whereabouts, .. } = backends;
-        let Backends { repeats, answers, jobs, queues, ticks, contacts, done, stores, .. } = backends;
+        let mut backends = backends(&config, &name, &metrics, redis, &formats, &supervisor).await?;
         if traces.is_on() {
-            for backing in std::iter::once(&mut main).chain(&mut others) {
-                backing.log = Arc::new(TracedLog::new(backing.log.clone(), stores.system()));
-            }
+            backends.trace_appends();
         }
+        let Backends { main, others, revocations, whereabouts, .. } = backends;
+        let Backends { repeats, answers, jobs, queues, ticks, contacts, done, stores, .. } = backends;
         let (bus, log) = (main.bus.clone(), main.log.clone());
         let archive = store.as_ref().filter(|_| config.archive.any()).map(|store| store.archive.clone());
         let archived = archive.clone().map(|archive| Archived::new(archive, main.wants.clone()));
@@ -251,16 +247,8 @@ impl Gateway {
         let ready = Arc::new(AtomicBool::new(false));
         let parts = Parts { bus: bus.clone(), node: node.clone(), peers: peers.clone(), ready: ready.clone() };
         let balance = Arc::new(Balance::new(&config, &name, parts, metrics.clone()));
-        let orders = Arc::new(NodeOrders {
-            server: server.clone(),
-            peers: peers.clone(),
-            ready: ready.clone(),
-            reloading: reloading.clone(),
-            metrics: metrics.clone(),
-            supervisor: supervisor.clone(),
-            empty: Mutex::default(),
-            stopping: AtomicBool::new(false),
-        });
+        let orders = NodeOrders::new(&server, &peers, &ready, &reloading, &metrics, &supervisor);
+        let orders = Arc::new(orders);
         let gateway = Self {
             address: address_of(clients.as_ref())?,
             admin_address: admin.address(),

@@ -20,18 +20,39 @@ use gateway_core::supervisor::Supervisor;
 /// Heeds the orders of operators.
 #[derive(Debug)]
 pub(super) struct NodeOrders {
-    pub(super) server: SocketServer,
-    pub(super) peers: Arc<Peers>,
-    pub(super) ready: Arc<AtomicBool>,
-    pub(super) reloading: Arc<Reloading>,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) supervisor: Supervisor,
+    server: SocketServer,
+    peers: Arc<Peers>,
+    ready: Arc<AtomicBool>,
+    reloading: Arc<Reloading>,
+    metrics: Arc<Metrics>,
+    supervisor: Supervisor,
     /// Cancelled when it takes clients again, if it takes none. When the node stops it heeds nothing any more.
-    pub(super) empty: Mutex<Option<CancellationToken>>,
-    pub(super) stopping: AtomicBool,
+    empty: Mutex<Option<CancellationToken>>,
+    stopping: AtomicBool,
 }
 
 impl NodeOrders {
+    /// Nothing was ordered yet.
+    pub(super) fn new(
+        server: &SocketServer,
+        peers: &Arc<Peers>,
+        ready: &Arc<AtomicBool>,
+        reloading: &Arc<Reloading>,
+        metrics: &Arc<Metrics>,
+        supervisor: &Supervisor,
+    ) -> Self {
+        Self {
+            server: server.clone(),
+            peers: peers.clone(),
+            ready: ready.clone(),
+            reloading: reloading.clone(),
+            metrics: metrics.clone(),
+            supervisor: supervisor.clone(),
+            empty: Mutex::default(),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
     /// The node stops: whatever was ordered before.
     pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);

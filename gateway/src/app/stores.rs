@@ -11,7 +11,7 @@ use gateway_core::config::{self, Config, OneRedis};
 use gateway_core::contacts::{Contacts, MemoryContacts, RedisContacts, SqliteContacts};
 use gateway_core::formats::Formats;
 use gateway_core::jobs::{Jobs, Kept, MemoryJobs, Queues, SqliteJobs};
-use gateway_core::log::{Budget, Log, MemoryLog, RedisLog, Retention, SqliteLog};
+use gateway_core::log::{Budget, Log, MemoryLog, RedisLog, Retention, SqliteLog, TracedLog};
 use gateway_core::metrics::Metrics;
 use gateway_core::outbox::{Bounds, MemoryOutbox, Outbox, Pattern, RedisOutbox, SqliteOutbox, Wants};
 use gateway_core::presence::{Directory, MemoryPlaces, MemoryPresence, Presence, RedisPresence};
@@ -120,6 +120,16 @@ pub(super) struct Backends {
     /// Where other nodes are, if there may be any and requests are to be passed on to them.
     pub(super) whereabouts: Option<Arc<dyn Whereabouts>>,
     pub(super) stores: Stores,
+}
+
+impl Backends {
+    /// Notes each append in the trace that it is part of, if there is one.
+    pub(super) fn trace_appends(&mut self) {
+        let system = self.stores.system();
+        for backing in std::iter::once(&mut self.main).chain(&mut self.others) {
+            backing.log = Arc::new(TracedLog::new(backing.log.clone(), system));
+        }
+    }
 }
 
 /// Opens what the configuration names.
