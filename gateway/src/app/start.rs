@@ -255,13 +255,14 @@ impl Start {
             token,
         };
         let mut routes = admin(state);
-        if let Some(operators) = operators {
-            routes = operators.mount(routes);
-            supervisor.run_on("operators", operators.run(supervisor.stop().clone()));
-        }
         if let Some(passing) = &self.passing {
             routes = routes.merge(passing::routes(passing.door(self.server.clone()), supervisor.tasks().clone()));
             supervisor.run("whereabouts", passing.clone().keep_noted());
+        }
+        // The last: its Socket.IO is around all other routes.
+        if let Some(operators) = operators {
+            routes = operators.mount(routes);
+            supervisor.run_on("operators", operators.run(supervisor.stop().clone()));
         }
         self.admin.replace(routes);
         let bounds = Bounds::new(&config.limits);
