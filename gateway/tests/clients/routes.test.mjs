@@ -163,7 +163,8 @@ describe('rooms with seats', { timeout: 60_000 }, () => {
     const watcher = await connect(cluster.nodes[0].url, WEBSOCKET);
     const [came, went] = [heard(watcher, 'came'), heard(watcher, 'went')];
     await ok(watcher, 'sit', 'watched');
-    const socket = await connect(cluster.nodes[1].url, WEBSOCKET);
+    // By itself it would wait for up to a second and a half, and that is longer than sessions linger here.
+    const socket = await connect(cluster.nodes[1].url, { ...WEBSOCKET, reconnectionDelay: 50, reconnectionDelayMax: 100 });
     await ok(socket, 'sit', 'watched');
     await eventually('both came', () => came.length === 2);
     assert.deepEqual(came.map(([told]) => told.members), [1, 2]);

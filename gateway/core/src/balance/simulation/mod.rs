@@ -279,6 +279,7 @@ impl World {
 
     fn assert_even(&self, what: &str) {
         let counts: Vec<_> = (0..self.nodes.len()).map(|at| self.at(at)).collect();
-        assert!(self.furthest() <= 0.1, "{what}, {:?}: {counts:?} {:?}", self.balancer, self.phases);
+        // 550 of 500 is a tenth more, and not quite so in binary.
+        assert!(self.furthest() <= 0.1 + 1e-9, "{what}, {:?}: {counts:?} {:?}", self.balancer, self.phases);
     }
 }

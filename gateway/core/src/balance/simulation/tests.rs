@@ -15,7 +15,8 @@ fn nodes_that_join_draw_their_share_and_nobody_is_moved_twice() {
             let (moves, most) = (world.moves(), world.most_moves());
             assert!(most == 1 && (700..=1_000).contains(&moves), "{balancer:?}: {moves}");
             let refused: u32 = world.clients.iter().map(|client| client.refused).sum();
-            let expected = if balancer == Balancer::LeastConnections { 0.0 } else { 1.9 };
+            // The emptiest node may have been filled since the others last told their figures.
+            let expected = if balancer == Balancer::LeastConnections { 0.02 } else { 1.9 };
             assert!(f64::from(refused) <= expected * f64::from(moves), "{balancer:?}: {refused} of {moves}");
             world.run(60);
             assert_eq!(world.moves(), moves, "it is over");
