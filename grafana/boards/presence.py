@@ -8,7 +8,7 @@ def board():
         "presence",
         "Gateway presence and recovery",
         "Does who comes back get what it missed, and is who is there counted, and nobody else?",
-        [recovery(), presence(), lifecycle()],
+        [recovery(), balancing(), presence(), lifecycle()],
     )
 
 
@@ -59,6 +59,27 @@ def recovery():
             unit="cps",
             legend="right",
             alerts=("GatewayStoresFail",),
+        ),
+    )
+
+
+def balancing():
+    return Row(
+        "Sent to other nodes",
+        Lines(
+            "Connections beyond the share",
+            "Do nodes have as many clients as they should? Below 0 there is room. After a node joined all come to 0; what stays is somebody whom"
+            " balancing waits for, or gave up.",
+            ("gateway_balance_surplus", "{{instance}}"),
+            unit="short",
+        ),
+        Bars(
+            "Clients moved to other nodes",
+            "Are clients moved to where there are fewer, and does it end? State is what most nodes are in.",
+            ("sum(rate(gateway_balance_moves_total)) > 0", "moved"),
+            ('sum(rate(gateway_handshakes_total{result="elsewhere"})) > 0', "sent on"),
+            ('sum by (state) (gateway_balance_state{state=~"stopped|given_up"}) > 0', "nodes {{state}}"),
+            unit="cps",
         ),
     )
 

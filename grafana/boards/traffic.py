@@ -49,21 +49,6 @@ def clients():
             unit="reqps",
             alerts=("GatewayHandshakeFailures",),
         ),
-        Lines(
-            "Connections beyond the share",
-            "Do nodes have as many clients as they should? Below 0 there is room. After a node joined all come to 0; what stays is somebody whom"
-            " balancing waits for, or gave up.",
-            ("gateway_balance_surplus", "{{instance}}"),
-            unit="short",
-        ),
-        Bars(
-            "Clients moved to other nodes",
-            "Are clients moved to where there are fewer, and does it end? State is what most nodes are in.",
-            ("sum(rate(gateway_balance_moves_total)) > 0", "moved"),
-            ('sum(rate(gateway_handshakes_total{result="elsewhere"})) > 0', "sent on"),
-            ('sum by (state) (gateway_balance_state{state=~"stopped|given_up"}) > 0', "nodes {{state}}"),
-            unit="cps",
-        ),
         Bars(
             "Requests for a session by result",
             "Are they let in? auth is a token that is wrong or has run out, or a back end that said no; too_many are sessions of one user;"

@@ -230,7 +230,7 @@ async fn liar(says: &'static [u8]) -> std::net::SocketAddr {
     tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
-            stream.read(&mut [0; 16_384]).await.unwrap();
+            assert!(stream.read(&mut [0; 16_384]).await.unwrap() > 0);
             stream.write_all(says).await.unwrap();
         }
     });

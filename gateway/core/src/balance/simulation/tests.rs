@@ -9,7 +9,8 @@ fn nodes_that_join_draw_their_share_and_nobody_is_moved_twice() {
             let mut world = World::new(seed, balancer, 3, 2_000);
             world.run(20);
             assert_eq!(world.moves(), 0, "all were even");
-            (world.add(), world.add());
+            world.add();
+            world.add();
             world.run(60);
             world.assert_even("five nodes");
             let (moves, most) = (world.moves(), world.most_moves());
@@ -31,7 +32,8 @@ fn a_balancer_that_goes_on_to_another_node_spares_clients_the_refusals() {
         let mut world = World::new(7, Balancer::RoundRobin, 3, 2_000);
         world.retries = retries;
         world.run(20);
-        (world.add(), world.add());
+        world.add();
+        world.add();
         world.run(60);
         world.assert_even("five nodes");
         world.clients.iter().map(|client| client.refused).sum::<u32>()
@@ -46,7 +48,8 @@ fn clients_behind_one_address_are_balanced_as_well() {
         let mut world = World::new(3, balancer, 3, 2_000);
         world.one_address = true;
         world.run(20);
-        (world.add(), world.add());
+        world.add();
+        world.add();
         world.run(60);
         world.assert_even("five nodes");
         assert_eq!(world.most_moves(), 1);
