@@ -51,7 +51,7 @@ pub(super) enum Hindrance {
     Draining,
     /// Nodes have few clients.
     Few,
-    /// Something changed a moment ago.
+    /// Something changed a moment ago, or clients still come in numbers.
     Unsettled,
 }
 
@@ -164,11 +164,15 @@ impl Course {
             (self.uneven, self.round, self.given_up) = (None, None, None);
             return idle(Phase::Even);
         }
-        let uneven = *self.uneven.get_or_insert(now);
         if total / (shares.len() as f64) < self.rules.at_least {
-            self.round = None;
+            (self.uneven, self.round) = (None, None);
             return idle(Phase::Waiting(Hindrance::Few));
         }
+        if self.round.is_none() && self.many_come(total) {
+            self.uneven = None;
+            return idle(Phase::Waiting(Hindrance::Unsettled));
+        }
+        let uneven = *self.uneven.get_or_insert(now);
         let settled = self.quiet.is_some_and(|quiet| now.saturating_sub(quiet) >= self.rules.after);
         if !settled || now.saturating_sub(uneven) < NOTICED {
             return idle(Phase::Waiting(Hindrance::Unsettled));
@@ -209,6 +213,12 @@ impl Course {
         self.totals.retain(|(at, _)| now.saturating_sub(*at) <= UNDER_WAY);
         self.totals.push((now, total));
         self.totals.iter().map(|(_, total)| *total).fold(0.0, f64::max)
+    }
+
+    /// Whether clients come in such numbers, as after an outage, that figures of a second ago tell nothing of how even the nodes are.
+    fn many_come(&self, total: f64) -> bool {
+        let least = self.totals.iter().map(|(_, total)| *total).fold(total, f64::min);
+        total - least > self.rules.tolerance / 2.0 * total
     }
 
     /// This node's part of all moves: by its part of all clients too many. Half of what is left at most, so that the last

@@ -3,7 +3,7 @@
 //! What it knows lies in three parts, each with a state of its own, that know each other in one direction: *rooms* (who hears
 //! what), *comebacks* (who is connected, and may come back; of rooms it knows how far sessions were handed everything) and
 //! *attendance* (who is counted where; of comebacks it knows who is connected). [`Node`] builds and runs them, once for each
-//! ground that namespaces stand on ([`quarters`]), and does itself what needs more than one. Below them is what a session is,
+//! ground that namespaces stand on (its `quarters`), and does itself what needs more than one. Below them is what a session is,
 //! which all three know.
 
 mod asking;

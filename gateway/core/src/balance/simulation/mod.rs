@@ -135,6 +135,11 @@ impl World {
         }
     }
 
+    /// So many come by the balancer.
+    fn knock(&mut self, clients: usize) {
+        self.clients.extend((0..clients).map(|_| Client::default()));
+    }
+
     fn at(&self, node: usize) -> usize {
         self.clients.iter().filter(|client| client.at.is_some_and(|(at, _)| at == node)).count()
     }

@@ -27,6 +27,25 @@ fn nodes_that_join_draw_their_share_and_nobody_is_moved_twice() {
 }
 
 #[test]
+fn a_crowd_that_comes_to_all_nodes_alike_is_neither_refused_nor_moved() {
+    for seed in 0..2 {
+        let mut world = World::new(seed, Balancer::RoundRobin, 1, 8);
+        world.add();
+        world.add();
+        world.run(60);
+        // Since then the nodes are uneven, and nobody minds: there are few. Figures are a second old, in which hundreds come.
+        for _ in 0..100 {
+            world.knock(20);
+            world.step();
+        }
+        world.run(30);
+        world.assert_even("all have come");
+        assert_eq!(world.moves(), 0);
+        assert_eq!(world.clients.iter().map(|client| client.refused).sum::<u32>(), 0);
+    }
+}
+
+#[test]
 fn a_balancer_that_goes_on_to_another_node_spares_clients_the_refusals() {
     let refused = |retries| {
         let mut world = World::new(7, Balancer::RoundRobin, 3, 2_000);
