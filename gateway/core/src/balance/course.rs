@@ -16,6 +16,8 @@ use super::shares::{Standing, shares};
 const NOTICED: Duration = Duration::from_secs(3);
 /// Who was asked to go is on its way for so long at most: until then it still counts for all shares.
 const UNDER_WAY: Duration = Duration::from_secs(5);
+/// Who was moved may be refused a few times on its way: for so long clients that come may be those.
+const ON_THEIR_WAY: Duration = Duration::from_secs(30);
 /// How often it is looked at whether moving helps.
 const LOOK: Duration = Duration::from_secs(10);
 /// So much of what is moved must have arrived where it is missing.
@@ -115,6 +117,8 @@ pub(super) struct Course {
     quiet: Option<Duration>,
     uneven: Option<Duration>,
     totals: Vec<(Duration, f64)>,
+    /// How many all nodes have moved, and when that changed.
+    moved: (u64, Option<Duration>),
     round: Option<Round>,
     given_up: Option<Duration>,
     stepped: Option<Duration>,
@@ -123,7 +127,7 @@ pub(super) struct Course {
 impl Course {
     pub(super) fn new(rules: Rules) -> Self {
         let (quiet, uneven, totals) = (None, None, Vec::new());
-        Self { rules, set: 0, quiet, uneven, totals, round: None, given_up: None, stepped: None }
+        Self { rules, set: 0, quiet, uneven, totals, moved: (0, None), round: None, given_up: None, stepped: None }
     }
 
     /// Tries again what came to nothing.
@@ -154,6 +158,9 @@ impl Course {
             (self.uneven, self.round, self.given_up) = (None, None, None);
         }
         let total = self.total(now, &view);
+        if view.moved != self.moved.0 {
+            self.moved = (view.moved, Some(now));
+        }
         let shares = shares(&view.nodes, total);
         let off = |at: usize| f64::from(view.nodes[at].connections) - shares[at];
         // A single client is no unevenness, however small the shares are.
@@ -168,7 +175,7 @@ impl Course {
             (self.uneven, self.round) = (None, None);
             return idle(Phase::Waiting(Hindrance::Few));
         }
-        if self.round.is_none() && self.many_come(total) {
+        if self.round.is_none() && self.many_come(now, total) {
             self.uneven = None;
             return idle(Phase::Waiting(Hindrance::Unsettled));
         }
@@ -216,7 +223,10 @@ impl Course {
     }
 
     /// Whether clients come in such numbers, as after an outage, that figures of a second ago tell nothing of how even the nodes are.
-    fn many_come(&self, total: f64) -> bool {
+    fn many_come(&self, now: Duration, total: f64) -> bool {
+        if self.moved.1.is_some_and(|moved| now.saturating_sub(moved) < ON_THEIR_WAY) {
+            return false;
+        }
         let least = self.totals.iter().map(|(_, total)| *total).fold(total, f64::min);
         total - least > self.rules.tolerance / 2.0 * total
     }
