@@ -123,15 +123,16 @@ pub(crate) async fn run(arguments: &ComebackArguments) -> anyhow::Result<Outcome
 
     let findings = report::audit(&world.acked.borrow(), &heard);
     let began = world.lost_at.get();
+    let mut back = world.back.take();
     let report = Report {
         connections: arguments.connections,
         rooms,
         nodes,
         of_the_node: expected,
         lost: world.lost.get(),
-        back: u32::try_from(world.back.borrow().len())?,
+        back: u32::try_from(back.len())?,
         all_back,
-        seconds_to: shares(&mut world.back.borrow_mut(), expected),
+        seconds_to: shares(&mut back, expected),
         refused: world.refused.borrow().clone(),
         unrecovered: world.unrecovered.borrow().clone(),
         closed: world.closed.borrow().clone(),
