@@ -160,7 +160,7 @@ test-redis: tools test-programs ## what rests on Redis on a Valkey instead; and 
 
 test-balance: CLIENTS = 2000
 test-balance: ## nodes that join, drain, die and restart under 2,000 clients behind HAProxy; e.g. make test-balance CLIENTS=500
-	BALANCE_CLIENTS=$(CLIENTS) cargo test --locked --workspace --test cluster -- --ignored --nocapture balance::at_length
+	BALANCE_CLIENTS=$(CLIENTS) cargo test --locked --workspace $(ALL) --test cluster -- --ignored --nocapture balance::at_length
 
 chaos: SECONDS = 600
 chaos: CLIENTS = 500
@@ -197,7 +197,7 @@ test-upgrade: ## the auditor over nodes of this version and of the one before, w
 	git archive $(PREVIOUS) | tar -x -m -C .tools/previous/src
 	cd .tools/previous/src && CARGO_TARGET_DIR=../target cargo build --locked --package gateway
 	CHAOS_PREVIOUS=$(CURDIR)/.tools/previous/target/debug/gateway CHAOS_SECONDS=$(SECONDS) CHAOS_FAULT_EVERY=6 \
-		cargo test --locked --workspace --test chaos -- --nocapture whatever_fails
+		cargo test --locked --workspace $(ALL) --test chaos -- --nocapture whatever_fails
 
 check: $(WEB_PACKAGES) ## formatting, lints, documentation, dependencies: as strict as it gets
 	npm run --prefix $(WEB) --silent check
