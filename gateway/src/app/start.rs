@@ -224,7 +224,6 @@ impl Start {
                     roll: format!("{prefix}:hearing"),
                     address: self.advertised.clone(),
                     ask: Arc::new(AskOverHttp),
-                    deaf_after: config.canary.deaf_after,
                     drain_after: config.canary.drain_after,
                     supervisor: supervisor.clone(),
                 };

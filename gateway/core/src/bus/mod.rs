@@ -45,6 +45,10 @@ pub trait Bus: Send + Sync + 'static {
     /// How many nodes hear the channel.
     async fn subscribers(&self, channel: &str) -> Result<usize, PortError>;
 
+    /// Listens on a new connection, if the one that there is looks well but may bring nothing. Does nothing where there is
+    /// none, and no more often than a new one needs to bring something.
+    fn listen_anew(&self) {}
+
     /// Writes into the roll that a node hears the bus, or that it does not; returns the other nodes of the roll that
     /// did within a time. The roll is kept apart from messages, so that a node which hears none can learn by it whether
     /// others do.

@@ -109,7 +109,7 @@ impl Node {
     ) -> Arc<Self> {
         let (roster, sights) = (Arc::<Roster>::default(), Arc::<Sights>::default());
         let names = std::iter::once(&main).chain(&others).map(|ground| ground.name.clone());
-        let hearing = Arc::new(Hearing::new(names.collect(), metrics.clone()));
+        let hearing = Arc::new(Hearing::new(names.collect(), config.canary.deaf_after, metrics.clone()));
         let shared = Shared { roster: &roster, hearing: &hearing, sights: &sights, config, metrics, tasks: &tasks };
         let quarters = Quarters::new(main, others, &shared);
         let (asking, leaving) = (Asking::default(), Mutex::default());

@@ -185,16 +185,6 @@ impl RedisBus {
         let kind = if is_nonsense { ErrorKind::Permanent } else { kind_of_words(error.details()) };
         Port::Bus.error(operation, kind, error)
     }
-
-    /// Replaces a listening connection that looks well but brings nothing: Redis may have refused a subscription, which
-    /// fred does not tell.
-    fn listen_anew(&self) {
-        let mut heard = self.heard.lock();
-        if heard.elapsed() >= REPLACE && *self.hears.borrow() {
-            *heard = Instant::now();
-            self.replace.notify_one();
-        }
-    }
 }
 
 /// Keeps a connection to publish on, for ever.
@@ -249,12 +239,18 @@ impl Bus for RedisBus {
         self.ask::<(String, usize), _>("count subscribers", count).await.map(|(_, count)| count)
     }
 
+    // Redis may have refused a subscription, which fred does not tell.
+    fn listen_anew(&self) {
+        let mut heard = self.heard.lock();
+        if heard.elapsed() >= REPLACE && *self.hears.borrow() {
+            *heard = Instant::now();
+            self.replace.notify_one();
+        }
+    }
+
     async fn attest(&self, roll: &str, node: &str, hears: bool, within: Duration) -> Result<Vec<String>, PortError> {
         let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX).to_string();
         let arguments = vec![node.to_owned(), u8::from(hears).to_string(), within];
-        if !hears {
-            self.listen_anew();
-        }
         let roll = vec![roll.to_owned()];
         self.ask("attest", |client| async move { client.eval(include_str!("../attest.lua"), roll, arguments).await })
             .await

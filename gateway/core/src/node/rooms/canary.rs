@@ -28,6 +28,6 @@ pub(super) async fn run(rooms: Arc<Rooms>, room: RoomName, interval: Duration) {
             tracing::debug!(%error, "the canary could not be sent");
             rooms.metrics.log_errors.with(error.operation).increment(1);
         }
-        rooms.metrics.canary_silent(&rooms.ground, rooms.hub.canary_heard().elapsed());
+        rooms.metrics.canary_silent(&rooms.ground, rooms.hearing.silence());
     }
 }

@@ -52,6 +52,7 @@ pub(super) async fn run(mut feed: BoxStream<'static, FeedItem>, rooms: Arc<Rooms
             }
             FeedItem::Mark { room, position, at_ms } if room == canary => {
                 rooms.metrics.canary_lag.record(age_seconds(at_ms));
+                rooms.hearing.note_heard();
                 rooms.hub.heard_canary(position);
             }
             FeedItem::Mark { .. } => {}

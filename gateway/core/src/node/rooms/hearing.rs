@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -25,6 +26,8 @@ pub trait Ask: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Hearing {
     grounds: Vec<OnOne>,
+    /// After which silence it counts as deaf; never, if this is 0.
+    deaf_after: Duration,
     /// Whether it has been deaf for so long that its clients are better off elsewhere.
     given_up: watch::Sender<bool>,
     metrics: Arc<Metrics>,
@@ -34,7 +37,8 @@ pub struct Hearing {
 #[derive(Debug)]
 struct OnOne {
     ground: String,
-    silent: AtomicBool,
+    /// When it last heard itself.
+    heard: Mutex<Instant>,
     deaf: AtomicBool,
     given_up: AtomicBool,
     /// How many others hear there.
@@ -50,15 +54,16 @@ pub(in crate::node) struct Own {
 
 impl Hearing {
     /// It hears on all of these grounds, as far as is known yet.
-    pub(in crate::node) fn new(grounds: Vec<String>, metrics: Arc<Metrics>) -> Self {
+    pub(in crate::node) fn new(grounds: Vec<String>, deaf_after: Duration, metrics: Arc<Metrics>) -> Self {
         let on_one = |ground| OnOne {
             ground,
-            silent: AtomicBool::new(false),
+            heard: Mutex::new(Instant::now()),
             deaf: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
             others: AtomicUsize::new(0),
         };
-        Self { grounds: grounds.into_iter().map(on_one).collect(), given_up: watch::Sender::default(), metrics }
+        let grounds = grounds.into_iter().map(on_one).collect();
+        Self { grounds, deaf_after, given_up: watch::Sender::default(), metrics }
     }
 
     /// What the ground with a number has of it.
@@ -72,10 +77,14 @@ impl Hearing {
     }
 
     /// Whether the node has heard itself recently, on one ground; nothing if it has none of that name.
+    ///
+    /// Recently is within half of what makes it deaf. Where nobody hears any more, silences began up to an interval of the
+    /// canary apart, which is at most a third of that: whoever counts as deaf first must not find another that still seems to
+    /// hear.
     #[must_use]
     pub fn hears(&self, ground: &str) -> Option<bool> {
         let on = self.grounds.iter().find(|on| on.ground == ground)?;
-        Some(!on.silent.load(Ordering::Acquire))
+        Some(self.deaf_after.is_zero() || on.silence() < self.deaf_after / 2)
     }
 
     /// Whether the node hears nothing on some ground while others do, or nothing at all if it is alone.
@@ -97,7 +106,23 @@ impl Hearing {
     }
 }
 
+impl OnOne {
+    fn silence(&self) -> Duration {
+        self.heard.lock().elapsed()
+    }
+}
+
 impl Own {
+    /// Notes that the node heard itself there.
+    pub(super) fn note_heard(&self) {
+        *self.on().heard.lock() = Instant::now();
+    }
+
+    /// For how long it has not.
+    pub(super) fn silence(&self) -> Duration {
+        self.on().silence()
+    }
+
     fn on(&self) -> &OnOne {
         &self.hearing.grounds[self.number]
     }
@@ -142,8 +167,6 @@ pub struct Listening {
     pub address: String,
     /// How they are asked when the bus cannot be reached.
     pub ask: Arc<dyn Ask>,
-    /// After which silence a node counts as deaf.
-    pub deaf_after: Duration,
     /// How long it may be deaf until its clients are handed over; 0 for as long as it likes.
     pub drain_after: Duration,
     /// Who is told that a node cannot go on that is deaf for so long, and alone.
@@ -159,14 +182,19 @@ impl std::fmt::Debug for Listening {
 impl Rooms {
     /// Compares what this node hears with what others hear, for ever.
     pub(in crate::node) async fn mind_hearing(&self, listening: Listening) {
-        let Listening { ground, is_alone, bus, roll, address, ask, deaf_after, drain_after, supervisor } = listening;
+        let Listening { ground, is_alone, bus, roll, address, ask, drain_after, supervisor } = listening;
+        let (hearing, deaf_after) = (&self.hearing.hearing, self.hearing.hearing.deaf_after);
         let (mut others, mut deaf_since) = (Vec::new(), None);
-        let mut tick = interval((deaf_after / 4).min(Duration::from_secs(1)));
+        // So often that the roll forgets who hears no more before anybody counts as deaf: see `hears`.
+        let mut tick = interval((deaf_after / 8).min(Duration::from_secs(1)));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            let hears = self.hub.canary_heard().elapsed() < deaf_after;
-            self.hearing.on().silent.store(!hears, Ordering::Release);
+            let is_silent = self.hearing.silence() >= deaf_after;
+            if is_silent {
+                bus.listen_anew();
+            }
+            let hears = hearing.hears(&ground).unwrap_or(true);
             let others_hear = match bus.attest(&roll, &address, hears, deaf_after).await {
                 Ok(hearing) => {
                     others = hearing;
@@ -174,10 +202,10 @@ impl Rooms {
                     !others.is_empty()
                 }
                 // Who cannot reach Redis asks those that it last saw there.
-                Err(_) if hears => false,
+                Err(_) if !is_silent => false,
                 Err(_) => any_hears(&*ask, &others, &ground).await,
             };
-            let deaf = !hears && (others_hear || is_alone);
+            let deaf = is_silent && (others_hear || is_alone);
             if self.hearing.note_deaf(deaf) {
                 if deaf {
                     tracing::error!(?deaf_after, ground, "this node hears nothing of its own: it is not ready");

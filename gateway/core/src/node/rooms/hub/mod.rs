@@ -55,7 +55,6 @@ pub(super) struct Hub {
     gaps: AtomicU64,
     gap_came: Notify,
     history_began: Arc<Notify>,
-    canary_heard: Mutex<Instant>,
     /// What was appended up to here to any room that is listened to was dispatched.
     complete_to: Mutex<Option<Position>>,
 }
@@ -81,7 +80,6 @@ impl Hub {
             gaps: AtomicU64::new(0),
             gap_came: Notify::new(),
             history_began: Arc::default(),
-            canary_heard: Mutex::new(Instant::now()),
             complete_to: Mutex::new(None),
         }
     }
@@ -342,7 +340,6 @@ impl Hub {
 
     /// Notes that the node's canary came: what was appended before its position was dispatched.
     pub(super) fn heard_canary(&self, position: Position) {
-        *self.canary_heard.lock() = Instant::now();
         let before = self.complete_to.lock().replace(position);
         if before.is_some_and(|before| before.epoch != position.epoch) {
             self.history_began.notify_one();
@@ -357,9 +354,6 @@ impl Hub {
         Marks { shards: self.shards.clone(), history_began: self.history_began.clone() }
     }
 
-    pub(super) fn canary_heard(&self) -> Instant {
-        *self.canary_heard.lock()
-    }
 }
 
 /// Up to where sessions were handed everything: all that others need to know of the hub.
