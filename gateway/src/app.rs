@@ -1,6 +1,7 @@
 //! The composition root: the only file that names backends. Builds a node from its configuration, runs it, stops it.
 
 mod addresses;
+mod archives;
 mod check;
 mod database;
 mod doors;
@@ -35,7 +36,6 @@ use crate::collector;
 use crate::http::{AdminLimits, AdminRoutes, Api, Hosts, Users, web};
 use crate::socket::passing::Passing;
 use crate::socket::{Beside, SocketServer, serve, serve_back_ends};
-use gateway_core::archive::Archived;
 use gateway_core::auth::{ApiKeys, Entry, Hook, Revoked, Tokens};
 use gateway_core::balance::{Balance, Parts};
 use gateway_core::calls::Caller;
@@ -43,16 +43,16 @@ use gateway_core::config::Config;
 use gateway_core::formats::{Format, Formats};
 use gateway_core::inbox::Inbox;
 use gateway_core::metrics::Metrics;
-use gateway_core::node::{Node, Past, Peers};
+use gateway_core::node::{Node, Peers};
 use gateway_core::redis::Agreement;
 use gateway_core::routes::{RouteTable, Router, Through};
 use gateway_core::supervisor::Supervisor;
 use gateway_store::Store;
-use gateway_work::archiving::Archiving;
 use gateway_work::hooks::Hooks;
 use gateway_work::jobs::{BackEnds, Workers};
 
 use addresses::{advertised, host_name, listen};
+use archives::{archived, archiving};
 use doors::Doors;
 use grounds::{Grounds, agreement, check_namespaces, reach};
 use jobs::{Means, desk_and_workers};
@@ -186,14 +186,11 @@ impl Gateway {
         }
         let Backends { main, others, revocations, whereabouts, .. } = backends;
         let Backends { repeats, answers, jobs, queues, ticks, contacts, done, stores, .. } = backends;
-        let (bus, log) = (main.bus.clone(), main.log.clone());
-        let archive = store.as_ref().filter(|_| config.archive.any()).map(|store| store.archive.clone());
-        let archived = archive.clone().map(|archive| Archived::new(archive, main.wants.clone()));
-        let archiving = archive.map(|archive| {
-            Archiving::new(archive, main.outbox.clone(), log.clone(), &config.archive, metrics.clone(), traces.clone())
-        });
-        let past = Past::new(log, archived.clone(), config.archive.patience);
-        let grounds = Grounds::new(&main, &others, past, &config, &metrics);
+        let bus = main.bus.clone();
+        let archived = archived(store.as_ref(), &config, &main.wants);
+        let backings = || std::iter::once(&main).chain(&others);
+        let archiving = archiving(archived.as_ref(), backings(), &config, &metrics, &traces);
+        let grounds = Grounds::new(&main, &others, archived.as_ref(), &config, &metrics);
         let Grounds { main: ground, others: more, directory, counts, sources } = grounds;
         let node = Node::on(ground, more, &config, metrics.clone(), tasks.clone());
         let revoked = Revoked::start(revocations, config.auth.revocations_kept, metrics.clone()).await;
@@ -217,7 +214,7 @@ impl Gateway {
             node: node.clone(),
             inbox: inbox.clone(),
             caller: caller.clone(),
-            archiving: archiving.clone(),
+            archiving: archiving.first().cloned(),
             back_ends: called.clone(),
             post: &post,
         };
@@ -274,7 +271,6 @@ impl Gateway {
         if let Some(clients) = clients {
             supervisor.run_on("listener", serve(clients, server.clone(), max_files, stop));
         }
-        let backings = || std::iter::once(&main).chain(&others);
         let budgets = backings().map(|backing| (backing.name.clone(), backing.budget.clone())).collect();
         supervisor.run("upkeep", upkeep(server.clone(), users.clone(), desk.clone(), kept, budgets, metrics.clone()));
         supervisor.run("database", database::watch(store.clone(), metrics.clone()));

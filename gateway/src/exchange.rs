@@ -3,6 +3,7 @@
 use std::io::{BufWriter, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use gateway_core::archive::Archives;
 use gateway_core::config::Config;
 use gateway_core::domain::Offset;
 use gateway_core::outbox::Pattern;
@@ -57,7 +58,7 @@ pub fn run(config: &Config, exchange: &Exchange) -> u8 {
             Err(error @ OpenError::File(_)) => return fail(UNAVAILABLE, &error.to_string()),
             Err(error) => return fail(BAD_CONFIGURATION, &error.to_string()),
         };
-        let done = exchanged(&store, exchange).await;
+        let done = exchanged(config, &store, exchange).await;
         store.close().await;
         match done {
             Ok(Exchanged { lines, new }) => {
@@ -72,14 +73,14 @@ pub fn run(config: &Config, exchange: &Exchange) -> u8 {
     })
 }
 
-async fn exchanged(store: &Store, exchange: &Exchange) -> Result<Exchanged, ExchangeError> {
-    let archive = &*store.archive;
+async fn exchanged(config: &Config, store: &Store, exchange: &Exchange) -> Result<Exchanged, ExchangeError> {
+    let archives = Archives::new(store.archive.clone(), config);
     match exchange {
         Exchange::Export { rooms, since } => {
             let rooms: Vec<_> = rooms.iter().map(|room| Pattern::new(room)).collect();
-            export(archive, &rooms, *since, BufWriter::new(std::io::stdout())).await
+            export(&archives, &rooms, *since, BufWriter::new(std::io::stdout())).await
         }
-        Exchange::Import => import(archive, std::io::BufReader::new(std::io::stdin())).await,
+        Exchange::Import => import(&archives, std::io::BufReader::new(std::io::stdin())).await,
     }
 }
 

@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use super::stores::{Backing, Redis};
 use super::upkeep::kept_counts;
 use super::{StartError, misconfigured};
+use gateway_core::archive::Archived;
 use gateway_core::config::Config;
 use gateway_core::metrics::Metrics;
 use gateway_core::node::{Ground, Past};
@@ -27,13 +28,6 @@ pub(super) fn check_namespaces(config: &Config, table: &RouteTable) -> Result<()
             let known: Vec<_> = table.namespaces().map(|namespace| &*namespace.name).collect();
             return Err(format!("{key}: no route is in {unknown:?}; there are: {}", known.join(", ")));
         }
-    }
-    if config.archive.any() && !config.redis.of.is_empty() {
-        return Err(
-            "archive.rooms: nothing is archived where namespaces have a Redis of their own (redis.of): the archive \
-                    follows one log; leave one of both out"
-                .into(),
-        );
     }
     Ok(())
 }
@@ -78,20 +72,23 @@ pub(super) struct Grounds {
 }
 
 impl Grounds {
-    /// `past` is what there is of the main one's rooms; the others have what is in their logs.
-    pub(super) fn new(main: &Backing, others: &[Backing], past: Past, config: &Config, metrics: &Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        main: &Backing,
+        others: &[Backing],
+        archived: Option<&Archived>,
+        config: &Config,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
         let mut counts = Vec::new();
-        let mut ground = |backing: &Backing, past: Past| {
+        let mut ground = |backing: &Backing| {
+            let past = Past::new(backing.log.clone(), archived.cloned(), config.archive.patience);
             let (presence, kept) = kept_counts(backing.presence.clone(), config, metrics);
             counts.extend(kept);
             let presence = Arc::new(MeasuredPresence::new(presence, metrics.clone()));
             let (name, namespaces) = (backing.name.clone(), backing.namespaces.clone());
             Ground { name, namespaces, past, sessions: backing.sessions.clone(), presence }
         };
-        let of_main = ground(main, past);
-        let of_others =
-            others.iter().map(|backing| ground(backing, Past::new(backing.log.clone(), None, config.archive.patience)));
-        let of_others = of_others.collect();
+        let (of_main, of_others) = (ground(main), others.iter().map(ground).collect());
         let source = |backing: &Backing| Outboxes {
             name: backing.name.clone(),
             namespaces: backing.namespaces.clone(),

@@ -84,7 +84,8 @@ pub(super) struct Start {
     pub(super) router: Arc<Router>,
     pub(super) hooks: Arc<Hooks>,
     pub(super) archived: Option<Archived>,
-    pub(super) archiving: Option<Arc<Archiving>>,
+    /// The archiving of each log.
+    pub(super) archiving: Vec<Arc<Archiving>>,
     pub(super) revoked: Arc<Revoked>,
     pub(super) tokens: Arc<Tokens>,
     pub(super) server: SocketServer,
@@ -175,7 +176,7 @@ impl Start {
         supervisor.run("ends of tokens", end_sessions(router.clone(), revoked.news()));
         supervisor.run("session controls", control.clone().serve(heard));
         supervisor.run_on("hooks", self.hooks.clone().run(supervisor.stop().clone()));
-        if let Some(archiving) = &self.archiving {
+        for archiving in &self.archiving {
             supervisor.run_on("archiving", archiving.clone().run(supervisor.stop().clone()));
         }
         if let Some(absent) = &self.post.absent {

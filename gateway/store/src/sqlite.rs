@@ -13,7 +13,7 @@ use crate::migrated::Migrated;
 /// What tells the file from others: `gdb`, and the version of its tables.
 const FIRST: i32 = 0x6764_6201;
 /// From each version to the next.
-const STEPS: &[&str] = &[include_str!("sqlite.sql")];
+const STEPS: &[&str] = &[include_str!("sqlite.sql"), include_str!("sqlite-2.sql")];
 /// How many read at the same time.
 const READERS: u32 = 4;
 

@@ -158,7 +158,6 @@ async fn a_node_that_is_alone_knows_that_it_is_deaf_and_gives_up_if_it_is_to() {
         roll: "hearing".into(),
         address: "127.0.0.1:1".into(),
         ask: Arc::new(Nobody),
-        deaf_after: Duration::from_secs(15),
         drain_after: Duration::from_secs(60),
         supervisor: supervisor.clone(),
     }));

@@ -297,13 +297,11 @@ async fn a_node_that_is_cut_off_from_redis_is_not_ready_unless_all_are() {
     eventually("it hears again", || async { readiness(&nodes).await == [200, 200, 200] }).await;
     redis.stop().await;
     // Long enough for each of them to ask the others several times: also the first that hears nothing finds nobody who does.
-    let deaf = "this node hears nothing of its own";
-    let before = nodes[2].log().matches(deaf).count();
-    let silence = "gateway_canary_silence_seconds";
-    eventually("nobody hears", || async { nodes.iter().all(|node| metric(node, silence) > 3.0) }).await;
-    assert_eq!(readiness(&nodes).await, [200, 200, 200]);
-    let told: Vec<_> = nodes.iter().map(|node| node.log().matches(deaf).count()).collect();
-    assert_eq!(told, [0, 0, before], "no node was ever taken for deaf");
+    eventually("nobody hears", || async {
+        assert_eq!(readiness(&nodes).await, [200, 200, 200], "not even for a moment");
+        nodes.iter().all(|node| metric(node, "gateway_canary_silence_seconds") > 3.0)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

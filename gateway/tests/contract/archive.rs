@@ -3,6 +3,7 @@
 mod awkward;
 mod backends;
 mod gaps;
+mod logs;
 mod retention;
 mod writers;
 
@@ -221,6 +222,7 @@ async fn the_contract(one: &dyn Archive, two: &dyn Archive) {
     Box::pin(retention::what_is_taken_back_or_forgotten_is_gone(one, two)).await;
     // Last, as gaps of all rooms are in all of them.
     Box::pin(gaps::what_is_missing_is_said(one, two)).await;
+    Box::pin(logs::several_logs_are_in_one_place(one, two)).await;
 }
 
 /// Over an archive that is empty.

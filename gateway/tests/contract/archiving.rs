@@ -64,6 +64,10 @@ impl Archive for Database {
         self.archive.cursor().await
     }
 
+    fn of_log(&self, name: &str) -> Arc<dyn Archive> {
+        self.archive.of_log(name)
+    }
+
     async fn rooms(&self, after: Option<&RoomName>, most: usize) -> Result<Vec<RoomName>, PortError> {
         self.archive.rooms(after, most).await
     }
@@ -93,6 +97,7 @@ impl Node {
         settings.lease = Duration::from_secs(2);
         let (metrics, stop) = (Arc::new(Metrics::new()), CancellationToken::new());
         let archiving = Archiving::new(
+            config::Redis::MAIN,
             database.clone(),
             it.outbox.clone(),
             it.log.clone(),

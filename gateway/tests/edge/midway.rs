@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
-use gateway_core::archive::{Archive, Archived, MemoryArchive, Record};
+use gateway_core::archive::{Archive, Archived, Archives, MemoryArchive, Record};
 use gateway_core::domain::{Event, Mark, Offset, Pid, Position, RoomName};
 use gateway_core::log::{AppendError, Appended, FeedItem, Log, MemoryLog, Page, Range, Retention, Terms};
 use gateway_core::node::{Entrance, Past, Unrecovered, Wanted, wanted};
@@ -155,7 +155,7 @@ async fn what_leaves_the_log_while_a_room_is_entered_comes_from_the_archive() {
         log.reads.add_permits(1_000);
         let (archive, bounds) = (Arc::new(MemoryArchive::new(1 << 20)), Bounds { entries: 1, bytes: 1 });
         let wants = Wants::new("test", bounds).with_archive(vec![Pattern::new("silent")], bounds);
-        let archived = Archived::new(archive.clone(), wants);
+        let archived = Archived::new(Archives::one(archive.clone()), wants);
         let world = World::new(support::config(&[]), Past::new(log.clone(), Some(archived), support::PATIENCE));
         world.node.run("node", &world.config, &Supervisor::default());
         let mut said = Vec::new();

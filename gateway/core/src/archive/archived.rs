@@ -1,16 +1,15 @@
 //! Which rooms are archived, and where.
 
 use std::fmt;
-use std::sync::Arc;
 
-use super::Archive;
+use super::{Archive, Archives};
 use crate::domain::RoomName;
 use crate::outbox::Wants;
 
 /// The archive, for who reads of rooms that may be in it.
 #[derive(Clone)]
 pub struct Archived {
-    archive: Arc<dyn Archive>,
+    archives: Archives,
     wants: Wants,
 }
 
@@ -21,21 +20,21 @@ impl fmt::Debug for Archived {
 }
 
 impl Archived {
-    /// The archive of the rooms whose events are wanted for it.
+    /// The archives of the rooms whose events are wanted for them.
     #[must_use]
-    pub fn new(archive: Arc<dyn Archive>, wants: Wants) -> Self {
-        Self { archive, wants }
+    pub fn new(archives: Archives, wants: Wants) -> Self {
+        Self { archives, wants }
     }
 
     /// The archive of a room, if the room is archived.
     #[must_use]
     pub fn of(&self, room: &RoomName) -> Option<&dyn Archive> {
-        self.wants.is_archived(room).then_some(&*self.archive)
+        self.wants.is_archived(room).then(|| &**self.archives.of(room))
     }
 
-    /// The archive, whatever is in it.
+    /// The archives, whatever is in them.
     #[must_use]
-    pub fn archive(&self) -> &Arc<dyn Archive> {
-        &self.archive
+    pub fn archives(&self) -> &Archives {
+        &self.archives
     }
 }

@@ -1,12 +1,14 @@
 //! The archive of one process, gone when it ends: the oldest goes when there is more than fits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::{Archive, Ends, Entry, Gap, Page, Part, Place, Record, Taken, Why, Written, gaps_of, old_of};
+use crate::config;
 use crate::domain::{Epoch, Event, Offset, Position, RoomName, UserId};
 use crate::log::Range;
 use crate::port::PortError;
@@ -20,19 +22,27 @@ const GAPS: usize = 1_000;
 #[derive(Debug)]
 pub struct MemoryArchive {
     most_bytes: usize,
-    state: Mutex<State>,
+    /// The log that it follows.
+    log: String,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     rooms: BTreeMap<RoomName, Room>,
-    /// Those of all rooms.
-    gaps: Gaps,
-    cursor: Option<Offset>,
+    logs: HashMap<String, OfLog>,
     /// Where any room has something: an entry, the end of a gap, or up to where it was forgotten.
     places: BTreeSet<(Offset, RoomName)>,
     /// What all entries say.
     bytes: usize,
+}
+
+/// What is known of all of a log.
+#[derive(Debug, Default)]
+struct OfLog {
+    /// The gaps of all its rooms.
+    gaps: Gaps,
+    cursor: Option<Offset>,
 }
 
 #[derive(Debug, Default)]
@@ -57,7 +67,7 @@ impl MemoryArchive {
     /// An empty one, which keeps about so many bytes: what was said, and 250 for each of its entries and gaps.
     #[must_use]
     pub fn new(most_bytes: usize) -> Self {
-        Self { most_bytes, state: Mutex::default() }
+        Self { most_bytes, log: config::Redis::MAIN.into(), state: Arc::default() }
     }
 }
 
@@ -98,8 +108,8 @@ fn listed<'a>(gaps: &'a Gaps, room: Option<&'a RoomName>) -> impl Iterator<Item 
 }
 
 impl State {
-    fn ends(&self, records: &[Record]) -> Ends {
-        let all = end_of(&self.gaps).unwrap_or_default();
+    fn ends(&self, log: &str, records: &[Record]) -> Ends {
+        let all = self.logs.get(log).and_then(|log| end_of(&log.gaps)).unwrap_or_default();
         let named = records.iter().filter_map(|record| match record {
             Record::Event { room, .. } => Some(room),
             Record::Gap(gap) => gap.room.as_ref(),
@@ -109,10 +119,10 @@ impl State {
     }
 
     /// Whether it was not known before.
-    fn note(&mut self, gap: &Gap, now: u64) -> bool {
+    fn note(&mut self, log: &str, gap: &Gap, now: u64) -> bool {
         let key = (gap.through, gap.after);
         let gaps = match &gap.room {
-            None => &mut self.gaps,
+            None => &mut self.logs.entry(log.to_owned()).or_default().gaps,
             Some(name) => {
                 let room = self.rooms.entry(name.clone()).or_default();
                 if Some(gap.through) <= room.forgotten {
@@ -124,8 +134,8 @@ impl State {
         };
         let is_new = !gaps.contains_key(&key);
         gaps.entry(key).or_insert((gap.why, now));
-        while self.gaps.len() > GAPS {
-            self.gaps.pop_first();
+        if gap.room.is_none() && gaps.len() > GAPS {
+            gaps.pop_first();
         }
         is_new
     }
@@ -200,8 +210,8 @@ impl Archive for MemoryArchive {
     async fn write(&self, records: &[Record], cursor: Offset) -> Result<Written, PortError> {
         let mut state = self.state.lock();
         let (now, mut events) = (now_ms(), 0);
-        let mut gaps = gaps_of(records, state.ends(records));
-        gaps.retain(|gap| state.note(gap, now));
+        let mut gaps = gaps_of(records, state.ends(&self.log, records));
+        gaps.retain(|gap| state.note(&self.log, gap, now));
         for record in records {
             let Record::Event { room, position, user, event, takes_back, .. } = record else { continue };
             let (user, event) = (user.clone(), Some(event.clone()));
@@ -211,7 +221,8 @@ impl Archive for MemoryArchive {
                 state.take_back(room, *taken);
             }
         }
-        state.cursor = state.cursor.max(Some(cursor));
+        let followed = state.logs.entry(self.log.clone()).or_default();
+        followed.cursor = followed.cursor.max(Some(cursor));
         state.shrink(self.most_bytes);
         Ok(Written { events, gaps })
     }
@@ -240,12 +251,17 @@ impl Archive for MemoryArchive {
             entries.reverse();
         }
         let span = part.span(&entries, more, room.forgotten);
-        let gaps = Part::touching(room.gaps_of(name).chain(listed(&state.gaps, None)), span);
+        let of_all = state.logs.get(&self.log).into_iter().flat_map(|log| listed(&log.gaps, None));
+        let gaps = Part::touching(room.gaps_of(name).chain(of_all), span);
         Ok(Page { entries, gaps, more, forgotten: room.forgotten })
     }
 
     async fn cursor(&self) -> Result<Option<Offset>, PortError> {
-        Ok(self.state.lock().cursor)
+        Ok(self.state.lock().logs.get(&self.log).and_then(|log| log.cursor))
+    }
+
+    fn of_log(&self, name: &str) -> Arc<dyn Archive> {
+        Arc::new(Self { most_bytes: self.most_bytes, log: name.to_owned(), state: self.state.clone() })
     }
 
     async fn rooms(&self, after: Option<&RoomName>, most: usize) -> Result<Vec<RoomName>, PortError> {
@@ -350,7 +366,7 @@ mod tests {
             archive.write(&[gap(None), gap(Some("room"))], Offset(offset)).await.unwrap();
         }
         let state = archive.state.lock();
-        assert_eq!(state.gaps.len(), GAPS);
+        assert_eq!(state.logs[config::Redis::MAIN].gaps.len(), GAPS);
         assert!(state.places.len() <= 100, "{}", state.places.len());
     }
 }

@@ -3,16 +3,19 @@
 
 mod age;
 mod archived;
+mod archives;
 mod chain;
 mod memory;
 mod part;
 
 pub use age::{Place, old_of};
 pub use archived::Archived;
+pub use archives::Archives;
 pub use chain::{Ends, gaps_of};
 pub use memory::MemoryArchive;
 pub use part::Part;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -35,6 +38,9 @@ use crate::port::PortError;
 /// part of it may be there until the same batch is written again, and the cursor is moved last.
 ///
 /// **Taken back.** What was taken back, or removed for its user, leaves a tombstone: its place, and nothing of what it said.
+///
+/// **One for each log.** Where namespaces have a Redis of their own, there is an archive for each log, all in one place: what is
+/// known of all of a log is each one's own, which is its cursor and its gaps of all rooms. What is in rooms all of them have.
 #[async_trait]
 pub trait Archive: Send + Sync + 'static {
     /// Writes records, in the order of the log, of which all up to `cursor` are with it in the archive, or in its gaps.
@@ -46,6 +52,9 @@ pub trait Archive: Send + Sync + 'static {
 
     /// Up to where all of the log that is to be archived was: nothing if there never was anything.
     async fn cursor(&self) -> Result<Option<Offset>, PortError>;
+
+    /// The archive of another log in the same place, by that log's name; [`config::Redis::MAIN`] is the main one's.
+    fn of_log(&self, name: &str) -> Arc<dyn Archive>;
 
     /// The rooms of which there is anything, by their names: those after one, `most` at the most.
     async fn rooms(&self, after: Option<&RoomName>, most: usize) -> Result<Vec<RoomName>, PortError>;

@@ -222,6 +222,10 @@ metrics! {
     hook_events_given_up: Family<Counter> = "gateway_hook_events_given_up_total" ["reason": GIVEN_UP_REASONS];
     /// Events that were dropped because as many waited for a hook as may wait.
     hook_events_dropped: Counter = "gateway_hook_events_dropped_total";
+    /// Events that wait for the archive in each Redis, where this node writes them; else 0.
+    redis_archive_waiting: PerRedis = "gateway_redis_archive_waiting";
+    /// For how long the oldest of these has waited, in seconds.
+    redis_archive_lag: PerRedis = "gateway_redis_archive_lag_seconds";
     /// Events that this node wrote into the archive.
     archive_events: Counter = "gateway_archive_events_total";
     /// Parts of rooms of which the archive may not have everything, as this node found them, by why.

@@ -88,6 +88,18 @@ impl Metrics {
             self.log_bytes_limit.set(limit);
         }
     }
+
+    /// Notes how many events of a Redis wait for the archive, and for how long the oldest has, where that is known. The node's
+    /// are all of them, and the oldest.
+    #[expect(clippy::cast_precision_loss, reason = "no queue has 2^53 entries")]
+    pub fn archive_waits(&self, redis: &str, waiting: usize, oldest: Option<Duration>) {
+        let all = self.of_redis(&self.redis_archive_waiting, redis, waiting as f64);
+        self.archive_waiting.set(all.into_iter().sum::<f64>());
+        if let Some(age) = oldest {
+            let all = self.of_redis(&self.redis_archive_lag, redis, age.as_secs_f64());
+            self.archive_lag.set(all.into_iter().fold(0.0, f64::max));
+        }
+    }
 }
 
 #[cfg(test)]

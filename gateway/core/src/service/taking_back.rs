@@ -47,7 +47,7 @@ impl Service {
         // The archive takes it back when it comes to what was just told. Whoever reads there need not wait for that.
         if let Some(archived) = &self.behind.archived {
             let one = Taken::One { room: room.clone(), offset };
-            let taken = archived.archive().take_back(&one, 1).await;
+            let taken = archived.archives().of(room).take_back(&one, 1).await;
             if let Err(error) = taken {
                 let refusal = self.archive_failed(&error);
                 if archived.of(room).is_none() {
@@ -67,9 +67,12 @@ impl Service {
     /// same may be asked again.
     pub async fn take_back_user(&self, user: &UserId) -> Result<Option<TakenBack>, Refusal> {
         let Some(archived) = &self.behind.archived else { return Ok(None) };
-        let archive = &**archived.archive();
+        let archives = archived.archives();
+        // It has what was said in all rooms.
+        let archive = &**archives.main();
         let failed = |error: PortError| self.archive_failed(&error);
-        self.until_archived(archive, user).await?;
+        let waits = archives.all().map(|archive| self.until_archived(&**archive, user));
+        futures_util::future::try_join_all(waits).await?;
         let mut done = TakenBack::default();
         let mut after: Option<RoomName> = None;
         loop {

@@ -15,12 +15,40 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use gateway_core::archive::{Gap, Place, Record, Why, gaps_of, old_of};
+use gateway_core::config;
 use gateway_core::dates::{milliseconds, now_ms};
 use gateway_core::domain::{Offset, RoomName};
 use row::{number, offset};
 
-/// What stands for all rooms where a gap's room is: no room has an empty name.
-const ALL_ROOMS: &str = "";
+/// Which log an archive follows.
+#[derive(Debug)]
+struct Followed {
+    /// Its name, if it is not the main one.
+    name: Option<String>,
+    /// What stands for all its rooms where a gap's room is: for the main one's an empty name, which no room has.
+    all_rooms: String,
+}
+
+impl Default for Followed {
+    fn default() -> Self {
+        Self::named(config::Redis::MAIN)
+    }
+}
+
+impl Followed {
+    fn named(name: &str) -> Self {
+        if name == config::Redis::MAIN {
+            return Self { name: None, all_rooms: String::new() };
+        }
+        let all_rooms = RoomName::internal(&format!("all:{name}"));
+        Self { name: Some(name.to_owned()), all_rooms: all_rooms.as_str().to_owned() }
+    }
+
+    /// What a row of a gap has in place of its room.
+    fn room<'a>(&'a self, gap: &'a Gap) -> &'a str {
+        gap.room.as_ref().map_or(&self.all_rooms, RoomName::as_str)
+    }
+}
 
 /// What is known of a room that a batch is about.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ use mongodb::bson::{Binary, Document, doc};
 use mongodb::error::{Error, ErrorKind};
 
 use super::row::{Row, number, offset};
-use super::{ALL_ROOMS, Known, count, gap, gaps_to_note, is_forgotten, old_places, place, rooms_of, taken_back};
+use super::{Followed, Known, count, gap, gaps_to_note, is_forgotten, old_places, place, rooms_of, taken_back};
 use crate::mongo::{Collections, DUPLICATE, MongoServer, is_duplicate, time};
 
 const ENTRIES: &str = "gateway_archive";
@@ -30,23 +30,29 @@ const CURSOR: &str = "gateway_archive_cursor";
 #[derive(Debug)]
 pub struct MongoArchive {
     server: Arc<MongoServer>,
+    log: Followed,
 }
 
 impl MongoArchive {
     /// That of some servers.
     #[must_use]
     pub fn new(server: Arc<MongoServer>) -> Self {
-        Self { server }
+        Self { server, log: Followed::default() }
     }
 }
 
-async fn write(collections: Collections<'_>, records: &[Record], cursor: Offset) -> Result<Written, Error> {
+async fn write(
+    collections: Collections<'_>,
+    log: &Followed,
+    records: &[Record],
+    cursor: Offset,
+) -> Result<Written, Error> {
     let rooms = rooms_of(records);
     let known = known(collections, &rooms).await?;
-    let all = newest_gap_of_all(collections).await?;
+    let all = newest_gap_of_all(collections, log).await?;
     let mut new_gaps = Vec::new();
     for gap in gaps_to_note(records, &known, all) {
-        if !is_closed(collections, records, &gap).await? && note(collections, &gap).await? {
+        if !is_closed(collections, records, &gap).await? && note(collections, log, &gap).await? {
             new_gaps.push(gap);
         }
     }
@@ -61,8 +67,13 @@ async fn write(collections: Collections<'_>, records: &[Record], cursor: Offset)
     }
     advance(collections, records, &known).await?;
     let moved = doc! { "$max": { "offset": number(cursor) } };
-    collections.of(CURSOR).update_one(doc! { "_id": "cursor" }, moved).upsert(true).await?;
+    collections.of(CURSOR).update_one(doc! { "_id": cursor_of(log) }, moved).upsert(true).await?;
     Ok(Written { events, gaps: new_gaps })
+}
+
+/// The id of the document with the cursor of a log.
+fn cursor_of(log: &Followed) -> String {
+    log.name.as_ref().map_or_else(|| "cursor".to_owned(), |name| format!("cursor:{name}"))
 }
 
 /// What is known of rooms, by their names.
@@ -82,8 +93,8 @@ async fn known(collections: Collections<'_>, rooms: &[&str]) -> Result<Vec<Known
     Ok(known)
 }
 
-async fn newest_gap_of_all(collections: Collections<'_>) -> Result<Offset, Error> {
-    let newest = collections.of(GAPS).find_one(doc! { "room": ALL_ROOMS }).sort(doc! { "through": -1 }).await?;
+async fn newest_gap_of_all(collections: Collections<'_>, log: &Followed) -> Result<Offset, Error> {
+    let newest = collections.of(GAPS).find_one(doc! { "room": &log.all_rooms }).sort(doc! { "through": -1 }).await?;
     Ok(newest.and_then(|gap| gap.get_i64("through").ok()).map_or(Offset::START, offset))
 }
 
@@ -97,9 +108,9 @@ async fn is_closed(collections: Collections<'_>, records: &[Record], gap: &Gap) 
 }
 
 /// Whether the gap was not known.
-async fn note(collections: Collections<'_>, gap: &Gap) -> Result<bool, Error> {
+async fn note(collections: Collections<'_>, log: &Followed, gap: &Gap) -> Result<bool, Error> {
     let document = doc! {
-        "room": gap.room.as_ref().map_or(ALL_ROOMS, RoomName::as_str),
+        "room": log.room(gap),
         "after": number(gap.after),
         "through": number(gap.through),
         "why": gap.why.as_str(),
@@ -176,7 +187,7 @@ async fn advance(collections: Collections<'_>, records: &[Record], known: &[Know
     }
 }
 
-async fn read(collections: Collections<'_>, room: &str, part: Part) -> Result<Read, Error> {
+async fn read(collections: Collections<'_>, log: &Followed, room: &str, part: Part) -> Result<Read, Error> {
     let (from, to) = part.bounds();
     let (from, to) = (number(from.unwrap_or_default()), to.map_or(i64::MAX, number));
     let direction = if part.is_backwards() { -1 } else { 1 };
@@ -208,7 +219,7 @@ async fn read(collections: Collections<'_>, room: &str, part: Part) -> Result<Re
     let last = if more && !part.is_backwards() { rows.last().map_or(from, |row| row.offset) } else { to };
     // Those that it may have: which of them touch it is decided when all is known.
     let touching = doc! {
-        "room": { "$in": [room, ALL_ROOMS] },
+        "room": { "$in": [room, &*log.all_rooms] },
         "through": { "$gte": first.saturating_sub(1) },
         "after": { "$lte": last },
     };
@@ -233,8 +244,7 @@ fn page(room: &RoomName, part: Part, read: Read) -> Result<Page, PortError> {
     let forgotten = read.forgotten.map(offset);
     let gap_of = |gap_: &Document| {
         let number = |name| gap_.get_i64(name).unwrap_or_default();
-        let of_all = gap_.get_str("room").is_ok_and(|name| name == ALL_ROOMS);
-        let name = (!of_all).then_some(room);
+        let name = gap_.get_str("room").is_ok_and(|name| name == room.as_str()).then_some(room);
         gap(name, number("after"), number("through"), gap_.get_str("why").unwrap_or_default())
     };
     let gaps = Part::touching(read.gaps.iter().map(gap_of), part.span(&entries, read.more, forgotten));
@@ -337,21 +347,25 @@ async fn rooms(collections: Collections<'_>, after: &str, most: usize) -> Result
 #[async_trait]
 impl Archive for MongoArchive {
     async fn write(&self, records: &[Record], cursor: Offset) -> Result<Written, PortError> {
-        self.server.ask(Port::Archive, "write", |all| write(all, records, cursor)).await
+        self.server.ask(Port::Archive, "write", |all| write(all, &self.log, records, cursor)).await
     }
 
     async fn read(&self, room: &RoomName, range: Range, bytes: usize) -> Result<Page, PortError> {
         let part = Part::new(range, bytes);
-        page(room, part, self.server.ask(Port::Archive, "read", |all| read(all, room.as_str(), part)).await?)
+        page(room, part, self.server.ask(Port::Archive, "read", |all| read(all, &self.log, room.as_str(), part)).await?)
     }
 
     async fn cursor(&self) -> Result<Option<Offset>, PortError> {
         let cursor = |all: Collections<'_>| {
-            let cursors = all.of(CURSOR);
-            async move { cursors.find_one(doc! { "_id": "cursor" }).await }
+            let (cursors, id) = (all.of(CURSOR), cursor_of(&self.log));
+            async move { cursors.find_one(doc! { "_id": id }).await }
         };
         let found = self.server.ask(Port::Archive, "cursor", cursor).await?;
         Ok(found.and_then(|found| found.get_i64("offset").ok()).map(offset))
+    }
+
+    fn of_log(&self, name: &str) -> Arc<dyn Archive> {
+        Arc::new(Self { server: self.server.clone(), log: Followed::named(name) })
     }
 
     async fn rooms(&self, after: Option<&RoomName>, most: usize) -> Result<Vec<RoomName>, PortError> {

@@ -12,20 +12,21 @@ use gateway_core::port::{Port, PortError};
 use sqlx::{Connection, PgConnection};
 
 use super::row::{Columns, Row, entries, number, offset};
-use super::{ALL_ROOMS, Known, count, gap, gaps_to_note, is_forgotten, old_places, place, rooms_of, taken_back};
+use super::{Followed, Known, count, gap, gaps_to_note, is_forgotten, old_places, place, rooms_of, taken_back};
 use crate::postgres::PostgresServer;
 
 /// An archive on a PostgreSQL server.
 #[derive(Debug)]
 pub struct PostgresArchive {
     server: Arc<PostgresServer>,
+    log: Followed,
 }
 
 impl PostgresArchive {
     /// That of a server.
     #[must_use]
     pub fn new(server: Arc<PostgresServer>) -> Self {
-        Self { server }
+        Self { server, log: Followed::default() }
     }
 }
 
@@ -34,11 +35,16 @@ async fn lock(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query("SELECT 1 FROM gateway_archive_cursor FOR UPDATE").execute(connection).await.map(drop)
 }
 
-async fn write(connection: &mut PgConnection, records: &[Record], cursor: Offset) -> Result<Written, sqlx::Error> {
+async fn write(
+    connection: &mut PgConnection,
+    log: &Followed,
+    records: &[Record],
+    cursor: Offset,
+) -> Result<Written, sqlx::Error> {
     let mut transaction = connection.begin().await?;
     lock(&mut transaction).await?;
     let rooms = rooms_of(records);
-    let (known, all) = known(&mut transaction, &rooms).await?;
+    let (known, all) = known(&mut transaction, log, &rooms).await?;
     if known.len() < rooms.len() {
         sqlx::query("INSERT INTO gateway_archive_rooms (room) SELECT * FROM unnest($1) ON CONFLICT DO NOTHING")
             .bind(&rooms)
@@ -51,7 +57,7 @@ async fn write(connection: &mut PgConnection, records: &[Record], cursor: Offset
             "INSERT INTO gateway_archive_gaps (room, after_offset, through_offset, why, noted_ms)
              VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
         )
-        .bind(gap.room.as_ref().map_or(ALL_ROOMS, RoomName::as_str))
+        .bind(log.room(&gap))
         .bind(number(gap.after))
         .bind(number(gap.through))
         .bind(gap.why.as_str())
@@ -66,16 +72,38 @@ async fn write(connection: &mut PgConnection, records: &[Record], cursor: Offset
     for (room, taken) in taken_back(records) {
         bury(&mut transaction, &[room.as_str()], &[number(taken)]).await?;
     }
-    sqlx::query("UPDATE gateway_archive_cursor SET log_offset = greatest(log_offset, $1)")
-        .bind(number(cursor))
-        .execute(&mut *transaction)
-        .await?;
+    advance(&mut transaction, log, number(cursor)).await?;
     transaction.commit().await?;
     Ok(Written { events, gaps: new_gaps })
 }
 
+async fn advance(connection: &mut PgConnection, log: &Followed, cursor: i64) -> Result<(), sqlx::Error> {
+    let statement = match &log.name {
+        None => sqlx::query("UPDATE gateway_archive_cursor SET log_offset = greatest(log_offset, $1)").bind(cursor),
+        Some(name) => sqlx::query(
+            "INSERT INTO gateway_archive_cursors (log_offset, log) VALUES ($1, $2)
+             ON CONFLICT (log) DO UPDATE SET log_offset = greatest(gateway_archive_cursors.log_offset, $1)",
+        )
+        .bind(cursor)
+        .bind(name),
+    };
+    statement.execute(connection).await.map(drop)
+}
+
+async fn cursor(connection: &mut PgConnection, log: &Followed) -> Result<Option<i64>, sqlx::Error> {
+    let statement = match &log.name {
+        None => sqlx::query_scalar("SELECT log_offset FROM gateway_archive_cursor"),
+        Some(name) => sqlx::query_scalar("SELECT log_offset FROM gateway_archive_cursors WHERE log = $1").bind(name),
+    };
+    Ok(statement.fetch_optional(connection).await?.flatten())
+}
+
 /// What is known of rooms, by their names, and up to where gaps of all rooms reach.
-async fn known(connection: &mut PgConnection, rooms: &[&str]) -> Result<(Vec<Known>, Offset), sqlx::Error> {
+async fn known(
+    connection: &mut PgConnection,
+    log: &Followed,
+    rooms: &[&str],
+) -> Result<(Vec<Known>, Offset), sqlx::Error> {
     let rows: Vec<(String, i64, Option<i64>)> = sqlx::query_as(
         "SELECT rooms.room,
            greatest((SELECT max(log_offset) FROM gateway_archive AS entries WHERE entries.room = rooms.room),
@@ -88,7 +116,7 @@ async fn known(connection: &mut PgConnection, rooms: &[&str]) -> Result<(Vec<Kno
     .fetch_all(&mut *connection)
     .await?;
     let all: Option<i64> = sqlx::query_scalar("SELECT max(through_offset) FROM gateway_archive_gaps WHERE room = $1")
-        .bind(ALL_ROOMS)
+        .bind(&log.all_rooms)
         .fetch_one(connection)
         .await?;
     Ok((rows.into_iter().map(Known::from).collect(), all.map_or(Offset::START, offset)))
@@ -156,7 +184,7 @@ struct Rows {
     forgotten: Option<i64>,
 }
 
-async fn read(connection: &mut PgConnection, room: &str, part: Part) -> Result<Rows, sqlx::Error> {
+async fn read(connection: &mut PgConnection, log: &Followed, room: &str, part: Part) -> Result<Rows, sqlx::Error> {
     let (from, to) = part.bounds();
     let (from, to) = (number(from.unwrap_or_default()), to.map_or(i64::MAX, number));
     let sizes = if part.is_backwards() {
@@ -197,7 +225,7 @@ async fn read(connection: &mut PgConnection, room: &str, part: Part) -> Result<R
          WHERE room IN ($1, $2) AND through_offset >= $3 AND after_offset <= $4",
     )
     .bind(room)
-    .bind(ALL_ROOMS)
+    .bind(&log.all_rooms)
     .bind(first.saturating_sub(1))
     .bind(last)
     .fetch_all(&mut *connection)
@@ -214,7 +242,7 @@ async fn read(connection: &mut PgConnection, room: &str, part: Part) -> Result<R
 fn page(room: &RoomName, part: Part, read: Rows) -> Result<Page, PortError> {
     let entries = entries(read.rows)?;
     let forgotten = read.forgotten.map(offset);
-    let named = |name: &str| (name != ALL_ROOMS).then_some(room);
+    let named = |name: &str| (name == room.as_str()).then_some(room);
     let gaps = read.gaps.iter().map(|(name, after, through, why)| gap(named(name), *after, *through, why));
     let gaps = Part::touching(gaps, part.span(&entries, read.more, forgotten));
     Ok(Page { entries, gaps, more: read.more, forgotten })
@@ -295,23 +323,25 @@ async fn rooms(connection: &mut PgConnection, after: &str, most: usize) -> Resul
 impl Archive for PostgresArchive {
     async fn write(&self, records: &[Record], cursor: Offset) -> Result<Written, PortError> {
         let mut lease = self.server.lease(Port::Archive, "write").await?;
-        let done = self.server.bounded(write(&mut lease, records, cursor)).await;
+        let done = self.server.bounded(write(&mut lease, &self.log, records, cursor)).await;
         self.server.settle(Port::Archive, "write", lease, done)
     }
 
     async fn read(&self, room: &RoomName, range: Range, bytes: usize) -> Result<Page, PortError> {
         let part = Part::new(range, bytes);
         let mut lease = self.server.lease(Port::Archive, "read").await?;
-        let done = self.server.bounded(read(&mut lease, room.as_str(), part)).await;
+        let done = self.server.bounded(read(&mut lease, &self.log, room.as_str(), part)).await;
         page(room, part, self.server.settle(Port::Archive, "read", lease, done)?)
     }
 
     async fn cursor(&self) -> Result<Option<Offset>, PortError> {
         let mut lease = self.server.lease(Port::Archive, "cursor").await?;
-        let cursor = sqlx::query_scalar("SELECT log_offset FROM gateway_archive_cursor").fetch_one(&mut *lease);
-        let done = self.server.bounded(cursor).await;
-        let cursor: Option<i64> = self.server.settle(Port::Archive, "cursor", lease, done)?;
-        Ok(cursor.map(offset))
+        let done = self.server.bounded(cursor(&mut lease, &self.log)).await;
+        Ok(self.server.settle(Port::Archive, "cursor", lease, done)?.map(offset))
+    }
+
+    fn of_log(&self, name: &str) -> Arc<dyn Archive> {
+        Arc::new(Self { server: self.server.clone(), log: Followed::named(name) })
     }
 
     async fn rooms(&self, after: Option<&RoomName>, most: usize) -> Result<Vec<RoomName>, PortError> {

@@ -12,7 +12,7 @@ use gateway_core::port::{Port, PortError};
 use sqlx::{Connection, QueryBuilder, Sqlite, SqliteConnection};
 
 use super::row::{Row, entries, number, offset};
-use super::{ALL_ROOMS, Known, count, gap, gaps_to_note, is_forgotten, old_places, place, rooms_of, taken_back};
+use super::{Followed, Known, count, gap, gaps_to_note, is_forgotten, old_places, place, rooms_of, taken_back};
 use crate::sqlite::DatabaseFile;
 
 /// How many rows one statement inserts at the most. Statements are prepared once for each power of two up to this.
@@ -22,13 +22,14 @@ const ROWS: usize = 256;
 #[derive(Debug)]
 pub struct SqliteArchive {
     file: Arc<DatabaseFile>,
+    log: Followed,
 }
 
 impl SqliteArchive {
     /// That of a file.
     #[must_use]
     pub fn new(file: Arc<DatabaseFile>) -> Self {
-        Self { file }
+        Self { file, log: Followed::default() }
     }
 
     fn error(&self, operation: &'static str) -> impl Fn(sqlx::Error) -> PortError {
@@ -79,7 +80,7 @@ impl SqliteArchive {
                 "SELECT after_offset, through_offset, why FROM gateway_archive_gaps
                  WHERE room = ?1 AND through_offset > ?2 AND after_offset < ?3",
             )
-            .bind(name.map_or(ALL_ROOMS, RoomName::as_str))
+            .bind(name.map_or(&*self.log.all_rooms, RoomName::as_str))
             .bind(number(from))
             .bind(number(to))
             .fetch_all(&mut *connection)
@@ -98,9 +99,14 @@ impl SqliteArchive {
     }
 }
 
-async fn write(connection: &mut SqliteConnection, records: &[Record], cursor: Offset) -> Result<Written, sqlx::Error> {
+async fn write(
+    connection: &mut SqliteConnection,
+    log: &Followed,
+    records: &[Record],
+    cursor: Offset,
+) -> Result<Written, sqlx::Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let (known, all) = known(&mut transaction, records).await?;
+    let (known, all) = known(&mut transaction, log, records).await?;
     let rooms = serde_json::json!(rooms_of(records)).to_string();
     sqlx::query(
         "INSERT INTO gateway_archive_rooms (room) SELECT value FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING",
@@ -110,7 +116,7 @@ async fn write(connection: &mut SqliteConnection, records: &[Record], cursor: Of
     .await?;
     let mut new_gaps = Vec::new();
     for gap in gaps_to_note(records, &known, all) {
-        if note(&mut transaction, &gap).await? {
+        if note(&mut transaction, log, &gap).await? {
             new_gaps.push(gap);
         }
     }
@@ -128,12 +134,24 @@ async fn write(connection: &mut SqliteConnection, records: &[Record], cursor: Of
     for (room, taken) in taken_back(records) {
         bury(&mut transaction, room.as_str(), number(taken)).await?;
     }
-    sqlx::query("UPDATE gateway_archive_cursor SET log_offset = max(ifnull(log_offset, 0), ?1)")
-        .bind(number(cursor))
-        .execute(&mut *transaction)
-        .await?;
+    advance(&mut transaction, log, number(cursor)).await?;
     transaction.commit().await?;
     Ok(Written { events, gaps: new_gaps })
+}
+
+async fn advance(connection: &mut SqliteConnection, log: &Followed, cursor: i64) -> Result<(), sqlx::Error> {
+    let statement = match &log.name {
+        None => {
+            sqlx::query("UPDATE gateway_archive_cursor SET log_offset = max(ifnull(log_offset, 0), ?1)").bind(cursor)
+        }
+        Some(name) => sqlx::query(
+            "INSERT INTO gateway_archive_cursors (log_offset, log) VALUES (?1, ?2)
+             ON CONFLICT (log) DO UPDATE SET log_offset = max(log_offset, ?1)",
+        )
+        .bind(cursor)
+        .bind(name),
+    };
+    statement.execute(connection).await.map(drop)
 }
 
 async fn take_back(connection: &mut SqliteConnection, what: &Taken, most: usize) -> Result<u64, sqlx::Error> {
@@ -195,7 +213,11 @@ async fn forget(
 }
 
 /// What is known of the rooms of a batch, by their names, and up to where gaps of all rooms reach.
-async fn known(connection: &mut SqliteConnection, records: &[Record]) -> Result<(Vec<Known>, Offset), sqlx::Error> {
+async fn known(
+    connection: &mut SqliteConnection,
+    log: &Followed,
+    records: &[Record],
+) -> Result<(Vec<Known>, Offset), sqlx::Error> {
     let rows: Vec<(String, i64, Option<i64>)> = sqlx::query_as(
         "SELECT rooms.room,
            max(ifnull((SELECT max(log_offset) FROM gateway_archive AS entries WHERE entries.room = rooms.room), 0),
@@ -208,19 +230,19 @@ async fn known(connection: &mut SqliteConnection, records: &[Record]) -> Result<
     .fetch_all(&mut *connection)
     .await?;
     let all: Option<i64> = sqlx::query_scalar("SELECT max(through_offset) FROM gateway_archive_gaps WHERE room = ?1")
-        .bind(ALL_ROOMS)
+        .bind(&log.all_rooms)
         .fetch_one(&mut *connection)
         .await?;
     Ok((rows.into_iter().map(Known::from).collect(), all.map_or(Offset::START, offset)))
 }
 
 /// Whether the gap was not known.
-async fn note(connection: &mut SqliteConnection, gap: &Gap) -> Result<bool, sqlx::Error> {
+async fn note(connection: &mut SqliteConnection, log: &Followed, gap: &Gap) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(
         "INSERT INTO gateway_archive_gaps (room, after_offset, through_offset, why, noted_ms) VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT DO NOTHING",
     )
-    .bind(gap.room.as_ref().map_or(ALL_ROOMS, RoomName::as_str))
+    .bind(log.room(gap))
     .bind(number(gap.after))
     .bind(number(gap.through))
     .bind(gap.why.as_str())
@@ -264,7 +286,7 @@ async fn bury(connection: &mut SqliteConnection, room: &str, offset: i64) -> Res
 impl Archive for SqliteArchive {
     async fn write(&self, records: &[Record], cursor: Offset) -> Result<Written, PortError> {
         let mut lease = self.file.lease(Port::Archive, "write").await?;
-        let done = write(&mut lease, records, cursor).await;
+        let done = write(&mut lease, &self.log, records, cursor).await;
         self.file.settle(Port::Archive, "write", lease, done).await
     }
 
@@ -273,11 +295,19 @@ impl Archive for SqliteArchive {
     }
 
     async fn cursor(&self) -> Result<Option<Offset>, PortError> {
-        let cursor: Option<i64> = sqlx::query_scalar("SELECT log_offset FROM gateway_archive_cursor")
-            .fetch_one(self.file.readers())
-            .await
-            .map_err(self.error("cursor"))?;
-        Ok(cursor.map(offset))
+        let statement = match &self.log.name {
+            None => sqlx::query_scalar("SELECT log_offset FROM gateway_archive_cursor"),
+            Some(name) => {
+                sqlx::query_scalar("SELECT log_offset FROM gateway_archive_cursors WHERE log = ?1").bind(name)
+            }
+        };
+        let cursor: Option<Option<i64>> =
+            statement.fetch_optional(self.file.readers()).await.map_err(self.error("cursor"))?;
+        Ok(cursor.flatten().map(offset))
+    }
+
+    fn of_log(&self, name: &str) -> Arc<dyn Archive> {
+        Arc::new(Self { file: self.file.clone(), log: Followed::named(name) })
     }
 
     async fn rooms(&self, after: Option<&RoomName>, most: usize) -> Result<Vec<RoomName>, PortError> {

@@ -6,7 +6,7 @@ use super::Failure;
 use crate::migrated::Migrated;
 
 /// From each version to the next.
-const STEPS: &[&str] = &[include_str!("schema.sql")];
+const STEPS: &[&str] = &[include_str!("schema.sql"), include_str!("schema-2.sql")];
 /// The lock under which tables are changed: a number that means nothing to others.
 const LOCK: i64 = 0x6761_7465_7761_7900;
 

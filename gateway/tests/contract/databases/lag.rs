@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use gateway_core::archive::{Archive, Page, Record, Taken, Written};
+use gateway_core::config::Redis as Settings;
 use gateway_core::domain::{Offset, RoomName};
 use gateway_core::log::{Range, Terms};
 use gateway_core::metrics::Metrics;
@@ -76,6 +77,10 @@ impl Archive for Observed {
         self.archive.cursor().await
     }
 
+    fn of_log(&self, name: &str) -> Arc<dyn Archive> {
+        self.archive.of_log(name)
+    }
+
     async fn rooms(&self, after: Option<&RoomName>, most: usize) -> Result<Vec<RoomName>, PortError> {
         self.archive.rooms(after, most).await
     }
@@ -95,8 +100,8 @@ async fn measure(name: &str, it: Deployment, archive: Arc<dyn Archive>) {
     let observed = Arc::new(Observed { archive, written: Mutex::default() });
     let (stop, metrics) = (CancellationToken::new(), Arc::new(Metrics::new()));
     let settings = config(&[]).archive;
-    let archiving =
-        Archiving::new(observed.clone(), it.outbox.clone(), it.log.clone(), &settings, metrics, Traces::default());
+    let (outbox, log, traces) = (it.outbox.clone(), it.log.clone(), Traces::default());
+    let archiving = Archiving::new(Settings::MAIN, observed.clone(), outbox, log, &settings, metrics, traces);
     let task = tokio::spawn(archiving.run(stop.clone()));
     let mut appended = Vec::new();
     let mut tick = interval(TICK);

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Write};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use gateway_core::archive::{Archive, Entry, Gap, Record, Why};
+use gateway_core::archive::{Archive, Archives, Entry, Gap, Record, Why};
 use gateway_core::domain::{Epoch, Event, Except, Excepted, Offset, Position, RoomName, UserId};
 use gateway_core::log::Range;
 use gateway_core::outbox::Pattern;
@@ -84,7 +84,7 @@ struct GapLine {
     gap: String,
     #[serde(default = "main", skip_serializing_if = "is_main")]
     namespace: String,
-    /// None for all rooms.
+    /// None for all rooms of the log that has the namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     room: Option<String>,
     after: Offset,
@@ -105,7 +105,7 @@ fn is_main(namespace: &str) -> bool {
 /// # Errors
 /// The archive fails, or nobody takes what is written.
 pub async fn export(
-    archive: &dyn Archive,
+    archives: &Archives,
     rooms: &[Pattern],
     since: Offset,
     mut out: impl Write + Send,
@@ -113,10 +113,10 @@ pub async fn export(
     let mut done = Exchanged::default();
     let mut last: Option<RoomName> = None;
     loop {
-        let names = archive.rooms(last.as_ref(), ROOMS).await?;
+        let names = archives.main().rooms(last.as_ref(), ROOMS).await?;
         for room in &names {
             if room.shown().is_some_and(|name| rooms.iter().any(|pattern| pattern.matches(name))) {
-                done.lines += export_room(archive, room, since, &mut out).await?;
+                done.lines += export_room(&**archives.of(room), room, since, &mut out).await?;
             }
         }
         last = names.last().cloned();
@@ -138,7 +138,7 @@ async fn export_room(
         let page = archive.read(room, Range::After { offset: after, limit: PAGE }, PAGE_BYTES).await?;
         for gap in page.gaps {
             if !told.contains(&gap) {
-                write_line(out, &gap_line(&gap))?;
+                write_line(out, &gap_line(room, &gap))?;
                 lines += 1;
                 told.push(gap);
             }
@@ -162,8 +162,9 @@ fn write_line(out: &mut impl Write, line: &impl Serialize) -> Result<(), Exchang
     Ok(out.write_all(b"\n")?)
 }
 
-fn gap_line(gap: &Gap) -> GapLine {
-    let namespace = gap.room.as_ref().and_then(|room| room.namespace()).unwrap_or("/").to_owned();
+/// A gap that touches a room: that of all rooms says by the namespace whose log it is.
+fn gap_line(of: &RoomName, gap: &Gap) -> GapLine {
+    let namespace = of.namespace().unwrap_or("/").to_owned();
     let room = gap.room.as_ref().and_then(|room| room.shown()).map(str::to_owned);
     GapLine { gap: gap.why.as_str().to_owned(), namespace, room, after: gap.after, through: gap.through }
 }
@@ -195,44 +196,95 @@ fn event_line(room: &RoomName, entry: Entry) -> Option<EventLine> {
 ///
 /// # Errors
 /// The archive fails, or a line is none; then what came before that is there.
-pub async fn import(archive: &dyn Archive, mut lines: impl BufRead + Send) -> Result<Exchanged, ExchangeError> {
-    // One that ended in the middle has left it at the start.
-    let had = archive.cursor().await?.filter(|cursor| *cursor > Offset::START);
-    let mut done = Exchanged::default();
-    let (mut records, mut bytes, mut reached, mut number) = (Vec::new(), 0, Offset::START, 0);
+pub async fn import(archives: &Archives, mut lines: impl BufRead + Send) -> Result<Exchanged, ExchangeError> {
+    let mut importing = Vec::new();
+    for archive in archives.all() {
+        importing.push(Importing::into(&**archive).await?);
+    }
+    let (mut done, mut number) = (Exchanged::default(), 0);
     loop {
         let next = next_line(&mut lines, &mut number);
         let is_end = !matches!(next, Ok(Some(_)));
         let failed = match next {
-            Ok(Some((record, offset, length))) => {
+            Ok(Some((said, length))) => {
                 done.lines += 1;
-                reached = reached.max(offset);
-                bytes += length;
-                records.push(record);
+                done.new += importing[archives.number_of(&said.namespace)].take(said, length).await?;
                 None
             }
             Ok(None) => None,
             Err(error) => Some(error),
         };
-        if records.len() >= PAGE || bytes >= PAGE_BYTES || (is_end && !records.is_empty()) {
-            done.new += archive.write(&records, had.unwrap_or_default()).await?.events;
-            records.clear();
-            bytes = 0;
-        }
-        match failed {
-            Some(error) => return Err(error),
-            None if is_end => break,
-            None => {}
+        if is_end {
+            for log in &mut importing {
+                done.new += log.write().await?;
+            }
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            break;
         }
     }
-    if had.is_none() && reached > Offset::START {
-        archive.write(&[], reached).await?;
+    for log in importing {
+        log.end().await?;
     }
     Ok(done)
 }
 
-/// What the next line says, up to which offset, and how long it is; nothing at the end. Empty lines are counted and passed over.
-fn next_line(lines: &mut impl BufRead, number: &mut u64) -> Result<Option<(Record, Offset, usize)>, ExchangeError> {
+/// What is on its way into the archive of a log.
+struct Importing<'a> {
+    archive: &'a dyn Archive,
+    /// How far it was before, if it ever had anything.
+    had: Option<Offset>,
+    records: Vec<Record>,
+    bytes: usize,
+    /// The last that was read for it.
+    reached: Offset,
+}
+
+impl<'a> Importing<'a> {
+    async fn into(archive: &'a dyn Archive) -> Result<Self, PortError> {
+        // One that ended in the middle has left it at the start.
+        let had = archive.cursor().await?.filter(|cursor| *cursor > Offset::START);
+        Ok(Self { archive, had, records: Vec::new(), bytes: 0, reached: Offset::START })
+    }
+
+    /// Takes what a line says; returns how many events were new, if that wrote any.
+    async fn take(&mut self, said: Said, length: usize) -> Result<u64, PortError> {
+        self.reached = self.reached.max(said.upto);
+        self.bytes += length;
+        self.records.push(said.record);
+        if self.records.len() >= PAGE || self.bytes >= PAGE_BYTES { self.write().await } else { Ok(0) }
+    }
+
+    async fn write(&mut self) -> Result<u64, PortError> {
+        if self.records.is_empty() {
+            return Ok(0);
+        }
+        let written = self.archive.write(&self.records, self.had.unwrap_or_default()).await?;
+        self.records.clear();
+        self.bytes = 0;
+        Ok(written.events)
+    }
+
+    async fn end(self) -> Result<(), PortError> {
+        if self.had.is_none() && self.reached > Offset::START {
+            self.archive.write(&[], self.reached).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What a line says.
+struct Said {
+    /// Of which namespace, also if it is of no room.
+    namespace: String,
+    record: Record,
+    /// Up to which offset.
+    upto: Offset,
+}
+
+/// What the next line says, and how long it is; nothing at the end. Empty lines are counted and passed over.
+fn next_line(lines: &mut impl BufRead, number: &mut u64) -> Result<Option<(Said, usize)>, ExchangeError> {
     loop {
         let mut bytes = Vec::new();
         let length = io::Read::take(&mut *lines, LINE_BYTES).read_until(b'\n', &mut bytes)?;
@@ -246,8 +298,7 @@ fn next_line(lines: &mut impl BufRead, number: &mut u64) -> Result<Option<(Recor
         }
         let text = std::str::from_utf8(&bytes).map_err(|error| at(format!("it is not UTF-8: {error}")))?;
         if !text.trim().is_empty() {
-            let (record, offset) = read_line(text).and_then(record).map_err(at)?;
-            return Ok(Some((record, offset, length)));
+            return Ok(Some((read_line(text).and_then(said).map_err(at)?, length)));
         }
     }
 }
@@ -260,8 +311,7 @@ fn read_line(text: &str) -> Result<Line, String> {
     event.map_err(|error| format!("it is none that `gateway export` writes: {error}"))
 }
 
-/// What a line says, and up to which offset.
-fn record(line: Line) -> Result<(Record, Offset), String> {
+fn said(line: Line) -> Result<Said, String> {
     let named = |namespace: &str, room: &str| {
         RoomName::parse_in(namespace, room).map_err(|_| format!("{room:?} cannot be the name of a room"))
     };
@@ -269,7 +319,7 @@ fn record(line: Line) -> Result<(Record, Offset), String> {
         Line::Gap(GapLine { gap, namespace, room, after, through }) => {
             let why = Why::of_word(&gap).ok_or_else(|| format!("{gap:?} is no reason for a gap"))?;
             let room = room.map(|room| named(&namespace, &room)).transpose()?;
-            Ok((Record::Gap(Gap { room, after, through, why }), through))
+            Ok(Said { namespace, record: Record::Gap(Gap { room, after, through, why }), upto: through })
         }
         Line::Event(line) => {
             let epoch = Epoch::parse(&line.epoch).ok_or("the epoch has 16 hexadecimal digits")?;
@@ -287,7 +337,8 @@ fn record(line: Line) -> Result<(Record, Offset), String> {
                 Event { name: line.event, args: line.args.get().to_owned(), attachments, except, at_ms: line.at };
             let (room, position) = (named(&line.namespace, &line.room)?, Position { epoch, offset: line.offset });
             // What comes before it in the file, or is not in it, is nobody's to miss.
-            Ok((Record::Event { room, position, before: None, user, event, takes_back: None }, line.offset))
+            let record = Record::Event { room, position, before: None, user, event, takes_back: None };
+            Ok(Said { namespace: line.namespace, record, upto: line.offset })
         }
     }
 }

@@ -11,6 +11,7 @@ pub use exchange::{ExchangeError, Exchanged, export, import};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -24,8 +25,10 @@ use gateway_core::port::{Port, PortError};
 use gateway_core::recurring::Recurring;
 use gateway_core::traces::Traces;
 
-/// The archiving of a node. In a cluster one node at a time does it.
+/// The archiving of a log. In a cluster one node at a time does it, for each log.
 pub struct Archiving {
+    /// What the log's Redis is called.
+    redis: String,
     archive: Arc<dyn Archive>,
     outbox: Arc<dyn Outbox>,
     log: Arc<dyn Log>,
@@ -44,9 +47,10 @@ impl fmt::Debug for Archiving {
 }
 
 impl Archiving {
-    /// What takes from the outbox of the archive what the log put there; [`Self::run`] does it.
+    /// What takes from the outbox of the archive what the log in a Redis put there; [`Self::run`] does it.
     #[must_use]
     pub fn new(
+        redis: &str,
         archive: Arc<dyn Archive>,
         outbox: Arc<dyn Outbox>,
         log: Arc<dyn Log>,
@@ -55,6 +59,7 @@ impl Archiving {
         traces: Traces,
     ) -> Arc<Self> {
         Arc::new(Self {
+            redis: redis.to_owned(),
             archive,
             outbox,
             log,
@@ -69,8 +74,13 @@ impl Archiving {
     /// Archives and forgets, until `stop`.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let writer = Writer::new(self.clone()).run(stop.clone());
-        let retention = stop.run_until_cancelled(self.clone().forget_forever());
-        tokio::join!(writer, retention);
+        // What is too old of any room is so in all archives: they are in one place.
+        if self.redis == config::Redis::MAIN {
+            let retention = stop.run_until_cancelled(self.clone().forget_forever());
+            tokio::join!(writer, retention);
+        } else {
+            writer.await;
+        }
     }
 
     fn writes_here(&self) -> bool {
@@ -81,8 +91,7 @@ impl Archiving {
     fn turn(&self, is_here: bool) {
         self.writes.store(is_here, Ordering::Release);
         if !is_here {
-            self.metrics.archive_waiting.set(0.0);
-            self.metrics.archive_lag.set(0.0);
+            self.metrics.archive_waits(&self.redis, 0, Some(Duration::ZERO));
         }
     }
 

@@ -221,12 +221,7 @@ impl Writer {
 
     /// Without an age the oldest is as old as it was last told.
     fn show(&self, batch: &Batch, oldest: Option<Duration>) {
-        let metrics = &self.archiving.metrics;
-        metrics.archive_waiting.set(batch.waiting as f64);
-        if let Some(age) = oldest {
-            metrics.archive_lag.set(age.as_secs_f64());
-        } else if batch.waiting == 0 {
-            metrics.archive_lag.set(0.0);
-        }
+        let oldest = oldest.or((batch.waiting == 0).then_some(Duration::ZERO));
+        self.archiving.metrics.archive_waits(&self.archiving.redis, batch.waiting, oldest);
     }
 }

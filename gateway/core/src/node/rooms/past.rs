@@ -98,7 +98,7 @@ impl Past {
             return Ok(true);
         }
         let Some(archived) = &self.archived else { return Ok(false) };
-        let page = archived.archive().read(room, range, 1).await?;
+        let page = archived.archives().of(room).read(room, range, 1).await?;
         Ok(page.entries.first().is_some_and(|entry| entry.position.offset == offset && entry.event.is_some()))
     }
 

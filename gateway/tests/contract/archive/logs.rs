@@ -1,0 +1,64 @@
+//! Several logs in one place: each has its own cursor and gaps of all rooms, and what rooms said is everybody's.
+
+use std::time::Duration;
+
+use gateway_core::archive::{Archive, Record, Taken, Why};
+use gateway_core::config;
+use gateway_core::domain::Offset;
+
+use super::{all, by, gap, room, said, user, write};
+
+async fn each_has_a_cursor_of_its_own(one: &dyn Archive, two: &dyn Archive) {
+    let (here, there) = (one.of_log("chat"), two.of_log("chat"));
+    assert_eq!(here.cursor().await.unwrap(), None);
+    let main = one.cursor().await.unwrap();
+    assert!(main.is_some(), "the main one was written to before");
+    here.write(&[said("of chat", 50, None)], Offset(50)).await.unwrap();
+    here.write(&[], Offset(40)).await.unwrap();
+    assert_eq!(there.cursor().await.unwrap(), Some(Offset(50)), "it never goes back either");
+    assert_eq!(two.cursor().await.unwrap(), main);
+    assert_eq!(one.of_log("game").cursor().await.unwrap(), None);
+    let again = there.of_log(config::Redis::MAIN);
+    again.write(&[], Offset(main.unwrap().0 + 1)).await.unwrap();
+    assert_eq!(one.cursor().await.unwrap(), Some(Offset(main.unwrap().0 + 1)));
+    assert_eq!(here.cursor().await.unwrap(), Some(Offset(50)));
+}
+
+async fn gaps_of_all_rooms_are_of_one_log(one: &dyn Archive, two: &dyn Archive) {
+    let (chat, game) = (one.of_log("chat"), two.of_log("game"));
+    write(&*chat, &[said("split", 9_000, None)]).await;
+    let dropped = gap(None, 9_001, 9_010, Why::Dropped);
+    assert_eq!(write(&*chat, &[Record::Gap(dropped.clone())]).await.gaps, std::slice::from_ref(&dropped));
+    assert_eq!(write(&*two.of_log("chat"), &[Record::Gap(dropped.clone())]).await.gaps, [], "it is known");
+    assert_eq!(all(&*chat, "split").await.gaps, std::slice::from_ref(&dropped));
+    for other in [one, &*game] {
+        let page = all(other, "split").await;
+        assert_eq!(page.entries.len(), 1);
+        assert!(!page.gaps.contains(&dropped), "another log has lost nothing");
+    }
+    // The same one may be in another log, too: they count alike.
+    assert_eq!(write(&*game, &[Record::Gap(dropped.clone())]).await.gaps, std::slice::from_ref(&dropped));
+    // It covers a link in its own log alone.
+    assert_eq!(write(&*chat, &[said("covered", 9_020, None), said("split", 9_021, Some(9_008))]).await.gaps, []);
+    let missing = gap(Some("split"), 9_021, 9_025, Why::Missing);
+    assert_eq!(write(&*chat, &[said("split", 9_026, Some(9_025))]).await.gaps, [missing]);
+}
+
+async fn what_rooms_said_is_everybody_s(one: &dyn Archive, two: &dyn Archive) {
+    let chat = one.of_log("chat");
+    write(&*chat, &[by("kim", said("shared", 9_100, None)), by("kim", said("shared", 9_101, Some(9_100)))]).await;
+    assert!(two.rooms(None, 100_000).await.unwrap().contains(&room("shared")));
+    assert!(two.rooms(None, 100_000).await.unwrap().iter().all(|name| name.shown().is_some()), "and no other names");
+    assert_eq!(two.take_back(&Taken::One { room: room("shared"), offset: Offset(9_100) }, 1).await.unwrap(), 1);
+    assert_eq!(two.take_back(&Taken::User(user("kim")), 10).await.unwrap(), 1);
+    assert!(all(&*chat, "shared").await.entries.iter().all(|entry| entry.event.is_none()));
+    assert_eq!(two.forget(&room("shared"), Duration::ZERO, 10).await.unwrap(), 2);
+    assert_eq!(all(&*chat, "shared").await.forgotten, Some(Offset(9_101)));
+    assert_eq!(write(&*chat, &[said("shared", 9_101, None)]).await.events, 0, "it does not come back");
+}
+
+pub(super) async fn several_logs_are_in_one_place(one: &dyn Archive, two: &dyn Archive) {
+    each_has_a_cursor_of_its_own(one, two).await;
+    gaps_of_all_rooms_are_of_one_log(one, two).await;
+    what_rooms_said_is_everybody_s(one, two).await;
+}
