@@ -92,6 +92,36 @@ async fn pages_go_both_ways(log: &dyn Log) {
     assert_eq!((before_all.events.len(), before_all.more), (0, false));
 }
 
+async fn several_rooms_are_read_as_each_of_them_is(log: &dyn Log) {
+    let names = ["many 1", "many 2", "many 3", "many 4"].map(room);
+    let mut offsets = Vec::new();
+    for number in 0..12 {
+        // The last has nothing.
+        offsets.push(append(log, names[number % 3].as_str(), &number.to_string()).await);
+    }
+    assert_eq!(log.read_each(&[], 10, 1_000).await.unwrap(), []);
+    // Beside others, twice, from different places on.
+    let wanted =
+        [(0, Offset::START), (3, Offset::START), (1, offsets[4]), (2, offsets[11]), (0, offsets[0]), (1, offsets[1])];
+    let wanted = wanted.map(|(name, after): (usize, Offset)| (&names[name], after));
+    for (limit, bytes) in [(2, usize::MAX), (100, usize::MAX), (0, usize::MAX), (100, 1)] {
+        let pages = log.read_each(&wanted, limit, bytes).await.unwrap();
+        assert_eq!(pages.len(), wanted.len());
+        for (page, (name, offset)) in pages.iter().zip(wanted) {
+            let alone = log.read(name, Range::After { offset, limit }, bytes).await.unwrap();
+            assert_eq!(*page, alone, "{name} after {offset}, {limit} of at most {bytes} bytes");
+        }
+    }
+    // What fits is shared, where a log reads them together: each has one at least, and says that there is more.
+    let few = event("0").size() * 3;
+    for (page, (name, offset)) in log.read_each(&wanted, 100, few).await.unwrap().iter().zip(wanted) {
+        let all = log.read(name, Range::After { offset, limit: 100 }, usize::MAX).await.unwrap().events;
+        let read = page.events.len();
+        assert!(all.starts_with(&page.events) && (read > 0 || all.is_empty()), "{page:?}");
+        assert_eq!(page.more, read < all.len());
+    }
+}
+
 async fn what_is_taken_back_is_gone_and_nothing_else(log: &dyn Log) {
     let began = append(log, "elsewhere", "kept").await;
     let mut offsets = Vec::new();
@@ -307,6 +337,7 @@ async fn the_whole_contract(log: Arc<dyn Log>) {
     a_mark_moves_the_position_and_comes_behind_what_was_appended(&*log, &mut feed).await;
     offsets_grow_over_all_rooms_and_pages_tell_where_the_log_stands(&*log).await;
     pages_go_both_ways(&*log).await;
+    several_rooms_are_read_as_each_of_them_is(&*log).await;
     what_is_taken_back_is_gone_and_nothing_else(&*log).await;
     a_page_has_no_more_bytes_than_it_may_but_one_event(&*log).await;
     a_dedupe_key_appends_once_until_it_is_forgotten(&*log).await;

@@ -16,6 +16,7 @@ pub use traced::TracedLog;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use futures_util::stream::BoxStream;
 
 use crate::domain::{Epoch, Event, Offset, Position, RoomName};
@@ -55,6 +56,19 @@ pub trait Log: Send + Sync + 'static {
     /// Reads a part of a room's log, and where the whole log stands at that moment. Of events that weigh more than `bytes`
     /// together as they are kept, no more are read than fit, but one at least.
     async fn read(&self, room: &RoomName, range: Range, bytes: usize) -> Result<Page, PortError>;
+
+    /// Reads the oldest events after an offset of each of several rooms, as [`Self::read`] reads those of one; a log that can
+    /// reads all at one moment and in one request, and then no more of them together than fit into `bytes`. The pages are in the
+    /// order of the rooms.
+    async fn read_each(
+        &self,
+        rooms: &[(&RoomName, Offset)],
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Vec<Page>, PortError> {
+        let read = rooms.iter().map(|(room, offset)| self.read(room, Range::After { offset: *offset, limit }, bytes));
+        try_join_all(read).await
+    }
 
     /// Adds the room to this node's feed. What is appended after this returns is in the feed.
     async fn subscribe(&self, room: &RoomName) -> Result<(), PortError>;

@@ -69,6 +69,22 @@ struct Attempt {
     takes_back: Option<Offset>,
 }
 
+/// In which direction a room is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    After,
+    Newest,
+}
+
+impl Direction {
+    fn word(self) -> &'static str {
+        match self {
+            Self::After => "after",
+            Self::Newest => "newest",
+        }
+    }
+}
+
 enum AttemptError {
     Command(CommandError),
     Refused(AppendError),
@@ -157,7 +173,65 @@ impl RedisLog {
 
     /// The keys that all scripts begin with.
     fn keys(&self, room: &RoomName) -> Vec<String> {
-        self.history.keys(self.history.key(&format!("room:{room}")))
+        self.history.keys(self.room_key(room))
+    }
+
+    fn room_key(&self, room: &RoomName) -> String {
+        self.history.key(&format!("room:{room}"))
+    }
+
+    /// Reads a part of each room from a bound on, as of one moment: `limit` entries of each, or nothing.
+    async fn read_parts(
+        &self,
+        rooms: &[(&RoomName, String)],
+        direction: Direction,
+        (limit, nothing): (usize, bool),
+        bytes: usize,
+    ) -> Result<Vec<Page>, PortError> {
+        type Entries = Vec<(String, (String, Bytes))>;
+        type Answer = (String, String, String, String, String, Vec<(u8, String, u8, Entries)>);
+        let Some(((first, _), others)) = rooms.split_first() else { return Ok(Vec::new()) };
+        let mut keys = self.keys(first);
+        keys.extend(others.iter().map(|(room, _)| self.room_key(room)));
+        // One more than asked for tells whether there are more.
+        let wanted = if nothing || limit == 0 { 0 } else { limit.saturating_add(1) };
+        let answer = self.commands.run_knowing_process(&self.read, |script| {
+            // Whoever comes from another process vouches before it is handed anything of this one.
+            let arguments = self.history.arguments_vouching(&self.history.knowledge());
+            script.key(keys).arg(arguments).arg(direction.word()).arg(wanted).arg(bytes);
+            for (_, bound) in rooms {
+                script.arg(bound);
+            }
+        });
+        let (epoch, head, floor, began, in_doubt_before, parts): Answer =
+            answer.await.map_err(|error| Port::Log.failed("read", error))?;
+        let head = position(&epoch, &head).ok_or_else(|| damaged("read"))?;
+        let (floor, began) = Offset::parse(&floor).zip(Offset::parse(&began)).ok_or_else(|| damaged("read"))?;
+        let in_doubt_before = Offset::parse(&in_doubt_before);
+        if parts.len() != rooms.len() {
+            return Err(damaged("read"));
+        }
+        let page = |((room, _), (trimmed, oldest, cut, entries)): (&(&RoomName, String), (u8, String, u8, Entries))| {
+            let more = if limit == 0 { !oldest.is_empty() } else { entries.len() > limit || cut == 1 };
+            let readable = |(id, (_, payload)): (String, (String, Bytes))| {
+                let entry = entry_offset(&id).zip(Event::decode(&payload));
+                if entry.is_none() {
+                    // Of a newer version, most likely. One record must not make the whole room unreadable.
+                    tracing::error!(%room, id, "skipped a record that this version cannot read");
+                }
+                entry
+            };
+            let entries: Vec<_> = entries.into_iter().take(limit).collect();
+            let (count, read_to) = (entries.len(), entries.iter().filter_map(|(id, _)| entry_offset(id)).max());
+            let mut events: Vec<_> = entries.into_iter().filter_map(readable).collect();
+            let unreadable = events.len() < count;
+            if direction == Direction::Newest {
+                events.reverse();
+            }
+            let (trimmed, oldest) = (trimmed == 1, entry_offset(&oldest));
+            Page { events, read_to, unreadable, more, trimmed, oldest, floor, began, head, in_doubt_before }
+        };
+        Ok(rooms.iter().zip(parts).map(page).collect())
     }
 
     /// Says that this node writes no more: nobody need wait for it to vouch.
@@ -278,54 +352,28 @@ impl Log for RedisLog {
 
     async fn read(&self, room: &RoomName, range: Range, bytes: usize) -> Result<Page, PortError> {
         let (direction, bound, limit) = match range {
-            Range::After { offset, limit } => ("after", offset.to_string(), limit),
+            Range::After { offset, limit } => (Direction::After, offset.to_string(), limit),
             Range::Newest { before, limit } => {
-                ("newest", before.map(|offset| offset.to_string()).unwrap_or_default(), limit)
+                (Direction::Newest, before.map(|offset| offset.to_string()).unwrap_or_default(), limit)
             }
         };
-        // One more than asked for tells whether there are more. Before the first offset there is nothing, and Redis
-        // would refuse to look.
-        let nothing = limit == 0 || matches!(range, Range::Newest { before: Some(Offset::START), .. });
-        let wanted = if nothing { 0 } else { limit.saturating_add(1) };
-        let answer = self.commands.run_knowing_process(&self.read, |script| {
-            // Whoever comes from another process vouches before it is handed anything of this one.
-            let arguments = self.history.arguments_vouching(&self.history.knowledge());
-            script.key(self.keys(room)).arg(arguments).arg(direction).arg(bound).arg(wanted).arg(bytes);
-        });
-        type Entries = Vec<(String, (String, Bytes))>;
-        type Answer = (String, String, String, String, String, u8, String, u8, Entries);
-        let (epoch, head, floor, began, in_doubt_before, trimmed, oldest, cut, entries): Answer =
-            answer.await.map_err(|error| Port::Log.failed("read", error))?;
-        let more = if limit == 0 { !oldest.is_empty() } else { entries.len() > limit || cut == 1 };
-        let readable = |(id, (_, payload)): (String, (String, Bytes))| {
-            let entry = entry_offset(&id).zip(Event::decode(&payload));
-            if entry.is_none() {
-                // Of a newer version, most likely. One record must not make the whole room unreadable.
-                tracing::error!(%room, id, "skipped a record that this version cannot read");
-            }
-            entry
-        };
-        let entries: Vec<_> = entries.into_iter().take(limit).collect();
-        let (count, read_to) = (entries.len(), entries.iter().filter_map(|(id, _)| entry_offset(id)).max());
-        let mut events: Vec<_> = entries.into_iter().filter_map(readable).collect();
-        let unreadable = events.len() < count;
-        if matches!(range, Range::Newest { .. }) {
-            events.reverse();
+        // Before the first offset there is nothing, and Redis would refuse to look.
+        let nothing = matches!(range, Range::Newest { before: Some(Offset::START), .. });
+        let mut pages = self.read_parts(&[(room, bound)], direction, (limit, nothing), bytes).await?;
+        pages.pop().ok_or_else(|| damaged("read"))
+    }
+
+    async fn read_each(
+        &self,
+        rooms: &[(&RoomName, Offset)],
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Vec<Page>, PortError> {
+        if rooms.is_empty() {
+            return Ok(Vec::new());
         }
-        let head = position(&epoch, &head).ok_or_else(|| damaged("read"))?;
-        let (floor, began) = Offset::parse(&floor).zip(Offset::parse(&began)).ok_or_else(|| damaged("read"))?;
-        Ok(Page {
-            events,
-            read_to,
-            unreadable,
-            more,
-            trimmed: trimmed == 1,
-            oldest: entry_offset(&oldest),
-            floor,
-            began,
-            head,
-            in_doubt_before: Offset::parse(&in_doubt_before),
-        })
+        let rooms: Vec<_> = rooms.iter().map(|(room, after)| (*room, after.to_string())).collect();
+        self.read_parts(&rooms, Direction::After, (limit, false), bytes).await
     }
 
     async fn subscribe(&self, room: &RoomName) -> Result<(), PortError> {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 use super::{AppendError, Appended, FeedItem, Log, Page, Range, Terms};
-use crate::domain::{Event, RoomName};
+use crate::domain::{Event, Offset, RoomName};
 use crate::port::PortError;
 use crate::traces::{self, Kind};
 
@@ -44,6 +44,15 @@ impl Log for TracedLog {
 
     async fn read(&self, room: &RoomName, range: Range, bytes: usize) -> Result<Page, PortError> {
         self.log.read(room, range, bytes).await
+    }
+
+    async fn read_each(
+        &self,
+        rooms: &[(&RoomName, Offset)],
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Vec<Page>, PortError> {
+        self.log.read_each(rooms, limit, bytes).await
     }
 
     async fn subscribe(&self, room: &RoomName) -> Result<(), PortError> {

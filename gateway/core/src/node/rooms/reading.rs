@@ -87,18 +87,40 @@ pub(super) struct Part {
     pub(super) missing: Option<Missing>,
 }
 
-/// Reads one room; nothing if a larger budget may do.
-pub(super) async fn read_room(
+/// Reads some rooms, each from its first page on; nothing if a larger budget may do.
+pub(super) async fn read_some(
+    log: &dyn Log,
+    doubt: &Doubt,
+    wanted: &[Wanted],
+    session: &Session,
+    budget: &Budget,
+) -> Result<Option<Vec<Part>>, RecoveryError> {
+    let rooms: Vec<_> = wanted.iter().map(|wanted| (&wanted.room, wanted.after)).collect();
+    let pages = log.read_each(&rooms, PAGE, PAGE_BYTES).await?;
+    let mut parts = Vec::with_capacity(wanted.len());
+    for (wanted, page) in wanted.iter().zip(pages) {
+        let Some(part) = read_room(log, doubt, wanted, session, budget, page).await? else { return Ok(None) };
+        parts.push(part);
+    }
+    Ok(Some(parts))
+}
+
+/// Reads the rest of a room whose first page was read; nothing if a larger budget may do.
+async fn read_room(
     log: &dyn Log,
     doubt: &Doubt,
     wanted: &Wanted,
     session: &Session,
     budget: &Budget,
+    first: Page,
 ) -> Result<Option<Part>, RecoveryError> {
     let mut frames = VecDeque::new();
-    let (mut from, mut missing) = (wanted.after, None);
+    let (mut from, mut missing, mut first) = (wanted.after, None, Some(first));
     loop {
-        let page = log.read(&wanted.room, Range::After { offset: from, limit: PAGE }, PAGE_BYTES).await?;
+        let page = match first.take() {
+            Some(page) => page,
+            None => log.read(&wanted.room, Range::After { offset: from, limit: PAGE }, PAGE_BYTES).await?,
+        };
         if let Some(before) = page.in_doubt_before.filter(|before| wanted.stands_at(from) < *before && !wanted.partial)
         {
             if doubt.is_old(before) {

@@ -11,7 +11,7 @@ use tokio::task::yield_now;
 use super::model::{World, page, room};
 use super::*;
 use crate::domain::Event;
-use crate::log::{AppendError, Appended, FeedItem, Page, Terms};
+use crate::log::{AppendError, Appended, FeedItem, Page, Range, Terms};
 use crate::port::{Port, PortError};
 
 /// A log that lets others go first with everything it does, and knows who listens.

@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod given_up;
 mod handing;
+mod heads;
 mod inhabited;
 #[cfg(test)]
 mod model;
@@ -26,10 +27,11 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use self::heads::Heads;
 use self::room::{Listening, Room};
 use self::shard::Dispatch;
 use crate::domain::{Epoch, Offset, Position, RoomName};
-use crate::log::{Log, Range};
+use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::node::session::{Session, Stay, Ticket};
 use crate::node::sights::{Seen, Sights};
@@ -46,6 +48,7 @@ pub(super) struct Hub {
     sights: Arc<Sights>,
     metrics: Arc<Metrics>,
     rooms: Mutex<HashMap<RoomName, Arc<Room>>>,
+    heads: Heads,
     shards: Arc<[Arc<Shard>]>,
     /// The last ticket; rooms are numbered by them too.
     tickets: AtomicU64,
@@ -74,6 +77,7 @@ impl Hub {
             sights,
             metrics,
             rooms: Mutex::default(),
+            heads: Heads::default(),
             shards,
             tickets: AtomicU64::new(0),
             dispatched: AtomicU64::new(0),
@@ -152,7 +156,7 @@ impl Hub {
         self.log.subscribe(name).await?;
         loop {
             let gaps = self.gaps.load(Ordering::Acquire);
-            let head = self.log.read(name, Range::Newest { before: None, limit: 0 }, 0).await?.head;
+            let head = self.heads.ask(&*self.log, name).await?;
             let mut state = room.state.lock();
             if gaps == self.gaps.load(Ordering::Acquire) {
                 // An event may have overtaken the answer. Nobody was here to hear it, and it must not be heard twice.
@@ -353,7 +357,6 @@ impl Hub {
     pub(super) fn marks(&self) -> Marks {
         Marks { shards: self.shards.clone(), history_began: self.history_began.clone() }
     }
-
 }
 
 /// Up to where sessions were handed everything: all that others need to know of the hub.

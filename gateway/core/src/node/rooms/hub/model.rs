@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::auth::Identity;
 use crate::domain::{Epoch, Event, Except, Frame, Pid, SessionId};
-use crate::log::{AppendError, Appended, FeedItem, Page, Terms};
+use crate::log::{AppendError, Appended, FeedItem, Page, Range, Terms};
 use crate::node::limits::Limiters;
 use crate::node::session::{Client, CloseReason, Outlet, Patience, Undelivered, Waiting};
 use crate::port::{Port, PortError};
