@@ -154,19 +154,21 @@ impl Mailbox {
 
     /// Greets the client, hands over what it missed, and from then on handles its events.
     pub(super) fn open(self: &Arc<Self>, welcome: Welcome) {
-        let (mailbox, span) = (self.clone(), self.span());
-        let begin = async move {
-            mailbox.session.say(&welcome.hello).await;
-            let begun = {
-                let _busy = mailbox.session.busy.lock().await;
-                let Welcome { hold, replay, is_new, given, .. } = welcome;
-                mailbox.router.begin(&mailbox.session, hold, replay, is_new, Some(given)).await
-            };
-            if begun {
-                mailbox.work().await;
-            }
+        let span = self.span();
+        self.tasks.spawn(self.clone().begin(welcome).instrument(span));
+    }
+
+    pub(super) async fn begin(self: Arc<Self>, welcome: Welcome) {
+        self.session.say(&welcome.hello).await;
+        let begun = {
+            let _busy = self.session.busy.lock().await;
+            let Welcome { hold, replay, is_new, given, .. } = welcome;
+            self.router.begin(&self.session, hold, replay, is_new, Some(given)).await
         };
-        self.tasks.spawn(begin.instrument(span));
+        // Most have not said anything yet, and should not carry what handling it needs.
+        if begun && let Some(first) = self.next() {
+            Box::pin(self.work_off(first)).await;
+        }
     }
 
     /// Who is in the lines that are logged while its events are handled; whoever knows the room adds it. At the highest
@@ -178,7 +180,14 @@ impl Mailbox {
 
     /// Handles what waits, then ends; the next event begins anew.
     async fn work(self: Arc<Self>) {
-        while let Some(Pending { inbound, ack }) = self.next() {
+        if let Some(first) = self.next() {
+            self.work_off(first).await;
+        }
+    }
+
+    async fn work_off(self: Arc<Self>, first: Pending) {
+        let mut next = Some(first);
+        while let Some(Pending { inbound, ack }) = next.take().or_else(|| self.next()) {
             let handled = {
                 let _busy = self.session.busy.lock().await;
                 self.router.handle(&self.session, inbound).await

@@ -174,6 +174,9 @@ impl SocketServer {
     }
 }
 
+#[cfg(test)]
+mod weight;
+
 /// What the engine is told of the configuration.
 fn settings(config: &Config, max_files: usize, body_bytes: usize) -> Settings {
     let (limits, times) = (&config.limits, &config.socket);

@@ -159,9 +159,10 @@ impl Span {
         self.live.is_some()
     }
 
-    /// Runs something as a part of it.
-    pub async fn within<F: Future>(&self, work: F) -> F::Output {
-        self.context.clone().scope(work).await
+    /// Runs something as a part of it. Not an `async fn`: that would have room for the work twice, at each of those that are around
+    /// each other.
+    pub fn within<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
+        self.context.clone().scope(work)
     }
 
     /// Calls it something else: what is only known now, and still one of few names.

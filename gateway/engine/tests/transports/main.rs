@@ -9,3 +9,4 @@ mod roads;
 mod support;
 mod upgrade;
 mod websocket;
+mod weight;

@@ -56,8 +56,8 @@ impl Asked {
         Self { span: span(Kind::Internal, "item"), method: method.clone() }
     }
 
-    pub(super) async fn within<F: Future>(&self, work: F) -> F::Output {
-        self.span.within(work).await
+    pub(super) fn within<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
+        self.span.within(work)
     }
 
     /// It was answered: by which operation stands with the answer.

@@ -191,7 +191,9 @@ impl Hook {
         let attempt = format!("{:032x}", rand::random::<u128>());
         // Whoever comes brings no trace that could be believed.
         let span = self.caller.traces().begin(None, Kind::Server, "connect");
-        let answered = span.within(self.caller.ask(&self.endpoint, &asker, &attempt, body.to_owned())).await;
+        // Most clients come without being asked about, and should not carry what that needs.
+        let asked = Box::pin(self.caller.ask(&self.endpoint, &asker, &attempt, body.to_owned()));
+        let answered = span.within(asked).await;
         let said = match answered {
             Ok(answer) => Said::read(&answer, candidate.namespace, known, &self.limits),
             Err(Unanswered::Rejected(rejection)) => Said::refused(&rejection, &self.limits),
