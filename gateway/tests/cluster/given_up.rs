@@ -65,7 +65,7 @@ capacity = 1
 "#;
 
 /// A node with rooms for one.
-async fn for_one(url: &str) -> Gateway {
+async fn for_one(url: &str, more: &[(&str, &str)]) -> Gateway {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("gateway.toml");
     std::fs::write(&file, ROUTES).unwrap();
@@ -73,7 +73,7 @@ async fn for_one(url: &str) -> Gateway {
     let base = [("GATEWAY_LISTEN", "127.0.0.1:0"), ("GATEWAY_ADMIN_LISTEN", "127.0.0.1:0"), ("GATEWAY_DATA_DIR", "")];
     let own = [("GATEWAY_REDIS_URL", url)];
     let environment =
-        base.iter().chain(&short).chain(&own).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        base.iter().chain(&short).chain(&own).chain(more).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     let config = gateway_core::config::load(Some(&file), environment).unwrap();
     Gateway::start(config, 20_000).await.unwrap()
 }
@@ -82,7 +82,7 @@ async fn for_one(url: &str) -> Gateway {
 async fn a_seat_that_was_taken_without_an_answer_is_given_up() {
     let redis = Redis::start().await;
     let proxy = Proxy::before(&redis).await;
-    let node = for_one(&proxy.url()).await;
+    let node = for_one(&proxy.url(), &[]).await;
     let members = |place: &str| {
         let command = format!("ZCARD gateway:presence:members:{place}");
         let redis = &redis;
@@ -114,7 +114,7 @@ async fn a_seat_that_was_taken_without_an_answer_is_given_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_seat_that_redis_lost_is_taken_again() {
     let redis = Redis::start().await;
-    let node = for_one(&redis.url()).await;
+    let node = for_one(&redis.url(), &[]).await;
     let mut client = Client::connect(node.address).await;
     assert_eq!(client.ask("sit", json!({ "room": "bench" })).await["ok"], true);
     // As after a failover to a replica that was a little behind.
@@ -127,5 +127,26 @@ async fn a_seat_that_redis_lost_is_taken_again() {
     eventually("and counted", || async { metric(&node, "gateway_presence_entries") >= 1.0 }).await;
     assert_eq!(client.ask("leave", json!({ "room": "bench" })).await["ok"], true);
     assert_eq!(redis.command("ZCARD gateway:presence:members:bench").await, ":0\r\n");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seat_that_redis_lost_with_its_session_is_taken_again_when_that_is_stored_again() {
+    let redis = Redis::start().await;
+    // Sessions are renewed four times within it. By then it was long looked for what is missing.
+    let node = for_one(&redis.url(), &[("GATEWAY_RECOVERY__WINDOW", "30s")]).await;
+    let mut client = Client::connect(node.address).await;
+    assert_eq!(client.ask("sit", json!({ "room": "bench" })).await["ok"], true);
+    let lost = "return redis.call('DEL', unpack(redis.call('KEYS', ARGV[1])))";
+    for keys in ["gateway:presence:*:bench", "gateway:session:*"] {
+        let answer = redis.command(&format!("EVAL \"{lost}\" 0 {keys}")).await;
+        assert!(answer.starts_with(':') && answer != ":0\r\n", "{keys}: {answer}");
+    }
+    redis.command("CLIENT KILL TYPE normal SKIPME yes").await;
+    let began = tokio::time::Instant::now();
+    let is_there = || async { redis.command("ZCARD gateway:presence:members:bench").await == ":1\r\n" };
+    eventually("it is there again", is_there).await;
+    let took = began.elapsed();
+    assert!(took < std::time::Duration::from_secs(16), "found by looking without a reason: {took:?}");
     node.stop().await;
 }

@@ -107,6 +107,8 @@ impl Attendance {
             // Who was superseded unheard is not to come again where its successor has left. What the store of sessions lost
             // as well is stored again by and by, and found missing until then.
             if !lost.is_empty() && !self.connected.holds(&session).await {
+                // Else nobody looked again before the next review without a reason, minutes later.
+                self.review.lock().doubt();
                 return 0;
             }
             let known = self.enter_again(&session, &lost).await;
