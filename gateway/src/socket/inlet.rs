@@ -179,7 +179,7 @@ impl Mailbox {
     }
 
     /// Handles what waits, then ends; the next event begins anew.
-    async fn work(self: Arc<Self>) {
+    pub(super) async fn work(self: Arc<Self>) {
         if let Some(first) = self.next() {
             self.work_off(first).await;
         }

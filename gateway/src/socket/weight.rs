@@ -23,5 +23,7 @@ fn a_client_that_comes_in_weighs_little() {
     });
     let begin = weight(|(mailbox, welcome): (Arc<Mailbox>, Welcome)| mailbox.begin(welcome));
     assert!(admit <= 5 * 1024, "{admit} bytes to be let in");
+    let work = weight(|mailbox: Arc<Mailbox>| mailbox.work());
     assert!(begin <= 5 * 1024, "{begin} bytes to begin");
+    assert!(work <= 6 * 1024, "{work} bytes to handle events");
 }
