@@ -1,7 +1,6 @@
 //! The composition root: the only file that names backends. Builds a node from its configuration, runs it, stops it.
 
 mod addresses;
-mod archives;
 mod check;
 mod database;
 mod doors;
@@ -36,6 +35,7 @@ use crate::collector;
 use crate::http::{AdminLimits, AdminRoutes, Api, Hosts, Users, web};
 use crate::socket::passing::Passing;
 use crate::socket::{Beside, SocketServer, serve, serve_back_ends};
+use gateway_core::archive::Archived;
 use gateway_core::auth::{ApiKeys, Entry, Hook, Revoked, Tokens};
 use gateway_core::balance::{Balance, Parts};
 use gateway_core::calls::Caller;
@@ -48,11 +48,11 @@ use gateway_core::redis::Agreement;
 use gateway_core::routes::{RouteTable, Router, Through};
 use gateway_core::supervisor::Supervisor;
 use gateway_store::Store;
+use gateway_work::archiving::Archiving;
 use gateway_work::hooks::Hooks;
 use gateway_work::jobs::{BackEnds, Workers};
 
 use addresses::{advertised, host_name, listen};
-use archives::{archived, archiving};
 use doors::Doors;
 use grounds::{Grounds, agreement, check_namespaces, reach};
 use jobs::{Means, desk_and_workers};
@@ -60,7 +60,7 @@ use orders::NodeOrders;
 use post::{Materials, Post, absence, check_post};
 use reloading::Reloading;
 use start::{Heard, Start};
-use stores::{Backends, Redis, Stores, backends};
+use stores::{Backends, Backing, Redis, Stores, backends};
 use upkeep::{WhatIsKept, kept_unread, upkeep};
 
 /// What of the time for stopping is kept for handing back jobs that are not done.
@@ -187,9 +187,15 @@ impl Gateway {
         let Backends { main, others, revocations, whereabouts, .. } = backends;
         let Backends { repeats, answers, jobs, queues, ticks, contacts, done, stores, .. } = backends;
         let bus = main.bus.clone();
-        let archived = archived(store.as_ref(), &config, &main.wants);
         let backings = || std::iter::once(&main).chain(&others);
-        let archiving = archiving(archived.as_ref(), backings(), &config, &metrics, &traces);
+        let kept_in = store.as_ref().filter(|_| config.archive.any());
+        let archived = kept_in.map(|store| Archived::new(store.archives(&config), main.wants.clone()));
+        let of_one = |it: &Backing| {
+            let archive = archived.as_ref()?.archives().of_redis(&it.name).clone();
+            let to = (archive, it.outbox.clone(), it.log.clone());
+            Some(Archiving::new(&it.name, to, &config.archive, metrics.clone(), traces.clone()))
+        };
+        let archiving: Vec<_> = backings().filter_map(of_one).collect();
         let grounds = Grounds::new(&main, &others, archived.as_ref(), &config, &metrics);
         let Grounds { main: ground, others: more, directory, counts, sources } = grounds;
         let node = Node::on(ground, more, &config, metrics.clone(), tasks.clone());

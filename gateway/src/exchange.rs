@@ -3,7 +3,6 @@
 use std::io::{BufWriter, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use gateway_core::archive::Archives;
 use gateway_core::config::Config;
 use gateway_core::domain::Offset;
 use gateway_core::outbox::Pattern;
@@ -74,7 +73,7 @@ pub fn run(config: &Config, exchange: &Exchange) -> u8 {
 }
 
 async fn exchanged(config: &Config, store: &Store, exchange: &Exchange) -> Result<Exchanged, ExchangeError> {
-    let archives = Archives::new(store.archive.clone(), config);
+    let archives = store.archives(config);
     match exchange {
         Exchange::Export { rooms, since } => {
             let rooms: Vec<_> = rooms.iter().map(|room| Pattern::new(room)).collect();

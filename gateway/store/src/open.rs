@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::{fmt, io};
 
-use gateway_core::archive::{Archive, MemoryArchive};
+use gateway_core::archive::{Archive, Archives, MemoryArchive};
 use gateway_core::config::{Config, DatabaseKind};
 use gateway_core::notifications::{MemoryNotifications, Notifications, Owners};
 use gateway_core::sqlite::DatabaseError;
@@ -104,6 +104,14 @@ impl Store {
     fn of<N: Notifications + Owners>(archive: impl Archive, notifications: N, place: Place) -> Self {
         let notifications = Arc::new(notifications);
         Self { archive: Arc::new(archive), owners: notifications.clone(), notifications, place }
+    }
+
+    /// The archives of all logs that a configuration has.
+    #[must_use]
+    pub fn archives(&self, config: &Config) -> Archives {
+        let others = config.every_redis().into_iter().filter(|redis| !redis.settings.is_main());
+        let others = others.map(|redis| (redis.settings.name().to_owned(), redis.namespaces));
+        Archives::new(self.archive.clone(), others)
     }
 
     /// Looks at what a configuration says of it, without opening anything.

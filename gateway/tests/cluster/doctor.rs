@@ -383,14 +383,14 @@ async fn a_database_and_a_mail_server() {
     let well = with(port.leak(), url.leak());
     let found = doctor(&[&nobody], &well).await;
     found.assert("mail", "ok", "takes mail");
-    found.assert("database", "warning", "tables are of version 0, and this gateway has 1");
+    found.assert("database", "warning", "tables are of version 0, and this gateway has 2");
     let config = support::config(&well);
     let store = gateway_store::Store::open(&config).await.unwrap().unwrap();
     store.migrate().await.unwrap();
     store.close().await;
-    doctor(&[&nobody], &well).await.assert("database", "ok", "of version 1");
+    doctor(&[&nobody], &well).await.assert("database", "ok", "of version 2");
     postgres.run_in("postgres", &["UPDATE gateway_schema SET version = 7"]).await;
-    doctor(&[&nobody], &well).await.assert("database", "error", "newer than this gateway's 1");
+    doctor(&[&nobody], &well).await.assert("database", "error", "newer than this gateway's 2");
     let away = with(free_port().to_string().leak(), "postgres://gateway@127.0.0.1:1/x");
     let found = doctor(&[&nobody], &away).await;
     found.assert("mail", "error", "cannot be reached");

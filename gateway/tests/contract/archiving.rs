@@ -96,15 +96,8 @@ impl Node {
         settings.batch_events = 3;
         settings.lease = Duration::from_secs(2);
         let (metrics, stop) = (Arc::new(Metrics::new()), CancellationToken::new());
-        let archiving = Archiving::new(
-            config::Redis::MAIN,
-            database.clone(),
-            it.outbox.clone(),
-            it.log.clone(),
-            &settings,
-            metrics.clone(),
-            Traces::default(),
-        );
+        let to: (Arc<dyn Archive>, _, _) = (database.clone(), it.outbox.clone(), it.log.clone());
+        let archiving = Archiving::new(config::Redis::MAIN, to, &settings, metrics.clone(), Traces::default());
         let task = tokio::spawn(archiving.run(stop.clone()));
         Self { metrics, stop, task }
     }

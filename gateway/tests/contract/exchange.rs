@@ -9,8 +9,6 @@ use gateway_core::log::Range;
 use gateway_core::outbox::Pattern;
 use gateway_work::archiving::{Exchanged, export, import};
 
-use crate::support;
-
 fn said(room: &RoomName, offset: u64, args: &str) -> Record {
     Record::Event {
         room: room.clone(),
@@ -70,13 +68,7 @@ async fn what_is_exported_arrives_elsewhere_and_again_changes_nothing() {
 
 #[tokio::test]
 async fn what_is_of_another_log_arrives_in_that_one_s() {
-    let changes = [
-        ("GATEWAY_REDIS_URL", "redis://main"),
-        ("GATEWAY_REDIS__OF__SHOP__URL", "redis://shop"),
-        ("GATEWAY_REDIS__OF__SHOP__NAMESPACES", "/shop"),
-    ];
-    let config = support::config(&changes);
-    let of = |main: &Arc<MemoryArchive>| Archives::new(main.clone(), &config);
+    let of = |main: &Arc<MemoryArchive>| Archives::new(main.clone(), [("shop".to_owned(), vec!["/shop".to_owned()])]);
     let (chat, orders) = (RoomName::parse("chat").unwrap(), RoomName::parse_in("/shop", "orders").unwrap());
     let from = Arc::new(MemoryArchive::new(1 << 20));
     let gap = |after, through| Gap { room: None, after: Offset(after), through: Offset(through), why: Why::NewHistory };

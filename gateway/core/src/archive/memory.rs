@@ -8,7 +8,6 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::{Archive, Ends, Entry, Gap, Page, Part, Place, Record, Taken, Why, Written, gaps_of, old_of};
-use crate::config;
 use crate::domain::{Epoch, Event, Offset, Position, RoomName, UserId};
 use crate::log::Range;
 use crate::port::PortError;
@@ -22,7 +21,7 @@ const GAPS: usize = 1_000;
 #[derive(Debug)]
 pub struct MemoryArchive {
     most_bytes: usize,
-    /// The log that it follows.
+    /// The log that it follows: nothing for the main one.
     log: String,
     state: Arc<Mutex<State>>,
 }
@@ -67,7 +66,7 @@ impl MemoryArchive {
     /// An empty one, which keeps about so many bytes: what was said, and 250 for each of its entries and gaps.
     #[must_use]
     pub fn new(most_bytes: usize) -> Self {
-        Self { most_bytes, log: config::Redis::MAIN.into(), state: Arc::default() }
+        Self { most_bytes, log: String::new(), state: Arc::default() }
     }
 }
 
@@ -366,7 +365,7 @@ mod tests {
             archive.write(&[gap(None), gap(Some("room"))], Offset(offset)).await.unwrap();
         }
         let state = archive.state.lock();
-        assert_eq!(state.logs[config::Redis::MAIN].gaps.len(), GAPS);
+        assert_eq!(state.logs[""].gaps.len(), GAPS);
         assert!(state.places.len() <= 100, "{}", state.places.len());
     }
 }

@@ -53,7 +53,7 @@ pub trait Archive: Send + Sync + 'static {
     /// Up to where all of the log that is to be archived was: nothing if there never was anything.
     async fn cursor(&self) -> Result<Option<Offset>, PortError>;
 
-    /// The archive of another log in the same place, by that log's name; [`config::Redis::MAIN`] is the main one's.
+    /// The archive of another log than the main one, by what its Redis is called, in the same place.
     fn of_log(&self, name: &str) -> Arc<dyn Archive>;
 
     /// The rooms of which there is anything, by their names: those after one, `most` at the most.

@@ -15,6 +15,7 @@
 //! `M{epoch}{offset}:{time}` for marks.
 
 mod lasts;
+mod parts;
 mod told;
 mod watch;
 mod wire;
@@ -33,16 +34,17 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{AppendError, Appended, Budget, Dedupe, FeedItem, Log, Page, Range, Retention, Terms, position};
+use super::{AppendError, Appended, Budget, Dedupe, FeedItem, Log, Page, Range, Retention, Terms};
 use crate::bus::{Bus, BusMessage};
 use crate::domain::{Event, Offset, RoomName};
 use crate::outbox::Wants;
 use crate::port::{Port, PortError};
 use crate::redis::{CommandError, Commands, History, Knowledge, Pipeline, milliseconds};
 use lasts::Lasts;
+use parts::Direction;
 use told::Told;
 use watch::watch;
-use wire::{entry_offset, item, place};
+use wire::{item, place};
 
 /// How many times the time of a command an append is tried again whose fate is unknown.
 const RETRY_TIMEOUTS: u32 = 2;
@@ -67,22 +69,6 @@ struct Attempt {
     weighed: Option<(usize, usize)>,
     /// The entry that is taken back.
     takes_back: Option<Offset>,
-}
-
-/// In which direction a room is read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    After,
-    Newest,
-}
-
-impl Direction {
-    fn word(self) -> &'static str {
-        match self {
-            Self::After => "after",
-            Self::Newest => "newest",
-        }
-    }
 }
 
 enum AttemptError {
@@ -178,60 +164,6 @@ impl RedisLog {
 
     fn room_key(&self, room: &RoomName) -> String {
         self.history.key(&format!("room:{room}"))
-    }
-
-    /// Reads a part of each room from a bound on, as of one moment: `limit` entries of each, or nothing.
-    async fn read_parts(
-        &self,
-        rooms: &[(&RoomName, String)],
-        direction: Direction,
-        (limit, nothing): (usize, bool),
-        bytes: usize,
-    ) -> Result<Vec<Page>, PortError> {
-        type Entries = Vec<(String, (String, Bytes))>;
-        type Answer = (String, String, String, String, String, Vec<(u8, String, u8, Entries)>);
-        let Some(((first, _), others)) = rooms.split_first() else { return Ok(Vec::new()) };
-        let mut keys = self.keys(first);
-        keys.extend(others.iter().map(|(room, _)| self.room_key(room)));
-        // One more than asked for tells whether there are more.
-        let wanted = if nothing || limit == 0 { 0 } else { limit.saturating_add(1) };
-        let answer = self.commands.run_knowing_process(&self.read, |script| {
-            // Whoever comes from another process vouches before it is handed anything of this one.
-            let arguments = self.history.arguments_vouching(&self.history.knowledge());
-            script.key(keys).arg(arguments).arg(direction.word()).arg(wanted).arg(bytes);
-            for (_, bound) in rooms {
-                script.arg(bound);
-            }
-        });
-        let (epoch, head, floor, began, in_doubt_before, parts): Answer =
-            answer.await.map_err(|error| Port::Log.failed("read", error))?;
-        let head = position(&epoch, &head).ok_or_else(|| damaged("read"))?;
-        let (floor, began) = Offset::parse(&floor).zip(Offset::parse(&began)).ok_or_else(|| damaged("read"))?;
-        let in_doubt_before = Offset::parse(&in_doubt_before);
-        if parts.len() != rooms.len() {
-            return Err(damaged("read"));
-        }
-        let page = |((room, _), (trimmed, oldest, cut, entries)): (&(&RoomName, String), (u8, String, u8, Entries))| {
-            let more = if limit == 0 { !oldest.is_empty() } else { entries.len() > limit || cut == 1 };
-            let readable = |(id, (_, payload)): (String, (String, Bytes))| {
-                let entry = entry_offset(&id).zip(Event::decode(&payload));
-                if entry.is_none() {
-                    // Of a newer version, most likely. One record must not make the whole room unreadable.
-                    tracing::error!(%room, id, "skipped a record that this version cannot read");
-                }
-                entry
-            };
-            let entries: Vec<_> = entries.into_iter().take(limit).collect();
-            let (count, read_to) = (entries.len(), entries.iter().filter_map(|(id, _)| entry_offset(id)).max());
-            let mut events: Vec<_> = entries.into_iter().filter_map(readable).collect();
-            let unreadable = events.len() < count;
-            if direction == Direction::Newest {
-                events.reverse();
-            }
-            let (trimmed, oldest) = (trimmed == 1, entry_offset(&oldest));
-            Page { events, read_to, unreadable, more, trimmed, oldest, floor, began, head, in_doubt_before }
-        };
-        Ok(rooms.iter().zip(parts).map(page).collect())
     }
 
     /// Says that this node writes no more: nobody need wait for it to vouch.

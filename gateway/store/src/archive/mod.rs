@@ -15,31 +15,21 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use gateway_core::archive::{Gap, Place, Record, Why, gaps_of, old_of};
-use gateway_core::config;
 use gateway_core::dates::{milliseconds, now_ms};
 use gateway_core::domain::{Offset, RoomName};
 use row::{number, offset};
 
-/// Which log an archive follows.
-#[derive(Debug)]
+/// Which log an archive follows: by default the main one.
+#[derive(Debug, Default)]
 struct Followed {
-    /// Its name, if it is not the main one.
+    /// Its name, if it is another.
     name: Option<String>,
     /// What stands for all its rooms where a gap's room is: for the main one's an empty name, which no room has.
     all_rooms: String,
 }
 
-impl Default for Followed {
-    fn default() -> Self {
-        Self::named(config::Redis::MAIN)
-    }
-}
-
 impl Followed {
     fn named(name: &str) -> Self {
-        if name == config::Redis::MAIN {
-            return Self { name: None, all_rooms: String::new() };
-        }
         let all_rooms = RoomName::internal(&format!("all:{name}"));
         Self { name: Some(name.to_owned()), all_rooms: all_rooms.as_str().to_owned() }
     }

@@ -100,8 +100,8 @@ async fn measure(name: &str, it: Deployment, archive: Arc<dyn Archive>) {
     let observed = Arc::new(Observed { archive, written: Mutex::default() });
     let (stop, metrics) = (CancellationToken::new(), Arc::new(Metrics::new()));
     let settings = config(&[]).archive;
-    let (outbox, log, traces) = (it.outbox.clone(), it.log.clone(), Traces::default());
-    let archiving = Archiving::new(Settings::MAIN, observed.clone(), outbox, log, &settings, metrics, traces);
+    let to: (Arc<dyn Archive>, _, _) = (observed.clone(), it.outbox.clone(), it.log.clone());
+    let archiving = Archiving::new(Settings::MAIN, to, &settings, metrics, Traces::default());
     let task = tokio::spawn(archiving.run(stop.clone()));
     let mut appended = Vec::new();
     let mut tick = interval(TICK);

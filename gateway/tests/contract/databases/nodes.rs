@@ -34,7 +34,7 @@ async fn a_node_serves_without_its_database_and_finds_it_later() {
     assert!(metric(&node, "gateway_database_up") < 0.5);
     server.start_again().await;
     eventually("it has found it", || async { metric(&node, "gateway_database_up") > 0.5 }).await;
-    assert_eq!(server.run_in("postgres", &["SELECT version FROM gateway_schema"]).await, ["1"]);
+    assert_eq!(server.run_in("postgres", &["SELECT version FROM gateway_schema"]).await, ["2"]);
     server.kill();
     eventually("it has noticed", || async { metric(&node, "gateway_database_up") < 0.5 }).await;
     assert!(ready().await, "clients are better off connected");
@@ -48,10 +48,10 @@ async fn the_command_makes_tables_and_says_what_it_did() {
     let server = Postgres::start().await;
     let url = server.url().replace("gateway@", "gateway:hunter2@");
     let database = ("GATEWAY_DATABASE__URL", url.as_str());
-    for expected in ["postgres: made version 1\n", "postgres: is of version 1 already\n"] {
+    for expected in ["postgres: made version 2\n", "postgres: is of version 2 already\n"] {
         assert_eq!(said(&gateway(&["migrate"], &[database])), (Some(0), expected.into()));
     }
-    server.run_in("postgres", &["UPDATE gateway_schema SET version = 2"]).await;
+    server.run_in("postgres", &["UPDATE gateway_schema SET version = 3"]).await;
     let (code, words) = said(&gateway(&["migrate"], &[database]));
     assert!(code == Some(64) && words.contains("newer version of the gateway"), "{code:?} {words}");
     let listen = [("GATEWAY_LISTEN", "127.0.0.1:0"), ("GATEWAY_ADMIN_LISTEN", "127.0.0.1:0"), database];
@@ -65,7 +65,7 @@ async fn the_command_makes_tables_and_says_what_it_did() {
 
     let folder = tempfile::tempdir().unwrap();
     let file = ("GATEWAY_DATA_DIR", folder.path().to_str().unwrap());
-    for expected in ["sqlite: made version 1\n", "sqlite: is of version 1 already\n"] {
+    for expected in ["sqlite: made version 2\n", "sqlite: is of version 2 already\n"] {
         assert_eq!(said(&gateway(&["migrate"], &[file])), (Some(0), expected.into()));
     }
     let (code, words) = said(&gateway(&["migrate"], &[("GATEWAY_REDIS_URL", "redis://127.0.0.1:1")]));

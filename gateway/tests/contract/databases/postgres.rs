@@ -4,7 +4,7 @@ use gateway_core::domain::Offset;
 use gateway_core::port::ErrorKind::{Permanent, Transient};
 use gateway_store::Store;
 
-use super::{batches, fails, is_whole, make_tables_at_once, write, written_through};
+use super::{batches, fails, has_archives_of_logs, is_whole, make_tables_at_once, write, written_through};
 use crate::support::databases::{settings, store};
 use crate::support::postgres::Postgres;
 use crate::support::proxy::Proxy;
@@ -27,6 +27,21 @@ async fn one_that_is_away_is_waited_for() {
     fails(&store, Transient, "PostgreSQL: ").await;
     server.start_again().await;
     eventually("it is back", || async { store.archive.write(&[], Offset(2)).await.is_ok() }).await;
+}
+
+#[tokio::test]
+async fn one_of_the_version_before_is_brought_up_to_date_with_what_is_in_it() {
+    let server = Postgres::start().await;
+    let before = Store::open(&settings(&server.url(), "5s")).await.unwrap().unwrap();
+    for batch in &batches(50, 10) {
+        write(&before, batch).await.unwrap();
+    }
+    let undo = ["DROP TABLE gateway_archive_cursors", "UPDATE gateway_schema SET version = 1"];
+    server.run_in("postgres", &undo).await;
+    let store = Store::open(&settings(&server.url(), "5s")).await.unwrap().unwrap();
+    assert_eq!(store.migrate().await.unwrap().to_string(), "went from version 1 to version 2");
+    is_whole(&*store.archive, 50).await;
+    has_archives_of_logs(&store).await;
 }
 
 #[tokio::test]

@@ -51,9 +51,7 @@ impl Archiving {
     #[must_use]
     pub fn new(
         redis: &str,
-        archive: Arc<dyn Archive>,
-        outbox: Arc<dyn Outbox>,
-        log: Arc<dyn Log>,
+        (archive, outbox, log): (Arc<dyn Archive>, Arc<dyn Outbox>, Arc<dyn Log>),
         settings: &config::Archive,
         metrics: Arc<Metrics>,
         traces: Traces,
