@@ -141,15 +141,6 @@ def kept():
             alerts=("GatewayLogNearLimit", "GatewayLogFull"),
         ),
         Lines(
-            "What waits for the archive in each",
-            "Of several Redis, whose log is archived too slowly? Events that wait, and for how long the oldest does, on the right.",
-            ("max by (redis) (gateway_redis_archive_waiting)", "waiting, {{redis}}"),
-            ("max by (redis) (gateway_redis_archive_lag_seconds)", "oldest, {{redis}}"),
-            unit="short",
-            other={"^oldest": {"unit": "s", "custom.axisPlacement": "right", "custom.fillOpacity": 0}},
-            alerts=("GatewayArchiveLate",),
-        ),
-        Lines(
             "New rooms",
             "How many rooms begin? Each takes some hundred bytes for as long as the log keeps it; many are often one for each message, by mistake.",
             ("sum(rate(gateway_log_new_rooms_total))", "new rooms"),

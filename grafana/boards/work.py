@@ -129,6 +129,15 @@ def archive():
             alerts=("GatewayArchiveLate",),
         ),
         Lines(
+            "Behind, by Redis",
+            "Of several Redis, whose log is archived too slowly? Events that wait, and for how long the oldest does, on the right.",
+            ("max by (redis) (gateway_redis_archive_waiting)", "waiting, {{redis}}"),
+            ("max by (redis) (gateway_redis_archive_lag_seconds)", "oldest, {{redis}}"),
+            unit="short",
+            other={"^oldest": {"unit": "s", "custom.axisPlacement": "right", "custom.fillOpacity": 0}},
+            alerts=("GatewayArchiveLate",),
+        ),
+        Lines(
             "Archived, and forgotten",
             "How much is kept, and how much goes for its age?",
             ("sum(rate(gateway_archive_events_total))", "archived"),
