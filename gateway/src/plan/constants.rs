@@ -83,9 +83,9 @@ constants! {
     REDIS_HEARER = 26.0 "µs", Redis,
         "the same for each node that hears of it",
         "What the planner goes by (one node and three)";
-    REDIS_SHARED = 458.0 "/s", Fixed,
+    REDIS_SHARED = 640.0 "/s", Fixed,
         "appends a second from which on half of them come while others are there, and share that",
-        "Beside socket.io on Node and the floor (the same two figures)";
+        "What the planner goes by (a publish at 50 to 1,000 a second)";
     REDIS_IDLE = 2000.0 "µs/s", Redis,
         "Redis for itself", "What the planner goes by";
     REDIS_NODE = 800.0 "µs/s", Redis,
