@@ -21,7 +21,7 @@ PROXIES := haproxy nginx nginx-before-1.29 caddy
 	test-load test-k6 test-redis test-deploy test-kubernetes-renders test-kubernetes test-proxies test-compose-short test-compose test-systemd \
 	image test-image deb test-deb test-reproducible $(addprefix test-proxy-,$(PROXIES)) \
 	 kubernetes-golden dashboards pictures-dashboards rehearse test-upgrade chaos \
-	chaos-failovers chaos-jobs fuzz-api check fmt audit bench bench-api bench-archive bench-comeback bench-flood bench-jobs bench-presence \
+	chaos-failovers chaos-jobs chaos-two-redis fuzz-api check fmt audit bench bench-api bench-archive bench-comeback bench-flood bench-jobs bench-presence \
 	bench-flaky bench-store bench-plan simulate bench-passing test-balance bench-redis
 
 help: ## this list
@@ -174,6 +174,12 @@ chaos-failovers: SEED =
 chaos-failovers: ## a minute of the auditor over Sentinels
 	CHAOS_SECONDS=60 CHAOS_SEED=$(SEED) CHAOS_SENTINELS=1 \
 		cargo test --release --locked --workspace --test chaos -- --nocapture whatever_fails
+
+chaos-two-redis: SECONDS = 120
+chaos-two-redis: SEED =
+chaos-two-redis: ## the auditor where what is audited has a Redis of its own beside the main one, e.g. make chaos-two-redis SEED=7
+	CHAOS_SECONDS=$(SECONDS) CHAOS_SEED=$(SEED) CHAOS_TWO_REDIS=1 \
+		cargo test --locked --workspace $(ALL) --test chaos -- --nocapture whatever_fails
 
 chaos-jobs: SECONDS = 1200
 chaos-jobs: SEED =

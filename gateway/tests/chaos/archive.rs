@@ -24,25 +24,26 @@ const BYTES: usize = 1 << 20;
 pub(crate) async fn compare(run: &Run) {
     let Some(database) = run.cluster.database() else { return };
     let store = database.open().await;
+    let archive = if run.settings.two_redis { store.archive.of_log("audited") } else { store.archive.clone() };
     let rooms = run.settings.archived_rooms();
     let newest = rooms.iter().map(|room| run.audit.lock().rooms[*room].newest()).max().unwrap_or_default();
     let deadline = Instant::now() + ARRIVING;
-    while store.archive.cursor().await.unwrap().is_none_or(|cursor| cursor.0 < newest) {
+    while archive.cursor().await.unwrap().is_none_or(|cursor| cursor.0 < newest) {
         if Instant::now() >= deadline {
-            let note = format!("{newest} was said, and the archive has all up to {:?}", store.archive.cursor().await);
+            let note = format!("{newest} was said, and the archive has all up to {:?}", archive.cursor().await);
             run.audit.lock().find(Wrong::Contradiction, 0, None, note);
             break;
         }
         sleep(Duration::from_millis(50)).await;
     }
     let expected: BTreeSet<_> = rooms.iter().map(|room| room_name(*room)).collect();
-    let there = store.archive.rooms(None, usize::from(u16::MAX)).await.unwrap();
+    let there = archive.rooms(None, usize::from(u16::MAX)).await.unwrap();
     for room in there.iter().filter(|room| !room.shown().is_some_and(|name| expected.contains(name))) {
         run.audit.lock().find(Wrong::Contradiction, 0, None, format!("{room} is archived, and should not be"));
     }
     let mut gaps = BTreeSet::new();
     for room in rooms {
-        let reading = read(run, &*store.archive, room, &mut gaps).await;
+        let reading = read(run, &*archive, room, &mut gaps).await;
         let mut audit = run.audit.lock();
         reading.entries.iter().for_each(|_| audit.tally("archived", "events"));
         audit.rooms[room].archived_as(&Reading { upto: newest, ..reading });

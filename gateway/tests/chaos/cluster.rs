@@ -54,6 +54,8 @@ const LEAVING: Duration = Duration::from_secs(40);
 pub(crate) struct Cluster {
     nodes: Vec<Node>,
     redis: Mutex<Store>,
+    /// The main one, where what is audited has another.
+    main: Option<Mutex<Redis>>,
     database: Option<Database>,
     back_end: Arc<BackEnd>,
     /// By which back ends ask. The version before may know none.
@@ -92,8 +94,10 @@ struct Node {
     name: String,
     log: PathBuf,
     proxy: Proxy,
+    /// Its way to the main Redis, if that is another.
+    _to_main: Option<Proxy>,
     /// Where it is told that Redis is.
-    redis_url: String,
+    redis: Vec<(&'static str, String)>,
     /// Its file of routes.
     routes: PathBuf,
     address: parking_lot::Mutex<Option<SocketAddr>>,
@@ -111,6 +115,14 @@ impl Cluster {
             true => Store::Watched(Watched::start().await),
             false => Store::Alone(Redis::start(folder).await),
         };
+        let beside = folder.join("main");
+        let main = match settings.two_redis {
+            true => {
+                std::fs::create_dir(&beside).unwrap();
+                Some(Mutex::new(Redis::start(&beside).await))
+            }
+            false => None,
+        };
         let (back_end, routes) = BackEnd::start(folder).await;
         let key = settings.previous.is_none().then(|| make_key(&routes));
         let database = match settings.archive {
@@ -123,6 +135,8 @@ impl Cluster {
         environment.extend(database.iter().map(|database| ("GATEWAY_DATABASE__URL", database.url())));
         // Who follows a stream notices soon that it is dead.
         environment.extend(settings.previous.is_none().then(|| ("GATEWAY_API__HEARTBEAT", "1s".to_owned())));
+        // However few clients there are, nodes share them whenever one has come back.
+        environment.extend(settings.previous.is_none().then(|| ("GATEWAY_BALANCE__ENABLED", "on".to_owned())));
         let mut programs = vec![PathBuf::from(env!("CARGO_BIN_EXE_gateway"))];
         programs.extend(settings.previous.clone());
         let mut nodes = Vec::new();
@@ -130,21 +144,46 @@ impl Cluster {
             let name = format!("node-{number}");
             let proxy = Proxy::before(Redis::socket(folder)).await;
             let log = folder.join(format!("{name}.log"));
-            let redis_url = match &store {
+            let url = match &store {
                 Store::Alone(_) => format!("redis://{}", proxy.address),
                 Store::Watched(watched) => watched.url(),
+            };
+            let to_main = match &main {
+                None => None,
+                Some(_) => Some(Proxy::before(Redis::socket(&beside)).await),
+            };
+            let redis = match &to_main {
+                None => vec![("GATEWAY_REDIS_URL", url)],
+                Some(to_main) => vec![
+                    ("GATEWAY_REDIS_URL", format!("redis://{}", to_main.address)),
+                    ("GATEWAY_REDIS__OF__AUDITED__URL", url),
+                    ("GATEWAY_REDIS__OF__AUDITED__NAMESPACES", "/".to_owned()),
+                ],
             };
             let (address, process, starts) = Default::default();
             let harm = Harm::new(&harms);
             let (environment, programs, routes) = (environment.clone(), programs.clone(), routes.clone());
-            let node =
-                Node { name, log, proxy, redis_url, routes, address, process, harm, environment, programs, starts };
+            let node = Node {
+                name,
+                log,
+                proxy,
+                _to_main: to_main,
+                redis,
+                routes,
+                address,
+                process,
+                harm,
+                environment,
+                programs,
+                starts,
+            };
             node.start(&mut *node.process.lock().await).await;
             nodes.push(node);
         }
         Self {
             nodes,
             redis: Mutex::new(store),
+            main,
             database,
             back_end,
             key,
@@ -276,6 +315,14 @@ impl Cluster {
             Deed::FillRedis { length } => {
                 self.tell_redis("CONFIG SET maxmemory 1mb", length, "CONFIG SET maxmemory 0").await
             }
+            Deed::StopMain { politely, down } => {
+                let mut redis = self.main.as_ref().expect("there are two").lock().await;
+                let _harming = self.harm.begin();
+                redis.stop(politely).await;
+                sleep(down).await;
+                redis.start_again().await;
+                Ok(())
+            }
             Deed::StopRedis { politely, down } => {
                 let mut redis = self.redis.lock().await;
                 let redis = redis.alone();
@@ -354,7 +401,7 @@ impl Node {
                 .arg(&self.routes)
                 .env_clear()
                 .envs(self.environment.iter().map(|(key, value)| (key, value)))
-                .env("GATEWAY_REDIS_URL", &self.redis_url)
+                .envs(self.redis.iter().map(|(key, value)| (key, value)))
                 .env("GATEWAY_NODE_NAME", &self.name)
                 .stdout(Stdio::null())
                 .stderr(Stdio::from(log))

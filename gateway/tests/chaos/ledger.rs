@@ -21,8 +21,7 @@ pub(super) const LEASE: Duration = Duration::from_secs(15 + 5 + 5);
 pub(crate) async fn compare(run: &Run, token: &dyn Fn(u32) -> String) {
     let mut members = Vec::new();
     for node in 0..NODES {
-        let address = run.cluster.address(node).expect("every node is up again");
-        members.push(Client::try_connect(address, json!({ "token": token(0) })).await.unwrap());
+        members.push(come(run, node, &token(0)).await);
     }
     for room in 0..run.settings.rooms {
         let member = &mut members[room % NODES];
@@ -54,6 +53,20 @@ pub(crate) async fn compare(run: &Run, token: &dyn Fn(u32) -> String) {
             sleep(Duration::from_millis(100)).await;
         }
     }
+}
+
+/// Comes to a node, or to another one if it has more than its share.
+async fn come(run: &Run, node: usize, token: &str) -> Client {
+    let deadline = Instant::now() + LEASE;
+    for number in node.. {
+        let address = run.cluster.address(number % NODES).expect("every node is up again");
+        match Client::try_connect(address, json!({ "token": token })).await {
+            Ok(client) => return client,
+            Err(refused) => assert!(Instant::now() < deadline, "no node lets anybody in: {refused}"),
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    unreachable!("there is no last number")
 }
 
 /// The users that are in a room, page by page.

@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) sentinels: bool,
     /// Whether everything dies at once, again and again, and nothing else happens to the cluster.
     pub(crate) blackouts: bool,
+    /// Whether what is audited has a Redis of its own beside the main one, and either is away at times.
+    pub(crate) two_redis: bool,
     /// Whether there is a database, and most rooms are archived in it.
     pub(crate) archive: bool,
     /// How many events of a room the log keeps where the archive has the others. Few, so that what is read crosses from one to
@@ -68,6 +70,7 @@ impl Settings {
             power_cuts: number("POWER_CUTS", 1.0) > 0.0,
             sentinels: number("SENTINELS", 0.0) > 0.0,
             blackouts: number("BLACKOUTS", 0.0) > 0.0,
+            two_redis: number("TWO_REDIS", 0.0) > 0.0,
         }
     }
 
@@ -238,6 +241,8 @@ pub(crate) enum Deed {
     KillConnections,
     /// Redis ends, on request or by SIGKILL, and starts again with what it wrote to its file.
     StopRedis { politely: bool, down: Duration },
+    /// The main Redis ends, where what is audited has another.
+    StopMain { politely: bool, down: Duration },
     /// All nodes and Redis end at once, by SIGKILL.
     Blackout { down: Duration },
     /// Redis ends at once, and its file has lost so many of its last bytes, as after a power cut.
@@ -257,11 +262,12 @@ pub(crate) enum Deed {
 impl Deed {
     /// Whether all nodes notice, because Redis is not as it was.
     pub(crate) fn is_of_redis(&self) -> bool {
-        use Deed::{Blackout, DemoteRedis, FailOver, FillRedis, KillConnections, LoseTail, StopRedis};
+        use Deed::{Blackout, DemoteRedis, FailOver, FillRedis, KillConnections, LoseTail, StopMain, StopRedis};
         matches!(
             self,
             KillConnections
                 | StopRedis { .. }
+                | StopMain { .. }
                 | Blackout { .. }
                 | LoseTail { .. }
                 | FailOver { .. }
@@ -279,6 +285,7 @@ impl Deed {
             Self::KillConnections => "Redis connections killed",
             Self::StopRedis { politely: true, .. } => "Redis stopped",
             Self::StopRedis { politely: false, .. } => "Redis killed",
+            Self::StopMain { .. } => "main Redis stopped",
             Self::Blackout { .. } => "everything killed",
             Self::LoseTail { .. } => "Redis lost its last writes",
             Self::FailOver { politely: true } => "failover asked for",
@@ -379,6 +386,10 @@ fn every_kind(random: &mut StdRng, settings: &Settings) -> Vec<Deed> {
     let torn = Deed::LoseTail { bytes: random.random_range(1..20_000), down: torn };
     deck.extend(Some(torn).filter(|_| settings.power_cuts));
     deck.extend(settings.archive.then(|| outage(random)));
+    if settings.two_redis {
+        let down = Duration::from_secs_f64(random.random_range(1.0..6.0));
+        deck.push(Deed::StopMain { politely: random.random(), down });
+    }
     deck.shuffle(random);
     deck
 }
@@ -388,19 +399,20 @@ fn a_seed_is_a_plan_and_a_short_run_has_every_kind() {
     let settings = |seed| Settings { seed, ..Settings::from_environment() };
     for seed in 0..100 {
         let short = Settings {
-            chaos: Duration::from_secs(25),
+            chaos: Duration::from_secs(28),
             fault_every: Duration::from_millis(1500),
             power_cuts: true,
             sentinels: false,
             blackouts: false,
             previous: None,
             archive: true,
+            two_redis: true,
             ..settings(seed)
         };
         let deeds = plan(&short);
         let kinds: std::collections::BTreeSet<_> =
             deeds.iter().map(|(_, deed)| std::mem::discriminant(deed)).map(|kind| format!("{kind:?}")).collect();
-        assert_eq!(kinds.len(), 11, "seed {seed}");
+        assert_eq!(kinds.len(), 12, "seed {seed}");
         assert_eq!(format!("{deeds:?}"), format!("{:?}", plan(&short)));
     }
     assert_ne!(format!("{:?}", plan(&settings(1))), format!("{:?}", plan(&settings(2))));
