@@ -34,6 +34,11 @@ function theSameForAll(place, connect) {
     for (const [turn, member] of members.entries()) {
       member.emit('joinRoom', room);
       await member.done();
+      if (turn === 0) {
+        // Nobody hears that it came. Once it has heard what it said after that, nobody will who comes later.
+        member.emit('chatMessage', { room, message: 'here' });
+        await member.hears('chatMessage', [{ user: 'alice', message: 'here' }]);
+      }
       await each(members.slice(0, turn), (earlier, number) =>
         earlier.hears('message', ...members.slice(number + 1, turn + 1).map(() => alert)),
       );
