@@ -50,9 +50,14 @@ impl Archives {
         &self.main
     }
 
-    /// All of them, the main one first.
-    pub fn all(&self) -> impl Iterator<Item = &Arc<dyn Archive>> {
-        std::iter::once(&self.main).chain(self.others.iter().map(|other| &other.archive))
+    /// All of them, the main one first, each with a room of its log in which nothing is said: by that the log can be asked where
+    /// it stands.
+    pub fn all(&self) -> impl Iterator<Item = (RoomName, &Arc<dyn Archive>)> {
+        let others = self.others.iter().map(|other| {
+            let namespace = other.namespaces.first().map_or("", |name| name);
+            (RoomName::internal(&format!("archive:{namespace}")), &other.archive)
+        });
+        std::iter::once((RoomName::internal("archive"), &self.main)).chain(others)
     }
 
     /// Which of them has the rooms of a namespace.
@@ -65,7 +70,9 @@ impl Archives {
     /// That of the log which has a room.
     #[must_use]
     pub fn of(&self, room: &RoomName) -> &Arc<dyn Archive> {
-        let other = self.number_of(room.namespace().unwrap_or("/")).checked_sub(1);
+        // Rooms that are in none are the main log's, as nodes have it.
+        let number = room.namespace().map_or(0, |namespace| self.number_of(namespace));
+        let other = number.checked_sub(1);
         other.map_or(&self.main, |other| &self.others[other].archive)
     }
 
@@ -73,5 +80,26 @@ impl Archives {
     #[must_use]
     pub fn of_redis(&self, name: &str) -> &Arc<dyn Archive> {
         self.others.iter().find(|other| other.redis == name).map_or(&self.main, |other| &other.archive)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::MemoryArchive;
+
+    #[test]
+    fn each_log_is_asked_by_a_room_of_its_own() {
+        let others = [("chat", vec!["/chat", "/talk"]), ("front", vec!["/"])];
+        let others = others.map(|(name, of)| (name.to_owned(), of.into_iter().map(str::to_owned).collect()));
+        let archives = Archives::new(Arc::new(MemoryArchive::new(1)), others);
+        let all: Vec<_> = archives.all().collect();
+        assert_eq!(all.len(), 3);
+        for (number, (nowhere, archive)) in all.iter().enumerate() {
+            assert!(Arc::ptr_eq(archives.of(nowhere), archive), "{nowhere:?}");
+            assert!(nowhere.shown().is_none(), "no client can be in it");
+            let namespace = nowhere.namespace().unwrap_or("/nowhere");
+            assert_eq!(archives.number_of(namespace), number);
+        }
     }
 }

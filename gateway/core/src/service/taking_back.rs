@@ -71,7 +71,7 @@ impl Service {
         // It has what was said in all rooms.
         let archive = &**archives.main();
         let failed = |error: PortError| self.archive_failed(&error);
-        let waits = archives.all().map(|archive| self.until_archived(&**archive, user));
+        let waits = archives.all().map(|(nowhere, archive)| self.until_archived(&**archive, nowhere));
         futures_util::future::try_join_all(waits).await?;
         let mut done = TakenBack::default();
         let mut after: Option<RoomName> = None;
@@ -94,9 +94,9 @@ impl Service {
         }
     }
 
-    /// Waits until the archive has what was said until now.
-    async fn until_archived(&self, archive: &dyn Archive, user: &UserId) -> Result<(), Refusal> {
-        let (now, _) = self.behind.node.log_reaches(&RoomName::personal("/", user)).await?;
+    /// Waits until an archive has what was said until now in its own log, which a room tells: clocks of several differ.
+    async fn until_archived(&self, archive: &dyn Archive, of_log: RoomName) -> Result<(), Refusal> {
+        let (now, _) = self.behind.node.log_reaches(&of_log).await?;
         let deadline = Instant::now() + PATIENCE;
         while archive.cursor().await.map_err(|error| self.archive_failed(&error))?.is_none_or(|cursor| cursor < now) {
             if Instant::now() >= deadline {

@@ -198,7 +198,7 @@ fn event_line(room: &RoomName, entry: Entry) -> Option<EventLine> {
 /// The archive fails, or a line is none; then what came before that is there.
 pub async fn import(archives: &Archives, mut lines: impl BufRead + Send) -> Result<Exchanged, ExchangeError> {
     let mut importing = Vec::new();
-    for archive in archives.all() {
+    for (_, archive) in archives.all() {
         importing.push(Importing::into(&**archive).await?);
     }
     let (mut done, mut number) = (Exchanged::default(), 0);
