@@ -29,7 +29,7 @@ async fn postgres() {
 
 /// FerretDB looks at all documents of a collection for most of what it is asked, so each part has a server of its own.
 mod mongodb {
-    use super::super::{gaps, retention, what_is_written_is_read, writers};
+    use super::super::{gaps, logs, retention, what_is_written_is_read, writers};
     use super::{FerretDb, store};
 
     macro_rules! parts {
@@ -49,5 +49,6 @@ mod mongodb {
         written_again: writers::who_writes_again_or_at_once_changes_nothing,
         gone: retention::what_is_taken_back_or_forgotten_is_gone,
         missing: gaps::what_is_missing_is_said,
+        several: logs::several_logs_are_in_one_place,
     }
 }

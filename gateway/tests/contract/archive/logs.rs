@@ -5,11 +5,12 @@ use std::time::Duration;
 use gateway_core::archive::{Archive, Record, Taken, Why};
 use gateway_core::domain::{Offset, RoomName};
 
-use super::{all, by, gap, room, said, user, write};
+use super::{all, at, by, gap, room, said, user, write};
 
 async fn each_has_a_cursor_of_its_own(one: &dyn Archive, two: &dyn Archive) {
     let (here, there) = (one.of_log("chat"), two.of_log("chat"));
     assert_eq!(here.cursor().await.unwrap(), None);
+    one.write(&[said("of main", 8_000, None)], Offset(8_000)).await.unwrap();
     let main = one.cursor().await.unwrap();
     assert!(main.is_some(), "the main one was written to before");
     here.write(&[said("of chat", 50, None)], Offset(50)).await.unwrap();
@@ -44,7 +45,9 @@ async fn gaps_of_all_rooms_are_of_one_log(one: &dyn Archive, two: &dyn Archive) 
 
 async fn what_rooms_said_is_everybody_s(one: &dyn Archive, two: &dyn Archive) {
     let chat = one.of_log("chat");
-    write(&*chat, &[by("kim", said("shared", 9_100, None)), by("kim", said("shared", 9_101, Some(9_100)))]).await;
+    // Long ago: what was said in this millisecond is not older than no time.
+    let said_then = |offset, before| at(1_000, by("kim", said("shared", offset, before)));
+    write(&*chat, &[said_then(9_100, None), said_then(9_101, Some(9_100))]).await;
     assert!(two.rooms(None, 100_000).await.unwrap().contains(&room("shared")));
     let is_of_all = |name: &RoomName| name.as_str().starts_with("\u{1}all:");
     assert!(!two.rooms(None, 100_000).await.unwrap().iter().any(is_of_all), "what stands for all rooms is none");
