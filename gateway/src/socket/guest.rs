@@ -28,8 +28,18 @@ pub(super) struct Guest {
     connects: AtomicU32,
     throughput: Throughput,
     slots: Mutex<Option<Held>>,
-    /// The transport under which it counts in the gauge of connections, from its first session on.
-    counted: Mutex<Option<&'static str>>,
+    counted: Mutex<Counted>,
+}
+
+/// How a connection counts in the gauge of connections.
+#[derive(Clone, Copy)]
+enum Counted {
+    /// Not before its first session.
+    NotYet,
+    /// Under this transport.
+    As(&'static str),
+    /// It is over. A session that was being made meanwhile comes too late to count it.
+    NoMore,
 }
 
 const WEBSOCKET: &str = "websocket";
@@ -45,7 +55,7 @@ impl Guest {
             brought,
             connects: AtomicU32::new(0),
             slots: Mutex::new(Some(slots)),
-            counted: Mutex::new(None),
+            counted: Mutex::new(Counted::NotYet),
         }
     }
 
@@ -59,12 +69,12 @@ impl Guest {
     /// Counts the connection as open, with its first session.
     pub(super) fn opened(&self, connection: &Connection) {
         let mut counted = self.counted.lock();
-        if counted.is_some() {
+        if !matches!(*counted, Counted::NotYet) {
             return;
         }
         // Under the lock: an upgrade is counted before or after this.
         let transport = name(connection.transport());
-        *counted = Some(transport);
+        *counted = Counted::As(transport);
         self.edge.metrics.connections.with(transport).increment(1.0);
         self.edge.metrics.connections_opened.with(transport).increment(1);
     }
@@ -83,8 +93,8 @@ impl engine::Guest for Guest {
 
     fn upgraded(&self) {
         let mut counted = self.counted.lock();
-        if *counted == Some(POLLING) {
-            *counted = Some(WEBSOCKET);
+        if matches!(*counted, Counted::As(POLLING)) {
+            *counted = Counted::As(WEBSOCKET);
             self.edge.metrics.connections.with(POLLING).decrement(1.0);
             self.edge.metrics.connections.with(WEBSOCKET).increment(1.0);
         }
@@ -92,7 +102,7 @@ impl engine::Guest for Guest {
 
     fn over(&self, end: &End) {
         self.slots.lock().take();
-        if let Some(transport) = self.counted.lock().take() {
+        if let Counted::As(transport) = std::mem::replace(&mut *self.counted.lock(), Counted::NoMore) {
             self.edge.metrics.connections.with(transport).decrement(1.0);
             self.edge.metrics.connections_closed.with(transport, reason(end)).increment(1);
         }
@@ -111,6 +121,7 @@ pub(super) fn name(transport: Transport) -> &'static str {
 fn reason(end: &End) -> &'static str {
     match end {
         End::Closed | End::Left | End::Sessionless => "client_close",
+        End::Cut => "transport_close",
         End::Broken => "transport_error",
         End::Silent => "ping_timeout",
         End::BadPacket => "bad_packet",

@@ -1,95 +1,19 @@
 //! A back end that decides who comes in: what it is told, what its answers mean, and what happens without them.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::header::LOCATION;
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
 use gateway::app::Gateway;
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::back_end::{BackEnd, Reply};
 use crate::support::client::Client;
 use crate::support::tokens::{SECRET, Signer, claims};
+use crate::support::wanderer::ask;
 use crate::support::{eventually, metric, node};
-
-/// What the back end does when it is asked.
-#[derive(Clone)]
-enum Reply {
-    Says(StatusCode, Value),
-    Text(String),
-    Redirect,
-    Held(Arc<Semaphore>, Value),
-}
-
-/// A real server that is asked who comes in.
-#[derive(Clone)]
-struct BackEnd {
-    reply: Arc<Mutex<Reply>>,
-    asked: Arc<Mutex<Vec<(HeaderMap, Value)>>>,
-    address: SocketAddr,
-}
-
-impl BackEnd {
-    async fn start(answer: Value) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let reply = Arc::new(Mutex::new(Reply::Says(StatusCode::OK, answer)));
-        let back_end = Self { reply, asked: Arc::default(), address };
-        let router = Router::new().fallback(respond).with_state(back_end.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        back_end
-    }
-
-    fn says(&self, status: u16, answer: Value) {
-        *self.reply.lock() = Reply::Says(StatusCode::from_u16(status).unwrap(), answer);
-    }
-
-    fn does(&self, reply: Reply) {
-        *self.reply.lock() = reply;
-    }
-
-    fn asked(&self) -> usize {
-        self.asked.lock().len()
-    }
-
-    fn last(&self) -> Value {
-        self.asked.lock().last().unwrap().1.clone()
-    }
-
-    /// A node that asks it.
-    async fn node(&self, changes: &[(&str, &str)]) -> Gateway {
-        let url = format!("http://{}/who", self.address);
-        let base = [
-            ("GATEWAY_AUTH__HOOK__URL", url.as_str()),
-            ("GATEWAY_AUTH__HOOK__ATTEMPTS", "1"),
-            ("GATEWAY_AUTH__HOOK__FAILURES", "0"),
-        ];
-        node(&base.iter().chain(changes).copied().collect::<Vec<_>>()).await
-    }
-}
-
-async fn respond(State(back_end): State<BackEnd>, headers: HeaderMap, body: Bytes) -> Response {
-    back_end.asked.lock().push((headers, serde_json::from_slice(&body).unwrap()));
-    let reply = back_end.reply.lock().clone();
-    match reply {
-        Reply::Says(status, answer) => (status, answer.to_string()).into_response(),
-        Reply::Text(text) => text.into_response(),
-        Reply::Redirect => (StatusCode::FOUND, [(LOCATION, "/elsewhere")]).into_response(),
-        Reply::Held(gate, answer) => {
-            gate.acquire().await.unwrap().forget();
-            answer.to_string().into_response()
-        }
-    }
-}
 
 /// What a client reads that is not let in.
 async fn turned_away(node: &Gateway, auth: Value) -> String {
@@ -255,6 +179,27 @@ async fn an_answer_is_kept_for_its_token_and_asked_for_once() {
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     back_end.says(403, json!({}));
     assert!(turned_away(&node, json!({ "token": "w" })).await.starts_with("44"), "its time was over");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_before_the_answer_is_not_counted_as_connected() {
+    let back_end = BackEnd::start(json!({ "allow": true })).await;
+    let node = back_end.node(&[("GATEWAY_LIMITS__CONNECTIONS", "1")]).await;
+    let gate = Arc::new(Semaphore::new(0));
+    back_end.does(Reply::Held(gate.clone(), json!({ "allow": true })));
+    let address = node.address;
+    let leaves = tokio::spawn(async move { Client::try_connect(address, json!({})).await.is_ok() });
+    eventually("it is asked", || async { back_end.asked() == 1 }).await;
+    leaves.abort();
+    // Its place is free: the node knows that it is over.
+    let polling = "/socket.io/?EIO=4&transport=polling";
+    eventually("another one has its place", || async { ask("GET", node.address, polling, "").await.0 == 200 }).await;
+    gate.add_permits(1);
+    eventually("it has a session", || async { metric(&node, "gateway_connects_total{result=\"ok\"}") == 1.0 }).await;
+    eventually("which is over", || async { node.sessions() == 0 }).await;
+    for transport in ["websocket", "polling"] {
+        assert_eq!(metric(&node, &format!("gateway_connections{{transport={transport:?}}}")), 0.0);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
