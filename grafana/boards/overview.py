@@ -209,11 +209,12 @@ def now():
         ),
         Bars(
             "Connections that ended",
-            "Why do clients go? client_close is their own wish, transport_error a broken network or a killed node; draining is a deployment."
+            "Why do clients go? client_close is their own wish, transport_close and transport_error a client, network or balancer that was killed;"
+            " draining is a deployment."
             " slow, flooding and bad_packet are about the clients.",
             ("sum by (reason) (rate(gateway_connections_closed_total)) > 0", "{{reason}}"),
             unit="cps",
-            colors={"^client_close$": CALM, "^draining$": POOR, "^transport_error$": BAD, "^(slow|flooding|bad_packet)$": "purple"},
+            colors={"^client_close$": CALM, "^draining$": POOR, "^transport_(close|error)$": BAD, "^(slow|flooding|bad_packet)$": "purple"},
             alerts=("GatewayMassDisconnect",),
             to="traffic",
         ),

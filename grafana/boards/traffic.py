@@ -26,11 +26,12 @@ def clients():
         ),
         Bars(
             "Connections that ended",
-            "Why do clients go? client_close is their own wish, transport_error a broken network or a killed node, ping_timeout one that fell silent;"
+            "Why do clients go? client_close is their own wish, transport_close and transport_error a client, network or balancer that was killed,"
+            " ping_timeout one that fell silent;"
             " draining, balanced and aged are ours. slow, flooding and bad_packet are about the clients.",
             ("sum by (reason) (rate(gateway_connections_closed_total)) > 0", "{{reason}}"),
             unit="cps",
-            colors={"^client_close$": CALM, "^(draining|balanced)$": POOR, "^transport_error$": BAD, "^(slow|flooding|bad_packet)$": "purple"},
+            colors={"^client_close$": CALM, "^(draining|balanced)$": POOR, "^transport_(close|error)$": BAD, "^(slow|flooding|bad_packet)$": "purple"},
             alerts=("GatewayMassDisconnect",),
         ),
         Lines(

@@ -139,7 +139,8 @@ export class Stage {
     this.databaseUrl = await this.postgres.create('gateway');
     this.key = await makeKey('--name', 'rehearsal', '--scope', 'publish,read,control,notify,jobs,moderate,admin');
     this.settings = keep(await configured(configuration(this.backEnd, this.entry, this.databaseUrl, this.key)), 'remove');
-    this.cluster = keep(await startCluster(this.settings.settings));
+    const limits = { GATEWAY_LIMITS__REQUESTS_PER_SECOND_PER_ADDRESS: '100' };
+    this.cluster = keep(await startCluster({ ...this.settings.settings, ...limits }));
     this.redisPid = Number((await this.redis('INFO', 'server')).match(/process_id:(\d+)/)[1]);
     this.redisFolder = (await this.redis('CONFIG', 'GET', 'dir')).split('\n')[1].trim();
     const exporter = keep(new Server('redis_exporter'));

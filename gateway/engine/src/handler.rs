@@ -125,6 +125,8 @@ pub enum End {
     Closed,
     /// The client left the namespace and keeps the connection.
     Left,
+    /// The connection ended and nobody had said so before: the client, or something between it and this server, was killed.
+    Cut,
     /// The connection broke.
     Broken,
     /// The client did not answer a ping in time.

@@ -86,7 +86,7 @@ impl Websocket {
                 let mut piece = ReadBuf::new(scratch);
                 match Pin::new(&mut self.stream).poll_read(context, &mut piece) {
                     Poll::Pending => None,
-                    Poll::Ready(Ok(())) if piece.filled().is_empty() => Some(Err(End::Closed)),
+                    Poll::Ready(Ok(())) if piece.filled().is_empty() => Some(Err(End::Cut)),
                     Poll::Ready(Err(_)) => Some(Err(End::Broken)),
                     Poll::Ready(Ok(())) if phase == Phase::Closed => Some(Ok(true)),
                     Poll::Ready(Ok(())) => Some(Ok(self.feed(piece.filled_mut()))),

@@ -35,8 +35,9 @@ pub const PROXY_HEADER_RESULTS: [&str; 5] = ["ok", "local", "none", "bad", "time
 pub const CONNECT_RESULTS: [&str; 5] = ["ok", "auth", "not_allowed", "too_many", "unavailable"];
 
 /// Why a connection ended.
-pub const CLOSE_REASONS: [&str; 15] = [
+pub const CLOSE_REASONS: [&str; 16] = [
     "client_close",
+    "transport_close",
     "transport_error",
     "ping_timeout",
     "slow",
