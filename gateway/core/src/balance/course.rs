@@ -188,7 +188,9 @@ impl Course {
             if now.saturating_sub(given_up) < self.rules.rest {
                 return idle(Phase::GivenUp);
             }
-            self.given_up = None;
+            // Begun anew, with those who came in the round before: they are what there is too much of where that went wrong.
+            (self.given_up, self.uneven) = (None, Some(now));
+            return idle(Phase::Waiting(Hindrance::Unsettled));
         }
         let missing: f64 = (0..shares.len()).map(|at| (-off(at)).max(0.0)).sum();
         let begin = Round {

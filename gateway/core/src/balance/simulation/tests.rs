@@ -75,6 +75,21 @@ fn clients_behind_one_address_are_balanced_as_well() {
     }
 }
 
+/// Nodes that know a single address let every fourth in: where all had come from one node, those who are too many came with them.
+#[test]
+fn what_a_round_brought_to_the_wrong_node_goes_on_in_a_later_one() {
+    for seed in 0..3 {
+        let mut world = World::new(seed, Balancer::RoundRobin, 1, 1_000);
+        world.one_address = true;
+        (0..4).for_each(|_| world.add());
+        world.run(120);
+        assert_eq!(world.most_moves(), 1, "nobody is moved twice in a round");
+        world.run(1_200);
+        world.assert_even("after a rest");
+        assert!(world.most_moves() <= 2);
+    }
+}
+
 #[test]
 fn a_node_that_dies_and_comes_back_is_filled_again() {
     for balancer in BALANCERS {
