@@ -15,6 +15,8 @@ use super::PATIENCE;
 
 pub struct Client {
     pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// What came before the websocket, over another transport.
+    packets: VecDeque<String>,
     next_ack: u64,
     /// What stands before the namespace's packets: nothing, or its name and a comma.
     space: String,
@@ -62,28 +64,43 @@ impl Client {
         headers: &[(&'static str, &str)],
         auth: Value,
     ) -> Result<Self, String> {
-        let space = if namespace == "/" { String::new() } else { format!("{namespace},") };
         let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket{query}");
         let mut request = url.into_client_request().unwrap();
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().unwrap());
         }
         let (socket, _) = connect_async(request).await.map_err(|error| error.to_string())?;
-        let (events, pid, sid) = (VecDeque::new(), String::new(), String::new());
-        let mut client = Self { socket, next_ack: 0, space, events, pid, sid, offset: None, hello: Value::Null };
+        let mut client = Self::over(socket, namespace, VecDeque::new());
         let open = client.text().await.ok_or("closed before it was open")?;
         assert!(open.starts_with('0'), "{open}");
         client.send(&format!("40{}{auth}", client.space)).await;
-        let answer = client.text().await.ok_or("closed before it was connected")?;
-        let reply = answer.strip_prefix(&format!("40{}", client.space)).ok_or_else(|| answer.clone())?;
-        let reply: Value = serde_json::from_str(reply).unwrap();
-        client.pid = reply["pid"].as_str().unwrap_or_default().to_owned();
-        client.sid = reply["sid"].as_str().unwrap_or_default().to_owned();
-        let text = client.text().await.ok_or("closed before it was greeted")?;
-        client.keep(&text);
-        client.hello = client.events.pop_front().ok_or_else(|| format!("{text} before it was greeted"))?;
-        assert_eq!(client.hello[0], "gateway:session", "{}", client.hello);
+        client.greeted().await?;
         Ok(client)
+    }
+
+    /// One without a session over a connection, to which `packets` came before.
+    pub(super) fn over(
+        socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+        namespace: &str,
+        packets: VecDeque<String>,
+    ) -> Self {
+        let space = if namespace == "/" { String::new() } else { format!("{namespace},") };
+        let (events, pid, sid) = (VecDeque::new(), String::new(), String::new());
+        Self { socket, packets, next_ack: 0, space, events, pid, sid, offset: None, hello: Value::Null }
+    }
+
+    /// Takes note of its session, or says why it got none.
+    pub(super) async fn greeted(&mut self) -> Result<(), String> {
+        let answer = self.text().await.ok_or("closed before it was connected")?;
+        let reply = answer.strip_prefix(&format!("40{}", self.space)).ok_or_else(|| answer.clone())?;
+        let reply: Value = serde_json::from_str(reply).unwrap();
+        self.pid = reply["pid"].as_str().unwrap_or_default().to_owned();
+        self.sid = reply["sid"].as_str().unwrap_or_default().to_owned();
+        let text = self.text().await.ok_or("closed before it was greeted")?;
+        self.keep(&text);
+        self.hello = self.events.pop_front().ok_or_else(|| format!("{text} before it was greeted"))?;
+        assert_eq!(self.hello[0], "gateway:session", "{}", self.hello);
+        Ok(())
     }
 
     /// Comes back to the session of a client whose connection is over, to whichever node.
@@ -106,6 +123,9 @@ impl Client {
 
     /// The next packet but pings, which are answered; `None` when the connection is over.
     pub async fn text(&mut self) -> Option<String> {
+        if let Some(packet) = self.packets.pop_front() {
+            return Some(packet);
+        }
         loop {
             let message = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("silence");
             match message {

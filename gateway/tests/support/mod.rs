@@ -22,6 +22,7 @@ pub mod redis;
 pub mod replica_set;
 pub mod tokens;
 pub mod topology;
+pub mod upgrading;
 pub mod wanderer;
 
 use std::future::Future;

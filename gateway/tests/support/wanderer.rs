@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::PATIENCE;
 
 /// What separates packets in a body.
-const RECORD: char = '\u{1e}';
+pub const RECORD: char = '\u{1e}';
 
 pub struct Wanderer {
     pub addresses: Vec<SocketAddr>,
@@ -115,8 +115,12 @@ pub async fn ask(method: &str, address: SocketAddr, path: &str, body: &str) -> (
 
 /// The same where there may be no answer.
 pub async fn try_ask(method: &str, address: SocketAddr, path: &str, body: &str) -> std::io::Result<(u16, String)> {
+    ask_over(TcpStream::connect(address).await?, method, path, body).await
+}
+
+/// The same over a connection that is there, which ends with it.
+pub async fn ask_over(mut stream: TcpStream, method: &str, path: &str, body: &str) -> std::io::Result<(u16, String)> {
     let asking = async {
-        let mut stream = TcpStream::connect(address).await?;
         let length = body.len();
         let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nCookie: secret=1\r\nConnection: close\r\n");
         stream.write_all(format!("{head}Content-Length: {length}\r\n\r\n{body}").as_bytes()).await?;
