@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::constants::{
-    APPEND, ARCHIVE_NODES, BUSY, CONNECTION, DELIVERY, FEED, KERNEL, LINK_USED, MEMBER, MEMORY_USED, NODE_BASE, POLL,
-    PUBLISH, ROOM, SQLITE, Scale,
+    APPEND, ARCHIVE_NODES, BUSY, CACHED, CONNECTION, DELIVERY, DELIVERY_COLD, FEED, KERNEL, LINK_USED, MEMBER,
+    MEMORY_USED, NODE_BASE, POLL, PUBLISH, ROOM, SQLITE, Scale,
 };
 use super::limits::{Limit, limits};
 use super::network::{Network, network};
@@ -118,6 +118,10 @@ fn nodes(shape: &Shape, count: f64, sheet: &mut Sheet) -> Nodes {
         }
     }
     cores += sheet.work("deliveries", (deliveries, "deliveries"), &DELIVERY);
+    // Steep, as a cache is: a thousand connections are in it, and of ten thousand nearly none.
+    let (each, cached) = ((connections / count).powi(2), CACHED.value.powi(2));
+    let cold = deliveries * each / (each + cached);
+    cores += sheet.work("of these to connections out of cache", (cold, "deliveries"), &DELIVERY_COLD);
     if polling > 0.0 {
         // At most: what comes at once is one answer.
         cores += sheet.work("polls, at most", (deliveries * polling, "deliveries by polling"), &POLL);
