@@ -1,5 +1,7 @@
 //! `gateway doctor` before deployments that are well, and that are not: each fault is found, and said in words.
 
+mod redis;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
@@ -43,11 +45,15 @@ struct Found {
 }
 
 impl Found {
+    /// All that was found by a check.
+    fn every(&self, check: &str) -> Vec<&Value> {
+        self.report["findings"].as_array().unwrap().iter().filter(|it| it["check"] == check).collect()
+    }
+
     /// How something stands, and what was seen of it: the worst, if it was looked at several times.
     fn of(&self, check: &str) -> (&str, &str) {
         let order = ["ok", "skipped", "note", "warning", "error"];
-        let findings = self.report["findings"].as_array().unwrap().iter().filter(|it| it["check"] == check);
-        let worst = findings.max_by_key(|it| order.iter().position(|word| it["status"] == *word));
+        let worst = self.every(check).into_iter().max_by_key(|it| order.iter().position(|word| it["status"] == *word));
         let worst = worst.unwrap_or_else(|| panic!("{check} was not looked at: {:#}", self.report));
         (worst["status"].as_str().unwrap(), worst["seen"].as_str().unwrap())
     }
@@ -166,50 +172,6 @@ async fn a_deployment_that_is_well() {
     found.assert("balancer.sticky", "ok", "16 connections");
     found.assert("balancer.idle_websocket", "ok", "longer than 5s");
     found.assert("balancer.idle_poll", "ok", "longer than 5s");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_was_not_set_up() {
-    let wrong = [
-        "--appendonly",
-        "no",
-        "--save",
-        "",
-        "--maxmemory-policy",
-        "allkeys-lru",
-        "--timeout",
-        "30",
-        "--maxclients",
-        "20",
-    ];
-    let redis = Redis::start_with(&wrong).await;
-    redis.command("ACL SETUSER gate on >hunter2 ~gateway:* &gateway:* +@all -@dangerous +info +config|get").await;
-    let url = format!("redis://gate:hunter2@127.0.0.1:{}", redis.port());
-    let nobody = format!("--node=127.0.0.1:{}", free_port());
-    let found = doctor(&[&nobody], &[("GATEWAY_REDIS_URL", &url)]).await;
-    assert_eq!(found.code, 2);
-    found.assert("redis.eviction", "error", "allkeys-lru");
-    found.assert("redis.persistence", "warning", "writes nothing to a disk");
-    found.assert("redis.unbounded", "warning", "no maxmemory");
-    found.assert("redis.output_buffer", "warning", "32 MiB");
-    found.assert("redis.timeout", "warning", "idle for so many seconds");
-    found.assert("redis.connections", "warning", "of 20 connections");
-    found.assert("redis.replicas", "note", "nobody");
-    // Keys of queues do not begin as the others do.
-    found.assert("redis.rights", "error", "permissions to access");
-    found.assert("node.reachable", "error", "refused");
-    found.assert("limits", "skipped", "no node is on this machine");
-    found.assert("balancer", "skipped", "--via");
-    redis.command("ACL SETUSER gate resetchannels &other:* -config|get").await;
-    let found = doctor(&[&nobody], &[("GATEWAY_REDIS_URL", &url)]).await;
-    found.assert("redis.rights", "error", "channel");
-    found.assert("redis.settings", "warning", "cannot all be read");
-    found.assert("redis.output_buffer", "skipped", "CONFIG GET");
-    let away = format!("redis://127.0.0.1:{}", free_port());
-    doctor(&[&nobody], &[("GATEWAY_REDIS_URL", &away)]).await.assert("redis.reachable", "error", "refused");
-    let found =
-        doctor(&[&nobody], &[("GATEWAY_REDIS_URL", &format!("redis://gate:hunter3@127.0.0.1:{}", redis.port()))]).await;
-    found.assert("redis.reachable", "error", "WRONGPASS");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,10 @@
 //! More than one Redis: namespaces that have one of their own, and what becomes of the others when it is away, slow, another
 //! one, or has lost its data.
 
+mod forms;
+mod kept;
+mod starting;
+
 use std::time::Duration;
 
 use gateway::app::{Gateway, StartError};
@@ -9,12 +13,9 @@ use tempfile::NamedTempFile;
 use tokio::time::Instant;
 
 use crate::support::client::Client;
-use crate::support::databases::store;
-use crate::support::postgres::Postgres;
 use crate::support::proxy::Proxy;
 use crate::support::receiver::Receiver;
 use crate::support::redis::Redis;
-use crate::support::topology::{RedisCluster, Sentinels, replica_of};
 use crate::support::{self, NO_LIMITS, PATIENCE, eventually, http, metric, node};
 
 const CHAT: &str = "/chat";
@@ -22,7 +23,7 @@ const CHAT: &str = "/chat";
 /// Routes of the native profile, in `/` and in `/chat`.
 fn routes(more: &str) -> NamedTempFile {
     let file = NamedTempFile::with_suffix(".toml").unwrap();
-    let native = include_str!("../../profiles/native.toml");
+    let native = include_str!("../../../profiles/native.toml");
     let chat = native.replace("[[route]]\n", "[[route]]\nnamespace = \"/chat\"\n");
     std::fs::write(file.path(), format!("{native}{chat}{more}")).unwrap();
     file
@@ -325,154 +326,6 @@ async fn a_node_starts_while_one_is_missing_unless_it_must_not() {
     late.join("r").await;
     publish_until_acknowledged(&mut late, json!(2)).await;
     assert_eq!(late.message().await.0, json!(2));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_is_refused_at_the_start_in_words() {
-    let (main, chat) = (Redis::start().await, Redis::start_with(&["--requirepass", "right"]).await);
-    let world = World::new(&main.url(), &chat.url());
-    let words = |failed: Result<Gateway, StartError>| match failed {
-        Err(StartError::Configuration(words)) => words,
-        other => panic!("{other:?}"),
-    };
-    let told = words(world.try_node("node", &[]).await);
-    assert!(told.starts_with("redis.of.chat.url: ") && told.contains("NOAUTH"), "{told}");
-    let free = Redis::start().await;
-    let world = World::new(&main.url(), &free.url());
-    let told = words(world.try_node("node", &[("GATEWAY_REDIS__OF__CHAT__NAMESPACES", "/chat, /nowhere")]).await);
-    assert_eq!(told, "redis.of.chat.namespaces: no route is in \"/nowhere\"; there are: /, /chat");
-}
-
-/// Reads what a room said from the beginning: its offsets, and whether that is all.
-async fn history(member: &mut Client) -> (Vec<u64>, bool) {
-    let (mut after, mut read) = ("0".to_owned(), Vec::new());
-    loop {
-        let page = member.ask("history", json!({ "room": "r", "after": after })).await;
-        assert_eq!(page["ok"], true, "{page}");
-        for event in page["events"].as_array().unwrap() {
-            after = event["offset"].as_str().unwrap().to_owned();
-            read.push(after.parse().unwrap());
-        }
-        if page["complete"] == false || page["more"] == false {
-            return (read, page["complete"] != false);
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_each_says_is_archived_whichever_is_away() {
-    let (main, mut chat, database) = (Redis::start().await, Redis::start().await, Postgres::start().await);
-    let url = database.url();
-    let changes = [
-        ("GATEWAY_DATABASE__URL", url.as_str()),
-        ("GATEWAY_ARCHIVE__ROOMS", "r"),
-        ("GATEWAY_ARCHIVE__LEASE", "1s"),
-        ("GATEWAY_ARCHIVE__INTERVAL", "10ms"),
-        ("GATEWAY_ARCHIVE__BACKOFF_MAX", "200ms"),
-        ("GATEWAY_LOG__ROOM_EVENTS", "3"),
-        ("GATEWAY_REDIS__TIMEOUT", "500ms"),
-    ];
-    let world = World::new(&main.url(), &chat.url());
-    let nodes = world.nodes(&changes).await;
-    let waits = |redis: &str| {
-        let series = format!("gateway_redis_archive_waiting{{redis={redis:?}}}");
-        nodes.iter().map(|node| metric(node, &series)).sum::<f64>()
-    };
-    let (mut one, mut two) = (member(&nodes[0], "/").await, member(&nodes[1], CHAT).await);
-    let (mut in_main, mut in_chat) = (Vec::new(), Vec::new());
-    for number in 0..10 {
-        in_main.push(one.publish("r", json!(number)).await.parse().unwrap());
-        in_chat.push(two.publish("r", json!(number)).await.parse().unwrap());
-    }
-    assert_eq!(history(&mut one).await, (in_main.clone(), true));
-    assert_eq!(history(&mut two).await, (in_chat.clone(), true));
-    chat.stop().await;
-    for number in 10..20 {
-        in_main.push(one.publish("r", json!(number)).await.parse().unwrap());
-    }
-    assert_eq!(history(&mut one).await, (in_main.clone(), true), "the other log is archived and read as before");
-    chat.start_again().await;
-    in_chat.push(publish_until_acknowledged(&mut two, json!("back")).await);
-    eventually("nothing waits", || async { waits("main") < 0.5 && waits("chat") < 0.5 }).await;
-    eventually("it is whole", || async { history(&mut member(&nodes[0], CHAT).await).await.0 == in_chat }).await;
-    // The database is one: so is what is taken from it.
-    let store = store(&url).await;
-    let rooms = store.archive.rooms(None, 10).await.unwrap();
-    let namespaces: Vec<_> = rooms.iter().map(|room| (room.namespace(), room.shown())).collect();
-    assert_eq!(namespaces, [(Some(CHAT), Some("r")), (Some("/"), Some("r"))]);
-    for (archive, said) in [(store.archive.clone(), &in_main), (store.archive.of_log("chat"), &in_chat)] {
-        let cursor = archive.cursor().await.unwrap();
-        assert!(cursor.is_some_and(|cursor| cursor.0 >= *said.last().unwrap()), "{cursor:?}");
-    }
-    assert!(waits("main") + waits("chat") < 0.5);
-    for node in nodes {
-        node.stop().await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn nodes_that_disagree_do_not_begin() {
-    let (main, chat, other) = (Redis::start().await, Redis::start().await, Redis::start().await);
-    let world = World::new(&main.url(), &chat.url());
-    let first = world.node("node-0", &[]).await;
-    // By another address it is still the same.
-    let proxy = Proxy::before(&chat).await;
-    let second = World::new(&main.url(), &proxy.url()).node("node-1", &[]).await;
-    let elsewhere = World::new(&main.url(), &other.url());
-    let failed = elsewhere.try_node("node-2", &[]).await.unwrap_err();
-    let words = failed.to_string();
-    assert!(words.contains("has another Redis for the namespace /chat than this node"), "{words}");
-    assert!(words.contains("node-0") || words.contains("node-1"), "{words}");
-    // One that has none for a namespace has the main one for it.
-    let profile = elsewhere.routes.path().to_str().unwrap();
-    let changes =
-        [("GATEWAY_REDIS_URL", &*world.main), ("GATEWAY_PROFILE", profile), ("GATEWAY_DRAIN__ANNOUNCE", "0s")];
-    node(&changes[..1]).await.stop().await;
-    let failed = Gateway::start(support::config(&changes), 20_000).await.unwrap_err().to_string();
-    assert!(failed.contains("for the namespace /chat"), "{failed}");
-    first.stop().await;
-    second.stop().await;
-    // Those that are gone contradict nobody.
-    let third = elsewhere.node("node-2", &[]).await;
-    member(&third, CHAT).await.publish("r", json!(1)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn one_may_have_sentinels_and_fail_over() {
-    let (main, one) = (Redis::start().await, Redis::start().await);
-    let _two = replica_of(&one).await;
-    let sentinels = Sentinels::watch(&one, Duration::from_secs(1)).await;
-    let world = World::new(&main.url(), &sentinels.url());
-    let nodes = world.nodes(&[]).await;
-    let (mut speaker, mut member_there, mut unmoved) =
-        (member(&nodes[0], CHAT).await, member(&nodes[1], CHAT).await, member(&nodes[0], "/").await);
-    publish_until_acknowledged(&mut speaker, json!("before")).await;
-    assert_eq!(member_there.message().await.0, json!("before"));
-    eventually("the replica has everything", || async { one.command("WAIT 1 1000").await.starts_with(":1") }).await;
-    sentinels.fail_over().await;
-    publish_until_acknowledged(&mut speaker, json!("after")).await;
-    loop {
-        let event = member_there.event().await;
-        if event[0] == "message" {
-            assert_eq!(event[1]["data"], "after");
-            break;
-        }
-        assert_eq!(event[0], "gateway:gap", "{event}");
-    }
-    unmoved.publish("r", json!(1)).await;
-    assert_eq!(unmoved.message().await.0, json!(1));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn one_may_be_a_cluster() {
-    let (main, chat) = (Redis::start().await, RedisCluster::start().await);
-    let world = World::new(&main.url(), &chat.url());
-    let nodes = world.nodes(&[]).await;
-    let (mut one, mut two) = (member(&nodes[0], CHAT).await, member(&nodes[1], CHAT).await);
-    for number in 0..20 {
-        let offset = publish_until_acknowledged(&mut one, json!(number)).await;
-        assert_eq!((one.message().await, two.message().await), ((json!(number), offset), (json!(number), offset)));
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
