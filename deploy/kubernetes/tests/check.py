@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / ".ci"))
@@ -45,6 +46,7 @@ SETS = {
     "production": [("gateway", "production")],
     "gateway-api-keda": [("gateway", "gateway-api-keda")],
     "haproxy": [("gateway", "haproxy")],
+    "two-redis": [("gateway", "two-redis")],
     "two-releases": [("gateway", "defaults"), ("staging", "two-releases")],
 }
 
@@ -160,6 +162,8 @@ def check_programs(items, folder):
             pod = next(pod for _, labels, pod in fit.templates(items) if labels[component] == "node")
             pod_ip = "fd00::7" if "[::]" in data["gateway.toml"] else "10.0.0.7"
             environment = {"GATEWAY_REDIS_URL": "redis://redis"}
+            for name in tomllib.loads(data["gateway.toml"]).get("redis", {}).get("of", {}):
+                environment[f"GATEWAY_REDIS__OF__{name.upper()}__URL"] = f"redis://{name}"
             for variable in pod["containers"][0]["env"]:
                 environment[variable["name"]] = variable.get("value", "pod-1").replace("$(POD_IP)", pod_ip)
             code, out, said = run(os.environ["GATEWAY_BIN"], "check", "--config", folder / "gateway.toml", env=environment)
