@@ -262,6 +262,26 @@ describe('the console', () => {
     await page.getByRole('button', { name: `Resume ${last.name}` }).click();
     await card.getByText('ready', { exact: true }).waitFor();
   });
+
+  test('stops balancing on all nodes, and starts it again', async () => {
+    const page = await operator();
+    await goTo(page, 'Cluster');
+    const part = page.getByRole('region', { name: 'Balancing' });
+    await part.getByText('nodes have fewer clients than balance.min_connections').waitFor();
+    const table = part.getByRole('table', { name: 'Shares of the nodes' });
+    for (const { name } of cluster.nodes) await table.getByRole('cell', { name, exact: true }).waitFor();
+    const states = () => Promise.all(cluster.nodes.map(async ({ admin }) => {
+      const response = await fetch(`${admin}/console/api/balance`, { headers: { authorization: `Bearer ${OPERATOR}` } });
+      return (await response.json()).state;
+    }));
+    await part.getByRole('button', { name: 'Stop balancing' }).click();
+    await sees(page, '.toast', /No node moves clients any more/);
+    await part.getByText('an operator stopped it').waitFor();
+    await eventually('all nodes heed it', async () => (await states()).every((state) => state === 'stopped'));
+    await part.getByRole('button', { name: 'Start balancing' }).click();
+    await eventually('all nodes heed it', async () => !(await states()).includes('stopped'));
+    await part.getByRole('button', { name: 'Stop balancing' }).waitFor();
+  });
 });
 
 describe('every page', () => {

@@ -52,6 +52,21 @@ export interface WholeRoom {
   missing: number;
 }
 
+/** How nodes share their clients, as the one that answers sees it. */
+export interface Balance {
+  state: 'off' | 'waiting' | 'stopped' | 'even' | 'moving' | 'given_up';
+  why: string | null;
+  moves: number;
+  nodes: {
+    node: string;
+    connections: number;
+    share: number | null;
+    weight: number;
+    open: boolean;
+    moves: number;
+  }[];
+}
+
 /** How many sessions something was done to, and how many nodes did not say. */
 export interface Done {
   sessions: number;

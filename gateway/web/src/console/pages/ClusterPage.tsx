@@ -5,6 +5,7 @@ import { useLive } from '../link/useLive';
 import { byName, isSilent, totals } from '../live/cluster';
 import { Chart, type Line } from '../parts/Chart';
 import { Page, Part } from '../parts/Page';
+import { BalancePart } from './BalancePart';
 import { NodeCard } from './NodeCard';
 
 const THROUGHPUT: readonly Line[] = [
@@ -47,6 +48,7 @@ export function ClusterPage() {
           ))}
         </ul>
       </Part>
+      <BalancePart />
       <Part title="Since this page is open">
         <div className="charts">
           <Chart title="Events" lines={THROUGHPUT} samples={samples} write={perSecond} />
