@@ -21,11 +21,11 @@ PROXIES := haproxy nginx nginx-before-1.29 caddy
 	test-load test-k6 test-redis test-deploy test-kubernetes-renders test-kubernetes test-proxies test-compose-short test-compose test-systemd \
 	image test-image deb test-deb test-reproducible $(addprefix test-proxy-,$(PROXIES)) \
 	 kubernetes-golden dashboards pictures-dashboards rehearse test-upgrade chaos \
-	chaos-failovers chaos-jobs chaos-two-redis fuzz-api check fmt audit bench bench-api bench-archive bench-comeback bench-flood bench-jobs bench-presence \
+	chaos-failovers chaos-jobs chaos-two-redis fuzz-api check fmt audit bench bench-api bench-archive bench-comeback bench-flood bench-jobs bench-k6 bench-presence \
 	bench-flaky bench-store bench-plan simulate bench-passing test-balance bench-redis
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-25s%s\n", $$1, $$2 }'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-25s%s\n", $$1, $$2 }'
 
 run: $(PAGES) ## one node without Redis on http://127.0.0.1:3000
 	cargo run --release --locked --package gateway
@@ -246,6 +246,12 @@ bench-passing: SECONDS = 5
 bench-passing: RUNS = 3
 bench-passing: build ## what a request costs that reaches another node than its client's
 	node loadtest/bench/passing.mjs --seconds "$(SECONDS)" --runs "$(RUNS)"
+
+bench-k6: RESULTS = $(CURDIR)/target/bench-k6
+bench-k6: SCENARIOS =
+bench-k6: BEFORE =
+bench-k6: tools build ## every k6 scenario against one node; RESULTS=folder keeps what they found, BEFORE=folder compares with another run
+	node loadtest/bench/k6.mjs --results "$(RESULTS)" --scenarios "$(SCENARIOS)" --before "$(BEFORE)"
 
 bench-flood: build ## what the others notice of a client that sends 100 times what it may
 	loadtest/bench-flood.sh
