@@ -267,7 +267,6 @@ describe('the console', () => {
     const page = await operator();
     await goTo(page, 'Cluster');
     const part = page.getByRole('region', { name: 'Balancing' });
-    await part.getByText('nodes have fewer clients than balance.min_connections').waitFor();
     const table = part.getByRole('table', { name: 'Shares of the nodes' });
     for (const { name } of cluster.nodes) await table.getByRole('cell', { name, exact: true }).waitFor();
     const states = () => Promise.all(cluster.nodes.map(async ({ admin }) => {
