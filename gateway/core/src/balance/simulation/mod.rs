@@ -76,6 +76,8 @@ struct World {
     one_address: bool,
     /// How often a balancer takes a refused handshake to another node.
     retries: u32,
+    /// Requests that a client makes after its handshake, each of which the balancer sends elsewhere.
+    requests: usize,
     rules: Rules,
     /// How balancing stands on each node.
     phases: Vec<Phase>,
@@ -103,6 +105,7 @@ impl World {
             next: 0,
             one_address: false,
             retries: 0,
+            requests: 0,
             rules: rules(),
             phases: Vec::new(),
         };
@@ -187,6 +190,7 @@ impl World {
             loop {
                 let node = self.choose(&counts);
                 if self.enters(client, node, &counts) {
+                    self.next += self.requests;
                     *counts.entry(node).or_default() += 1;
                     self.clients[client].at = Some((node, self.now));
                     break;
