@@ -162,7 +162,7 @@ export class Stage {
 
   /** What an operator sets before anything else. */
   variables(node = this.node) {
-    const NODES = this.cluster.nodes.map(({ admin }) => admin).join(' ');
+    const NODES = [...new Set([...this.cluster.nodes, node].map(({ admin }) => admin))].join(' ');
     return { NODES, ADMIN: node.admin, ADMIN_TOKEN: OPERATOR, REDIS: `-h 127.0.0.1 -p ${this.cluster.redisPort}`, PREFIX: 'gateway' };
   }
 
@@ -198,10 +198,10 @@ export class Stage {
   }
 
   /** So many members of a room; `joined` says of each whether it is there. */
-  members(room, many, options) {
+  members(room, many, options, url = this.cluster.url) {
     const sockets = Array.from({ length: many }, (_, number) => {
       const auth = { token: this.crowd.token(`member-${number}`) };
-      const socket = io(this.cluster.url, { forceNew: true, transports: ['websocket'], auth, ...options });
+      const socket = io(url, { forceNew: true, transports: ['websocket'], auth, ...options });
       const join = async () => {
         await socket.emitWithAck('join', { room });
         socket.joined = true;
@@ -264,6 +264,35 @@ export class Stage {
     await node.run('env', program, { env: hermeticEnvironment({}) }, ready, 2);
     const [host, admin] = [`127.0.0.1:${node.ports[1]}`, `http://127.0.0.1:${node.ports[1]}`];
     return { name: set.GATEWAY_NODE_NAME, host, admin, url: `http://127.0.0.1:${node.ports[0]}`, stop: () => node.stop() };
+  }
+
+  /** Another node, with clients for which it holds most of what it may hold, as they do not read: nothing but what they were told last. */
+  async deaf(settings) {
+    const limit = 8 << 20;
+    const node = await this.odd({
+      GATEWAY_LIMITS__BUFFERED_BYTES: `${limit}`,
+      // Neither of these is to be what ends them.
+      GATEWAY_SOCKET__WRITE_TIMEOUT: '120s',
+      GATEWAY_SOCKET__PING_INTERVAL: '120s',
+      ...settings,
+    });
+    await this.targets([node.host]);
+    const sockets = this.members('deaf', 10, { reconnection: false }, node.url);
+    await eventually('they are in their room', () => sockets.every(({ joined }) => joined), 20_000);
+    sockets.forEach((socket) => socket.io.engine.transport.ws._socket.pause());
+    const say = () => this.ask('POST', `${node.url}/api/v1/rooms/deaf/events`, { event: 'news', data: 'x'.repeat(50_000) });
+    const held = () => this.cluster.metric(node, 'gateway_buffered_bytes');
+    // What the kernel takes for them is megabytes of each, and no concern of the node's.
+    for (let said = 0; (await held()) < 0.83 * limit; said++) {
+      if (said === 1000) throw new Error('the node holds nothing for who does not read');
+      await say();
+    }
+    const stop = async () => {
+      sockets.forEach((socket) => socket.io.engine.transport.ws.terminate());
+      await node.stop();
+      await this.targets();
+    };
+    return { ...node, stop };
   }
 
   /** Whether an alert fires, or is about to. */

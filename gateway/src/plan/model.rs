@@ -119,9 +119,10 @@ fn nodes(shape: &Shape, count: f64, sheet: &mut Sheet) -> Nodes {
     }
     cores += sheet.work("deliveries", (deliveries, "deliveries"), &DELIVERY);
     // Steep, as a cache is: a thousand connections are in it, and of ten thousand nearly none.
-    let (each, cached) = ((connections / count).powi(2), CACHED.value.powi(2));
-    let cold = deliveries * each / (each + cached);
-    cores += sheet.work("of these to connections out of cache", (cold, "deliveries"), &DELIVERY_COLD);
+    let cold = 1.0 / (1.0 + (CACHED.value / (connections / count)).powi(2));
+    let how = format!("1 / (1 + ({} / {})²) of its connections", figure(CACHED.value), figure(connections / count));
+    sheet.line("what the cache of a node does not hold", (cold, ""), how, &[&CACHED]);
+    cores += sheet.work("of these out of cache", (deliveries * cold, "deliveries"), &DELIVERY_COLD);
     if polling > 0.0 {
         // At most: what comes at once is one answer.
         cores += sheet.work("polls, at most", (deliveries * polling, "deliveries by polling"), &POLL);

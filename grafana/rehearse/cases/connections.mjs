@@ -63,4 +63,17 @@ export const connections = [
       return stage.repeat(100, () => Promise.all(Array.from({ length: 40 }, () => get(stage, path))));
     },
   },
+  {
+    alert: 'GatewayBuffersNearLimit',
+    at: (stage) => stage.deafened,
+    shows: {
+      'operator "$ADMIN/console/api/sessions?limit=500"': /"bytes":[1-9]/,
+      // Nobody has been closed yet, which is what it is good for.
+      'metric \'connections_closed_total.*(slow|flooding)\'': /^$|\} 0/,
+    },
+    async begin(stage) {
+      stage.deafened = await stage.deaf({});
+      return () => stage.deafened.stop();
+    },
+  },
 ];

@@ -83,4 +83,14 @@ export const nodes = [
     },
     act: (_, { follows }) => follows('prlimit --pid PID --nofile=LIMIT'),
   },
+  {
+    alert: 'GatewayDrainCutShort',
+    at: (stage) => stage.deafened,
+    async begin(stage) {
+      // Who does not read is cut off a second after it was asked to go: that is more than this node has.
+      stage.deafened = await stage.deaf({ GATEWAY_DRAIN__TIMEOUT: '1s', GATEWAY_DRAIN__ANNOUNCE: '200ms' });
+      await stage.order(stage.deafened, 'odd', 'drain');
+      return () => stage.deafened.stop();
+    },
+  },
 ];
