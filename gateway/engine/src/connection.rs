@@ -2,7 +2,7 @@
 
 use std::net::Shutdown;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
@@ -48,6 +48,8 @@ pub(crate) struct Inner {
     pub(crate) received: AtomicU64,
     /// How many want nothing read from the client.
     pauses: AtomicU32,
+    /// Whether another server passes its websocket on.
+    pub(crate) is_passed: AtomicBool,
     /// Wakes the task of the websocket.
     pub(crate) stream_waker: AtomicWaker,
     /// Wakes the poll that waits.
@@ -197,6 +199,7 @@ impl Inner {
             upgrade_by: AtomicU64::new(NEVER),
             received: AtomicU64::new(0),
             pauses: AtomicU32::new(0),
+            is_passed: AtomicBool::new(false),
             stream_waker: AtomicWaker::new(),
             poll_waker: AtomicWaker::new(),
             resumed: tokio::sync::Notify::new(),
@@ -236,7 +239,7 @@ impl Inner {
                 Ok(())
             }
             Err(SendError::Gone) => {
-                self.end_now(End::Broken);
+                self.end_now(self.broken());
                 Err(SendError::Gone)
             }
             Err(SendError::Full) => Err(SendError::Full),
@@ -267,7 +270,7 @@ impl Inner {
             }
             Err(_) => {
                 drop(out);
-                self.end_now(End::Broken);
+                self.end_now(self.broken());
                 true
             }
         }
@@ -299,6 +302,11 @@ impl Inner {
     pub(crate) fn heard(&self, is_pong: bool) {
         let (shared, settings) = (&self.shared, &self.shared.settings);
         self.heart.heard(shared.clock.now(), is_pong, settings.ping_interval, settings.ping_timeout);
+    }
+
+    /// What it means that its websocket broke. What clients do, the server between tells by closing in order.
+    pub(crate) fn broken(&self) -> End {
+        if self.is_passed.load(Ordering::Relaxed) { End::Parted } else { End::Broken }
     }
 
     /// Ends it at once.

@@ -129,6 +129,8 @@ pub enum End {
     Cut,
     /// The connection broke.
     Broken,
+    /// The server that passed its websocket on ended that, as it does before it stops.
+    Parted,
     /// The client did not answer a ping in time.
     Silent,
     /// The client had no session for too long.

@@ -1,6 +1,7 @@
 //! Opening: streams that become websockets, of a new connection or of one that polls.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use http::Response;
 use tokio::net::tcp::OwnedReadHalf;
@@ -39,14 +40,16 @@ impl Shared {
         self.run(connection, read, Role::Carrier, buffer, place);
     }
 
-    /// Lets a websocket try to take over from polling.
+    /// Lets a websocket try to take over from polling, which came here or to another server that passes it on.
     pub(crate) async fn upgrade<P: Send + 'static>(
         self: &Arc<Self>,
         mut wire: Wire,
         answer: &Answer,
         to: Arc<Inner>,
+        is_passed: bool,
         place: P,
     ) {
+        to.is_passed.store(is_passed, Ordering::Relaxed);
         if wire.write_all(&head_of(answer)).await.is_err() {
             return to.candidate_failed();
         }

@@ -205,7 +205,9 @@ impl Server {
                 Reply::Poll(answer, connection) => (answer, head.keep_alive, Some(connection)),
                 Reply::Last(answer) => (answer, false, None),
                 Reply::Open(answer, guest) => return shared.open(wire, &answer, guest, place).await,
-                Reply::Upgrade(answer, connection) => return shared.upgrade(wire, &answer, connection, place).await,
+                Reply::Upgrade(answer, connection) => {
+                    return shared.upgrade(wire, &answer, connection, false, place).await;
+                }
                 Reply::Outdated(answer) => {
                     let bytes = [head_of(&answer), handshake::farewell_to_outdated()].concat();
                     // Whoever does not take it has nothing here.

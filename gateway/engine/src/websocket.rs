@@ -87,7 +87,7 @@ impl Websocket {
                 match Pin::new(&mut self.stream).poll_read(context, &mut piece) {
                     Poll::Pending => None,
                     Poll::Ready(Ok(())) if piece.filled().is_empty() => Some(Err(End::Cut)),
-                    Poll::Ready(Err(_)) => Some(Err(End::Broken)),
+                    Poll::Ready(Err(_)) => Some(Err(self.connection.broken())),
                     Poll::Ready(Ok(())) if phase == Phase::Closed => Some(Ok(true)),
                     Poll::Ready(Ok(())) => Some(Ok(self.feed(piece.filled_mut()))),
                 }
@@ -129,7 +129,7 @@ impl Websocket {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Ok(())) => _ = self.connection.flush(),
                 Poll::Ready(Err(_)) => {
-                    self.connection.end_now(End::Broken);
+                    self.connection.end_now(self.connection.broken());
                     return Err(());
                 }
             }

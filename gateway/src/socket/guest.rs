@@ -123,6 +123,8 @@ fn reason(end: &End) -> &'static str {
         End::Closed | End::Left | End::Sessionless => "client_close",
         End::Cut => "transport_close",
         End::Broken => "transport_error",
+        // It is this cluster's: clients are handed over by a node that stops.
+        End::Parted => "draining",
         End::Silent => "ping_timeout",
         End::BadPacket => "bad_packet",
         End::Flooding => "flooding",

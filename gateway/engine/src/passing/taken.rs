@@ -57,7 +57,9 @@ impl Server {
                 // What of a body was not read is not to be taken for a request.
                 Reply::Last(answer) => (answer, !(is_post && is_here), None),
                 Reply::Poll(answer, connection) => (answer, true, Some(connection)),
-                Reply::Upgrade(answer, connection) => return shared.upgrade(wire, &answer, connection, place).await,
+                Reply::Upgrade(answer, connection) => {
+                    return shared.upgrade(wire, &answer, connection, true, place).await;
+                }
                 Reply::Gone | Reply::Open(..) | Reply::Outdated(_) | Reply::Passed(_) | Reply::Tunnel(..) => return,
             };
             let poll = poll.filter(|_| answer.status() == StatusCode::OK);

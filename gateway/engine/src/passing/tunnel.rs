@@ -38,7 +38,7 @@ pub struct Tunnel(CancellationToken);
 
 impl Tunnel {
     /// Ends it in a moment: nothing more of the client is read, and what the other server says until then is written. The client
-    /// sees its transport close, and the other server that the connection broke.
+    /// sees its transport close, and the other server that this one ended it.
     pub fn end_softly(&self) {
         self.0.cancel();
     }
@@ -108,7 +108,7 @@ async fn run(
                     SockRef::from(&far).shutdown(Shutdown::Write).ok();
                     timeout(patience, down).await.ok();
                 } else {
-                    break_off(&far);
+                    part(&far).await;
                 }
                 return;
             }
@@ -129,18 +129,18 @@ async fn run(
     }
 }
 
-/// Has the other server see an end that nobody wished, when the stream is dropped.
+/// Has the other server see that this one ended it ([`crate::End::Parted`]), when the stream is dropped.
 fn break_off(far: &TcpStream) {
     SockRef::from(far).set_linger(Some(Duration::ZERO)).ok();
 }
 
-/// Closes the client's stream in such a way that it has what was written before.
-async fn part(near: &TcpStream) {
-    SockRef::from(near).shutdown(Shutdown::Write).ok();
+/// Closes a stream in such a way that the other side has what was written before, and sees it end in order.
+async fn part(with: &TcpStream) {
+    SockRef::from(with).shutdown(Shutdown::Write).ok();
     let gone = async {
         let mut piece = [0; 512];
-        while near.readable().await.is_ok() {
-            match near.try_read(&mut piece) {
+        while with.readable().await.is_ok() {
+            match with.try_read(&mut piece) {
                 Ok(0) => return,
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
                 // What it says now is not heard any more.

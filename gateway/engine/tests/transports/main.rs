@@ -7,6 +7,7 @@ mod passing;
 mod polling;
 mod roads;
 mod support;
+mod tunnels;
 mod upgrade;
 mod websocket;
 mod weight;
