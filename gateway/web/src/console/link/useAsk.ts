@@ -12,6 +12,17 @@ export interface Asked<T> {
   again: () => void;
 }
 
+/** The same, asked again and again while one looks: for what nothing tells of. */
+export function useAskEvery<T>(milliseconds: number, at: string): Asked<T> {
+  const asked = useAsk<T>(at);
+  const { again } = asked;
+  useEffect(() => {
+    const timer = setInterval(again, milliseconds);
+    return () => clearInterval(timer);
+  }, [again, milliseconds]);
+  return asked;
+}
+
 /** Asks for what is at an address; for nothing, if there is none. */
 export function useAsk<T>(at: string | undefined): Asked<T> {
   const { api, turn: connection } = useLink();

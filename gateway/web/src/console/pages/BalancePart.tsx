@@ -1,11 +1,9 @@
 // Balancing: how far nodes are from their shares of all clients, and stopping what brings them there.
 
-import { useEffect } from 'react';
-
 import { count } from '../format';
 import { ours } from '../link/api';
 import { useLink } from '../link/SocketProvider';
-import { useAsk } from '../link/useAsk';
+import { useAskEvery } from '../link/useAsk';
 import type { Balance } from '../link/answers';
 import { Act } from '../parts/Act';
 import { Answered } from '../parts/Answered';
@@ -17,14 +15,9 @@ import { Table } from '../parts/Table';
 const EVERY_MS = 2_000;
 
 export function BalancePart() {
-  const asked = useAsk<Balance>(ours(['balance']));
-  const { again } = asked;
-  useEffect(() => {
-    const timer = setInterval(again, EVERY_MS);
-    return () => clearInterval(timer);
-  }, [again]);
+  const asked = useAskEvery<Balance>(EVERY_MS, ours(['balance']));
   return (
-    <Part title="Balancing" beside={asked.data === undefined ? null : <Order balance={asked.data} ordered={again} />}>
+    <Part title="Balancing" beside={asked.data === undefined ? null : <Order balance={asked.data} ordered={asked.again} />}>
       <Answered asked={asked}>
         {(balance) => (
           <>

@@ -1,9 +1,7 @@
 // What a node knows of itself: settings that put data at risk, and the conditions of alerts.
 
-import { useEffect } from 'react';
-
 import { ours } from '../link/api';
-import { useAsk } from '../link/useAsk';
+import { useAskEvery } from '../link/useAsk';
 import type { Check, Health } from '../link/answers';
 import { Again, Answered } from '../parts/Answered';
 import { Badge } from '../parts/Badge';
@@ -14,12 +12,7 @@ import { Table } from '../parts/Table';
 const EVERY_MS = 10_000;
 
 export function HealthPage() {
-  const asked = useAsk<Health>(ours(['health']));
-  const { again } = asked;
-  useEffect(() => {
-    const timer = setInterval(again, EVERY_MS);
-    return () => clearInterval(timer);
-  }, [again]);
+  const asked = useAskEvery<Health>(EVERY_MS, ours(['health']));
   return (
     <Page title="Health" beside={<Again asked={asked} />}>
       <Answered asked={asked}>

@@ -1,10 +1,8 @@
 // What back ends are told, whether they take it, and how far behind the archive is.
 
-import { useEffect } from 'react';
-
 import { bytes, count, duration, moment, several } from '../format';
 import { useLink } from '../link/SocketProvider';
-import { useAsk } from '../link/useAsk';
+import { useAskEvery } from '../link/useAsk';
 import type { Hook } from '../link/answers';
 import { Act } from '../parts/Act';
 import { Again, Answered } from '../parts/Answered';
@@ -17,12 +15,7 @@ import { FiguresPart } from './FiguresPart';
 const EVERY_MS = 5_000;
 
 export function HooksPage() {
-  const asked = useAsk<{ hooks: Hook[] }>('/hooks');
-  const { again } = asked;
-  useEffect(() => {
-    const timer = setInterval(again, EVERY_MS);
-    return () => clearInterval(timer);
-  }, [again]);
+  const asked = useAskEvery<{ hooks: Hook[] }>(EVERY_MS, '/hooks');
   return (
     <Page title="Hooks and archive" beside={<Again asked={asked} />}>
       <FiguresPart every={EVERY_MS} />
@@ -33,7 +26,7 @@ export function HooksPage() {
               <p className="empty">The configuration has no hooks, and nothing waits for one.</p>
             ) : null}
             {hooks.map((hook) => (
-              <One key={hook.name} hook={hook} done={again} />
+              <One key={hook.name} hook={hook} done={asked.again} />
             ))}
           </>
         )}
