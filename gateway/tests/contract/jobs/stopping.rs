@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{FutureExt, poll};
 use gateway_core::jobs::{Ended, NewJob, State};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -27,10 +28,12 @@ pub(crate) async fn who_stops_lets_end_or_hands_back(backend: &Backend) {
     }
     let worker = store.jobs.work(&queue, &at_once(2), handler.clone()).await.unwrap();
     eventually("two run", || async { running.now() == 2 }).await;
-    let stopping = tokio::spawn(worker.stop(Duration::from_secs(60)));
+    let mut stopping = worker.stop(Duration::from_secs(60)).boxed();
+    // It has begun to stop before any of them can end: otherwise the third might have been taken by then.
+    assert!(poll!(&mut stopping).is_pending());
     gate.add_permits(2);
     let begun = Instant::now();
-    assert_eq!(stopping.await.unwrap(), Ended { handed_back: 0 });
+    assert_eq!(stopping.await, Ended { handed_back: 0 });
     assert!(begun.elapsed() < Duration::from_secs(20), "who has ended is not waited for: {:?}", begun.elapsed());
     for name in ["a", "b"] {
         assert_eq!(found(&store, &queue, &id(name)).await.state, State::Completed, "{name} could end");
