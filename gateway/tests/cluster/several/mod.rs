@@ -75,6 +75,15 @@ async fn member(node: &Gateway, namespace: &str) -> Client {
     client
 }
 
+/// For how long a node has heard nothing, by Redis.
+fn silences(node: &Gateway) -> String {
+    let all = ["main", "chat"].map(|redis| {
+        let silence = metric(node, &format!("gateway_redis_canary_silence_seconds{{redis={redis:?}}}"));
+        format!("{redis} {silence:.1} s")
+    });
+    all.join(", ")
+}
+
 async fn has_keys(redis: &Redis, pattern: &str) -> bool {
     !redis.command(&format!("KEYS {pattern}")).await.starts_with("*0")
 }
@@ -162,7 +171,8 @@ async fn a_redis_that_is_away_stops_its_own_namespaces_alone() {
         // Longer than a node that hears nothing is believed to hear: as no node does, it is no reason to send clients away.
         eventually("the silence is long", || async {
             for node in &nodes {
-                assert_eq!(http("GET", node.admin_address, "/readyz", "").await.0, 200, "not even for a moment");
+                let (status, why) = http("GET", node.admin_address, "/readyz", "").await;
+                assert_eq!(status, 200, "not even for a moment: {why} {}", silences(node));
             }
             metric(&nodes[0], "gateway_redis_canary_silence_seconds{redis=\"chat\"}") > 4.0
         })

@@ -184,7 +184,7 @@ impl Rooms {
     pub(in crate::node) async fn mind_hearing(&self, listening: Listening) {
         let Listening { ground, is_alone, bus, roll, address, ask, drain_after, supervisor } = listening;
         let (hearing, deaf_after) = (&self.hearing.hearing, self.hearing.hearing.deaf_after);
-        let (mut others, mut deaf_since) = (Vec::new(), None);
+        let (mut others, mut deaf_since, mut told) = (Vec::new(), None, Told::default());
         // So often that the roll forgets who hears no more before anybody counts as deaf: see `hears`.
         let mut tick = interval((deaf_after / 8).min(Duration::from_secs(1)));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -197,13 +197,16 @@ impl Rooms {
             let hears = hearing.hears(&ground).unwrap_or(true);
             let others_hear = match bus.attest(&roll, &address, hears, deaf_after).await {
                 Ok(hearing) => {
+                    told = Told::default();
                     others = hearing;
                     self.hearing.note_others(others.len());
                     !others.is_empty()
                 }
                 // Who cannot reach Redis asks those that it last saw there.
-                Err(_) if !is_silent => false,
-                Err(_) => any_hears(&*ask, &others, &ground).await,
+                Err(_) => {
+                    let any_hears = is_silent && any_hears(&*ask, &others, &ground).await;
+                    told.is_proof(any_hears, deaf_after / 2)
+                }
             };
             let deaf = is_silent && (others_hear || is_alone);
             if self.hearing.note_deaf(deaf) {
@@ -233,7 +236,45 @@ impl Rooms {
     }
 }
 
+/// Since when others say that they hear.
+#[derive(Debug, Default)]
+struct Told(Option<Instant>);
+
+impl Told {
+    /// Whether that proves that somebody hears what this node does not. Who has heard itself within a time says that it hears, so only
+    /// who says so again after that time has heard itself since it was asked first: on a busy machine the last that was heard before
+    /// nobody hears any more may be far apart.
+    fn is_proof(&mut self, any_hears: bool, within: Duration) -> bool {
+        if !any_hears {
+            self.0 = None;
+            return false;
+        }
+        self.0.get_or_insert_with(Instant::now).elapsed() >= within
+    }
+}
+
 async fn any_hears(ask: &dyn Ask, others: &[String], ground: &str) -> bool {
     let answers = futures_util::future::join_all(others.iter().map(|address| ask.hears(address, ground))).await;
     answers.contains(&true)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const WITHIN: Duration = Duration::from_millis(1500);
+
+    #[tokio::test(start_paused = true)]
+    async fn only_who_hears_on_proves_that_this_node_is_deaf() {
+        let mut told = Told::default();
+        assert!(!told.is_proof(true, WITHIN), "it may not have noticed yet");
+        advance(WITHIN - Duration::from_millis(1)).await;
+        assert!(!told.is_proof(true, WITHIN));
+        advance(Duration::from_millis(1)).await;
+        assert!(told.is_proof(true, WITHIN));
+        assert!(!told.is_proof(false, WITHIN), "nobody hears any more");
+        assert!(!told.is_proof(true, WITHIN), "and then it begins anew");
+    }
 }
