@@ -14,6 +14,16 @@ use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
 use crate::support::{self, eventually, metric};
 
+/// What is said in the room is archived soon, and the log keeps little of it.
+const ARCHIVED: [(&str, &str); 6] = [
+    ("GATEWAY_ARCHIVE__ROOMS", "r"),
+    ("GATEWAY_ARCHIVE__LEASE", "1s"),
+    ("GATEWAY_ARCHIVE__INTERVAL", "10ms"),
+    ("GATEWAY_ARCHIVE__BACKOFF_MAX", "200ms"),
+    ("GATEWAY_LOG__ROOM_EVENTS", "3"),
+    ("GATEWAY_REDIS__TIMEOUT", "500ms"),
+];
+
 /// Reads what a room said from the beginning: its offsets, and whether that is all.
 async fn history(member: &mut Client) -> (Vec<u64>, bool) {
     let (mut after, mut read) = ("0".to_owned(), Vec::new());
@@ -34,15 +44,7 @@ async fn history(member: &mut Client) -> (Vec<u64>, bool) {
 async fn what_each_says_is_archived_whichever_is_away() {
     let (main, mut chat, database) = (Redis::start().await, Redis::start().await, Postgres::start().await);
     let url = database.url();
-    let changes = [
-        ("GATEWAY_DATABASE__URL", url.as_str()),
-        ("GATEWAY_ARCHIVE__ROOMS", "r"),
-        ("GATEWAY_ARCHIVE__LEASE", "1s"),
-        ("GATEWAY_ARCHIVE__INTERVAL", "10ms"),
-        ("GATEWAY_ARCHIVE__BACKOFF_MAX", "200ms"),
-        ("GATEWAY_LOG__ROOM_EVENTS", "3"),
-        ("GATEWAY_REDIS__TIMEOUT", "500ms"),
-    ];
+    let changes: Vec<_> = ARCHIVED.into_iter().chain([("GATEWAY_DATABASE__URL", url.as_str())]).collect();
     let world = World::new(&main.url(), &chat.url());
     let nodes = world.nodes(&changes).await;
     let waits = |redis: &str| {
@@ -86,16 +88,9 @@ async fn what_a_user_said_is_taken_back_in_every_log_or_asked_again() {
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
     let (main, mut chat, database) = (Redis::start().await, Redis::start().await, Postgres::start().await);
     let url = database.url();
-    let changes = [
-        ("GATEWAY_AUTH__SECRET", SECRET),
-        ("GATEWAY_ADMIN__TOKEN", "t"),
-        ("GATEWAY_DATABASE__URL", url.as_str()),
-        ("GATEWAY_ARCHIVE__ROOMS", "r"),
-        ("GATEWAY_ARCHIVE__INTERVAL", "10ms"),
-        ("GATEWAY_ARCHIVE__BACKOFF_MAX", "200ms"),
-        ("GATEWAY_LOG__ROOM_EVENTS", "3"),
-        ("GATEWAY_REDIS__TIMEOUT", "500ms"),
-    ];
+    let own =
+        [("GATEWAY_AUTH__SECRET", SECRET), ("GATEWAY_ADMIN__TOKEN", "t"), ("GATEWAY_DATABASE__URL", url.as_str())];
+    let changes: Vec<_> = own.into_iter().chain(ARCHIVED).collect();
     let world = World::new(&main.url(), &chat.url());
     let nodes = world.nodes(&changes).await;
     let as_user = async |user: &str, namespace: &str| {
