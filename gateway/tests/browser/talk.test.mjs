@@ -117,6 +117,19 @@ test('a private message reaches one person, and the bell; who reads it there has
   assert.deepEqual(await shown(eve), []);
 });
 
+test('a link is followed, whatever happens before the page is told of it', { timeout: 60_000 }, async () => {
+  const [ann, bob] = await people('ann', 'bob');
+  const name = `Write to ann ${turn} privately`;
+  // The address changes at once, and the page is told by an event: here of something else first.
+  await bob.getByRole('link', { name }).evaluate((element) => {
+    element.click();
+    document.dispatchEvent(new Event('visibilitychange'));
+  });
+  await sees(bob, 'h1', /ann/);
+  await ann.evaluate(() => (location.hash = '#/nowhere'));
+  await eventually('an address that means nothing is put right', () => ann.evaluate(() => location.hash.startsWith('#/room/')));
+});
+
 test('an image goes as bytes and is seen by the others, in its size', { timeout: 60_000 }, async () => {
   const [ann, bob] = await people('ann', 'bob');
   await ann.getByLabel('Image', { exact: true }).setInputFiles({ name: 'noise.png', mimeType: 'image/png', buffer: noise(1200, 900) });

@@ -49,10 +49,11 @@ export function address(page: PageName, of?: string, by: Readonly<Record<string,
   return `#/${page}${of === undefined ? '' : `/${encodeURIComponent(of)}`}${query === '' ? '' : `?${query}`}`;
 }
 
-/** Changes how the page that is shown is looked at, without a step in the history for every letter. */
-export function adjust(by: Readonly<Record<string, string | undefined>>): void {
+/** Changes how a page is looked at, without a step in the history for every letter; nothing, if the address is another one's by now. */
+export function adjust({ page, of }: Pick<Place, 'page' | 'of'>, by: Readonly<Record<string, string | undefined>>): void {
   const place = read(location.hash);
-  const to = address(place.page, place.of, { ...place.by, ...by });
+  if (place.page !== page || place.of !== of) return;
+  const to = address(page, of, { ...place.by, ...by });
   if (to === location.hash) return;
   history.replaceState(null, '', to);
   changed.forEach((tell) => {

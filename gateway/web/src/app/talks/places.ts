@@ -30,16 +30,22 @@ export function openKept(talks: Talks): void {
 
 /** The address and the active talk follow each other, and who looks away has not read. */
 export function followPlace(talks: Talks): () => void {
+  /** The talk that the address was last made to name. */
+  let named: string | null = null;
   const go = (): void => {
     const place = placeIn(location.hash);
-    if (place) talks.activate(talks.open(place.kind, place.name));
+    if (place) return talks.activate(talks.open(place.kind, place.name));
+    named = null;
+    note();
   };
   const look = (): void => talks.dispatch({ type: 'watched', watched: !document.hidden });
   const note = (): void => {
     const all = Object.values(talks.state().talks).filter(({ kind }) => kind === 'room');
     sessionStorage.setItem(KEPT, JSON.stringify(all.map(({ name, readUpTo }) => ({ name, readUpTo }))));
     const active = talks.state().talks[talks.state().active ?? ''];
-    if (!active) return;
+    // A link that is followed stands in the address before it is told of: what comes in between takes nothing back.
+    if (!active || active.key === named) return;
+    named = active.key;
     const place = placeIn(location.hash);
     if (!place || keyOf(place.kind, place.name) !== active.key) history.replaceState(null, '', linkTo(active.kind, active.name));
   };

@@ -8,17 +8,17 @@ const PAUSE_MS = 250;
 
 /** Begins with what the address says, and keeps that true: a search can be linked to. */
 export function useSearch(
-  place: Place,
+  { page, of, by }: Place,
   name: string,
 ): { text: string; setText: (text: string) => void; search: string } {
-  const [text, setText] = useState(place.by[name] ?? '');
+  const [text, setText] = useState(by[name] ?? '');
   const [search, setSearch] = useState(text);
   useEffect(() => {
     const timer = setTimeout(() => {
       setSearch(text);
-      adjust({ [name]: text });
+      adjust({ page, of }, { [name]: text });
     }, PAUSE_MS);
     return () => clearTimeout(timer);
-  }, [name, text]);
+  }, [page, of, name, text]);
   return { text, setText, search: search.trim() };
 }
