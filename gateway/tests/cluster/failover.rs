@@ -35,20 +35,6 @@ async fn members(nodes: &[Gateway]) -> Vec<Client> {
     members
 }
 
-/// Publishes until it is acknowledged; whatever is refused meanwhile is refused with something to try again.
-async fn publish_until_acknowledged(member: &mut Client, data: Value) -> u64 {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let ack = member.ask("publish", json!({ "room": "r", "data": data, "id": data.to_string() })).await;
-        if ack["ok"] == true {
-            return ack["offset"].as_str().unwrap().parse().unwrap();
-        }
-        assert_eq!(ack["error"]["code"], "unavailable", "{ack}");
-        assert!(Instant::now() < deadline, "nothing was acknowledged: {ack}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 /// Waits for the message that everybody is to hear next; notices of gaps are for others to judge.
 async fn hears(member: &mut Client, data: &Value) {
     loop {
@@ -64,7 +50,7 @@ async fn hears(member: &mut Client, data: &Value) {
 async fn all_go_on(nodes: &[Gateway], members: &mut [Client], what: &str) {
     for speaker in 0..members.len() {
         let data = json!([what, speaker]);
-        publish_until_acknowledged(&mut members[speaker], data.clone()).await;
+        members[speaker].publish_until_acknowledged(data.clone()).await;
         for member in members.iter_mut() {
             hears(member, &data).await;
         }
@@ -109,7 +95,7 @@ async fn a_primary_that_becomes_a_replica_is_left_by_all_connections() {
         old.command(&format!("REPLICAOF 127.0.0.1 {}", new.port())).await;
         let began = Instant::now();
         let data = json!(["after", round]);
-        publish_until_acknowledged(&mut members[0], data.clone()).await;
+        members[0].publish_until_acknowledged(data.clone()).await;
         assert!(began.elapsed() < HEALED, "healed after {:?}", began.elapsed());
         for member in &mut members {
             hears(member, &data).await;
@@ -152,13 +138,13 @@ async fn members_are_told_what_an_old_primary_took_before_they_hear_anything_new
     // One node finds the new primary, and the other goes on with the old one.
     ways[1].point_to(&new);
     ways[1].freeze();
-    let kept = publish_until_acknowledged(&mut members[1], json!("kept")).await;
-    let lost = publish_until_acknowledged(&mut members[0], json!("lost")).await;
+    let kept = members[1].publish_until_acknowledged(json!("kept")).await;
+    let lost = members[0].publish_until_acknowledged(json!("lost")).await;
     assert!(kept < lost);
     hears(&mut members[0], &json!("lost")).await;
     ways[0].point_to(&new);
     ways[0].freeze();
-    publish_until_acknowledged(&mut members[1], json!("after")).await;
+    members[1].publish_until_acknowledged(json!("after")).await;
     let through = told(&mut members[1]).await.expect("nothing of the new one before the notice");
     assert!(through > lost);
     assert_eq!(told(&mut members[1]).await, Err(json!("kept")));
@@ -214,7 +200,7 @@ async fn sentinels_tell_where_the_new_primary_is() {
     })
     .await;
     let began = Instant::now();
-    publish_until_acknowledged(&mut members[1], json!("after")).await;
+    members[1].publish_until_acknowledged(json!("after")).await;
     assert!(began.elapsed() < HEALED, "healed after {:?}", began.elapsed());
     for member in &mut members {
         hears(member, &json!("after")).await;
@@ -244,7 +230,7 @@ async fn a_redis_cluster_serves_from_one_slot_and_its_replica_takes_over() {
     })
     .await;
     let began = Instant::now();
-    publish_until_acknowledged(&mut members[0], json!("after")).await;
+    members[0].publish_until_acknowledged(json!("after")).await;
     assert!(began.elapsed() < HEALED, "healed after {:?}", began.elapsed());
     for member in &mut members {
         hears(member, &json!("after")).await;
@@ -262,7 +248,7 @@ async fn a_primary_that_loads_its_data_is_waited_for() {
     redis.command("EVAL \"for i=1,20000 do redis.call('SET','filler',i) end\" 0").await;
     redis.kill();
     let ((), offset) =
-        tokio::join!(redis.start_again(), publish_until_acknowledged(&mut members[0], json!("while it loads")));
+        tokio::join!(redis.start_again(), members[0].publish_until_acknowledged(json!("while it loads")));
     assert!(offset > 0);
     for member in &mut members {
         hears(member, &json!("while it loads")).await;

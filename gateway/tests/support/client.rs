@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
@@ -167,6 +168,20 @@ impl Client {
         let ack = self.ask("publish", json!({ "room": room, "data": data })).await;
         assert_eq!(ack["ok"], true, "{ack}");
         ack["offset"].as_str().unwrap().to_owned()
+    }
+
+    /// Publishes in the room `r` until it is acknowledged; returns the offset. What is refused meanwhile can be tried again.
+    pub async fn publish_until_acknowledged(&mut self, data: Value) -> u64 {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let ack = self.ask("publish", json!({ "room": "r", "data": data, "id": data.to_string() })).await;
+            if ack["ok"] == true {
+                return ack["offset"].as_str().unwrap().parse().unwrap();
+            }
+            assert_eq!(ack["error"]["code"], "unavailable", "{ack}");
+            assert!(Instant::now() < deadline, "nothing was acknowledged: {ack}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// The next event, name and arguments.

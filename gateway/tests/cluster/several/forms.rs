@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{CHAT, World, member, publish_until_acknowledged};
+use super::{CHAT, World, member};
 use crate::support::eventually;
 use crate::support::redis::Redis;
 use crate::support::topology::{RedisCluster, Sentinels, replica_of};
@@ -18,11 +18,11 @@ async fn one_may_have_sentinels_and_fail_over() {
     let nodes = world.nodes(&[]).await;
     let (mut speaker, mut member_there, mut unmoved) =
         (member(&nodes[0], CHAT).await, member(&nodes[1], CHAT).await, member(&nodes[0], "/").await);
-    publish_until_acknowledged(&mut speaker, json!("before")).await;
+    speaker.publish_until_acknowledged(json!("before")).await;
     assert_eq!(member_there.message().await.0, json!("before"));
     eventually("the replica has everything", || async { one.command("WAIT 1 1000").await.starts_with(":1") }).await;
     sentinels.fail_over().await;
-    publish_until_acknowledged(&mut speaker, json!("after")).await;
+    speaker.publish_until_acknowledged(json!("after")).await;
     loop {
         let event = member_there.event().await;
         if event[0] == "message" {
@@ -42,7 +42,7 @@ async fn one_may_be_a_cluster() {
     let nodes = world.nodes(&[]).await;
     let (mut one, mut two) = (member(&nodes[0], CHAT).await, member(&nodes[1], CHAT).await);
     for number in 0..20 {
-        let offset = publish_until_acknowledged(&mut one, json!(number)).await;
+        let offset = one.publish_until_acknowledged(json!(number)).await;
         assert_eq!((one.message().await, two.message().await), ((json!(number), offset), (json!(number), offset)));
     }
 }

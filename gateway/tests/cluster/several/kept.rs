@@ -6,7 +6,7 @@ use gateway_core::auth::{Grant, mint};
 use gateway_core::domain::UserId;
 use serde_json::json;
 
-use super::{CHAT, World, member, publish_until_acknowledged};
+use super::{CHAT, World, member};
 use crate::support::client::Client;
 use crate::support::databases::store;
 use crate::support::operator::console;
@@ -65,7 +65,7 @@ async fn what_each_says_is_archived_whichever_is_away() {
     }
     assert_eq!(history(&mut one).await, (in_main.clone(), true), "the other log is archived and read as before");
     chat.start_again().await;
-    in_chat.push(publish_until_acknowledged(&mut two, json!("back")).await);
+    in_chat.push(two.publish_until_acknowledged(json!("back")).await);
     eventually("nothing waits", || async { waits("main") < 0.5 && waits("chat") < 0.5 }).await;
     eventually("it is whole", || async { history(&mut member(&nodes[0], CHAT).await).await.0 == in_chat }).await;
     // The database is one: so is what is taken from it.

@@ -8,7 +8,7 @@ mod starting;
 use std::time::Duration;
 
 use gateway::app::{Gateway, StartError};
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::NamedTempFile;
 use tokio::time::Instant;
 
@@ -86,20 +86,6 @@ fn silences(node: &Gateway) -> String {
 
 async fn has_keys(redis: &Redis, pattern: &str) -> bool {
     !redis.command(&format!("KEYS {pattern}")).await.starts_with("*0")
-}
-
-/// Publishes until it is acknowledged; returns the offset. Whatever is refused meanwhile can be tried again.
-async fn publish_until_acknowledged(member: &mut Client, data: Value) -> u64 {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let ack = member.ask("publish", json!({ "room": "r", "data": data, "id": data.to_string() })).await;
-        if ack["ok"] == true {
-            return ack["offset"].as_str().unwrap().parse().unwrap();
-        }
-        assert_eq!(ack["error"]["code"], "unavailable", "{ack}");
-        assert!(Instant::now() < deadline, "nothing was acknowledged: {ack}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -188,7 +174,7 @@ async fn a_redis_that_is_away_stops_its_own_namespaces_alone() {
         })
         .await;
         chat.start_again().await;
-        let back = publish_until_acknowledged(&mut two, json!(["back", round])).await;
+        let back = two.publish_until_acknowledged(json!(["back", round])).await;
         assert_eq!(one.message().await, (json!(["back", round]), back), "the connection is the one that there was");
         assert_eq!(two.message().await, (json!(["back", round]), back));
     }
@@ -256,7 +242,7 @@ async fn what_was_missed_while_connections_were_lost_comes_from_its_own_log() {
         chat.command("CLIENT KILL TYPE pubsub SKIPME yes").await;
         for number in 0..20 {
             let data = json!([round, number]);
-            let offset = publish_until_acknowledged(&mut one, data.clone()).await;
+            let offset = one.publish_until_acknowledged(data.clone()).await;
             assert_eq!(one.message().await, (data.clone(), offset), "round {round}");
             assert_eq!(two.message().await, (data, offset), "round {round}");
         }
@@ -292,7 +278,7 @@ async fn who_loses_its_data_tells_its_own_clients_alone() {
         told = there.event().await;
     }
     assert_eq!(told[0], "gateway:gap", "{told}");
-    publish_until_acknowledged(&mut there, json!("after")).await;
+    there.publish_until_acknowledged(json!("after")).await;
     let mut heard = there.event().await;
     while heard[0] == "gateway:gap" {
         heard = there.event().await;
@@ -334,7 +320,7 @@ async fn a_node_starts_while_one_is_missing_unless_it_must_not() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     late.join("r").await;
-    publish_until_acknowledged(&mut late, json!(2)).await;
+    late.publish_until_acknowledged(json!(2)).await;
     assert_eq!(late.message().await.0, json!(2));
 }
 
@@ -360,7 +346,7 @@ async fn hooks_are_told_of_every_namespace_while_one_is_away() {
     expected.push(format!("publish:{}", here.publish("r", json!(3)).await));
     receiver.takes(3).await;
     chat.start_again().await;
-    expected.push(format!("publish:{}:chat", publish_until_acknowledged(&mut there, json!(4)).await));
+    expected.push(format!("publish:{}:chat", there.publish_until_acknowledged(json!(4)).await));
     receiver.takes(4).await;
     let mut ids = receiver.ids();
     ids.sort_unstable();
