@@ -26,6 +26,12 @@ export async function signIn(device, url, token) {
 
 export const isConnected = (page) => sees(page, '.connection', /Connected/);
 
+/** Opens the private talk with somebody of the room. */
+export async function writeTo(page, name) {
+  await page.getByRole('link', { name: `Write to ${name} privately` }).click();
+  await sees(page, 'h1', new RegExp(`^${name}`));
+}
+
 export async function say(page, text) {
   await page.getByPlaceholder('Say something').fill(text);
   await page.keyboard.press('Enter');

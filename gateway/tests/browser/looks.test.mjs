@@ -5,7 +5,7 @@ import { after, afterEach, before, test } from 'node:test';
 
 import { connect, ok } from '../clients/clients.mjs';
 import { eventually, startNode } from '../clients/harness.mjs';
-import { comeIn, link, reads, say } from './app.mjs';
+import { comeIn, link, reads, say, writeTo } from './app.mjs';
 import { assertAccessible, best, Browser, DESK, firstLoad, PHONE, picture, sees } from './browser.mjs';
 
 // A name that was held is not free at once.
@@ -88,7 +88,7 @@ async function fits(page, what) {
 }
 
 async function talkPrivately(ann, bob, name) {
-  await bob.getByRole('link', { name: `Write to ${name} privately` }).click();
+  await writeTo(bob, name);
   await say(bob, 'Is it strong enough?');
   await reads(bob, 'Is it strong enough?', 30_000);
   const bell = ann.getByRole('button', { name: /^Notifications/ });

@@ -7,7 +7,7 @@ import { crc32, deflateSync } from 'node:zlib';
 
 import { ask, connect, ok } from '../clients/clients.mjs';
 import { eventually, startNode } from '../clients/harness.mjs';
-import { assertWhole, comeIn, isConnected, link, readAll, reads, say, shown } from './app.mjs';
+import { assertWhole, comeIn, isConnected, link, readAll, reads, say, shown, writeTo } from './app.mjs';
 import { Browser, picture, sees } from './browser.mjs';
 
 let node;
@@ -101,7 +101,7 @@ test('what is unread in other rooms is counted, until somebody looks', { timeout
 
 test('a private message reaches one person, and the bell; who reads it there has read it', { timeout: 60_000 }, async () => {
   const [ann, bob, eve] = await people('ann', 'bob', 'eve');
-  await bob.getByRole('link', { name: `Write to ann ${turn} privately` }).click();
+  await writeTo(bob, `ann ${turn}`);
   await say(bob, 'between us');
   await reads(bob, 'between us');
   await sees(ann, '.talks:last-of-type', /bob[^]*1/);
