@@ -5,6 +5,7 @@ mod balance;
 mod budget;
 mod connecting;
 mod console;
+mod deaf;
 mod doctor;
 mod drain;
 mod embedded;

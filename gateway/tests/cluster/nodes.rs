@@ -262,61 +262,6 @@ async fn a_room_whose_log_is_damaged_does_not_silence_the_node() {
     assert_eq!(ack["error"]["code"], "unavailable", "{ack}");
 }
 
-/// Nodes that notice within a second that they hear nothing; the last one reaches Redis at another URL.
-async fn nodes_with_one_apart(redis: &Redis, apart: &str, drain_after: &str) -> Vec<Gateway> {
-    let quick = [
-        ("GATEWAY_CANARY__DRAIN_AFTER", drain_after),
-        ("GATEWAY_CANARY__INTERVAL", "100ms"),
-        ("GATEWAY_CANARY__DEAF_AFTER", "1s"),
-        ("GATEWAY_REDIS__TIMEOUT", "300ms"),
-    ];
-    let mut nodes = cluster(redis, 2, &quick).await;
-    let changes: Vec<_> = quick.into_iter().chain([("GATEWAY_REDIS_URL", apart)]).collect();
-    nodes.push(support::node(&changes).await);
-    nodes
-}
-
-async fn readiness(nodes: &[Gateway]) -> Vec<u16> {
-    let mut answers = Vec::new();
-    for node in nodes {
-        answers.push(http("GET", node.admin_address, "/readyz", "").await.0);
-    }
-    answers
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_cut_off_from_redis_is_not_ready_unless_all_are() {
-    let mut redis = Redis::start().await;
-    let proxy = Proxy::before(&redis).await;
-    let nodes = nodes_with_one_apart(&redis, &proxy.url(), "0s").await;
-    eventually("it knows the others", || async { metric(&nodes[2], "gateway_hearing_peers") == 2.0 }).await;
-    proxy.shut(true);
-    eventually("the deaf one says so", || async { readiness(&nodes).await == [200, 200, 503] }).await;
-    assert_eq!(metric(&nodes[2], "gateway_deaf"), 1.0);
-    proxy.shut(false);
-    eventually("it hears again", || async { readiness(&nodes).await == [200, 200, 200] }).await;
-    redis.stop().await;
-    // Long enough for each of them to ask the others several times: also the first that hears nothing finds nobody who does.
-    eventually("nobody hears", || async {
-        assert_eq!(readiness(&nodes).await, [200, 200, 200], "not even for a moment");
-        nodes.iter().all(|node| metric(node, "gateway_canary_silence_seconds") > 3.0)
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_can_command_redis_but_hears_nothing_is_not_ready() {
-    let redis = Redis::start().await;
-    redis.command("ACL SETUSER half on >secret ~* &* +@all").await;
-    let apart = redis.url().replace("redis://", "redis://half:secret@");
-    let nodes = nodes_with_one_apart(&redis, &apart, "0s").await;
-    assert_eq!(readiness(&nodes).await, [200, 200, 200]);
-    redis.command("ACL SETUSER half resetchannels").await;
-    eventually("the deaf one says so", || async { readiness(&nodes).await == [200, 200, 503] }).await;
-    redis.command("ACL SETUSER half allchannels").await;
-    eventually("it hears again", || async { readiness(&nodes).await == [200, 200, 200] }).await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_gap_missed_is_delivered_in_rounds_if_it_is_more_than_fits_into_memory() {
     const EVENTS: u64 = 700;
@@ -360,30 +305,4 @@ async fn what_a_gap_missed_is_delivered_in_rounds_if_it_is_more_than_fits_into_m
     assert!(metric(&apart, "gateway_feed_gap_rounds_total") >= 2.0, "it does not fit at once");
     speaker.publish("a", json!("after it")).await;
     assert_eq!(listener.message().await.0, "after it");
-}
-
-#[tokio::test]
-async fn a_node_that_is_deaf_for_too_long_hands_its_clients_over_until_it_hears() {
-    let redis = Redis::start().await;
-    let proxy = Proxy::before(&redis).await;
-    let nodes = nodes_with_one_apart(&redis, &proxy.url(), "500ms").await;
-    eventually("it knows the others", || async { metric(&nodes[2], "gateway_hearing_peers") == 2.0 }).await;
-    let (mut stays, mut moves) = (Client::connect(nodes[0].address).await, Client::connect(nodes[2].address).await);
-    stays.join("r").await;
-    moves.join("r").await;
-    proxy.shut(true);
-    stays.publish("r", json!("missed")).await;
-    assert_eq!(moves.text().await, None, "its transport is closed, and no word said");
-    assert!(Client::try_connect(nodes[2].address, json!({})).await.is_err_and(|error| error.contains("503")));
-    assert_eq!(metric(&nodes[2], "gateway_deaf_drains_total"), 1.0);
-    let closed = "gateway_connections_closed_total{transport=\"websocket\",reason=\"draining\"}";
-    assert_eq!(metric(&nodes[2], closed), 1.0);
-    let mut moves = Client::come_back(nodes[1].address, &moves.pid, moves.offset.as_deref()).await;
-    assert!(moves.recovered(), "{}", moves.hello);
-    assert_eq!(moves.message().await.0, "missed");
-    proxy.shut(false);
-    eventually("it lets clients in again", || async { Client::try_connect(nodes[2].address, json!({})).await.is_ok() })
-        .await;
-    assert_eq!(metric(&nodes[2], "gateway_deaf_drains_total"), 1.0);
-    assert_eq!(stays.message().await.0, "missed", "nobody else noticed");
 }

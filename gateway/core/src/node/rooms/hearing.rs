@@ -197,18 +197,15 @@ impl Rooms {
             let hears = hearing.hears(&ground).unwrap_or(true);
             let others_hear = match bus.attest(&roll, &address, hears, deaf_after).await {
                 Ok(hearing) => {
-                    told = Told::default();
                     others = hearing;
                     self.hearing.note_others(others.len());
                     !others.is_empty()
                 }
                 // Who cannot reach Redis asks those that it last saw there.
-                Err(_) => {
-                    let any_hears = is_silent && any_hears(&*ask, &others, &ground).await;
-                    told.is_proof(any_hears, deaf_after / 2)
-                }
+                Err(_) => is_silent && any_hears(&*ask, &others, &ground).await,
             };
-            let deaf = is_silent && (others_hear || is_alone);
+            let is_proof = told.is_proof(others_hear, deaf_after / 2);
+            let deaf = is_silent && (is_proof || is_alone);
             if self.hearing.note_deaf(deaf) {
                 if deaf {
                     tracing::error!(?deaf_after, ground, "this node hears nothing of its own: it is not ready");
@@ -236,20 +233,29 @@ impl Rooms {
     }
 }
 
-/// Since when others say that they hear.
+/// What others say of whether they hear.
 #[derive(Debug, Default)]
-struct Told(Option<Instant>);
+struct Told(Option<Heard>);
+
+/// Others say that they hear.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    since: Instant,
+    last: Instant,
+}
 
 impl Told {
-    /// Whether that proves that somebody hears what this node does not. Who has heard itself within a time says that it hears, so only
-    /// who says so again after that time has heard itself since it was asked first: on a busy machine the last that was heard before
-    /// nobody hears any more may be far apart.
-    fn is_proof(&mut self, any_hears: bool, within: Duration) -> bool {
-        if !any_hears {
-            self.0 = None;
-            return false;
-        }
-        self.0.get_or_insert_with(Instant::now).elapsed() >= within
+    /// Whether that proves that somebody hears what this node does not: whether others have said so for a time, without a word
+    /// to the contrary or a longer pause.
+    ///
+    /// Where nobody hears any more, the last that each heard may be far apart on a busy machine, and who has heard itself within
+    /// the time says that it hears: only who says so again after it has heard itself since it was asked first. And when it is over,
+    /// the first that hears again is not to make those deaf that need a moment longer.
+    fn is_proof(&mut self, others_hear: bool, within: Duration) -> bool {
+        let now = Instant::now();
+        let before = self.0.filter(|heard| now - heard.last < within);
+        self.0 = others_hear.then(|| Heard { since: before.map_or(now, |heard| heard.since), last: now });
+        self.0.is_some_and(|heard| now - heard.since >= within)
     }
 }
 
@@ -266,15 +272,30 @@ mod tests {
 
     const WITHIN: Duration = Duration::from_millis(1500);
 
+    /// Each moment, by the time since the one before: what others say then, and whether it is proof.
+    async fn play(told: &mut Told, moments: &[(u64, bool, bool)]) {
+        for (number, &(after, others_hear, expected)) in moments.iter().enumerate() {
+            advance(Duration::from_millis(after)).await;
+            assert_eq!(told.is_proof(others_hear, WITHIN), expected, "moment {number}");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn only_who_hears_on_proves_that_this_node_is_deaf() {
         let mut told = Told::default();
-        assert!(!told.is_proof(true, WITHIN), "it may not have noticed yet");
-        advance(WITHIN - Duration::from_millis(1)).await;
-        assert!(!told.is_proof(true, WITHIN));
-        advance(Duration::from_millis(1)).await;
-        assert!(told.is_proof(true, WITHIN));
-        assert!(!told.is_proof(false, WITHIN), "nobody hears any more");
-        assert!(!told.is_proof(true, WITHIN), "and then it begins anew");
+        play(
+            &mut told,
+            &[(0, true, false), (750, true, false), (749, true, false), (1, true, true), (700, true, true)],
+        )
+        .await;
+        // Nobody hears any more, and whoever hears again first proves nothing at once.
+        play(&mut told, &[(300, false, false), (300, true, false), (1000, true, false), (1000, true, true)]).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_said_before_a_long_wait_for_an_answer_proves_nothing() {
+        let mut told = Told::default();
+        play(&mut told, &[(0, true, false), (1000, true, false), (1000, true, true)]).await;
+        play(&mut told, &[(1500, true, false), (1400, true, false), (100, true, true)]).await;
     }
 }
