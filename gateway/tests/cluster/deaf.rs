@@ -56,6 +56,17 @@ async fn a_node_that_is_cut_off_from_redis_is_not_ready_unless_all_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_redis_hangs_for_longer_than_what_proves_it_deaf_is_not_ready() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::before(&redis).await;
+    let nodes = nodes_with_one_apart(&redis, &proxy.url(), &[("GATEWAY_REDIS__TIMEOUT", "2s")]).await;
+    eventually("it knows the others", || async { metric(&nodes[2], "gateway_hearing_peers") == 2.0 }).await;
+    proxy.shut(true);
+    proxy.freeze();
+    eventually("the deaf one says so", || async { readiness(&nodes).await == [200, 200, 503] }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_can_command_redis_but_hears_nothing_is_not_ready() {
     let redis = Redis::start().await;
     redis.command("ACL SETUSER half on >secret ~* &* +@all").await;
