@@ -127,8 +127,8 @@ describe('the console', () => {
     const end = page.getByRole('button', { name: 'End', exact: true });
     await end.click();
     await page.keyboard.press('Escape');
-    assert.equal(await page.getByRole('dialog').count(), 0);
-    assert.equal(await end.evaluate((element) => element === document.activeElement), true, 'the focus comes back');
+    await page.getByRole('dialog').waitFor({ state: 'hidden' });
+    await eventually('the focus comes back', () => end.evaluate((element) => element === document.activeElement));
     const told = once(bob, 'disconnect');
     await end.click();
     await answer(page, 'End it');

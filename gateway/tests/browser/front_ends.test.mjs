@@ -50,7 +50,13 @@ function inBrowsers(dialect, settings, define) {
     /** Those that are there, on as many nodes as there are. */
     place.isSpread = async (visitors) => {
       for (const { websockets, name } of visitors) await eventually(`${name} has a websocket`, () => websockets.length > 0);
-      const counts = await Promise.all(place.cluster.nodes.map((node) => place.cluster.metric(node, 'gateway_connections')));
+      let counts;
+      // A connection counts with its first session, which may be made after its websocket.
+      await eventually('the nodes have those that are there', async () => {
+        counts = await Promise.all(place.cluster.nodes.map((node) => place.cluster.metric(node, 'gateway_connections')));
+        assert.equal(counts.reduce((sum, count) => sum + count, 0), visitors.length);
+        return true;
+      });
       const used = counts.filter((count) => count > 0).length;
       assert.ok(used >= Math.min(2, counts.length), `all of them are on one node: ${counts}`);
     };
