@@ -17,7 +17,7 @@ use gateway_core::jobs::{Backoff, Handler, Jobs, QueueName};
 use gateway_core::metrics::Metrics;
 use gateway_core::node::SenderLimiter;
 use gateway_core::repeats::Repeats;
-use gateway_core::ticks::Ticks;
+use gateway_core::ticks::{SCHEDULE, Ticks};
 use gateway_work::absent::{Absent, Around, Links};
 use gateway_work::jobs::{BackEnds, Http, Kinds, Notify, Publish, Upkeep};
 use gateway_work::mail::{Mail, Receivers, Templates};
@@ -119,8 +119,15 @@ impl Post {
         let novu = Novu::new(&config.novu, caller, mail.clone(), receivers.clone(), once, metrics.clone());
         let novu = novu.map_err(anyhow::Error::msg)?;
         let tick = Tick::new(ticks.clone(), name, metrics.clone());
-        let schedules = Schedules::new(&config.schedule, jobs.clone(), ticks, metrics.clone());
-        let schedules = schedules.map_err(anyhow::Error::msg)?;
+        let around = schedules::Around {
+            queues: config.jobs.clone(),
+            node: name.to_owned(),
+            jobs: jobs.clone(),
+            ticks,
+            clock: schedules::clock(),
+            metrics: metrics.clone(),
+        };
+        let schedules = Schedules::new(&config.schedule, around).map_err(anyhow::Error::msg)?;
         let settings = &config.notifications.mail;
         let links = settings.is_on().then(|| Arc::new(Links::new(settings)));
         let absent = match (absence(config, &jobs)?, &links) {
@@ -155,7 +162,7 @@ impl Post {
     /// Adds what it does to the kinds of jobs.
     pub(super) fn join(&self, kinds: Kinds) -> Kinds {
         let kinds = kinds.with("mail", self.mail.clone()).with("novu", self.novu.clone());
-        let kinds = kinds.with(schedules::KIND, self.tick.clone());
+        let kinds = kinds.with(SCHEDULE, self.tick.clone());
         match &self.absent {
             Some(absent) => kinds.with(gateway_core::inbox::ABSENT, absent.clone()),
             None => kinds,

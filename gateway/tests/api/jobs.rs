@@ -336,6 +336,14 @@ async fn it_takes_the_right_key_for_what_is_done_too() {
     let publish = json!({ "kind": "publish", "data": { "room": "r", "event": "e" } });
     let notify = json!({ "kind": "notify", "data": { "user": "a", "message": 1 } });
     let upkeep = json!({ "kind": "upkeep", "data": { "of": "notifications" } });
+    // What the gateway makes for itself does what other kinds do.
+    let within = json!({ "schedule": "x", "tick": 0, "kind": "publish", "data": { "room": "r", "event": "e" } });
+    for job in [json!({ "kind": "schedule", "data": within }), json!({ "kind": "absent", "data": { "user": "a" } })] {
+        let refused = whole.post("/api/v1/jobs", &job).await;
+        assert_eq!((refused.status, refused.code()), (400, "bad_body"), "{job}");
+        let words = refused.body["detail"].as_str().unwrap();
+        assert!(words.contains("nobody but the gateway makes jobs of the kind"), "{words}");
+    }
     for job in [&publish, &notify, &upkeep] {
         assert_eq!(jobs.post("/api/v1/jobs", job).await.code(), "scope_missing", "{job}");
         assert_eq!(others.post("/api/v1/jobs", job).await.code(), "scope_missing");

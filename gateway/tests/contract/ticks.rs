@@ -18,6 +18,8 @@ async fn a_tick_is_begun_until_it_has_ended(one: &dyn Ticks, two: &dyn Ticks) {
     assert!(two.begin("a", 1_000).await.unwrap(), "who did it may have been lost");
     one.note("a", &run("a", 1_000, false)).await.unwrap();
     assert!(two.begin("a", 1_000).await.unwrap(), "it is tried again");
+    one.note("a", &Run { last: true, ..run("a", 1_000, false) }).await.unwrap();
+    assert!(two.begin("a", 1_000).await.unwrap(), "what failed for good may be tried again by hand");
     one.note("a", &run("a", 1_000, true)).await.unwrap();
     for store in [one, two] {
         assert!(!store.begin("a", 1_000).await.unwrap(), "it has ended");

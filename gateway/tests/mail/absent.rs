@@ -117,6 +117,31 @@ async fn who_was_there_in_between_gets_none_and_an_address_comes_from_the_token(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_looked_after_too_early_is_looked_after_again() {
+    let mailpit = Mailpit::start().await;
+    let (gateway, caller) = start(&mailpit, "10s").await;
+    reachable(&caller, "bob").await;
+    let notification = tell(&caller, "bob", "too new").await;
+    let jobs = || async {
+        let listed = caller.get("/api/v1/jobs?queue=mail&state=delayed").await.body;
+        let id = |job: &serde_json::Value| job["id"].as_str().unwrap().to_owned();
+        listed["jobs"].as_array().unwrap().iter().map(id).collect::<Vec<_>>()
+    };
+    // The second one that looks is known by what it looks for.
+    for by in ["", &notification] {
+        let due = || async { jobs().await.into_iter().find(|id| id.ends_with(by)) };
+        eventually("one is to look", || async { due().await.is_some() }).await;
+        let id = due().await.unwrap();
+        let path = format!("/api/v1/jobs/{id}/retry?queue=mail");
+        assert_eq!(caller.post(&path, &json!({})).await.status, 204, "{path}");
+        let waits = || async { jobs().await.iter().any(|id| id.ends_with(&notification)) };
+        eventually("it has looked, and it is to be looked again", waits).await;
+    }
+    assert_eq!(mailpit.has("bob@example.com", 1).await[0]["Subject"], "You have an unread notification");
+    assert_eq!(metric(&gateway, "gateway_absent_total{result=\"mailed\"}"), 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_link_ends_it_by_hand_and_by_programs() {
     let mailpit = Mailpit::start().await;
     let (gateway, caller) = start(&mailpit, "1s").await;

@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use gateway_core::config::{Missed, Schedule};
-use gateway_core::jobs::{Failure, Handler, Job, Jobs, Kept, MemoryJobs, QueueName, Worker, Working};
+use gateway_core::config::{JobQueue, Missed, Schedule};
+use gateway_core::jobs::{
+    Failure, Handler, Job, JobId, Jobs, Kept, MemoryJobs, Outcome, Part, QueueName, Queues, State, Worker, Working,
+};
 use gateway_core::metrics::Metrics;
 use gateway_core::redis::Commands;
 use gateway_core::ticks::{MemoryTicks, RedisTicks, Run, SqliteTicks, Ticks};
 use gateway_work::bullmq::BullJobs;
-use gateway_work::schedules::{Clock, Schedules, Tick};
+use gateway_work::schedules::{Around, Clock, Schedules, Tick};
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio_util::task::AbortOnDropHandle;
@@ -24,6 +26,8 @@ use crate::support::{self, eventually};
 
 const KEPT: Kept = Kept { time: Duration::from_secs(3600), most: 1_000 };
 const QUEUE: &str = "default";
+/// A queue on which others work.
+const THEIRS: &str = "theirs";
 
 fn schedule(name: &str, cron: &str, missed: Missed) -> Schedule {
     let text = format!("name = \"{name}\"\ncron = \"{cron}\"\nkind = \"http\"\nqueue = \"{QUEUE}\"\n");
@@ -81,7 +85,10 @@ impl Scheduler {
         let queue = QueueName::new(QUEUE).unwrap();
         let working = Working { concurrency: 2, ..Working::default() };
         let worker = jobs.work(&queue, &working, tick.clone()).await.unwrap();
-        let schedules = Schedules::by_clock(schedules, jobs, ticks, clock, metrics).unwrap();
+        let mut queues = support::config(&[]).jobs;
+        queues.queue.push(JobQueue { concurrency: Some(0), ..JobQueue::named(THEIRS) });
+        let around = Around { queues, node: name.to_owned(), jobs, ticks, clock, metrics };
+        let schedules = Schedules::new(schedules, around).unwrap();
         let running = AbortOnDropHandle::new(tokio::spawn(schedules.clone().run()));
         Self { schedules, ahead, frozen, _tick: tick, _kinds: doing, _worker: worker, _running: running }
     }
@@ -217,6 +224,95 @@ async fn what_fails_is_tried_again_and_each_attempt_is_listed() {
     assert!(done.lock().contains(&("http".to_owned(), r#"{"as":"again"}"#.to_owned(), 2)));
     let listed = node.schedules.list(1).await.unwrap();
     assert!(listed.iter().all(|one| one.runs.len() == 1 && one.next.is_some_and(|next| next > now_ms())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_failed_for_good_is_done_when_somebody_tries_it_again() {
+    let (ticks, jobs) = (Arc::new(MemoryTicks::default()), Arc::new(MemoryJobs::new(KEPT)));
+    let mended = Arc::new(AtomicBool::new(false));
+    let is_mended = mended.clone();
+    let doing =
+        Doing(Box::new(
+            move |_| {
+                if is_mended.load(Ordering::SeqCst) { Ok(()) } else { Err(Failure::never("it is away")) }
+            },
+        ));
+    let beat = Schedule { attempts: 1, ..schedule("beat", "* * * * * *", Missed::Skip) };
+    let node = Scheduler::start("n1", &[beat], jobs.clone(), ticks.clone(), 0, Arc::new(doing)).await;
+    let runs = || async { ticks.runs("beat", 100).await.unwrap() };
+    eventually("some have failed", || async { runs().await.len() >= 3 }).await;
+    node.schedules.replace(&[]).unwrap();
+    let queue = QueueName::new(QUEUE).unwrap();
+    let failed = || async { jobs.list(&queue, State::Failed, Part { skip: 0, most: 100 }).await.unwrap().len() };
+    eventually("all have ended", || async { failed().await == runs().await.len() }).await;
+    mended.store(true, Ordering::SeqCst);
+    let runs_before = runs().await;
+    for run in &runs_before {
+        assert!(run.last && run.failed.is_some());
+        let id = JobId::new(format!("schedule-beat-{}", run.tick)).unwrap();
+        assert_eq!(jobs.retry(&queue, &id).await.unwrap(), Outcome::Done);
+    }
+    let done = || async { runs().await.iter().filter(|run| run.failed.is_none()).count() };
+    eventually("each is done", || async { done().await == runs_before.len() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn others_get_a_tick_as_it_was_configured_and_once() {
+    let (ticks, jobs) = (Arc::new(MemoryTicks::default()), Arc::new(MemoryJobs::new(KEPT)));
+    let mut beat = schedule("beat", "* * * * * *", Missed::Once);
+    beat.queue = THEIRS.to_owned();
+    beat.kind = "resize".to_owned();
+    beat.data.insert("width".into(), 7.into());
+    let start = async |name: &str, schedules: &[Schedule], ahead: i64| {
+        Scheduler::start(name, schedules, jobs.clone(), ticks.clone(), ahead, nothing()).await
+    };
+    let (one, two) = (start("n1", &[beat.clone()], 0).await, start("n2", &[beat.clone()], 700).await);
+    let runs = || async { ticks.runs("beat", 100).await.unwrap() };
+    eventually("it is said when they were enqueued", || async { runs().await.len() >= 3 }).await;
+    // From now on nothing is due for a long time, and who did the jobs has taken them out.
+    let yearly = Schedule { cron: "0 0 1 1 *".to_owned(), ..beat.clone() };
+    for node in [&one, &two] {
+        node.schedules.replace(std::slice::from_ref(&yearly)).unwrap();
+    }
+    let queue = QueueName::new(THEIRS).unwrap();
+    let waiting = || async { jobs.list(&queue, State::Waiting, Part { skip: 0, most: 100 }).await.unwrap() };
+    eventually("each has one", || async { waiting().await.len() == runs().await.len() }).await;
+    for found in waiting().await {
+        assert_eq!((&*found.job.kind, found.job.data.get()), ("resize", r#"{"width":7}"#));
+        jobs.remove(&queue, &found.job.id).await.unwrap();
+    }
+    each_once(&runs().await, 1_000);
+    let triggered = one.schedules.trigger("beat").await.unwrap().unwrap();
+    assert_eq!((waiting().await[0].job.id.clone(), &*waiting().await[0].job.kind), (triggered.id, "resize"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_got_was_not_missed_when_a_node_starts() {
+    let (ticks, jobs) = (Arc::new(MemoryTicks::default()), Arc::new(MemoryJobs::new(KEPT)));
+    let theirs = Schedule { queue: THEIRS.to_owned(), ..schedule("hourly", "0 * * * *", Missed::Once) };
+    let schedules = [theirs, schedule("beat", "* * * * * *", Missed::Skip)];
+    let start =
+        async |ahead: i64| Scheduler::start("n", &schedules, jobs.clone(), ticks.clone(), ahead, nothing()).await;
+    let beats = || async { ticks.runs("beat", 100).await.unwrap().len() };
+    let node = start(0).await;
+    eventually("it has looked at all", || async { beats().await >= 1 }).await;
+    let ahead = 3 * 3_600_000;
+    node.ahead.store(ahead, Ordering::SeqCst);
+    let queue = QueueName::new(THEIRS).unwrap();
+    let waiting = || async {
+        let found = jobs.list(&queue, State::Waiting, Part { skip: 0, most: 100 }).await.unwrap();
+        found.into_iter().map(|found| found.job.id).collect::<Vec<_>>()
+    };
+    eventually("it is made up for", || async { !waiting().await.is_empty() }).await;
+    drop(node);
+    let done = waiting().await;
+    for id in &done {
+        jobs.remove(&queue, id).await.unwrap();
+    }
+    let before = beats().await;
+    let _node = start(ahead).await;
+    eventually("the next one has looked at all", || async { beats().await >= before + 2 }).await;
+    assert!(waiting().await.iter().all(|id| !done.contains(id)), "{done:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::{Desk, Queue, Unfit};
+use super::{Desk, OURS, Queue, Unfit, ours};
 use crate::domain::{Refusal, SessionId, UserId};
 use crate::jobs::{Backoff, Enqueued, JobId, NewJob};
 use crate::node::Session;
@@ -191,6 +191,9 @@ impl Desk {
             other => other.into(),
         })?;
         if queue.is_ours {
+            if OURS.contains(&kind.as_str()) {
+                return wrong("kind", ours(&kind));
+            }
             self.kinds.check(&kind, &data).map_err(|unfit| match unfit {
                 Unfit::Kind(why) => NotTaken::Wrong("kind", why),
                 Unfit::Data(why) => NotTaken::Wrong("data", why),

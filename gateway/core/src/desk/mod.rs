@@ -19,11 +19,13 @@ use tokio::time::Instant;
 use crate::config::{self, Config};
 use crate::content::Bounds;
 use crate::domain::Refusal;
+use crate::inbox::ABSENT;
 use crate::jobs::{Jobs, QueueName, Queues};
 use crate::metrics::{JOB_KINDS, Metrics};
 use crate::node::SenderLimiter;
 use crate::port::PortError;
 use crate::recurring::Recurring;
+use crate::ticks::SCHEDULE;
 
 /// What kinds of jobs the gateway does itself.
 pub trait Kinds: Send + Sync + 'static {
@@ -130,9 +132,14 @@ impl Desk {
             let known: Vec<_> = queues.iter().map(|queue| &*queue.name).collect();
             return Err(format!("queue: there is no queue {queue:?}; there are: {}", known.join(", ")));
         };
-        let is_known = kind != "other" && JOB_KINDS.contains(&kind);
-        if found.concurrency != Some(0) && !is_known {
-            return Err(format!("kind: there is no kind {kind:?}; there are: {}", known_kinds()));
+        if found.concurrency != Some(0) {
+            if OURS.contains(&kind) {
+                return Err(format!("kind: {}", ours(kind)));
+            }
+            if !known_kinds().any(|known| known == kind) {
+                let known = known_kinds().collect::<Vec<_>>().join(", ");
+                return Err(format!("kind: there is no kind {kind:?}; there are: {known}"));
+            }
         }
         Ok(())
     }
@@ -161,8 +168,15 @@ impl Desk {
     }
 }
 
-/// The kinds that there are, for people.
-#[must_use]
-pub fn known_kinds() -> String {
-    JOB_KINDS.into_iter().filter(|kind| *kind != "other").collect::<Vec<_>>().join(", ")
+/// Kinds that the gateway has done for itself. From others they would be a way round what they may, and past what was done once.
+pub const OURS: [&str; 2] = [ABSENT, SCHEDULE];
+
+/// The kinds that others may have done.
+fn known_kinds() -> impl Iterator<Item = &'static str> {
+    JOB_KINDS.into_iter().filter(|kind| *kind != "other" && !OURS.contains(kind))
+}
+
+/// Why nobody else makes jobs of a kind.
+fn ours(kind: &str) -> String {
+    format!("nobody but the gateway makes jobs of the kind {kind:?}")
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::domain::UserId;
-use crate::jobs::{Backoff, JobId, Jobs, NewJob, QueueName};
+use crate::jobs::{Backoff, Enqueued, JobId, Jobs, NewJob, QueueName};
 use crate::node::now_ms;
 use crate::notifications::New;
 use crate::port::{Port, PortError};
@@ -73,11 +73,12 @@ impl Absence {
             .await;
     }
 
-    /// Looks after a user once more, after another time. `which` tells it from other jobs for the same user.
+    /// Looks after a user once more, after another time. `which` tells it from other jobs for the same user; it is said which job
+    /// looks, which may be one that was there.
     ///
     /// # Errors
     /// The queue cannot be asked; it is told here.
-    pub async fn look(&self, user: &UserId, which: &str, delay: Duration) -> Result<(), PortError> {
+    pub async fn look(&self, user: &UserId, which: &str, delay: Duration) -> Result<Enqueued, PortError> {
         let enqueued = self.try_look(user, which, delay).await;
         if let Err(error) = &enqueued {
             self.trouble.note(|what| error.tell(what));
@@ -85,13 +86,13 @@ impl Absence {
         enqueued
     }
 
-    async fn try_look(&self, user: &UserId, which: &str, delay: Duration) -> Result<(), PortError> {
+    async fn try_look(&self, user: &UserId, which: &str, delay: Duration) -> Result<Enqueued, PortError> {
         let hash: String = Sha256::digest(user.as_str()).iter().take(12).map(|byte| format!("{byte:02x}")).collect();
         let id = JobId::new(format!("{ABSENT}-{hash}-{which}")).map_err(|error| Port::Jobs.broken("enqueue", error))?;
         let data = serde_json::value::to_raw_value(&Digest { user: user.clone() });
         let data = data.map_err(|error| Port::Jobs.broken("enqueue", error))?;
         let (attempts, backoff) = (self.attempts, self.backoff);
         let job = NewJob { id: Some(id), delay, attempts, backoff, ..NewJob::new(ABSENT, data) };
-        self.jobs.enqueue(&self.queue, &job).await.map(drop)
+        self.jobs.enqueue(&self.queue, &job).await
     }
 }

@@ -85,7 +85,7 @@ impl Ticks for MemoryTicks {
 
     async fn note(&self, plan: &str, run: &Run) -> Result<(), PortError> {
         let mut state = self.state.lock();
-        if let Some(plan) = state.plans.get_mut(plan).filter(|_| run.last) {
+        if let Some(plan) = state.plans.get_mut(plan).filter(|_| run.ends()) {
             plan.end(run.tick);
         }
         let runs = state.runs.entry(run.schedule.clone()).or_default();

@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::port::PortError;
 
+/// The kind of the jobs of schedules.
+pub const SCHEDULE: &str = "schedule";
 /// How many runs of each schedule are kept: the last ones.
 pub const RUNS_KEPT: usize = 100;
 /// How far the clocks of nodes may be apart without a tick being left out, in milliseconds.
@@ -24,7 +26,7 @@ pub const OPEN_KEPT: usize = 100;
 /// The moments at which schedules had something done, for all nodes of a deployment.
 ///
 /// **Once.** A tick that has ended is not begun again, however late somebody comes with it. One that was begun and has not ended may
-/// be: who did it may have been lost. Of each plan at the most [`OPEN_KEPT`] of these are known, the last ones.
+/// be: who did it may have been lost, and what failed for good may be tried again by hand. Of each plan at the most [`OPEN_KEPT`] of these are known, the last ones.
 ///
 /// **Forward.** Of each plan the last tick is known that was begun or passed. One that is older than that by [`APART_MS`] or more is
 /// not begun any more, unless it was before: so far apart clocks may be, and no further.
@@ -42,7 +44,7 @@ pub trait Ticks: Send + Sync + 'static {
     /// Begins a tick of a plan; false if it is not to be done.
     async fn begin(&self, plan: &str, tick: u64) -> Result<bool, PortError>;
 
-    /// Notes a run. If it is the last of its tick, that has ended.
+    /// Notes a run. If what is to be done at the tick was done, that has ended.
     async fn note(&self, plan: &str, run: &Run) -> Result<(), PortError>;
 
     /// The last runs of a schedule, newest first.
@@ -68,6 +70,14 @@ pub struct Run {
     /// Why it failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
-    /// Whether there is no further attempt.
+    /// Whether there is no further attempt, unless somebody wants one.
     pub last: bool,
+}
+
+impl Run {
+    /// Whether its tick has ended with it.
+    #[must_use]
+    pub fn ends(&self) -> bool {
+        self.failed.is_none()
+    }
 }

@@ -80,7 +80,7 @@ impl Ticks for RedisTicks {
 
     async fn note(&self, plan: &str, run: &Run) -> Result<(), PortError> {
         let text = serde_json::to_string(run).expect("a run is a plain struct");
-        let ended = if run.last { run.tick.to_string() } else { String::new() };
+        let ended = if run.ends() { run.tick.to_string() } else { String::new() };
         let answer = self.commands.run(&self.note, |script| {
             script.key(self.plan(plan)).key(self.open(plan)).key(self.ended(plan)).key(self.runs_of(&run.schedule));
             script.arg(ended).arg(text).arg(RUNS_KEPT).arg(KEPT_MS).arg(APART_MS);

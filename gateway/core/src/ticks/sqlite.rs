@@ -43,7 +43,7 @@ impl SqliteTicks {
 
     async fn try_note(&self, plan: &str, run: &Run, text: &str) -> Result<(), sqlx::Error> {
         let mut transaction = self.connection.begin().await?;
-        if run.last {
+        if run.ends() {
             sqlx::query("UPDATE ticks SET ended = 1 WHERE plan = ?1 AND tick = ?2")
                 .bind(plan)
                 .bind(whole(run.tick))

@@ -159,11 +159,8 @@ impl Absent {
     }
 }
 
-impl Kind for Absent {
-    fn check(&self, data: &RawValue) -> Result<(), String> {
-        serde_json::from_str::<Digest>(data.get()).map(drop).map_err(|error| error.to_string())
-    }
-}
+// Nobody else has it done, so there is nothing to be looked at before.
+impl Kind for Absent {}
 
 #[async_trait]
 impl Handler for Absent {
@@ -174,7 +171,12 @@ impl Handler for Absent {
             Seen::Nothing(why) => why,
             Seen::Later(delay, which) => {
                 let enqueued = self.absence.look(&user, &which, delay).await;
-                enqueued.map_err(|error| Failure::not_now(format!("it cannot be looked later: {error}")))?;
+                let enqueued =
+                    enqueued.map_err(|error| Failure::not_now(format!("it cannot be looked later: {error}")))?;
+                // It would be this one, which ends now: it was begun too early, by hand or by another clock.
+                if enqueued.known && enqueued.id == job.id {
+                    return Err(Failure::after(delay, "what the user was told is too new"));
+                }
                 "later"
             }
             Seen::Mail(contact, pending, more) => {

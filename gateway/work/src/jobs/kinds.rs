@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use gateway_core::desk::{self, Unfit};
+use gateway_core::desk::{self, OURS, Unfit};
 use gateway_core::jobs::{Again, Failure, Handler, Job};
 use gateway_core::metrics::{JOB_KINDS, Metrics};
 use gateway_core::traces::{self, Traces};
@@ -62,9 +62,10 @@ impl Kinds {
         self
     }
 
+    /// Those that others may have done.
     fn names(&self) -> String {
-        let names: Vec<_> = JOB_KINDS.into_iter().filter(|name| self.known.contains_key(name)).collect();
-        names.join(", ")
+        let is_open = |name: &&str| self.known.contains_key(name) && !OURS.contains(name);
+        JOB_KINDS.into_iter().filter(is_open).collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -12,20 +12,18 @@ use std::time::Duration;
 
 use serde_json::value::to_raw_value;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use self::plan::Plan;
 use self::tick::Scheduled;
-use gateway_core::config::{Missed, Schedule};
+use gateway_core::config::{self, Missed, Schedule};
 use gateway_core::domain::Refusal;
 use gateway_core::jobs::{Backoff, Enqueued, JobId, Jobs, NewJob, QueueName};
 use gateway_core::metrics::Metrics;
 use gateway_core::port::PortError;
 use gateway_core::recurring::Recurring;
-use gateway_core::ticks::{APART_MS, Run, Ticks};
+use gateway_core::ticks::{APART_MS, Run, SCHEDULE, Ticks};
 
-/// The kind of the jobs of schedules.
-pub const KIND: &str = "schedule";
 /// How late a tick may be: beyond that nobody was there, and it was missed.
 const GRACE_MS: u64 = APART_MS;
 /// Ticks of one schedule that are made up for at once: of the others somebody was too late.
@@ -38,9 +36,39 @@ const BACKOFF: Duration = Duration::from_secs(5);
 /// What tells the time, in milliseconds since 1970.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
+/// The clock of this machine.
+#[must_use]
+pub fn clock() -> Clock {
+    Arc::new(plan::now_ms)
+}
+
+/// What schedules work with.
+pub struct Around {
+    /// Which queues there are, and who works on them.
+    pub queues: config::Jobs,
+    /// The name of the node.
+    pub node: String,
+    /// Where what is due is enqueued.
+    pub jobs: Arc<dyn Jobs>,
+    /// What was due, and what came of it.
+    pub ticks: Arc<dyn Ticks>,
+    /// What tells the time.
+    pub clock: Clock,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+impl fmt::Debug for Around {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Around")
+    }
+}
+
 /// The schedules of a node.
 pub struct Schedules {
     plans: watch::Sender<Vec<Arc<Plan>>>,
+    queues: config::Jobs,
+    node: String,
     jobs: Arc<dyn Jobs>,
     ticks: Arc<dyn Ticks>,
     clock: Clock,
@@ -70,29 +98,11 @@ impl Schedules {
     ///
     /// # Errors
     /// What is wrong with one, in words that name it.
-    pub fn new(
-        schedules: &[Schedule],
-        jobs: Arc<dyn Jobs>,
-        ticks: Arc<dyn Ticks>,
-        metrics: Arc<Metrics>,
-    ) -> Result<Arc<Self>, String> {
-        Self::by_clock(schedules, jobs, ticks, Arc::new(plan::now_ms), metrics)
-    }
-
-    /// The same by another clock.
-    ///
-    /// # Errors
-    /// As [`Self::new`].
-    pub fn by_clock(
-        schedules: &[Schedule],
-        jobs: Arc<dyn Jobs>,
-        ticks: Arc<dyn Ticks>,
-        clock: Clock,
-        metrics: Arc<Metrics>,
-    ) -> Result<Arc<Self>, String> {
+    pub fn new(schedules: &[Schedule], around: Around) -> Result<Arc<Self>, String> {
+        let Around { queues, node, jobs, ticks, clock, metrics } = around;
         let plans = watch::Sender::new(read(schedules)?);
         let trouble = Recurring::new("schedules cannot be enqueued");
-        Ok(Arc::new(Self { plans, jobs, ticks, clock, trouble, metrics }))
+        Ok(Arc::new(Self { plans, queues, node, jobs, ticks, clock, trouble, metrics }))
     }
 
     /// Looks whether schedules can be read.
@@ -242,24 +252,52 @@ impl Schedules {
             }
         }
         for tick in due {
-            let id = JobId::new(format!("{KIND}-{}-{tick}", schedule.name))
+            let id = JobId::new(format!("{SCHEDULE}-{}-{tick}", schedule.name))
                 .map_err(|error| gateway_core::port::Port::Jobs.broken("enqueue", error))?;
-            let enqueued = self.enqueue(plan, tick, id, true).await?;
-            self.metrics.schedule_ticks.with(if enqueued.known { "known" } else { "enqueued" }).increment(1);
+            let known = if self.queues.is_ours(&schedule.queue) {
+                self.enqueue(plan, tick, id, true).await?.known
+            } else {
+                self.hand_over(plan, tick, id).await?
+            };
+            self.metrics.schedule_ticks.with(if known { "known" } else { "enqueued" }).increment(1);
         }
         Ok(())
+    }
+
+    /// Enqueues a tick for others, who do not say when they begin with it: with that it has ended here. True if it was known.
+    async fn hand_over(&self, plan: &Plan, tick: u64, id: JobId) -> Result<bool, PortError> {
+        let name = &plan.schedule.name;
+        if !self.ticks.begin(name, tick).await? {
+            return Ok(true);
+        }
+        let (begun, since) = ((self.clock)(), Instant::now());
+        let enqueued = self.enqueue(plan, tick, id, true).await?;
+        if !enqueued.known {
+            let took = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let (schedule, node) = (name.clone(), self.node.clone());
+            self.ticks
+                .note(name, &Run { schedule, tick, node, begun, took, attempt: 1, failed: None, last: true })
+                .await?;
+        }
+        self.ticks.pass(&plan.key, tick).await?;
+        Ok(enqueued.known)
     }
 
     async fn enqueue(&self, plan: &Plan, tick: u64, id: JobId, is_tick: bool) -> Result<Enqueued, PortError> {
         let Schedule { name, kind, queue, attempts, data, .. } = &plan.schedule;
         let broken = |error: &dyn fmt::Display| gateway_core::port::Port::Jobs.broken("enqueue", error.to_string());
-        let data = to_raw_value(data).map_err(|error| broken(&error))?;
-        let plan = is_tick.then(|| plan.key.clone());
-        let scheduled = Scheduled { schedule: name.clone(), plan, tick, kind: kind.clone(), data };
-        let data = to_raw_value(&scheduled).map_err(|error| broken(&error))?;
+        let mut data = to_raw_value(data).map_err(|error| broken(&error))?;
+        let mut kind = kind.clone();
+        // Others have it as it was configured.
+        if self.queues.is_ours(queue) {
+            let plan = is_tick.then(|| plan.key.clone());
+            let scheduled = Scheduled { schedule: name.clone(), plan, tick, kind, data };
+            data = to_raw_value(&scheduled).map_err(|error| broken(&error))?;
+            kind = SCHEDULE.to_owned();
+        }
         let queue = QueueName::new(queue.clone()).map_err(|error| broken(&error))?;
         let (attempts, backoff) = (*attempts, Backoff::Exponential(BACKOFF));
-        let job = NewJob { id: Some(id), attempts, backoff, ..NewJob::new(KIND, data) };
+        let job = NewJob { id: Some(id), attempts, backoff, ..NewJob::new(kind, data) };
         self.jobs.enqueue(&queue, &job).await
     }
 }
