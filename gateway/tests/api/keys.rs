@@ -75,6 +75,23 @@ async fn a_key_does_what_its_scopes_say_where_its_patterns_match() {
     }
     assert_eq!(publish(&shop, "/api/v1/rooms/r/events?namespace=/shop").await.status, 201);
     assert_eq!(publish(&shop, "/api/v1/rooms/r/events").await.code(), "out_of_reach");
+    assert_eq!(publish(&shop, "/api/v1/users/alice/events?namespace=/shop").await.status, 201);
+    // What names no namespace is in none, or in all.
+    let job = r#"{"kind":"publish","data":{"room":"r","event":"e"}}"#;
+    for (method, path, body) in [
+        ("POST", "/api/v1/jobs", Some(job)),
+        ("GET", "/api/v1/jobs", None),
+        ("GET", "/api/v1/queues", None),
+        ("GET", "/api/v1/schedules", None),
+        ("POST", "/api/v1/users/alice/notifications", Some(r#"{"message":1}"#)),
+        ("GET", "/api/v1/users/alice/contact", None),
+        ("GET", "/api/v1/users/alice/sessions", None),
+        ("DELETE", "/api/v1/users/alice/sessions", None),
+        ("DELETE", "/api/v1/users/alice/messages", None),
+        ("POST", "/api/v1/revocations", Some(r#"{"user":"alice"}"#)),
+    ] {
+        assert_eq!(by(&shop).ask(method, path, body).await.code(), "out_of_reach", "{method} {path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! Requests that come again.
 
+use gateway_core::config::JobQueue;
 use serde_json::json;
 
 use crate::caller::{Answer, Caller, node};
@@ -79,6 +80,45 @@ async fn also_by_whichever_node_and_in_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let (_gateway, back_end) = node(&[("GATEWAY_DATA_DIR", folder.path().to_str().unwrap())]).await;
     requests_are_done_once(&back_end, &back_end).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_batch_is_tried_again_what_could_not_be_done_and_nothing_else() {
+    let redis = support::redis::Redis::start().await;
+    let url = redis.url();
+    let (mut config, key) = crate::caller::config(&[("GATEWAY_REDIS_URL", &url), ("GATEWAY_JOBS__QUEUE_JOBS", "1")]);
+    config.jobs.queue.push(JobQueue { concurrency: Some(0), ..JobQueue::named("theirs") });
+    let gateway = gateway::app::Gateway::start(config, 20_000).await.unwrap();
+    let back_end = Caller { address: gateway.address, key };
+    let job = |id: &str| json!({ "queue": "theirs", "kind": "k", "id": id });
+    assert_eq!(back_end.post("/api/v1/jobs", &job("first")).await.status, 201);
+    let batch = json!({ "items": [
+        { "method": "POST", "path": ROOM, "body": { "event": "once" } },
+        { "method": "POST", "path": "/api/v1/jobs", "body": job("second") },
+        { "method": "GET", "path": ROOM },
+        { "method": "POST", "path": ROOM, "body": { "event": "connect" } },
+    ] })
+    .to_string();
+    let ask = || again(&back_end, "/api/v1/batch", "k", &batch);
+    let statuses = |answer: &Answer| {
+        let items = answer.body["items"].as_array().unwrap();
+        items.iter().map(|item| item["status"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    let first = ask().await;
+    assert_eq!(statuses(&first), [201, 503, 200, 400]);
+    let second = ask().await;
+    assert_eq!((statuses(&second), second.header("idempotency-replayed")), (vec![201, 503, 200, 400], None));
+    assert_eq!(back_end.ask("DELETE", "/api/v1/jobs/first?queue=theirs", None).await.status, 204);
+    support::eventually("there is room", || async { statuses(&ask().await) == [201, 201, 200, 400] }).await;
+    // From now on all of it is kept.
+    let all = futures_util::future::join_all((0..8).map(|_| ask())).await;
+    for answer in &all {
+        assert_eq!((answer.status, answer.header("idempotency-replayed")), (200, Some("true")), "{answer:?}");
+        assert_eq!(answer.body["items"][0], first.body["items"][0]);
+        assert_eq!((&answer.body, statuses(answer)), (&all[0].body, vec![201, 201, 200, 400]));
+    }
+    assert_eq!(back_end.get(ROOM).await.body["events"].as_array().unwrap().len(), 1);
+    assert_eq!(back_end.get("/api/v1/jobs?queue=theirs").await.body["jobs"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

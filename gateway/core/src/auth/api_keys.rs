@@ -37,6 +37,7 @@ pub struct ApiKey {
     rooms: Vec<Pattern>,
     namespaces: Vec<Pattern>,
     reaches_all_rooms: bool,
+    reaches_all_namespaces: bool,
 }
 
 impl ApiKey {
@@ -54,7 +55,16 @@ impl ApiKey {
     pub fn of_everything(name: &str) -> Self {
         let all = || compile(&["*".to_owned()]).expect("it is a pattern");
         let (name, id, scopes) = (name.to_owned(), name.to_owned(), Scope::ALL.to_vec());
-        Self { name, id, hash: [0; 32], scopes, rooms: all(), namespaces: all(), reaches_all_rooms: true }
+        Self {
+            name,
+            id,
+            hash: [0; 32],
+            scopes,
+            rooms: all(),
+            namespaces: all(),
+            reaches_all_rooms: true,
+            reaches_all_namespaces: true,
+        }
     }
 
     /// Whether it opens a namespace.
@@ -73,6 +83,12 @@ impl ApiKey {
     #[must_use]
     pub fn is_limited(&self) -> bool {
         !self.reaches_all_rooms
+    }
+
+    /// Whether it is limited to some namespaces. Then it reaches nothing that is in none of them or in all: that would be more, too.
+    #[must_use]
+    pub fn is_limited_to_namespaces(&self) -> bool {
+        !self.reaches_all_namespaces
     }
 }
 
@@ -179,8 +195,11 @@ fn read(configured: &[config::Key]) -> Result<HashMap<String, Arc<ApiKey>>, Stri
         let hash = unhex(&key.hash).ok_or("its hash is no SHA-256")?;
         let (rooms, namespaces) = (compile(&key.rooms)?, compile(&key.namespaces)?);
         let reaches_all_rooms = key.rooms.iter().any(|pattern| pattern == "*");
+        // Each begins with a slash.
+        let reaches_all_namespaces = key.namespaces.iter().any(|pattern| ["*", "/*"].contains(&pattern.as_str()));
         let (name, scopes) = (key.name.clone(), key.scopes.clone());
-        Ok((id.clone(), Arc::new(ApiKey { name, id, hash, scopes, rooms, namespaces, reaches_all_rooms })))
+        let key = ApiKey { name, id, hash, scopes, rooms, namespaces, reaches_all_rooms, reaches_all_namespaces };
+        Ok((key.id.clone(), Arc::new(key)))
     };
     configured.iter().map(|key| read(key).map_err(|why: &str| format!("api.key {:?}: {why}", key.name))).collect()
 }

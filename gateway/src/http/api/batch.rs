@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use futures_util::future::join_all;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
@@ -20,6 +20,7 @@ use super::call::{Asker, Call, PathParams, decoded};
 use super::guard::Guard;
 use super::operations::{NOTHING_HERE, Operation, ROOT};
 use super::problem::{Kind, Problem};
+use super::repeated::may_pass;
 use super::state::ApiState;
 use super::traced::Asked;
 use super::{
@@ -148,7 +149,7 @@ pub(super) struct Results {
 }
 
 /// The answer to one request of a batch.
-#[derive(Serialize, ToSchema)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub(super) struct ItemResult {
     /// Its status.
     status: u16,
@@ -156,6 +157,12 @@ pub(super) struct ItemResult {
     #[schema(value_type = Option<serde_json::Value>)]
     body: Option<Box<RawValue>>,
 }
+
+/// What of a batch is done for good, where some of it may pass: nothing for what is to be done when the batch comes again. What only
+/// reads is.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Settled(Vec<Option<ItemResult>>);
 
 /// Does many requests at once. Those for one room are done in their order, others beside them; each has its own answer, and
 /// what is refused holds up nothing.
@@ -169,26 +176,43 @@ pub(super) struct ItemResult {
 pub(super) async fn batch(
     Extension(items): Extension<Items>,
     Extension(asker): Extension<Arc<Asker>>,
+    before: Option<Extension<Settled>>,
     _: Call,
     Body(batch): Body<Batch>,
-) -> Result<Json<Results>, Problem> {
+) -> Result<Response, Problem> {
     let count = batch.items.len();
     if !(1..=BATCH_ITEMS).contains(&count) {
         return Err(Problem::new(Kind::BadBody, format!("a batch has 1 to {BATCH_ITEMS} items")).at("/items"));
     }
-    // The request itself has counted as one.
-    if count > 1 {
-        items.limiter.take(&asker.key.id, count - 1).map_err(|retry_after| Refusal::RateLimited { retry_after })?;
-    }
+    let mut before = before.map_or_else(Vec::new, |Extension(Settled(before))| before);
+    before.resize_with(count, || None);
+    let reads: Vec<_> = batch.items.iter().map(|Object(item)| item.method == Method::GET.as_str()).collect();
     let mut lanes: HashMap<String, Vec<(usize, Item)>> = HashMap::new();
-    for (index, Object(item)) in batch.items.into_iter().enumerate() {
-        lanes.entry(lane(&item.path)).or_default().push((index, item));
+    let (mut left, mut done) = (0, Vec::with_capacity(count));
+    for (index, (Object(item), before)) in batch.items.into_iter().zip(before).enumerate() {
+        match before {
+            Some(result) => done.push((index, result)),
+            None => {
+                left += 1;
+                lanes.entry(lane(&item.path)).or_default().push((index, item));
+            }
+        }
+    }
+    // The request itself has counted as one.
+    if left > 1 {
+        items.limiter.take(&asker.key.id, left - 1).map_err(|retry_after| Refusal::RateLimited { retry_after })?;
     }
     let run = Run { items, asker, read: AtomicUsize::new(0), readers: Semaphore::new(READERS) };
     let lanes = lanes.into_values().map(|lane| run.one_after_the_other(lane));
-    let mut done: Vec<_> = join_all(lanes).await.into_iter().flatten().collect();
+    done.extend(join_all(lanes).await.into_iter().flatten());
     done.sort_unstable_by_key(|(index, _)| *index);
-    Ok(Json(Results { items: done.into_iter().map(|(_, result)| result).collect() }))
+    let items: Vec<_> = done.into_iter().map(|(_, result)| result).collect();
+    let passes = |item: &ItemResult| StatusCode::from_u16(item.status).is_ok_and(may_pass);
+    let settled = items.iter().any(passes).then(|| {
+        let settled = items.iter().zip(&reads);
+        Settled(settled.map(|(item, reads)| (!reads && !passes(item)).then(|| item.clone())).collect())
+    });
+    Ok((settled.map(Extension), Json(Results { items })).into_response())
 }
 
 /// What has to be done in order: what is about one room, or else about one user, or else the same path.

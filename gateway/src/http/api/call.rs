@@ -51,6 +51,8 @@ struct Inner {
     path: PathParams,
     query: Vec<(String, String)>,
     namespace: String,
+    /// Whether the operation is within that namespace.
+    has_namespace: bool,
 }
 
 impl Call {
@@ -82,10 +84,11 @@ impl Call {
             let words = "a namespace begins with / and has at most 128 bytes and no control characters";
             return Err(Problem::new(Kind::BadParameter, words));
         }
-        if operation.query.contains(&"namespace") && !asker.key.opens_namespace(&namespace) {
+        let has_namespace = operation.query.contains(&"namespace");
+        if has_namespace && !asker.key.opens_namespace(&namespace) {
             return Err(Problem::new(Kind::OutOfReach, format!("the key does not open the namespace {namespace:?}")));
         }
-        Ok(Self(Arc::new(Inner { asker, path, query, namespace })))
+        Ok(Self(Arc::new(Inner { asker, path, query, namespace, has_namespace })))
     }
 
     pub(super) fn asker(&self) -> &Asker {
@@ -190,13 +193,31 @@ impl Call {
         audit(by, what, whom, outcome);
     }
 
-    /// Whoever is limited to rooms reaches nothing else.
+    /// Whoever is limited to rooms reaches nothing else; whoever is limited to namespaces nothing that is in none of them, or in all.
     pub(super) fn must_reach_all(&self) -> Result<(), Problem> {
+        if !self.0.has_namespace && self.asker().key.is_limited_to_namespaces() {
+            let words = "a key that opens some namespaces only reaches nothing that is said or done without naming one";
+            return Err(Problem::new(Kind::OutOfReach, words));
+        }
+        self.must_reach_all_rooms()
+    }
+
+    fn must_reach_all_rooms(&self) -> Result<(), Problem> {
         if self.asker().key.is_limited() {
             let words = "a key that opens some rooms only reaches neither users nor sessions nor everybody";
             return Err(Problem::new(Kind::OutOfReach, words));
         }
         Ok(())
+    }
+
+    /// What users are told to be kept is in the namespace in which they hear of it.
+    pub(super) fn must_reach_notifications(&self, namespace: &str) -> Result<(), Problem> {
+        if !self.asker().key.opens_namespace(namespace) {
+            let words =
+                format!("users hear of notifications in the namespace {namespace:?}, which the key does not open");
+            return Err(Problem::new(Kind::OutOfReach, words));
+        }
+        self.must_reach_all_rooms()
     }
 
     /// Where a page begins: after this.

@@ -333,11 +333,5 @@ fn kept_for(Notified { new, kept }: Notified) -> KeptFor {
 
 /// A key that opens some rooms, or not the namespace in which users hear of it, reaches none of this.
 fn reach(state: &ApiState, call: &Call) -> Result<(), Problem> {
-    call.must_reach_all()?;
-    let namespace = state.service().namespace_of_notifications();
-    if call.asker().key.opens_namespace(namespace) {
-        return Ok(());
-    }
-    let words = format!("users hear of notifications in the namespace {namespace:?}, which the key does not open");
-    Err(Problem::new(Kind::OutOfReach, words))
+    call.must_reach_notifications(state.service().namespace_of_notifications())
 }

@@ -64,7 +64,7 @@ problems! {
     KeyUnknown = "key_unknown", UNAUTHORIZED;
     /// The key lacks the scope of this request.
     ScopeMissing = "scope_missing", FORBIDDEN;
-    /// The key does not open this room or namespace, or reaches rooms only.
+    /// The key does not open this room or namespace, or reaches some rooms or namespaces only.
     OutOfReach = "out_of_reach", FORBIDDEN;
     /// A batch has read as much as it may.
     BatchFull = "batch_full", PAYLOAD_TOO_LARGE;

@@ -1,6 +1,7 @@
 //! Requests with an `Idempotency-Key`: done once, and answered as often as they come.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
@@ -10,6 +11,7 @@ use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
 
+use super::batch::Settled;
 use super::call::Asker;
 use super::problem::{Kind, MEDIA_TYPE, Problem};
 use gateway_core::domain::Refusal;
@@ -25,6 +27,8 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const MAX_KEY_BYTES: usize = 255;
 /// The largest answer that is kept, in bytes: those of requests that change something are small.
 const MAX_KEPT_BYTES: usize = 256 * 1024;
+/// What is kept of a batch begins with it if some of it is still to be done.
+const PARTLY: [u8; 2] = [0xff; 2];
 
 /// Does requests once.
 pub(super) struct Once<'a> {
@@ -52,38 +56,84 @@ impl Once<'_> {
             print: hash(&[parts.method.as_str().as_bytes(), target.as_bytes(), &body]),
             run: rand::random(),
         };
-        let begun = self.repeats.begin(&repeat).await.map_err(|error| self.failed(&error))?;
+        let begun = self.begin(&repeat).await?;
         self.metrics.api_repeats.with(word(&begun)).increment(1);
-        match begun {
-            Begun::New => {}
-            Begun::Running => {
-                let words = "a request with this Idempotency-Key is still under way";
-                return Err(Problem::new(Kind::RepeatRunning, words).after(std::time::Duration::from_secs(1)));
-            }
+        let (again, repeat, settled) = match begun {
+            Begun::New => (None, repeat, None),
+            Begun::Running => return Err(running()),
             Begun::Different => {
                 let words = "another request had this Idempotency-Key; each has its own";
                 return Err(Problem::new(Kind::RepeatDiffers, words));
             }
-            Begun::Done(answer) => {
-                return Ok(read(&answer).unwrap_or_else(|| Problem::from(Refusal::Unavailable).into_response()));
+            Begun::Done(answer) if partly(&answer).is_some() => {
+                // One at a time does what is left of it.
+                let name = hash(&[repeat.name.as_bytes(), b"again"]);
+                let again = Repeat { name, print: repeat.print.clone(), run: rand::random() };
+                if !matches!(self.begin(&again).await?, Begun::New) {
+                    return Err(running());
+                }
+                // By now somebody else may have done it.
+                match self.begin(&repeat).await? {
+                    Begun::Done(answer) => match partly(&answer) {
+                        Some((run, settled)) => (Some(again), Repeat { run, ..repeat }, Some(settled)),
+                        None => {
+                            self.give_up(&again).await;
+                            return Ok(replayed(&answer));
+                        }
+                    },
+                    // It was forgotten in this moment.
+                    _ => {
+                        self.give_up(&again).await;
+                        return Err(running());
+                    }
+                }
             }
+            Begun::Done(answer) => return Ok(replayed(&answer)),
+        };
+        let mut request = Request::from_parts(parts, Body::from(body));
+        let is_first = settled.is_none();
+        if let Some(settled) = settled {
+            request.extensions_mut().insert(settled);
         }
-        let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+        let response = self.keep(&repeat, is_first, next.run(request).await).await;
+        if let Some(again) = again {
+            self.give_up(&again).await;
+        }
+        Ok(response)
+    }
+
+    async fn begin(&self, repeat: &Repeat) -> Result<Begun, Problem> {
+        self.repeats.begin(repeat).await.map_err(|error| self.failed(&error))
+    }
+
+    /// Nobody can do more about it than wait for its time to be over.
+    async fn give_up(&self, repeat: &Repeat) {
+        self.repeats.give_up(repeat).await.map_err(|error| self.failed(&error)).ok();
+    }
+
+    /// Keeps an answer, as far as it is one for good.
+    async fn keep(&self, repeat: &Repeat, is_first: bool, response: Response) -> Response {
         if may_pass(response.status()) {
-            // Nobody can do more about it than wait for its time to be over.
-            self.repeats.give_up(&repeat).await.map_err(|error| self.failed(&error)).ok();
-            return Ok(response);
+            // What was kept of it before stays.
+            if is_first {
+                self.give_up(repeat).await;
+            }
+            return response;
         }
-        let (parts, body) = response.into_parts();
+        let (mut parts, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
-        let answer = if body.len() > MAX_KEPT_BYTES {
+        let answer = match parts.extensions.remove::<Settled>() {
+            Some(settled) => written_partly(repeat.run, &settled),
+            None => written(parts.status, parts.headers.get(CONTENT_TYPE), &body),
+        };
+        let answer = if answer.len() > MAX_KEPT_BYTES {
             let problem = Problem::new(Kind::AnswerNotKept, "it was done, and its answer was too large to be kept");
             written(problem.status, Some(&HeaderValue::from_static(MEDIA_TYPE)), problem.text().as_bytes())
         } else {
-            written(parts.status, parts.headers.get(CONTENT_TYPE), &body)
+            answer
         };
-        self.repeats.finish(&repeat, &answer).await.map_err(|error| self.failed(&error)).ok();
-        Ok(Response::from_parts(parts, Body::from(body)))
+        self.repeats.finish(repeat, &answer).await.map_err(|error| self.failed(&error)).ok();
+        Response::from_parts(parts, Body::from(body))
     }
 
     fn failed(&self, error: &PortError) -> Problem {
@@ -91,6 +141,15 @@ impl Once<'_> {
         error.tell("the store of answers to repeated requests failed");
         Refusal::Unavailable.into()
     }
+}
+
+fn running() -> Problem {
+    let words = "a request with this Idempotency-Key is still under way";
+    Problem::new(Kind::RepeatRunning, words).after(Duration::from_secs(1))
+}
+
+fn replayed(answer: &[u8]) -> Response {
+    read(answer).unwrap_or_else(|| Problem::from(Refusal::Unavailable).into_response())
 }
 
 fn word(begun: &Begun) -> &'static str {
@@ -103,7 +162,7 @@ fn word(begun: &Begun) -> &'static str {
 }
 
 /// Whether the same request may have another answer when it comes again.
-fn may_pass(status: StatusCode) -> bool {
+pub(super) fn may_pass(status: StatusCode) -> bool {
     let passing = [StatusCode::FORBIDDEN, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
     status.is_server_error() || passing.contains(&status)
 }
@@ -138,6 +197,19 @@ fn written(status: StatusCode, kind: Option<&HeaderValue>, body: &[u8]) -> Vec<u
     bytes.extend_from_slice(&kind[..usize::from(bytes[2])]);
     bytes.extend_from_slice(body);
     bytes
+}
+
+/// What of a batch is done, with who began it, as it is kept: behind what is no status.
+fn written_partly(run: u64, settled: &Settled) -> Vec<u8> {
+    let mut bytes = PARTLY.to_vec();
+    bytes.extend_from_slice(&run.to_be_bytes());
+    serde_json::to_writer(&mut bytes, settled).ok();
+    bytes
+}
+
+fn partly(bytes: &[u8]) -> Option<(u64, Settled)> {
+    let (run, settled) = bytes.strip_prefix(&PARTLY)?.split_first_chunk()?;
+    Some((u64::from_be_bytes(*run), serde_json::from_slice(settled).ok()?))
 }
 
 fn read(bytes: &[u8]) -> Option<Response> {
