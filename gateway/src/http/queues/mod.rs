@@ -7,11 +7,11 @@ mod schedules;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Form, Query, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{
@@ -23,9 +23,9 @@ use maud::Markup;
 use serde::Deserialize;
 
 use self::pages::{Place, page};
-use crate::audit::{By, audit};
+use crate::audit::{By, Visitor, audit};
 use crate::http::let_in::{Turned, look};
-use gateway_core::auth::OperatorToken;
+use gateway_core::auth::{OperatorRole, OperatorToken};
 use gateway_core::desk::Desk;
 use gateway_core::domain::Refusal;
 use gateway_core::jobs::{JobId, Outcome, QueueName, State as JobState};
@@ -60,6 +60,8 @@ enum Trouble {
     Foreign,
     /// It cannot be done now.
     Active,
+    /// It is not for who looks only.
+    Viewer,
 }
 
 impl From<Refusal> for Trouble {
@@ -80,6 +82,10 @@ impl IntoResponse for Trouble {
                 (StatusCode::FORBIDDEN, words.to_owned())
             }
             Self::Active => (StatusCode::CONFLICT, "Somebody does this job just now.".to_owned()),
+            Self::Viewer => {
+                let words = "What jobs are about is not for viewers: you are signed in with admin.viewer_token. This needs admin.token.";
+                (StatusCode::FORBIDDEN, words.to_owned())
+            }
         };
         (status, html(pages::trouble(&words))).into_response()
     }
@@ -112,12 +118,15 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>(
 async fn authorize(
     State(dashboard): State<Dashboard>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let given = given(request.headers());
     match look(&dashboard.token, given.as_deref(), request.method(), peer).await {
-        Ok(_) => next.run(request).await,
+        Ok(visitor) => {
+            request.extensions_mut().insert(visitor);
+            next.run(request).await
+        }
         Err(Turned::Away) => {
             let words = pages::trouble("Sign in with any name, and admin.token as the password.");
             let ask = [(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"gateway\", charset=\"UTF-8\""))];
@@ -189,9 +198,15 @@ struct Part {
     after: usize,
 }
 
-async fn list(State(dashboard): State<Dashboard>, Query(part): Query<Part>) -> Result<Response, Trouble> {
+async fn list(
+    State(dashboard): State<Dashboard>,
+    Extension(visitor): Extension<Visitor>,
+    Query(part): Query<Part>,
+) -> Result<Response, Trouble> {
     let Part { queue, state, after } = part;
     let queue = known(&dashboard, &queue).await?;
+    // Why jobs failed says what they are about.
+    may_read(visitor, &format!("{} jobs of {queue}", state.word()))?;
     let listed = dashboard.desk.list(&queue, state, after, None).await?;
     let title = format!("{queue}: {}", state.word());
     Ok(html(page(&title, &[Place::Queues], pages::list(&queue, state, &listed))))
@@ -204,11 +219,26 @@ struct Which {
     id: String,
 }
 
-async fn job(State(dashboard): State<Dashboard>, Query(which): Query<Which>) -> Result<Response, Trouble> {
+async fn job(
+    State(dashboard): State<Dashboard>,
+    Extension(visitor): Extension<Visitor>,
+    Query(which): Query<Which>,
+) -> Result<Response, Trouble> {
     let (queue, id) = meant(&dashboard, &which.queue, &which.id).await?;
+    may_read(visitor, &format!("job {id} of {queue}"))?;
     let found = dashboard.desk.find(&queue, &id).await?.ok_or(Trouble::Unknown("job"))?;
     let places = [Place::Queues, Place::Jobs(&queue, found.state)];
     Ok(html(page(id.as_str(), &places, pages::job(&found, &dashboard.mark))))
+}
+
+/// Operators read what jobs are about, and it is noted that they did.
+fn may_read(visitor: Visitor, subject: &str) -> Result<(), Trouble> {
+    let (outcome, may) = match visitor.role {
+        OperatorRole::Operator => ("done", Ok(())),
+        OperatorRole::Viewer => ("refused", Err(Trouble::Viewer)),
+    };
+    audit(visitor.by(), "read", subject, outcome);
+    may
 }
 
 /// What a form of these pages says.
