@@ -403,6 +403,34 @@ async fn while_redis_is_away_nodes_that_know_each_other_go_on_and_after_a_loss_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_takes_no_more_from_others_says_so_and_keeps_those_that_it_has() {
+    let redis = Redis::start().await;
+    let limits = [("GATEWAY_PASSING__CONNECTIONS", "1"), ("GATEWAY_PASSING__IDLE", "1s")];
+    let nodes = cluster(&redis, 3, &limits).await;
+    let mut wanderers = Vec::new();
+    for by in 1..3 {
+        let mut wanderer = Wanderer::connect(&[nodes[0].address]).await;
+        wanderer.addresses = vec![nodes[by].address];
+        wanderers.push(wanderer);
+    }
+    let waiting = tokio::spawn({
+        let (address, id) = (nodes[1].address, wanderers[0].id.clone());
+        async move { poll_of(address, &id).await }
+    });
+    eventually("it waits", || async { metric(&nodes[1], "gateway_passing{transport=\"polling\"}") == 1.0 }).await;
+    for _ in 0..2 {
+        let (status, body) = wanderers[1].post("42[\"x\"]").await;
+        assert_eq!((status, body.contains("\"capacity\"")), (503, true), "{body}");
+    }
+    let counted = |result: &str| metric(&nodes[2], &format!("gateway_passed_on_total{{result=\"{result}\"}}"));
+    assert_eq!((counted("refused"), counted("failed")), (2.0, 0.0));
+    wanderers[0].addresses = vec![nodes[0].address];
+    wanderers[0].say("420[\"join\",{\"room\":\"r\"}]").await;
+    assert_eq!(waiting.await.unwrap().0, 200);
+    eventually("and then there is room", || async { wanderers[1].post("42[\"x\"]").await.0 == 200 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn there_may_be_so_many_and_no_more_and_passing_on_may_be_off() {
     let redis = Redis::start().await;
     let nodes = cluster(&redis, 2, &[("GATEWAY_PASSING__CONNECTIONS", "1")]).await;

@@ -32,6 +32,9 @@ pub(super) enum DialError {
     /// Nobody is there, or another node.
     #[error("{0}")]
     Gone(String),
+    /// It has as many connections of other nodes as it may have.
+    #[error("{0}")]
+    Full(String),
     /// Whoever is there does not answer as a node of this deployment does.
     #[error("{0}")]
     Failed(String),
@@ -71,6 +74,9 @@ async fn call(address: &str, tag: Tag, secrets: &Secrets) -> Result<TcpStream, D
     match answer.status() {
         StatusCode::SWITCHING_PROTOCOLS => {}
         StatusCode::MISDIRECTED_REQUEST => return Err(DialError::Gone(format!("{address} is another node"))),
+        StatusCode::SERVICE_UNAVAILABLE => {
+            return Err(DialError::Full(format!("{address} has too many connections of other nodes")));
+        }
         status => return Err(failed(&format!("it answers {status}"))),
     }
     let said_there = |name| answer.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -72,8 +72,15 @@ impl Ways {
         match dial(&node.address, tag, &nodes.secrets, self.timeout).await {
             Ok(stream) => Ok(self.way(tag, stream, held)),
             Err(error) => {
-                let why = if matches!(error, DialError::Gone(_)) { NoWay::Gone } else { NoWay::Failed };
-                nodes.note_trouble(tag, why);
+                let why = match error {
+                    DialError::Gone(_) => NoWay::Gone,
+                    DialError::Full(_) => NoWay::Full,
+                    DialError::Failed(_) => NoWay::Failed,
+                };
+                // A node that is full serves those that have a way to it.
+                if why != NoWay::Full {
+                    nodes.note_trouble(tag, why);
+                }
                 self.trouble.note(|what| tracing::warn!(%error, "{what}"));
                 Err(why)
             }
