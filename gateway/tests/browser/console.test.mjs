@@ -217,6 +217,17 @@ describe('the console', () => {
     const state = async () => (await ask('GET', '/console/api/v1/jobs/invoice-7')).body.state;
     await eventually('it has failed', async () => (await state()) === 'failed');
     await show(page, '#/queues/default?state=failed');
+    const failed = page.locator('.jobs').getByText('invoice-7');
+    await failed.first().waitFor();
+    // What cannot be listed is not the list of before under another name.
+    const away = (url) => url.searchParams.get('state') === 'completed';
+    await page.route(away, (route) => route.fulfill({ status: 503, json: { code: 'unavailable', detail: 'away for the test' } }));
+    await page.getByRole('link', { name: 'completed', exact: true }).click();
+    await page.getByRole('alert').getByText('away for the test').waitFor();
+    assert.equal(await failed.count(), 0);
+    await page.unroute(away);
+    await page.getByRole('link', { name: 'failed', exact: true }).click();
+    await failed.first().waitFor();
     await page.getByRole('article', { name: 'Job invoice-7' }).getByText('400').first().waitFor();
     status = 200;
     await page.getByRole('button', { name: 'Do it now invoice-7' }).click();

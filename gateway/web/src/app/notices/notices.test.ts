@@ -29,6 +29,13 @@ test('what another device reads is read here, one or all that are older', () => 
   expect(play(LISTED, { type: 'read', id: 'b', unread: 2 }).unread).toBe(2);
 });
 
+test('what is older comes once, and behind what it was asked for', () => {
+  const older: NoticeEvent = { type: 'older', before: 'a', notices: [notice('Z'), notice('Y')], more: false };
+  expect(play(LISTED, older, older).notices.map(({ id }) => id)).toEqual(['c', 'b', 'a', 'Z', 'Y']);
+  const anew: NoticeEvent = { type: 'listed', notices: [notice('e'), notice('d')], unread: 5, more: true };
+  expect(play(LISTED, anew, older)).toMatchObject({ notices: [{ id: 'e' }, { id: 'd' }], more: true });
+});
+
 test('what is taken out is gone, one or all', () => {
   expect(play(LISTED, { type: 'deleted', id: 'b', unread: 2 }).notices.map(({ id }) => id)).toEqual(['c', 'a']);
   expect(play(LISTED, { type: 'deleted', unread: 0 })).toMatchObject({ notices: [], unread: 0 });

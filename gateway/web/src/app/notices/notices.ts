@@ -23,7 +23,7 @@ export interface NoticeState {
 
 export type NoticeEvent =
   | { type: 'listed'; notices: readonly Notice[]; unread: number; more: boolean }
-  | { type: 'older'; notices: readonly Notice[]; more: boolean }
+  | { type: 'older'; before: string; notices: readonly Notice[]; more: boolean }
   | { type: 'told'; notice: Notice }
   | { type: 'read'; id?: string; upTo?: string; unread: number }
   | { type: 'deleted'; id?: string; unread: number }
@@ -37,6 +37,8 @@ export function after(state: NoticeState, event: NoticeEvent): NoticeState {
     case 'listed':
       return { notices: event.notices, unread: event.unread, more: event.more, refusal: null };
     case 'older':
+      // It belongs behind the one after which it was asked for, and there once.
+      if (state.notices.at(-1)?.id !== event.before) return state;
       return { ...state, notices: [...state.notices, ...event.notices], more: event.more };
     case 'told': {
       const { notice } = event;
@@ -101,7 +103,7 @@ export class Notices {
     const last = this.#state.notices.at(-1);
     if (!last) return;
     const page = await this.#page({ before: last.id });
-    if (page) this.#tell({ type: 'older', notices: page.notifications, more: page.more });
+    if (page) this.#tell({ type: 'older', before: last.id, notices: page.notifications, more: page.more });
   }
 
   readonly #follow = (): void => {

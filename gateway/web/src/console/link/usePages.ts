@@ -36,8 +36,9 @@ export function usePages<Page, List extends { next?: string | null }>({
   const [turn, setTurn] = useState(0);
   const first = at(undefined);
   const of = `${connection} ${turn} ${first}`;
-  const [shown, setShown] = useState<{ of: string; list: List; why: string | undefined }>({
+  const [shown, setShown] = useState<{ of: string; first: string; list: List; why: string | undefined }>({
     of: '',
+    first,
     list: empty,
     why: undefined,
   });
@@ -54,16 +55,19 @@ export function usePages<Page, List extends { next?: string | null }>({
         const found = await api.get<Page>(way.current.at(after), run.stop.signal);
         setShown((before) => ({
           of,
+          first,
           list: way.current.appended(after === undefined ? empty : before.list, found),
           why: undefined,
         }));
       } catch (error) {
-        if (!run.stop.signal.aborted) setShown((before) => ({ ...before, of, why: explain(error) }));
+        // What is there already stays, unless it is another list.
+        const kept = (before: { first: string; list: List }) => (before.first === first ? before.list : empty);
+        if (!run.stop.signal.aborted) setShown((before) => ({ of, first, list: kept(before), why: explain(error) }));
       } finally {
         run.asking = false;
       }
     },
-    [api, of, empty],
+    [api, of, first, empty],
   );
   useEffect(() => {
     const run = { stop: new AbortController(), asking: false };
