@@ -32,6 +32,8 @@ const PROXIES = {
   caddy: {
     file: 'Caddyfile',
     line: (file) => [path.join(TOOLS, 'caddy'), 'run', '--adapter', 'caddyfile', '--config', file],
+    // Refusals of a node are passed on to the clients.
+    refuses: true,
     reload: (_, file) =>
       execFileSync(path.join(TOOLS, 'caddy'), ['reload', '--force', '--adapter', 'caddyfile', '--config', file], { stdio: 'ignore' }),
   },
@@ -238,6 +240,61 @@ for (const [what, name, signal, code] of [
     }, 40_000);
   });
 }
+
+test('refusals of all nodes keep nobody out who is answered otherwise', { timeout: 60_000 }, async (context) => {
+  closeClients();
+  await Promise.all(Object.keys(NODES).map((name) => stop(name)));
+  // In the place of the nodes: each refuses as long as it is told to, and counts what it is asked.
+  const asked = { n1: 0, n2: 0 };
+  const refusing = new Set(Object.keys(NODES));
+  const servers = [];
+  context.after(() => {
+    for (const server of servers) {
+      server.close();
+      server.closeAllConnections();
+    }
+  });
+  for (const [name, address] of Object.entries(NODES)) {
+    const node = http.createServer(({ url }, response) => {
+      if (url !== '/fine') asked[name]++;
+      response.writeHead(refusing.has(name) && url !== '/fine' ? 503 : 200, { 'Retry-After': '1' }).end(name);
+    });
+    node.on('upgrade', (_, socket) => {
+      asked[name]++;
+      // HAProxy resets a connection whose answer it does not want.
+      socket.on('error', () => {});
+      socket.end('HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n');
+    });
+    const readiness = http.createServer((_, response) => response.end());
+    for (const [server, port] of [[node, 3000], [readiness, 9100]]) {
+      servers.push(server);
+      await new Promise((resolve) => server.listen(port, address, resolve));
+    }
+  }
+  const fine = async () => (await request(`${URL}/fine`)).status;
+  await eventually('the proxy has both', async () => (await fine()) === 200, 20_000);
+  const HANDSHAKE = '/socket.io/?EIO=4&transport=polling';
+  const WEBSOCKET = { Connection: 'Upgrade', Upgrade: 'websocket', 'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': 'AAAAAAAAAAAAAAAAAAAAAA==' };
+  for (const [what, path, options, once] of [
+    ['an answer of the API', '/api/v1/rooms/r/events', {}, true],
+    ['a poll', `${HANDSHAKE}&sid=some-connection`, {}, true],
+    ['what is sent by polling', `${HANDSHAKE}&sid=some-connection`, { method: 'POST', body: '6' }, true],
+    ['a handshake', HANDSHAKE, {}, false],
+    ['a handshake of a websocket', '/socket.io/?EIO=4&transport=websocket', { headers: WEBSOCKET }, false],
+  ]) {
+    Object.assign(asked, { n1: 0, n2: 0 });
+    for (let number = 0; number < 10; number++) {
+      assert.equal((await request(`${URL}${path}`, options)).status, 503, `${what} refused ${number} times`);
+      assert.equal(await fine(), 200, `after ${number + 1} refusals of ${what}`);
+    }
+    if (once) assert.equal(asked.n1 + asked.n2, 10, `${what} is not repeated`);
+  }
+  // Who begins a connection is taken to the node that has room, again and again.
+  refusing.delete('n2');
+  for (let number = 0; number < 10 && !proxy.refuses; number++) {
+    assert.equal((await request(`${URL}${HANDSHAKE}`)).status, 200, `handshake ${number}`);
+  }
+});
 
 async function everybodyHears(data) {
   await ok(members[0].socket, 'publish', { room: ROOM, data });
