@@ -35,20 +35,42 @@ VARIANTS = [
         {"config": {"redis": {"of": {"chat": {"namespaces": ["/chat"], "url": "redis://:p@chat"}}}}},
         "as GATEWAY_REDIS__OF__CHAT__URL",
     ),
+    ("what nodes prove themselves with, for everybody to read", {"config": {"passing": {"secret": "s"}}}, "as GATEWAY_PASSING__SECRET"),
+    ("headers of a collector", {"config": {"telemetry": {"otlp_headers": "x=1"}}}, "as GATEWAY_TELEMETRY__OTLP_HEADERS"),
+    ("a secret in a hook", {"routes": '[[hook]]\nname = "b"\nsecrets = ["{env.B}", "s"]\n'}, "routes: it has `secrets`"),
+    ("a secret beside another's variable", {"routes": '[jobs]\nback_end = [{ secrets = ["s"] }, { secrets = ["{env.B}"] }]\n'}, "routes: it has `secrets`"),
     ("a secret in a list", {"config": {"jobs": {"back_end": [{"name": "b", "secrets": ["s"]}]}}}, "Set configKind to Secret"),
     ("what the chart sets", {"config": {"listen": "0.0.0.0:80"}}, "config.listen: the chart sets it itself"),
     ("what the chart sets, further down", {"config": {"telemetry": {"format": "text"}}}, "config.telemetry.format"),
+    ("a node that is killed before it looks", {"resources": {"limits": {"memory": "1280Mi"}}}, "resources.limits.memory: 1280Mi is not above"),
+    ("a node that is killed before it looks, in bytes", {"resources": {"limits": {"memory": 1073741824}}}, "+ 256 MiB"),
+    (
+        "more for clients than there is",
+        {"config": {"limits": {"buffered_bytes": 2000000000}}},
+        "limits.buffered_bytes (2000000000) + 256 MiB",
+    ),
     ("fewer at most than at least", {"autoscaling": {"enabled": True, "maxReplicas": 2}}, "is less than minReplicas"),
     ("nodes that are full before others come", {"autoscaling": {"enabled": True, "connectionsPerPod": 20000}}, "is not below limits.connections"),
     ("KEDA by CPU", {"autoscaling": {"enabled": True, "type": "keda", "cpuPercent": 70}}, "only with type hpa"),
     ("an Ingress for every host", {"ingress": {"enabled": True}}, "ingress.host"),
     ("an HTTPRoute on nothing", {"httpRoute": {"enabled": True}}, "httpRoute.parentRefs"),
     ("HAProxy without a key", {"haproxy": {"enabled": True}}, "haproxy.cookieKeySecret"),
+    ("a path that HAProxy would not take", {"haproxy": {"paths": ["/a b"]}}, "/haproxy/paths/0"),
+]
+
+# What looks like some of these, and is none.
+FINE = [
+    ("a hook that names a variable", {"routes": '# secrets = ["s"]\n[[hook]]\nname = "b"\nsecrets = [ "{env.B}",\n  "{env.C}" ]\n'}),
+    ("secrets in a Secret", {"configKind": "Secret", "routes": '[[hook]]\nsecrets = ["s"]\n'}),
+    ("as little memory as there may be", {"resources": {"limits": {"memory": "1281Mi"}}}),
+    ("memory in bytes", {"resources": {"limits": {"memory": 1400000000}}}),
+    ("memory in thousands", {"resources": {"limits": {"memory": "1.4G"}}}),
+    ("less memory for less that may wait", {"config": {"limits": {"buffered_bytes": 100000000}}, "resources": {"limits": {"memory": "512Mi"}}}),
 ]
 
 # What the chart lets pass, and a real API server refuses, with the field that it names.
 BY_SERVER = [
-    ("more memory asked for than allowed", {"resources": {"requests": {"memory": "2Gi"}}}, "must be less than or equal to memory limit"),
+    ("more memory asked for than allowed", {"resources": {"requests": {"memory": "4Gi"}}}, "must be less than or equal to memory limit"),
     ("a label with a blank", {"podLabels": {"team": "real time"}}, 'Invalid value: "real time"'),
     ("a network without its size", {"networkPolicy": {"clients": [{"ipBlock": {"cidr": "10.0.0.0"}}]}}, "ipBlock.cidr"),
     ("a setting of the kernel that is the machine's", {"sysctls": [{"name": "net.core.somaxconn", "value": "4096"}]}, "forbidden sysctls (net.core.somaxconn)"),

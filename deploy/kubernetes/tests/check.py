@@ -204,6 +204,44 @@ def check_package(folder):
     check(code == 0 and packaged == here, f"the package renders something else than the folder: {said}")
 
 
+def check_haproxy(folder):
+    """That HAProxy is where its pods' addresses are, and lets in what its paths name and nothing else."""
+    for ipv6, binds in (("false", {"bind :8080", "bind :8404"}), ("true", {"bind [::]:8080 v4v6", "bind [::]:8404 v4v6"})):
+        code, text, said = render("gateway", DEPLOY / "examples/haproxy.yaml", "--set", f"ipv6={ipv6}")
+        check(code == 0, f"HAProxy with ipv6={ipv6}: {said}")
+        items = parsed(text)
+        check_programs(items, folder)
+        said = next(item["data"]["haproxy.cfg"] for item in items if "haproxy.cfg" in (item.get("data") or {}))
+        check({line.strip() for line in said.splitlines() if "bind :" in line or "bind [" in line} == binds, f"with ipv6={ipv6} HAProxy does not {binds}")
+    for paths, expected in (
+        ("/socket.io/", {"/socket.io/?EIO=4": 503, "/socket.io": 503, "/socket.iox/": 404, "/": 404, "/api/v1/events": 404}),
+        ("/socket.io/,/api", {"/api": 503, "/api/v1/events": 503, "/apis": 404, "/": 404}),
+        ("/", {"/": 503, "/api/v1/events": 503}),
+    ):
+        _, text, _ = render("gateway", DEPLOY / "examples/haproxy.yaml", "--set", f"haproxy.paths={{{paths}}}")
+        said = next(item["data"]["haproxy.cfg"] for item in parsed(text) if "haproxy.cfg" in (item.get("data") or {}))
+        # 503 is that there is no node, whom it would have asked.
+        with cluster.haproxy(said, folder) as ask:
+            for path, status in expected.items():
+                got = ask(path)
+                check(got == status, f"HAProxy with the paths {paths} answers {path} with {got}, not {status}")
+
+
+def check_keda():
+    """That the autoscaler counts the pods of its own release, whatever the others are called."""
+    for release in ("gateway", "gateway-" + "long" * 10 + "er"):
+        code, text, said = render(release, DEPLOY / "examples/gateway-api-keda.yaml")
+        check(code == 0, f"KEDA: {said}")
+        scaled = next(item for item in parsed(text) if item["kind"] == "ScaledObject")
+        query = scaled["spec"]["triggers"][0]["metadata"]["query"]
+        pattern, name = re.search(r'pod=~"([^"]*)"', query)[1], scaled["metadata"]["name"]
+        # A Deployment's pods are its name, a hash and five letters; Kubernetes cuts what comes before these off at 58.
+        own, others = f"{name}-7d9f5b6c8d-"[:58] + "x2k4z", [f"{name}-{more}-7d9f5b6c8d-"[:58] + "x2k4z" for more in ("b", "haproxy", "staging")]
+        check(re.fullmatch(pattern, own), f"{query} leaves out {own}")
+        for other in others if release == "gateway" else []:
+            check(not re.fullmatch(pattern, other), f"{query} counts {other}")
+
+
 def check_live():
     """That switching autoscaling on or off in a release that runs leaves it as many pods as it has, and that missing kinds are told."""
     values = DEPLOY / "examples/defaults.yaml"
@@ -240,15 +278,19 @@ def check_handshake():
 
 def check_notes():
     """That the notes say what to do next, and warn of what the values leave open."""
-    def notes(values):
+    def notes(values, *more):
         command = [tool("helm"), "install", "gateway", CHART, "--namespace", "realtime", "--dry-run=client"]
-        code, out, said = run(*command, "--values", values)
+        code, out, said = run(*command, "--values", values, *more)
         check(code == 0, f"helm install --dry-run: {said}")
         return out.partition("NOTES:")[2]
 
+    open_to_all = notes(DEPLOY / "examples/defaults.yaml", "--set", "service.type=LoadBalancer")
     plain, production = notes(DEPLOY / "examples/defaults.yaml"), notes(DEPLOY / "examples/production.yaml")
     for words in ("rollout status deployment/gateway", "helm test gateway", "port-forward service/gateway", "trustedProxies is empty"):
         check(words in plain, f"the notes do not say {words!r}")
+    for words in ("service.type is LoadBalancer", "get service gateway "):
+        check(words in open_to_all, f"the notes of a Service that takes clients do not say {words!r}")
+    check("Nothing outside" not in open_to_all and "service.type" not in plain, "the notes say of a Service what it is not")
     check("https://realtime.example/socket.io/" in production, "the notes do not say where clients connect")
     check("trustedProxies is empty" not in production, "the notes warn of what is set")
 
@@ -317,6 +359,11 @@ def check_broken(folder):
         code, out, said = render("gateway", values)
         check(code != 0 and not out, f"{what}: was not refused")
         check(words in said, f"{what}: refused, and not with {words!r}:\n{said}")
+    for what, change in broken.FINE:
+        values = folder / "fine.yaml"
+        values.write_text(yaml.safe_dump(broken.merged(base, change)))
+        code, _, said = render("gateway", values)
+        check(code == 0, f"{what}: was refused: {said}")
 
 
 def main():
@@ -351,6 +398,8 @@ def main():
             compare(GOLDEN / f"{name}.yaml", "".join(texts), write)
         check_broken(folder)
         check_package(folder)
+        check_haproxy(folder)
+    check_keda()
     check_kustomize(write)
     check_values(write)
     check_notes()

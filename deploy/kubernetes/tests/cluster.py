@@ -3,11 +3,14 @@
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import tempfile
 import threading
 import time
+import urllib.error
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 # The kinds of the chart with the defaults and an autoscaler.
@@ -118,6 +121,38 @@ def gateway():
     finally:
         node.terminate()
         node.wait()
+
+
+@contextlib.contextmanager
+def haproxy(configuration, folder):
+    """HAProxy as the chart configures it, with no node behind it; gives a function that says with which status it answers a path."""
+    port = free_port()
+    for there, here in (("bind :8080", f"bind 127.0.0.1:{port}"), ("bind :8404", f"bind 127.0.0.1:{free_port()}")):
+        configuration = configuration.replace(there, here)
+    file = folder / "haproxy.cfg"
+    file.write_text(configuration)
+    path = f"{os.environ['PATH']}:/usr/sbin"
+    line = [shutil.which("haproxy", path=path), "-f", file]
+    balancer = subprocess.Popen(line, env={"PATH": path, "HAPROXY_COOKIE_KEY": "check"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def ask(path):
+        until = time.monotonic() + 30
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+                    return answer.status
+            except urllib.error.HTTPError as error:
+                return error.code
+            except OSError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.05)
+
+    try:
+        yield ask
+    finally:
+        balancer.kill()
+        balancer.wait()
 
 
 @contextlib.contextmanager

@@ -59,6 +59,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if kindIs "invalid" .Values.terminationGracePeriodSeconds }}{{ $computed }}{{ else }}{{ int .Values.terminationGracePeriodSeconds }}{{ end }}
 {{- end }}
 
+{{/* A quantity of memory in bytes, as Kubernetes counts: 2Gi, 1500M, 2147483648. */}}
+{{- define "gateway.bytes" -}}
+{{- $powers := dict "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 }}
+{{- $text := ternary (printf "%.0f" (float64 .)) (toString .) (kindIs "float64" .) }}
+{{- $unit := regexFind "[a-zA-Z]+$" $text }}
+{{- mulf (float64 (trimSuffix $unit $text)) (ternary 1.0 (get $powers $unit) (empty $unit)) | int64 }}
+{{- end }}
+
 {{/* A value in TOML. Helm's numbers are floats where they come from YAML, and the gateway wants whole ones. */}}
 {{- define "gateway.toml.value" -}}
 {{- if kindIs "map" . -}}
