@@ -101,7 +101,7 @@ def installing(root, package):
 
 def running(root):
     """The program that was installed serves."""
-    line = ["chroot", root.path, "env", "GATEWAY_DATA_DIR=/tmp/data", "gateway", "serve", "--config", f"/{OWN}"]
+    line = ["chroot", root.path, "gateway", "serve", "--config", f"/{OWN}"]
     node = subprocess.Popen(list(map(str, line)), stderr=subprocess.PIPE, text=True)
     try:
         eventually("it is ready", lambda: root.do("gateway", "healthcheck")[0] == 0)
@@ -111,6 +111,7 @@ def running(root):
     finally:
         node.terminate()
         _, said = node.communicate(timeout=60)
+    check(list((root.path / "var/lib/gateway").glob("*.sqlite")), "what it keeps is where its configuration says")
     check(node.returncode == 0, f"it ends as it should: {node.returncode}, {said[-800:]}")
 
 

@@ -4,6 +4,7 @@
 Needs root, systemd, redis-server, k6 (.tools/bin), and GATEWAY_BIN. Prints, as the last line, "N passed, N failed".
 """
 
+import json
 import os
 import re
 import shutil
@@ -39,6 +40,8 @@ def offline():
     print(said.strip().splitlines()[-1], flush=True)
     unit = (UNITS / "gateway.service").read_text()
     grace = int(re.search(r"^TimeoutStopSec=(\d+)s$", unit, re.MULTILINE)[1])
+    ours = tomllib.loads((ROOT / "deploy/deb/gateway.toml").read_text())
+    check(ours.get("data_dir") == "/var/lib/gateway" and "\nStateDirectory=gateway\n" in unit, "the package's configuration names the unit's folder")
     drain = tomllib.loads((ROOT / "gateway/gateway.default.toml").read_text())["drain"]
     needed = sum(int(drain[key].removesuffix("s")) for key in ("announce", "timeout"))
     check(grace > needed, f"TimeoutStopSec={grace}s is longer than a drain of {needed} s")
@@ -183,6 +186,29 @@ def ending(machine):
     machine.systemctl("stop", "gateway")
 
 
+def in_a_shell(machine):
+    """What is imported and exported by the package's configuration, from any folder, is the service's, who can still open it."""
+    machine.configure((ROOT / "deploy/deb/gateway.toml").read_text() + '\n[archive]\nrooms = ["kept"]\n')
+    machine.systemctl("start", "gateway")
+    eventually("it is ready with the package's configuration", lambda: machine.status() == "200")
+    machine.systemctl("stop", "gateway")
+    event = {"room": "kept", "offset": "1795345614052000", "epoch": "00c5" * 4, "at": 1795345614052, "event": "message", "args": ["hi", "1795345614052000"]}
+    (machine.folder / "in").write_text(json.dumps(event) + "\n")
+    for what, *words in (("import",), ("export", "--room", "kept")):
+        # As README.md has it; nobody here carries messages, so that what goes in and out are files.
+        own = ("DynamicUser=yes", "User=gateway", "StateDirectory=gateway", "UMask=0077", "Type=oneshot", "WorkingDirectory=/",
+               f"StandardInput=file:{machine.folder}/in", f"StandardOutput=file:{machine.folder}/out", f"StandardError=append:{machine.log}")
+        code, said = machine.do("systemd-run", "--quiet", *(f"--property={one}" for one in own),
+                                "/usr/bin/gateway", what, "--config", "/etc/gateway/gateway.toml", *words)
+        check(code == 0, f"{what} beside the service: {said}")
+    out = (machine.folder / "out").read_text()
+    check('"event":"message"' in out and '"room":"kept"' in out, f"what was imported is exported: {out}")
+    code, said = machine.systemctl("start", "gateway")
+    check(code == 0 and eventually("it is ready with what was imported", lambda: machine.status() == "200"), f"it starts with what was imported: {said}")
+    machine.systemctl("stop", "gateway")
+    machine.configure("")
+
+
 def with_credentials(machine):
     """Secrets that root alone can read reach the service, and nobody's environment."""
     shutil.copy(UNITS / "secrets.conf", machine.folder / "units/gateway.service.d")
@@ -231,6 +257,7 @@ def main():
             as_it_stands(machine)
             reloading(machine)
             ending(machine)
+            in_a_shell(machine)
             with_credentials(machine)
         except Failed as error:
             check(False, str(error))
