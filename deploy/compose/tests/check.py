@@ -122,6 +122,19 @@ def all_is_well(engine):
     gateway = engine.containers["gateway"][0]
     redis = engine.containers["redis"][0]
     haproxy = engine.containers["haproxy"][0]
+    environment = Path(f"/proc/{gateway.pid}/environ").read_text().split("\0")
+    check("GATEWAY_LOG__ROOM_EVENTS=4000" in environment, "what .env says of the gateway reaches the nodes, also what compose.yaml does not name")
+    check("room_events = 4000" in gateway.execute(["/gateway", "check"])[1], "and counts there")
+    admin = f"http://{gateway.place.addresses['nodes']}:9100/metrics"
+    check("gateway_connections" in get(admin), "the admin listener answers this machine at the node's address, as docs/runbooks.md says")
+    try:
+        get(urllib.request.Request(admin, headers={"Host": "gateway:9100"}))
+        check(False, "the admin listener answers by the service's name")
+    except urllib.error.HTTPError as error:
+        check(error.code == 421, f"by the service's name the admin listener answers 421 ({error.code})")
+    runbooks = (ROOT / "docs/runbooks.md").read_text()
+    for label in (f"compose.project={engine.project.name} ", "compose.network=nodes "):
+        check(label in runbooks, f"docs/runbooks.md looks for the nodes where they are, {label}")
     line = Path(f"/proc/{gateway.pid}/status").read_text().splitlines()
     status = dict(entry.split(":\t", 1) for entry in line if ":\t" in entry)
     if engine.real_root:
@@ -234,15 +247,19 @@ def main():
     arguments = arguments.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="gateway-compose."))
     os.environ["SECRETS_DIR"] = str(folder / "secrets")
-    # .env of a crowd that has one address.
-    variables = {"SECRETS_DIR": str(folder / "secrets"), "GATEWAY_LIMITS__HANDSHAKES_PER_SECOND_PER_ADDRESS": "0"}
+    # .env of a crowd that has one address, and of a node with a setting that compose.yaml does not name.
+    variables = {
+        "SECRETS_DIR": str(folder / "secrets"),
+        "GATEWAY_LIMITS__HANDSHAKES_PER_SECOND_PER_ADDRESS": "0",
+        "GATEWAY_LOG__ROOM_EVENTS": "4000",
+    }
     engine = None
     # The folder would keep others from reading what belongs to them.
     folder.chmod(0o711)
     try:
         subprocess.run([COMPOSE / "secrets.sh", folder / "secrets"], check=True)
         what_stands_there(variables)
-        project = compose.read(COMPOSE / "compose.yaml", variables)
+        project = compose.read(COMPOSE / "compose.yaml", variables, dotenv=variables)
         if not shutil.which("grafana"):
             images.OTHERS["grafana/grafana"].files = {"/run.sh": HERE / "grafana-stand-in"}
             print("NOT TESTED: Grafana itself, which is not installed; its service's settings are", flush=True)

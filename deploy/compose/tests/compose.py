@@ -9,7 +9,7 @@ import yaml
 # What a service may say here. A key that is new to the file must be understood by what starts it before it may stand there.
 KNOWN = {
     "image", "build", "deploy", "restart", "stop_grace_period", "environment", "read_only", "cap_drop", "security_opt", "ulimits",
-    "depends_on", "networks", "command", "volumes", "healthcheck", "ports", "profiles", "sysctls", "secrets",
+    "depends_on", "env_file", "networks", "command", "volumes", "healthcheck", "ports", "profiles", "sysctls", "secrets",
 }
 VARIABLE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)(?:(:?[-?])([^}]*))?\})")
 
@@ -122,8 +122,8 @@ def only(what, mapping, *known):
         raise Refused(f"{what}: nobody here understands {', '.join(sorted(unknown))}")
 
 
-def read(path, variables):
-    """The project in a file; `variables` is what the shell and .env set."""
+def read(path, variables, dotenv=None):
+    """The project in a file; `variables` is what the shell and .env set, and `dotenv` what .env itself has, if there is one."""
     path = Path(path)
     text = yaml.safe_load(path.read_text())
     only("the file", text, "name", "services", "networks", "volumes", "secrets")
@@ -138,7 +138,7 @@ def read(path, variables):
         only(f"secrets.{name}", said, "file")
         secrets[name] = (path.parent / said["file"]).resolve()
     for name, said in text["services"].items():
-        project.services[name] = service(name, said, path.parent, set(text.get("volumes", {})), secrets)
+        project.services[name] = service(name, said, path.parent, set(text.get("volumes", {})), secrets, dotenv)
         for network in project.services[name].networks:
             if network not in project.networks:
                 raise Refused(f"{name}: there is no network {network}")
@@ -148,7 +148,7 @@ def read(path, variables):
     return project
 
 
-def service(name, said, folder, volumes, secrets):
+def service(name, said, folder, volumes, secrets, dotenv):
     """One service; paths are relative to the file's folder."""
     only(name, said, *KNOWN)
     only(f"{name}.deploy", said.get("deploy", {}), "replicas")
@@ -162,6 +162,11 @@ def service(name, said, folder, volumes, secrets):
     if said.get("cap_drop", ["ALL"]) != ["ALL"] or said.get("security_opt", ["no-new-privileges:true"]) != ["no-new-privileges:true"]:
         raise Refused(f"{name}: nobody here understands its cap_drop or security_opt")
     environment = {}
+    for file in said.get("env_file", []):
+        only(f"{name}.env_file", file, "path", "required")
+        if file["path"] != ".env" or (file.get("required", True) and dotenv is None):
+            raise Refused(f"{name}: there is no {file['path']}")
+        environment.update(dotenv or {})
     for key, value in said.get("environment", {}).items():
         if not isinstance(value, (str, int)) or isinstance(value, bool):
             raise Refused(f"{name}.environment.{key}: {value!r} is no text")
