@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use engine::{NoWay, Tag};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::proof::Secrets;
@@ -30,8 +30,11 @@ const APART: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a node is left alone that could not be reached.
 const LEFT_ALONE: Duration = Duration::from_secs(1);
-/// Connections that are being made to one node at the same time.
+/// Connections that are being made to one node at the same time, by this one.
 const DIALS: usize = 32;
+/// And by all nodes together: half of the places of an admin listener, where each has one until it is proven. More would put each other
+/// out, and operators.
+const DIALS_OF_ALL: usize = 64;
 
 /// The nodes that are known.
 pub(super) struct Nodes {
@@ -78,6 +81,12 @@ impl Nodes {
         let (known, asked, leaving) = (Mutex::default(), tokio::sync::Mutex::default(), AtomicBool::new(false));
         let trouble = Recurring::new("other nodes cannot be told where this one is, or be found");
         Self { whereabouts, me, configured, secrets, known, asked, leaving, trouble, metrics }
+    }
+
+    /// Waits until a node may be called once more; nothing if it is gone.
+    pub(super) async fn dialling<'a>(&self, node: &'a Known) -> Option<SemaphorePermit<'a>> {
+        let others = self.known.lock().len();
+        node.dials.acquire_many(weight(others)).await.ok()
     }
 
     pub(super) fn address(&self) -> &str {
@@ -184,4 +193,24 @@ impl Nodes {
 
 fn hex(bytes: [u8; 32]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// How much of [`DIALS`] one is where so many nodes call another.
+fn weight(nodes: usize) -> u32 {
+    let weight = (DIALS * nodes).div_ceil(DIALS_OF_ALL).clamp(1, DIALS);
+    u32::try_from(weight).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_nodes_together_leave_places_at_the_one_that_they_call() {
+        for nodes in 1..=64 {
+            let each = DIALS / usize::try_from(weight(nodes)).unwrap();
+            assert!((1..=DIALS).contains(&each) && each * nodes <= DIALS_OF_ALL, "{nodes} nodes: {each} each");
+        }
+        assert_eq!((weight(1), weight(2), weight(1_000)), (1, 1, 32), "few call as fast as they may, many one by one");
+    }
 }

@@ -62,7 +62,7 @@ impl Ways {
             return Ok(way);
         }
         let node = nodes.get(tag)?;
-        let Ok(_dialling) = node.dials.acquire().await else { return Err(NoWay::Gone) };
+        let Some(_dialling) = nodes.dialling(&node).await else { return Err(NoWay::Gone) };
         // Others may have left one meanwhile, or learned that there is none.
         if let Some(way) = self.unused(tag) {
             return Ok(way);
