@@ -28,6 +28,7 @@ mod packet;
 mod passing;
 mod payload;
 mod polling;
+mod reply;
 mod seats;
 mod server;
 mod settings;

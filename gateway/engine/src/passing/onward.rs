@@ -15,7 +15,8 @@ use super::{BAD, FAULT, FOR, HALF, NoWay, Passage, Passed, Tag, Way};
 use crate::handler::{Misuse, Transport};
 use crate::handshake::{Query, Refused};
 use crate::http::{ACKNOWLEDGED, BadRequest, HURRY, Head, Relayed, Timing, Wire};
-use crate::server::{Reply, Shared};
+use crate::reply::Reply;
+use crate::server::Shared;
 
 /// How much longer than its connection may take the answer of another server may.
 const MARGIN: Duration = Duration::from_secs(5);

@@ -11,7 +11,8 @@ use super::{FAULT, FOR, HALF};
 use crate::handler::{End, Misuse};
 use crate::handshake::{Query, Refused};
 use crate::http::{Timing, Wire};
-use crate::server::{Reply, Server};
+use crate::reply::Reply;
+use crate::server::Server;
 use crate::settings::Settings;
 
 /// How long another server may keep a connection that it does not use. It ends them long before.
