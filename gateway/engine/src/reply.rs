@@ -61,6 +61,11 @@ impl Shared {
             }
         } else {
             match query {
+                // Behind its head come frames, and nothing else.
+                Ok(Query { transport: Transport::Websocket, id, .. }) if wire.has_untaken => {
+                    let misuse = if id.is_some() { Misuse::Request } else { Misuse::Handshake };
+                    self.refuse(head, peer, Refused::BadRequest, misuse)
+                }
                 Ok(query) => self.reply_to(wire, head, peer, &query).await,
                 Err(refused) => self.refuse(head, peer, refused, Misuse::Handshake),
             }

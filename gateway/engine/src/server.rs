@@ -175,8 +175,9 @@ impl Server {
                 }
             };
             let (mut answer, goes_on, poll) = match shared.reply(&mut wire, &head, peer).await {
-                Reply::Answer(answer) => (answer, head.keep_alive, None),
-                Reply::Poll(answer, connection) => (answer, head.keep_alive, Some(connection)),
+                // A body that nobody wanted is not to be taken for the next request.
+                Reply::Answer(answer) => (answer, head.keep_alive && !wire.has_untaken, None),
+                Reply::Poll(answer, connection) => (answer, head.keep_alive && !wire.has_untaken, Some(connection)),
                 Reply::Last(answer) => (answer, false, None),
                 Reply::Open(answer, guest) => return shared.open(wire, &answer, guest, place).await,
                 Reply::Upgrade(answer, connection) => {

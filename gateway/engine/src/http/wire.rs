@@ -44,18 +44,20 @@ pub(crate) struct Wire {
     pub(crate) buffer: Vec<u8>,
     timing: Timing,
     is_first: bool,
+    /// The last request has a body that was not taken in whole. Nothing behind its head is a request then.
+    pub(crate) has_untaken: bool,
     /// At the other end is another server, which passes on what clients ask.
     pub(crate) is_passed: bool,
 }
 
 impl Wire {
     pub(crate) fn new(stream: TcpStream, timing: Timing) -> Self {
-        Self { stream, buffer: Vec::new(), timing, is_first: true, is_passed: false }
+        Self { stream, buffer: Vec::new(), timing, is_first: true, has_untaken: false, is_passed: false }
     }
 
     /// One to another server, of which something was read already.
     pub(crate) fn passed(stream: TcpStream, buffer: Vec<u8>, timing: Timing) -> Self {
-        Self { stream, buffer, timing, is_first: true, is_passed: true }
+        Self { is_passed: true, buffer, ..Self::new(stream, timing) }
     }
 
     /// The next request's head; nothing if the client has gone, or was idle too long.
@@ -81,6 +83,7 @@ impl Wire {
         loop {
             if let Some((head, length)) = Head::read(&self.buffer)? {
                 self.buffer.drain(..length);
+                self.has_untaken = head.framing != Framing::Length(0);
                 if self.buffer.is_empty() {
                     self.buffer = Vec::new();
                 }
@@ -117,11 +120,13 @@ impl Wire {
             match head.framing {
                 Framing::Chunked => {
                     if chunks.take(&mut self.buffer, &mut body, limit)? {
+                        self.has_untaken = false;
                         return Ok(Some(body));
                     }
                 }
                 Framing::Length(length) if self.buffer.len() >= length => {
                     let rest = self.buffer.split_off(length);
+                    self.has_untaken = false;
                     return Ok(Some(std::mem::replace(&mut self.buffer, rest)));
                 }
                 Framing::Length(_) => {}

@@ -154,7 +154,7 @@ impl Shared {
             };
         }
         let is_good = parts.status == StatusCode::OK;
-        let goes_on = is_good && request.head.keep_alive;
+        let goes_on = is_good && request.head.keep_alive && !wire.has_untaken;
         let is_unknown = parts.status == StatusCode::BAD_REQUEST && far.buffer.starts_with(UNKNOWN);
         match wire.relay(&mut far, (&parts, Some(length)), goes_on).await {
             Relayed::FarBroke => return (Passed::Failed, Some(Reply::Gone)),

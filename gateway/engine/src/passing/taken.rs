@@ -41,9 +41,7 @@ impl Server {
                 connection.inspect(|connection| connection.end_now(fault));
                 return;
             }
-            let is_here = connection.is_some();
-            let is_post = head.parts.method == Method::POST;
-            if is_post && !is_here {
+            if head.parts.method == Method::POST && connection.is_none() {
                 // Nobody wants it, and behind it comes the next request.
                 if !matches!(wire.body(&head, shared.settings.payload_bytes, &shared.budget).await, Ok(Some(_))) {
                     return;
@@ -53,11 +51,9 @@ impl Server {
                 Ok(query) if query.id.is_some() => shared.reply_to(&mut wire, &head, peer, &query).await,
                 _ => shared.refuse(&head, peer, Refused::UnknownSession, Misuse::Request),
             };
-            let (answer, goes_on, poll) = match reply.shared_with(&head.parts.headers) {
-                Reply::Answer(answer) => (answer, true, None),
-                // What of a body was not read is not to be taken for a request.
-                Reply::Last(answer) => (answer, !(is_post && is_here), None),
-                Reply::Poll(answer, connection) => (answer, true, Some(connection)),
+            let (answer, poll) = match reply.shared_with(&head.parts.headers) {
+                Reply::Answer(answer) | Reply::Last(answer) => (answer, None),
+                Reply::Poll(answer, connection) => (answer, Some(connection)),
                 Reply::Upgrade(answer, connection) => {
                     return shared.upgrade(wire, &answer, connection, true, place).await;
                 }
@@ -72,7 +68,8 @@ impl Server {
                 connection.end_now(End::Broken);
                 return;
             }
-            if !is_written || !goes_on {
+            // What of a body was not read is not to be taken for a request.
+            if !is_written || wire.has_untaken {
                 return;
             }
         }
