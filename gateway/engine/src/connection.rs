@@ -48,6 +48,8 @@ pub(crate) struct Inner {
     pub(crate) received: AtomicU64,
     /// How many want nothing read from the client.
     pauses: AtomicU32,
+    /// Whether a body of its client is being read.
+    pub(crate) is_posting: AtomicBool,
     /// Whether another server passes its websocket on.
     pub(crate) is_passed: AtomicBool,
     /// Wakes the task of the websocket.
@@ -199,6 +201,7 @@ impl Inner {
             upgrade_by: AtomicU64::new(NEVER),
             received: AtomicU64::new(0),
             pauses: AtomicU32::new(0),
+            is_posting: AtomicBool::new(false),
             is_passed: AtomicBool::new(false),
             stream_waker: AtomicWaker::new(),
             poll_waker: AtomicWaker::new(),

@@ -116,6 +116,15 @@ async fn polled(connection: &Arc<Inner>, is_probed: bool) -> Polled {
     .await
 }
 
+/// A body that is being read.
+pub(crate) struct Posting<'a>(&'a Inner);
+
+impl Drop for Posting<'_> {
+    fn drop(&mut self) {
+        self.0.is_posting.store(false, Ordering::Release);
+    }
+}
+
 /// Takes the body of a client's request: any number of packets.
 pub(crate) async fn receive(connection: &Arc<Inner>, body: &[u8]) -> Answer {
     let refused = |connection: &Arc<Inner>, end| {
@@ -164,6 +173,12 @@ async fn wait_for_pause(connection: &Arc<Inner>) {
 }
 
 impl Inner {
+    /// A body of the client is to be read; nothing while another one is.
+    pub(crate) fn begin_post(&self) -> Option<Posting<'_>> {
+        let is_free = !self.is_posting.swap(true, Ordering::AcqRel);
+        is_free.then(|| Posting(self))
+    }
+
     /// A websocket asks to take over. False if another one does, or has.
     pub(crate) fn begin_upgrade(&self) -> bool {
         let mut out = self.out.lock();

@@ -11,7 +11,7 @@ use crate::connection::Inner;
 use crate::cors;
 use crate::handler::{Answer, End, Guest, Misuse, Side, Transport};
 use crate::handshake::{self, Id, Query, Refused};
-use crate::http::{Head, Wire};
+use crate::http::{Body, Head, Wire};
 use crate::outbox::{Poll, Way};
 use crate::passing::Place;
 use crate::polling;
@@ -114,8 +114,15 @@ impl Shared {
                 None => Reply::Gone,
             },
             (Transport::Polling, &Method::POST) => {
-                match wire.body(head, self.settings.payload_bytes, &self.budget).await {
-                    Ok(Some(body)) => Reply::Answer(polling::receive(&connection, &body).await),
+                let Some(posting) = connection.begin_post() else {
+                    // Which of them would come first? Engine.IO's own server ends it, too.
+                    connection.end_now(End::BadPacket);
+                    return Reply::Last(Refused::BadRequest.answer());
+                };
+                let body = wire.body(head, self.settings.payload_bytes, &self.budget).await;
+                drop(posting);
+                match body {
+                    Ok(Some(body)) => Reply::Answer(polling::receive(&connection, &body.bytes).await),
                     Ok(None) => {
                         // Half a body: what was in it is lost.
                         connection.end_now(End::Broken);
@@ -169,8 +176,8 @@ impl Shared {
 
     async fn reply_elsewhere(&self, wire: &mut Wire, head: &Head, peer: SocketAddr) -> Reply {
         match wire.body(head, self.settings.body_bytes, &self.budget).await {
-            Ok(Some(body)) => {
-                let request = Request::from_parts(head.parts.clone(), Bytes::from(body));
+            Ok(Some(Body { bytes, charge: _charge })) => {
+                let request = Request::from_parts(head.parts.clone(), Bytes::from(bytes));
                 Reply::Answer(self.handler.elsewhere(request, peer).await)
             }
             Ok(None) => Reply::Gone,

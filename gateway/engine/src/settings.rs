@@ -11,7 +11,7 @@ pub struct Settings {
     pub ping_timeout: Duration,
     /// How long a connection may be without a session, and an upgrade may take.
     pub connect_timeout: Duration,
-    /// How long a request may take to send its head, and then its body.
+    /// How long a request may take to send its head, and how much longer than 16 KiB a second take its body may.
     pub header_timeout: Duration,
     /// How long an HTTP connection may be idle between requests.
     pub keep_alive: Duration,

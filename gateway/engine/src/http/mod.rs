@@ -13,7 +13,7 @@ mod wire;
 pub(crate) use head::{Framing, Head, lists};
 pub(crate) use idle::Idle;
 pub(crate) use passed::{ACKNOWLEDGED, HURRY, Relayed};
-pub(crate) use wire::{Timing, Wire, write_head};
+pub(crate) use wire::{Body, Timing, Wire, write_head};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};

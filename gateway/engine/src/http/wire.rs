@@ -16,25 +16,33 @@ use tokio_util::sync::CancellationToken;
 
 use super::body::Chunks;
 use super::{BadRequest, Framing, HURRY, Head, Idle, head};
-use crate::budget::Budget;
+use crate::budget::{Budget, Charge};
 use crate::handler::Pieces;
 
 /// Read at a time.
 const PIECE: usize = 4 * 1024;
 /// Answers up to here are sent together with their head.
 const SMALL: usize = 16 * 1024;
-/// The slowest line on which large answers arrive, in bytes a second.
+/// The slowest line on which large bodies and answers arrive, in bytes a second.
 const SLOWEST: usize = 16 * 1024;
 
 /// How long what may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timing {
-    /// From the first byte of a request to the end of its head, and the same again for its body.
+    /// From the first byte of a request to the end of its head, and again for its body: longer for what has come of that.
     pub(crate) request: Duration,
     /// Between requests.
     pub(crate) idle: Duration,
     /// For writing an answer.
     pub(crate) write: Duration,
+}
+
+/// A request's body.
+#[derive(Debug, Default)]
+pub(crate) struct Body {
+    pub(crate) bytes: Vec<u8>,
+    /// Its part of the budget.
+    pub(crate) charge: Option<Charge>,
 }
 
 #[derive(Debug)]
@@ -97,41 +105,43 @@ impl Wire {
         }
     }
 
-    /// A request's body, of at most `limit` bytes.
+    /// A request's body, of at most `limit` bytes. What has come of it counts against the budget, and not what is only said to come.
     pub(crate) async fn body(
         &mut self,
         head: &Head,
         limit: usize,
         budget: &Arc<Budget>,
-    ) -> Result<Option<Vec<u8>>, BadRequest> {
-        let expected = match head.framing {
-            Framing::Length(0) => return Ok(Some(Vec::new())),
+    ) -> Result<Option<Body>, BadRequest> {
+        match head.framing {
+            Framing::Length(0) => return Ok(Some(Body::default())),
             Framing::Length(length) if length > limit => return Err(BadRequest::BodyTooLarge),
-            Framing::Length(length) => length,
-            Framing::Chunked => limit,
-        };
-        let _charge = budget.charge(expected).ok_or(BadRequest::Budget)?;
+            Framing::Length(_) | Framing::Chunked => {}
+        }
         if head.expects_continue && self.buffer.is_empty() {
             self.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.ok();
         }
-        let deadline = Instant::now() + self.timing.request;
-        let (mut body, mut chunks) = (Vec::new(), Chunks::default());
+        let mut charge = budget.charge(0).ok_or(BadRequest::Budget)?;
+        let began = Instant::now();
+        let (mut bytes, mut chunks) = (Vec::new(), Chunks::default());
         loop {
-            match head.framing {
-                Framing::Chunked => {
-                    if chunks.take(&mut self.buffer, &mut body, limit)? {
-                        self.has_untaken = false;
-                        return Ok(Some(body));
-                    }
-                }
+            let is_whole = match head.framing {
+                Framing::Chunked => chunks.take(&mut self.buffer, &mut bytes, limit)?,
                 Framing::Length(length) if self.buffer.len() >= length => {
                     let rest = self.buffer.split_off(length);
-                    self.has_untaken = false;
-                    return Ok(Some(std::mem::replace(&mut self.buffer, rest)));
+                    bytes = std::mem::replace(&mut self.buffer, rest);
+                    true
                 }
-                Framing::Length(_) => {}
+                Framing::Length(_) => false,
+            };
+            let held = bytes.len() + if is_whole { 0 } else { self.buffer.len() };
+            if !charge.change_to(held) {
+                return Err(BadRequest::Budget);
             }
-            match timeout_at(deadline, self.read_more()).await {
+            if is_whole {
+                self.has_untaken = false;
+                return Ok(Some(Body { bytes, charge: Some(charge) }));
+            }
+            match timeout_at(began + self.timing.request + on_slow_line(held), self.read_more()).await {
                 Ok(Ok(0) | Err(_)) => return Ok(None),
                 Ok(Ok(_)) => {}
                 Err(_) => return Err(BadRequest::TooSlow),
@@ -194,7 +204,7 @@ impl Wire {
 
     /// How long it may take to write or to read so much: longer for what is large, or clients with a slow line would never get it.
     pub(crate) fn patience(&self, length: usize) -> Duration {
-        self.timing.write + Duration::from_secs((length / SLOWEST) as u64)
+        self.timing.write + on_slow_line(length)
     }
 
     /// Answers a request; with `keep_alive` another one may follow. False if the answer could not be written.
@@ -276,6 +286,11 @@ impl Wire {
         };
         timeout(patience, writing).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
+}
+
+/// How long so much is on its way at the worst.
+fn on_slow_line(length: usize) -> Duration {
+    Duration::from_millis((length.saturating_mul(1000) / SLOWEST) as u64)
 }
 
 /// Writes the status line and the headers, but not the empty line after them. `length` is the body's.

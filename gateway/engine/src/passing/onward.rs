@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{BAD, FAULT, FOR, HALF, NoWay, Passage, Passed, Tag, Way};
 use crate::handler::{Misuse, Transport};
 use crate::handshake::{Query, Refused};
-use crate::http::{ACKNOWLEDGED, BadRequest, HURRY, Head, Relayed, Timing, Wire};
+use crate::http::{ACKNOWLEDGED, BadRequest, Body, HURRY, Head, Relayed, Timing, Wire};
 use crate::reply::Reply;
 use crate::server::Shared;
 
@@ -48,7 +48,7 @@ struct Request<'a> {
     head: &'a Head,
     peer: SocketAddr,
     kind: Kind,
-    body: Vec<u8>,
+    body: Body,
     /// What is wrong with the body.
     fault: Option<Fault>,
 }
@@ -81,7 +81,7 @@ impl Shared {
         if !passage.knows(to).await {
             return unknown(Passed::Gone);
         }
-        let (mut body, mut fault) = (Vec::new(), None);
+        let (mut body, mut fault) = (Body::default(), None);
         if kind == Kind::Post {
             match wire.body(head, self.settings.payload_bytes, &self.budget).await {
                 Ok(Some(whole)) => body = whole,
@@ -173,7 +173,7 @@ impl Shared {
 impl Request<'_> {
     fn bytes(&self) -> Vec<u8> {
         let parts = &self.head.parts;
-        let mut bytes = Vec::with_capacity(1024 + self.body.len());
+        let mut bytes = Vec::with_capacity(1024 + self.body.bytes.len());
         let mut say = |piece: &[u8]| bytes.extend_from_slice(piece);
         say(parts.method.as_str().as_bytes());
         say(b" ");
@@ -203,8 +203,8 @@ impl Request<'_> {
             let word = if matches!(fault, Fault::Half) { HALF } else { BAD };
             say(format!("{FAULT}: {word}\r\n").as_bytes());
         }
-        say(format!("{FOR}: {}\r\ncontent-length: {}\r\n\r\n", self.peer, self.body.len()).as_bytes());
-        say(&self.body);
+        say(format!("{FOR}: {}\r\ncontent-length: {}\r\n\r\n", self.peer, self.body.bytes.len()).as_bytes());
+        say(&self.body.bytes);
         bytes
     }
 }

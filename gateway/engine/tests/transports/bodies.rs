@@ -1,11 +1,12 @@
 //! Bodies of requests: where none belongs, how much of them is held, and how long they may take.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use engine::Packet;
 
 use crate::passing::{misled, two};
-use crate::support::{Poller, Raw, World, websocket_request};
+use crate::support::{Poller, Raw, World, eventually, websocket_request};
 
 /// What a proxy takes for a body, and a careless server for the next request.
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -89,4 +90,89 @@ async fn a_body_of_no_bytes_is_none() {
         raw.write(format!("GET {} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", poller.path())).await;
         assert_eq!(raw.answer().await.2, "42[1]");
     }
+}
+
+/// A request to post so much, of which this is sent.
+async fn begun(world: &World, path: &str, length: usize, sent: &[u8]) -> Raw {
+    let mut raw = Raw::connect(world).await;
+    raw.write(format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n")).await;
+    raw.write(sent).await;
+    raw
+}
+
+#[tokio::test]
+async fn a_body_weighs_what_has_come_of_it() {
+    let world = World::new(|settings| settings.budget_bytes = 1024 * 1024).await;
+    let poller = Poller::connected(&world).await;
+    let mut said = Vec::new();
+    for _ in 0..20 {
+        said.push(begun(&world, "/page", 1_000_000, b"x").await);
+        let mut chunked = Raw::connect(&world).await;
+        chunked.write("POST /page HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nf4240\r\nx").await;
+        said.push(chunked);
+    }
+    eventually("all are read", || world.server.held_bytes() >= 40).await;
+    assert!(world.server.held_bytes() < 1000, "{}", world.server.held_bytes());
+    poller.say("42[1]").await;
+    poller.poll().await;
+    let mut half = begun(&world, "/page", 1_000_000, &vec![b'x'; 600_000]).await;
+    eventually("what has come counts", || world.server.held_bytes() > 600_000).await;
+    let mut other = begun(&world, "/page", 1_000_000, &vec![b'x'; 600_000]).await;
+    assert_eq!(other.answer().await.0, 503);
+    half.write(vec![b'x'; 400_000]).await;
+    assert_eq!(half.answer().await.0, 200);
+    drop((said, half));
+    eventually("nothing is held", || world.server.held_bytes() == 0).await;
+}
+
+#[tokio::test]
+async fn a_body_weighs_until_it_is_done_with() {
+    let world = World::new(|_| {}).await;
+    let poller = Poller::connected(&world).await;
+    world.connection().pause();
+    let event = format!("42[\"{}\"]", "x".repeat(50_000));
+    let mut first = begun(&world, &poller.path(), event.len(), event.as_bytes()).await;
+    eventually("it is held", || world.server.held_bytes() >= 50_000).await;
+    // Taken in whole, it is not in the way of the next one.
+    let mut second = begun(&world, &poller.path(), event.len(), event.as_bytes()).await;
+    eventually("both are held", || world.server.held_bytes() >= 100_000).await;
+    world.connection().resume();
+    assert_eq!((first.answer().await.2, second.answer().await.2), ("ok".into(), "ok".into()));
+    assert!(world.ends().is_empty());
+    poller.poll().await;
+    eventually("nothing is held", || world.server.held_bytes() == 0).await;
+}
+
+#[tokio::test]
+async fn a_second_body_at_the_same_time_ends_the_connection() {
+    let world = World::new(|_| {}).await;
+    let poller = Poller::connected(&world).await;
+    let mut first = begun(&world, &poller.path(), 5, b"42").await;
+    eventually("it is read", || world.server.held_bytes() > 0).await;
+    assert_eq!(poller.post("42[2]").await.0, 400);
+    first.write("[1]").await;
+    assert_eq!(first.answer().await.0, 400);
+    assert!(world.seen.events.lock().is_empty());
+    eventually("it is over", || world.ends() == ["/ BadPacket", "connection BadPacket"]).await;
+}
+
+#[tokio::test]
+async fn a_large_body_arrives_on_a_slow_line_and_a_trickle_does_not() {
+    let world = World::new(|settings| settings.header_timeout = Duration::from_millis(300)).await;
+    let poller = Poller::connected(&world).await;
+    let event = format!("42[\"{}\"]", "x".repeat(60_000));
+    let mut slow = begun(&world, &poller.path(), event.len(), b"").await;
+    for piece in event.as_bytes().chunks(6_000) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        slow.write(piece).await;
+    }
+    assert_eq!(slow.answer().await.2, "ok");
+    let trickle = begun(&world, "/page", 60_000, b"").await;
+    let began = tokio::time::Instant::now();
+    while trickle.stream.try_read(&mut [0; 1]).is_err() {
+        trickle.stream.try_write(b"x").unwrap();
+        assert!(began.elapsed() < Duration::from_secs(2), "it goes on");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(world.ends().is_empty());
 }
