@@ -30,7 +30,7 @@ pub struct Packet {
     /// The same for polling.
     encoded_msgpack: OnceLock<String>,
     /// Its part of the budget, from when it first waits for a client until nobody needs it.
-    charge: OnceLock<Option<Charge>>,
+    charge: OnceLock<Charge>,
 }
 
 /// What a Socket.IO packet is about.
@@ -194,9 +194,20 @@ impl Packet {
         msgpack::encode(message, &self.text()[message.data..], &attachments)
     }
 
-    /// Counts it against the budget, once however many clients it waits for; false if there is not enough left.
+    /// Whether it is Engine.IO's own, like a ping: small, and not for anybody to refuse.
+    pub(crate) fn is_own(&self) -> bool {
+        self.message.is_none()
+    }
+
+    /// Counts it against the budget, once however many clients it waits for; false if there is not enough left now.
     pub(crate) fn charge(&self, budget: &Arc<Budget>) -> bool {
-        self.charge.get_or_init(|| budget.charge(self.websocket.len())).is_some()
+        // One ping serves all clients for ever.
+        if self.is_own() || self.charge.get().is_some() {
+            return true;
+        }
+        let charge = budget.charge(self.websocket.len());
+        // Of two at the same time one gives it back.
+        charge.map(|charge| self.charge.set(charge).ok()).is_some()
     }
 }
 
@@ -248,6 +259,10 @@ mod tests {
         assert_eq!(budget.used(), packet.size());
         drop(packet);
         assert_eq!(budget.used(), 0);
-        assert!(!Packet::event("/", &"x".repeat(1001), &[]).charge(&budget));
+        let large = Packet::event("/", &"x".repeat(900), &[]);
+        let other = budget.charge(500).unwrap();
+        assert!(!large.charge(&budget));
+        drop(other);
+        assert!(large.charge(&budget), "what was too much once is not for ever");
     }
 }
