@@ -110,8 +110,7 @@ impl Connection {
     /// Ends the session of a namespace, and tells the client so, also one that is just being let in. Official clients do not
     /// come back by themselves. A connection without a session ends softly.
     pub fn leave(&self, namespace: &str, reason: &'static str) {
-        let left = self.0.seats.lock().leave(namespace);
-        let Some(session) = left else { return };
+        let Some(session) = self.0.vacate(namespace) else { return };
         let told = if session.is_some() {
             Packet::message(Kind::Disconnect, namespace, None, "", &[])
         } else {
@@ -208,6 +207,18 @@ impl Inner {
             resumed: tokio::sync::Notify::new(),
             shared,
         })
+    }
+
+    /// Takes a seat away, as [`Seats::leave`] does. With its last session a connection has as long for the next as it had at first:
+    /// some clients keep the transport for a namespace that they enter later. Who had none wins no time by leaving.
+    pub(crate) fn vacate(&self, namespace: &str) -> Option<Option<Arc<dyn Session>>> {
+        // Under the lock: somebody may just be let in.
+        let mut seats = self.seats.lock();
+        let left = seats.leave(namespace);
+        if matches!(left, Some(Some(_))) && !seats.has_session() {
+            self.heart.unsettle(self.shared.clock.now(), self.shared.settings.connect_timeout);
+        }
+        left
     }
 
     pub(crate) fn send(self: &Arc<Self>, packet: &Arc<Packet>) -> Result<(), SendError> {

@@ -118,15 +118,7 @@ impl Inner {
     }
 
     fn leaves(self: &Arc<Self>, namespace: &str) {
-        let (session, is_last) = {
-            let mut seats = self.seats.lock();
-            (seats.leave(namespace).flatten(), seats.is_empty())
-        };
-        if is_last {
-            // Some clients keep the transport for a namespace that they enter later.
-            self.heart.unsettle(self.shared.clock.now(), self.shared.settings.connect_timeout);
-        }
-        if let Some(session) = session {
+        if let Some(session) = self.vacate(namespace).flatten() {
             session.over(&End::Left);
         }
     }

@@ -64,6 +64,11 @@ impl Seats {
         self.count == 0
     }
 
+    /// Whether somebody was let in, and has not left.
+    pub(crate) fn has_session(&self) -> bool {
+        self.seats.iter().any(|seat| seat.session.is_some())
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.seats.is_empty()
     }

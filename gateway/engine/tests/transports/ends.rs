@@ -89,6 +89,46 @@ async fn who_never_asks_for_a_session_is_let_go() {
 }
 
 #[tokio::test]
+async fn who_leaves_without_ever_having_come_wins_no_time() {
+    let world = World::new(|settings| settings.connect_timeout = Duration::from_millis(400)).await;
+    let mut client = Raw::websocket(&world, "").await;
+    client.text().await.unwrap();
+    let began = tokio::time::Instant::now();
+    let leaving = async {
+        loop {
+            client.say("41").await;
+            if tokio::time::timeout(Duration::from_millis(100), client.text()).await.is_ok() {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(2), leaving).await.expect("it holds its place for ever");
+    assert!(began.elapsed() >= Duration::from_millis(300));
+    assert_eq!(world.ends(), ["connection Sessionless"]);
+}
+
+#[tokio::test]
+async fn who_leaves_while_it_waits_for_another_session_has_as_long_as_at_first() {
+    let world = World::new(|settings| settings.connect_timeout = Duration::from_millis(200)).await;
+    for is_kicked in [false, true] {
+        world.seen.ends.lock().clear();
+        world.seen.connections.lock().clear();
+        let mut client = Raw::connected(&world).await;
+        client.say("40/slow,").await;
+        eventually("it waits", || world.seen.waiting.lock().len() == 1).await;
+        if is_kicked {
+            world.connection().leave("/", "kicked");
+        } else {
+            client.say("41").await;
+        }
+        eventually("it has left", || world.ends().len() == 1).await;
+        world.seen.waiting.lock().pop().unwrap().refuse("no", None);
+        assert!(client.ends().await);
+        eventually("it is over", || world.ends().last().unwrap() == "connection Sessionless").await;
+    }
+}
+
+#[tokio::test]
 async fn half_a_frame_and_a_cut_end_it() {
     let world = World::new(|_| {}).await;
     let mut client = Raw::connected(&world).await;

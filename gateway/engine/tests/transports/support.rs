@@ -55,6 +55,8 @@ pub(crate) struct Seen {
     pub(crate) ends: Mutex<Vec<String>>,
     pub(crate) upgrades: AtomicUsize,
     pub(crate) opened: AtomicUsize,
+    /// Who wants into a namespace that takes its time.
+    pub(crate) waiting: Mutex<Vec<Admission>>,
     pub(crate) misuses: Mutex<Vec<Misuse>>,
     /// Requests for something else.
     pub(crate) pages: AtomicUsize,
@@ -143,6 +145,9 @@ impl Guest for Visitor {
     fn connect(self: Arc<Self>, admission: Admission) {
         if &*admission.namespace == "/closed" {
             return admission.refuse("not \"here\"", Some("{\"why\":1}"));
+        }
+        if &*admission.namespace == "/slow" {
+            return self.0.waiting.lock().push(admission);
         }
         let connection = admission.connection.clone();
         self.0.connections.lock().push(connection.clone());
