@@ -274,10 +274,11 @@ impl Inner {
     /// Writes what waits; false if the socket takes no more now.
     pub(crate) fn flush(self: &Arc<Self>) -> bool {
         let mut out = self.out.lock();
-        let before = out.waiting();
+        let before = out.written;
         match out.flush() {
             Ok(is_empty) => {
-                if is_empty || out.waiting() != before {
+                // Of a large packet every byte counts: on a slow line it takes long to be out.
+                if is_empty || out.written != before {
                     self.note_progress(is_empty);
                 }
                 is_empty
