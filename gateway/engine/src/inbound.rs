@@ -85,6 +85,7 @@ struct Unfinished {
     is_event: bool,
     event: Event,
     expected: usize,
+    /// Of its attachments.
     bytes: usize,
 }
 
@@ -96,7 +97,8 @@ impl Assembler {
 
     /// How many bytes it holds.
     pub(crate) fn held(&self) -> usize {
-        self.unfinished.as_ref().map_or(0, |unfinished| unfinished.bytes + unfinished.event.text.len())
+        let held = |one: &Unfinished| one.bytes + one.event.text.len() + one.namespace.len();
+        self.unfinished.as_deref().map_or(0, held)
     }
 
     /// Takes a message that is text; returns the packet if it is whole.
@@ -277,6 +279,15 @@ mod tests {
         assembler.text("52-[1]", BOUNDS).unwrap();
         assembler.bytes(&[0; 6], BOUNDS).unwrap();
         assert_eq!(assembler.bytes(&[0; 5], BOUNDS), Err(PacketError::TooLarge));
+    }
+
+    #[test]
+    fn all_that_is_held_of_an_event_counts() {
+        let mut assembler = Assembler::default();
+        assembler.text(&format!("52-/{},7[1]", "n".repeat(50)), BOUNDS).unwrap();
+        assert_eq!(assembler.held(), 51 + 3);
+        assembler.bytes(b"xy", BOUNDS).unwrap();
+        assert_eq!(assembler.held(), 51 + 3 + 2);
     }
 
     #[test]
