@@ -29,11 +29,11 @@ thread_local! {
 pub(crate) async fn run(connection: Arc<Inner>, stream: OwnedReadHalf, role: Role, mut read: Vec<u8>) {
     let mut websocket =
         Websocket { connection, stream, role, decoder: Decoder::default(), charge: None, has_more: false };
-    if !websocket.feed(&mut read) {
-        websocket.role = Role::Over;
-    }
+    let is_over = !websocket.feed(&mut read) && websocket.is_done();
     drop(read);
-    poll_fn(|context| websocket.poll(context)).await;
+    if !is_over {
+        poll_fn(|context| websocket.poll(context)).await;
+    }
     websocket.depart();
 }
 
@@ -44,8 +44,6 @@ pub(crate) enum Role {
     Candidate(OwnedWriteHalf),
     /// Carries the connection.
     Carrier,
-    /// Nothing any more.
-    Over,
 }
 
 struct Websocket {
@@ -62,10 +60,8 @@ impl Websocket {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.connection.stream_waker.register(context.waker());
         loop {
-            match self.role {
-                Role::Over => return Poll::Ready(()),
-                Role::Candidate(_) if self.candidate_is_late() => return Poll::Ready(()),
-                Role::Candidate(_) | Role::Carrier => {}
+            if matches!(self.role, Role::Candidate(_)) && self.candidate_is_late() {
+                return Poll::Ready(());
             }
             let phase = self.connection.phase();
             if matches!(self.role, Role::Carrier) && phase != Phase::Closed && self.write(context).is_err() {
@@ -182,7 +178,7 @@ impl Websocket {
                     self.connection.end_now(end);
                 }
             }
-            Role::Carrier | Role::Over => {
+            Role::Carrier => {
                 self.connection.say_last(&close);
                 self.connection.end_now(end);
             }
@@ -216,7 +212,6 @@ impl Receiver for Ears<'_> {
         let goes_on = match self.role {
             Role::Candidate(_) => self.audition(&message),
             Role::Carrier => self.carry(&message),
-            Role::Over => false,
         };
         self.next = match goes_on {
             false => Next::Nothing,

@@ -80,6 +80,24 @@ async fn one_that_breaks_changes_nothing() {
 }
 
 #[tokio::test]
+async fn nor_does_one_that_breaks_the_protocol_at_once() {
+    let world = World::new(|_| {}).await;
+    let poller = Poller::connected(&world).await;
+    for packet in ["x", "42[1]"] {
+        let mut websocket = Raw::connect(&world).await;
+        // In one piece with the request.
+        let said = crate::support::frame(0x81, packet.as_bytes());
+        websocket.write([websocket_request(&query(&poller)).as_bytes(), &said].concat()).await;
+        assert_eq!(websocket.answer().await.0, 101);
+        assert!(websocket.ends().await);
+    }
+    let mut websocket = Raw::websocket(&world, &query(&poller)).await;
+    websocket.say("5").await;
+    websocket.say("42[2]").await;
+    assert_eq!(websocket.text().await.unwrap(), "42[2]");
+}
+
+#[tokio::test]
 async fn one_that_hangs_is_given_up_and_polls_are_answered_meanwhile() {
     let world = World::new(|settings| settings.connect_timeout = Duration::from_secs(1)).await;
     let poller = Poller::connected(&world).await;
