@@ -10,6 +10,10 @@ use super::BadRequest;
 pub(crate) const MAX_BYTES: usize = 16 * 1024;
 /// Header lines of one head.
 const MAX_HEADERS: usize = 100;
+/// How much more a head may have with what another server says beside what the client said: lines, and their bytes with those of
+/// spaces that the client left out.
+const ADDED_HEADERS: usize = 8;
+const ADDED_BYTES: usize = 1024;
 const END: &[u8] = b"\r\n\r\n";
 
 /// What a request says before its body.
@@ -31,22 +35,24 @@ pub(crate) enum Framing {
 }
 
 impl Head {
-    /// Reads a head from the beginning of `bytes`, and tells how long it is; nothing if it is not there whole.
-    pub(crate) fn read(bytes: &[u8]) -> Result<Option<(Self, usize)>, BadRequest> {
+    /// Reads a head from the beginning of `bytes`, and tells how long it is; nothing if it is not there whole. One that another
+    /// server passes on was read by that one.
+    pub(crate) fn read(bytes: &[u8], is_passed: bool) -> Result<Option<(Self, usize)>, BadRequest> {
+        let (added_headers, added_bytes) = if is_passed { (ADDED_HEADERS, ADDED_BYTES) } else { (0, 0) };
         // An empty line before a request is to be forgiven (RFC 9112, section 2.2).
         let skipped = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
         let bytes = &bytes[skipped..];
         let end = memchr::memmem::find(bytes, END);
         let head = &bytes[..end.map_or(bytes.len(), |end| end + END.len())];
         check_lines(head)?;
-        if head.len() > MAX_BYTES {
+        if head.len() > MAX_BYTES + added_bytes {
             return Err(BadRequest::HeadTooLarge);
         }
         if end.is_none() {
             return Ok(None);
         }
-        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-        let mut request = httparse::Request::new(&mut headers);
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS + ADDED_HEADERS];
+        let mut request = httparse::Request::new(&mut headers[..MAX_HEADERS + added_headers]);
         match request.parse(head) {
             Ok(httparse::Status::Complete(_)) => {}
             Ok(httparse::Status::Partial) => return Err(BadRequest::Malformed),
@@ -130,7 +136,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Option<(Head, usize)>, BadRequest> {
-        Head::read(text.as_bytes())
+        Head::read(text.as_bytes(), false)
     }
 
     fn error(text: &str) -> BadRequest {
@@ -195,8 +201,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            _ = Head::read(&bytes);
-            _ = Head::read(&[b"GET / HTTP/1.1\r\nHost: x\r\n".to_vec(), bytes, END.to_vec()].concat());
+            _ = Head::read(&bytes, false);
+            _ = Head::read(&[b"GET / HTTP/1.1\r\nHost: x\r\n".to_vec(), bytes, END.to_vec()].concat(), true);
         }
     }
 }

@@ -89,7 +89,7 @@ impl Wire {
         self.is_first = false;
         let deadline = Instant::now() + self.timing.request;
         loop {
-            if let Some((head, length)) = Head::read(&self.buffer)? {
+            if let Some((head, length)) = Head::read(&self.buffer, self.is_passed)? {
                 self.buffer.drain(..length);
                 self.has_untaken = head.framing != Framing::Length(0);
                 if self.buffer.is_empty() {

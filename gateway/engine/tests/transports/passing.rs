@@ -294,6 +294,23 @@ async fn who_is_in_a_hurry_has_polls_answered_and_nothing_is_lost() {
 }
 
 #[tokio::test]
+async fn a_head_that_may_come_may_be_passed_on() {
+    let (has, gets) = two().await;
+    let poller = misled(&has, &gets).await;
+    let head = format!("GET {} HTTP/1.1\r\nHost: x\r\n", poller.path());
+    let long = format!("{head}A: {}\r\n\r\n", "x".repeat(16_384 - head.len() - 7));
+    let many = format!("{head}{}\r\n", "A:b\r\n".repeat(99));
+    for request in [long, many] {
+        for world in [&has, &gets] {
+            has.connection().send(&Packet::event("/", "[1]", &[])).unwrap();
+            let mut raw = Raw::connect(world).await;
+            raw.write(&request).await;
+            assert_eq!(raw.answer().await.2, "42[1]");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_says_nothing_is_not_waited_for_for_ever() {
     let short = |settings: &mut engine::Settings| {
         settings.ping_interval = Duration::from_millis(10);
