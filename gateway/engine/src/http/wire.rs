@@ -70,7 +70,14 @@ impl Wire {
 
     /// The next request's head; nothing if the client has gone, or was idle too long.
     pub(crate) async fn head(&mut self, idle: &Idle) -> Result<Option<Head>, BadRequest> {
-        while self.buffer.is_empty() {
+        loop {
+            if self.is_passed && self.buffer.starts_with(&[HURRY]) {
+                // Said while the answer was on its way that needed no other word.
+                self.buffer.remove(0);
+            }
+            if !self.buffer.is_empty() {
+                break;
+            }
             let stay = idle.enter();
             // Who has only just connected has something to ask.
             let patience = if std::mem::take(&mut self.is_first) { self.timing.request } else { self.timing.idle };
@@ -80,10 +87,6 @@ impl Wire {
                     Ok(Ok(1..)) => {}
                     Ok(Ok(0) | Err(_)) | Err(_) => return Ok(None),
                 },
-            }
-            if self.is_passed && self.buffer.starts_with(&[HURRY]) {
-                // Said while the answer was on its way that needed no other word.
-                self.buffer.remove(0);
             }
         }
         self.is_first = false;
@@ -170,6 +173,10 @@ impl Wire {
     pub(crate) async fn gone(&mut self) {
         poll_fn(|context| {
             loop {
+                // It may have come in one piece with the request.
+                if self.is_passed && !self.buffer.is_empty() {
+                    return Poll::Ready(());
+                }
                 if self.buffer.len() >= head::MAX_BYTES {
                     return Poll::Pending;
                 }
@@ -184,9 +191,6 @@ impl Wire {
                     Ok(length) => self.buffer.extend_from_slice(&piece[..length]),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(_) => return Poll::Ready(()),
-                }
-                if self.is_passed && !self.buffer.is_empty() {
-                    return Poll::Ready(());
                 }
             }
         })

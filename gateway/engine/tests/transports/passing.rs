@@ -293,6 +293,30 @@ async fn who_is_in_a_hurry_has_polls_answered_and_nothing_is_lost() {
     assert!(has.ends().is_empty());
 }
 
+/// A stream to a server, as another one has it that passes requests on.
+async fn passed_to(world: &World) -> Raw {
+    Raw::over(TcpStream::connect(world.road.address).await.unwrap())
+}
+
+#[tokio::test]
+async fn a_hurry_is_heard_that_comes_in_one_piece_with_its_poll() {
+    let world = World::new(|_| {}).await;
+    let poller = Poller::connected(&world).await;
+    let mut raw = passed_to(&world).await;
+    let poll = format!("GET {} HTTP/1.1\r\nHost: x\r\nPassed-For: 10.0.0.1:1\r\n\r\n", poller.path());
+    for _ in 0..2 {
+        raw.write(format!("{poll}h")).await;
+        assert_eq!(raw.answer().await.2, "6");
+        raw.write("+").await;
+    }
+    // Nor is it in the way where there was no poll to answer.
+    raw.write(format!("{}h", poll.replace("sid=", "sid=x"))).await;
+    assert_eq!(raw.answer().await.0, 400);
+    raw.write(format!("{poll}h")).await;
+    assert_eq!(raw.answer().await.2, "6");
+    assert!(world.ends().is_empty());
+}
+
 #[tokio::test]
 async fn a_head_that_may_come_may_be_passed_on() {
     let (has, gets) = two().await;
