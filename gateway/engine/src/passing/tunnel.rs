@@ -88,6 +88,13 @@ impl Shared {
     }
 }
 
+/// Which side broke of what is carried.
+#[derive(Clone, Copy, Debug)]
+enum Broke {
+    From,
+    To,
+}
+
 /// Each side with what was read of it already. Neither may take nothing of what waits for it for longer than `patience`.
 async fn run(
     (near, said): (TcpStream, Vec<u8>),
@@ -101,7 +108,12 @@ async fn run(
         let mut up = pin!(carry(&near, &far, said, patience));
         tokio::select! {
             // All that the other server said is written.
-            down = &mut down => down.is_ok(),
+            down = &mut down => match down {
+                Ok(()) => true,
+                Err(Broke::From) => false,
+                // The client broke off, or took nothing for too long: that is its own end.
+                Err(Broke::To) => return part(&far).await,
+            },
             up = &mut up => {
                 if up.is_ok() {
                     // The client has closed. The other server is told so, and may still say something.
@@ -154,7 +166,7 @@ async fn part(with: &TcpStream) {
 
 /// Carries what is read to the other side, until there is nothing more. What that side does not take is waited for, and nothing is
 /// read meanwhile.
-async fn carry(from: &TcpStream, to: &TcpStream, mut rest: Vec<u8>, patience: Duration) -> io::Result<()> {
+async fn carry(from: &TcpStream, to: &TcpStream, mut rest: Vec<u8>, patience: Duration) -> Result<(), Broke> {
     loop {
         let mut left = &rest[..];
         while !left.is_empty() {
@@ -162,12 +174,12 @@ async fn carry(from: &TcpStream, to: &TcpStream, mut rest: Vec<u8>, patience: Du
                 Ok(written) => left = &left[written..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let writable = timeout(patience, to.writable()).await;
-                    writable.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+                    writable.is_ok_and(|writable| writable.is_ok()).then_some(()).ok_or(Broke::To)?;
                 }
-                Err(error) => return Err(error),
+                Err(_) => return Err(Broke::To),
             }
         }
-        from.readable().await?;
+        from.readable().await.map_err(|_| Broke::From)?;
         match SCRATCH.with_borrow_mut(|piece| step(from, to, piece))? {
             Some(untaken) => rest = untaken,
             None => return Ok(()),
@@ -177,13 +189,14 @@ async fn carry(from: &TcpStream, to: &TcpStream, mut rest: Vec<u8>, patience: Du
 }
 
 /// Reads once and writes once: what was not taken, or nothing at the end.
-fn step(from: &TcpStream, to: &TcpStream, piece: &mut [u8]) -> io::Result<Option<Vec<u8>>> {
+fn step(from: &TcpStream, to: &TcpStream, piece: &mut [u8]) -> Result<Option<Vec<u8>>, Broke> {
     let blocked = |error: io::Error| if error.kind() == io::ErrorKind::WouldBlock { Ok(None) } else { Err(error) };
-    let length = match from.try_read(piece).map(Some).or_else(blocked)? {
+    let length = match from.try_read(piece).map(Some).or_else(blocked).map_err(|_| Broke::From)? {
         Some(0) => return Ok(None),
         length => length.unwrap_or(0),
     };
     let read = &piece[..length];
-    let written = if read.is_empty() { Some(0) } else { to.try_write(read).map(Some).or_else(blocked)? };
-    Ok(Some(read[written.unwrap_or(0)..].to_vec()))
+    let written = if read.is_empty() { Ok(Some(0)) } else { to.try_write(read).map(Some).or_else(blocked) };
+    let written = written.map_err(|_| Broke::To)?.unwrap_or(0);
+    Ok(Some(read[written..].to_vec()))
 }

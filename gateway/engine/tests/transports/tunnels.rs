@@ -119,3 +119,20 @@ async fn however_a_client_goes_it_is_no_fault_of_the_server_between() {
     eventually("it is cut", || has.ends() == ["/ Cut", "connection Cut"]).await;
     eventually("the tunnel is over", || gets.server.passed_on() == (0, 0)).await;
 }
+
+#[tokio::test]
+async fn who_does_not_read_for_too_long_goes_and_the_server_between_does_not() {
+    let (has, gets) =
+        (World::new(|_| {}).await, World::new(|settings| settings.write_timeout = Duration::from_millis(300)).await);
+    gets.road.leads(has.road.tag, has.road.address);
+    let mut raw = upgraded(&has, &gets).await;
+    raw.say("42[\"a\"]").await;
+    assert_eq!(raw.text().await.unwrap(), "42[\"a\"]");
+    let packet = Packet::event("/", &format!("[\"{}\"]", "x".repeat(60_000)), &[]);
+    while has.connection().waiting().packets < 20 {
+        has.connection().send(&packet).unwrap();
+        tokio::task::yield_now().await;
+    }
+    eventually("it is cut", || has.ends() == ["/ Cut", "connection Cut"]).await;
+    eventually("the tunnel is over", || gets.server.passed_on() == (0, 0)).await;
+}
