@@ -25,6 +25,7 @@ mod msgpack;
 mod opening;
 mod outbox;
 mod packet;
+mod parting;
 mod passing;
 mod payload;
 mod polling;

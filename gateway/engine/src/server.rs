@@ -18,6 +18,7 @@ use crate::heartbeat::Clock;
 use crate::http::{Idle, Timing, Wire};
 use crate::keeper::{self, Keeper};
 use crate::opening::head_of;
+use crate::parting::Partings;
 use crate::passing::{Onward, Passage, Tag, Tunnel};
 use crate::reply::Reply;
 use crate::settings::Settings;
@@ -60,6 +61,7 @@ pub(crate) struct Shared {
     /// What the ids of this server's connections carry.
     pub(crate) tag: Tag,
     pub(crate) onward: Onward,
+    partings: Partings,
     idle: Idle,
     /// Those of other servers, which have bounds of their own.
     pub(crate) passed_idle: Idle,
@@ -87,6 +89,7 @@ impl Server {
             passage,
             onward: Onward::default(),
             idle: Idle::new(settings.idle_connections),
+            partings: Partings::default(),
             passed_idle: Idle::new(0),
             tasks: tasks.clone(),
             stop: stop.clone(),
@@ -153,7 +156,7 @@ impl Server {
         let Settings { header_timeout, keep_alive, write_timeout, .. } = shared.settings;
         let timing = Timing { request: header_timeout, idle: keep_alive, write: write_timeout };
         let mut wire = Wire::new(stream, timing);
-        loop {
+        let has_more = loop {
             let head = tokio::select! {
                 head = wire.head(&shared.idle) => head,
                 () = shared.stop.cancelled() => return,
@@ -171,7 +174,7 @@ impl Server {
                     let answer =
                         shared.handler.admit_stranger(peer, None).map_or_else(|answer| *answer, |()| bad.answer());
                     wire.answer(None, answer, false).await;
-                    return;
+                    break true;
                 }
             };
             let (mut answer, goes_on, poll) = match shared.reply(&mut wire, &head, peer).await {
@@ -187,14 +190,15 @@ impl Server {
                     let bytes = [head_of(&answer), handshake::farewell_to_outdated()].concat();
                     // Whoever does not take it has nothing here.
                     wire.write_all(&bytes).await.ok();
-                    return;
+                    break true;
                 }
                 Reply::Passed(true) => {
                     consume_budget().await;
                     continue;
                 }
                 Reply::Tunnel(far, way) => return shared.tunnel(wire, far, (place, way)),
-                Reply::Passed(false) | Reply::Gone => return,
+                Reply::Passed(false) => break wire.has_untaken,
+                Reply::Gone => return,
             };
             let streamed = answer.extensions_mut().remove::<Streamed>().and_then(|streamed| streamed.take());
             if let Some(pieces) = streamed.filter(|_| head.parts.method != Method::HEAD) {
@@ -205,11 +209,18 @@ impl Server {
             if let Some(connection) = poll.filter(|_| !is_written) {
                 connection.end_now(End::Broken);
             }
-            if !is_written || !goes_on {
+            if !is_written {
                 return;
+            }
+            if !goes_on {
+                break wire.has_untaken;
             }
             // Of requests that came in one piece none has to be waited for: others must have their turn in between.
             consume_budget().await;
+        };
+        if has_more || !wire.buffer.is_empty() {
+            // Most have nothing more to say, and need not carry what this needs.
+            Box::pin(shared.partings.part(wire.stream)).await;
         }
     }
 }

@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Place;
 use crate::http::Wire;
-use crate::keeper::{GRACE, LAST_WORDS};
+use crate::keeper::LAST_WORDS;
+use crate::parting::part;
 use crate::server::Shared;
 
 /// Read at a time.
@@ -112,7 +113,7 @@ async fn run(
                 Ok(()) => true,
                 Err(Broke::From) => false,
                 // The client broke off, or took nothing for too long: that is its own end.
-                Err(Broke::To) => return part(&far).await,
+                Err(Broke::To) => return part(&far, usize::MAX).await,
             },
             up = &mut up => {
                 if up.is_ok() {
@@ -120,7 +121,7 @@ async fn run(
                     SockRef::from(&far).shutdown(Shutdown::Write).ok();
                     timeout(patience, down).await.ok();
                 } else {
-                    part(&far).await;
+                    part(&far, usize::MAX).await;
                 }
                 return;
             }
@@ -137,31 +138,13 @@ async fn run(
     };
     drop(far);
     if is_in_order {
-        part(&near).await;
+        part(&near, usize::MAX).await;
     }
 }
 
 /// Has the other server see that this one ended it ([`crate::End::Parted`]), when the stream is dropped.
 fn break_off(far: &TcpStream) {
     SockRef::from(far).set_linger(Some(Duration::ZERO)).ok();
-}
-
-/// Closes a stream in such a way that the other side has what was written before, and sees it end in order.
-async fn part(with: &TcpStream) {
-    SockRef::from(with).shutdown(Shutdown::Write).ok();
-    let gone = async {
-        let mut piece = [0; 512];
-        while with.readable().await.is_ok() {
-            match with.try_read(&mut piece) {
-                Ok(0) => return,
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
-                // What it says now is not heard any more.
-                _ => {}
-            }
-            consume_budget().await;
-        }
-    };
-    timeout(GRACE, gone).await.ok();
 }
 
 /// Carries what is read to the other side, until there is nothing more. What that side does not take is waited for, and nothing is

@@ -4,9 +4,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use engine::Packet;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::passing::{misled, two};
-use crate::support::{Poller, Raw, World, eventually, websocket_request};
+use crate::support::{PATIENCE, Poller, Raw, World, eventually, websocket_request};
 
 /// What a proxy takes for a body, and a careless server for the next request.
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -175,4 +176,42 @@ async fn a_large_body_arrives_on_a_slow_line_and_a_trickle_does_not() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(world.ends().is_empty());
+}
+
+/// Sends on and on until it is cut off.
+async fn cut_off(raw: &mut Raw) {
+    let sending = async { while raw.stream.write_all(&[b'x'; 16 * 1024]).await.is_ok() {} };
+    tokio::time::timeout(PATIENCE, sending).await.expect("it is heard for ever");
+}
+
+#[tokio::test]
+async fn who_still_sends_when_it_is_refused_hears_why() {
+    let world = World::new(|_| {}).await;
+    let poller = Poller::connected(&world).await;
+    for head in [
+        "POST /page HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999".to_owned(),
+        "POST /socket.io/?EIO=4&transport=polling&sid=x HTTP/1.1\r\nHost: x\r\nContent-Length: 999999".to_owned(),
+        format!("GET {} HTTP/1.1\r\nHost: x\r\nContent-Length: 999999", poller.path()),
+        "GET / HTTP/1.1\r\nHost: x\r\nHost: y".to_owned(),
+    ] {
+        world.connection().send(&Packet::event("/", "[1]", &[])).unwrap();
+        let mut raw = Raw::connect(&world).await;
+        raw.write(format!("{head}\r\n\r\n{}", "x".repeat(200_000))).await;
+        raw.answer().await;
+        // Where it is a reset, the answer would have been lost with it on the way.
+        assert_eq!(raw.stream.read(&mut [0; 1]).await.unwrap(), 0, "{head}");
+        raw.write("x").await;
+        cut_off(&mut raw).await;
+    }
+    // However many they are.
+    let mut many = Vec::new();
+    for _ in 0..100 {
+        let mut raw = Raw::connect(&world).await;
+        raw.write("POST /page HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n").await;
+        many.push(raw);
+    }
+    for raw in &mut many {
+        assert_eq!(raw.answer().await.0, 413);
+        cut_off(raw).await;
+    }
 }
