@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use engine::Packet;
 
-use crate::support::{Poller, Raw, World, eventually, frame};
+use crate::support::{PATIENCE, Poller, Raw, World, eventually, frame};
 
 #[tokio::test]
 async fn a_soft_end_lets_the_last_words_out_and_reads_nothing_more() {
@@ -102,7 +102,7 @@ async fn who_leaves_without_ever_having_come_wins_no_time() {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(2), leaving).await.expect("it holds its place for ever");
+    tokio::time::timeout(PATIENCE, leaving).await.expect("it holds its place for ever");
     assert!(began.elapsed() >= Duration::from_millis(300));
     assert_eq!(world.ends(), ["connection Sessionless"]);
 }

@@ -204,14 +204,14 @@ async fn whoever_does_not_read_in_time_is_ended_and_gets_no_more_than_may_wait()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_reads_slowly_but_steadily_gets_a_packet_however_large() {
-    let world = World::new(|settings| settings.write_timeout = Duration::from_millis(500)).await;
+    let world = World::new(|settings| settings.write_timeout = Duration::from_secs(1)).await;
     let mut client = Raw::connected(&world).await;
     let packet = Packet::event("/", &format!("[\"{}\"]", "x".repeat(40_000_000)), &[]);
     world.connection().send(&packet).unwrap();
     let (mut piece, mut read) = (vec![0; 1_000_000], 0);
     while read < packet.size() {
         // Twice as long in all as it may read nothing.
-        tokio::time::sleep(Duration::from_millis(25)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
         let reading = tokio::io::AsyncReadExt::read_exact(&mut client.stream, &mut piece);
         read += tokio::time::timeout(PATIENCE, reading).await.unwrap().expect("it is cut off");
         piece.truncate(packet.size() - read);
