@@ -137,3 +137,19 @@ async fn only_the_first_upgrade_of_a_session_is_its_stream() {
     assert_eq!(stopping.await.unwrap(), 0, "the drain ended the real stream");
     assert!(started.elapsed() < Duration::from_secs(5));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_handshake_hides_no_request_in_its_body() {
+    let node = node(&[("GATEWAY_LIMITS__CONNECTIONS", "1")]).await;
+    let _client = Client::connect(node.address).await;
+    let hidden = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut stream = TcpStream::connect(node.address).await.unwrap();
+    let head = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x";
+    let request = format!("{head}\r\nContent-Length: {}\r\n\r\n{hidden}", hidden.len());
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answers = String::new();
+    let reading = stream.read_to_string(&mut answers);
+    tokio::time::timeout(support::PATIENCE, reading).await.expect("the connection goes on").unwrap();
+    assert!(answers.starts_with("HTTP/1.1 503 ") && answers.contains("connection: close\r\n"), "{answers}");
+    assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
+}
