@@ -142,15 +142,15 @@ impl Config {
                     return wrong("namespaces", format!("{namespace:?} is there twice"));
                 }
             }
+            // Without the number of the database: channels are the whole server's.
             let is_same = |other: &&OneRedis| {
-                let other_url = parsed(other).ok();
-                let place = |url: &RedisUrl| (url.location.clone(), url.database);
-                other_url.is_some_and(|other| place(&other) == place(&url)) && other.settings.prefix == settings.prefix
+                parsed(other).is_ok_and(|other| other.location == url.location)
+                    && other.settings.prefix == settings.prefix
             };
             if let Some(other) = every[..number].iter().find(is_same) {
                 let why = format!(
-                    "is that of {} with the same prefix, so both would keep the same keys: name another Redis, or another \
-                     prefix",
+                    "is that of {} with the same prefix, so both would hear the same channels, which do not heed the number \
+                     of a database: name another Redis, or another prefix",
                     other.settings.key("url")
                 );
                 return wrong("url", why);
@@ -241,8 +241,11 @@ mod tests {
             (chat("").replace("chat", "main"), "redis.of: must be called something else than \"main\""),
             (chat("").replace("chat", "my-chat"), "redis.of: must be called something else than \"my-chat\""),
             (both("redis://c/1", ""), "redis.of.b.url: is that of redis.of.a.url with the same prefix"),
+            // Channels are the same in all databases of a server.
+            (both("redis://c/2", ""), "redis.of.b.url: is that of redis.of.a.url with the same prefix"),
+            (both("redis://h/2", ""), "redis.of.b.url: is that of redis_url with the same prefix"),
             (
-                both("redis://c/2", "").replace("/b", "/a"),
+                both("redis://c:1", "").replace("/b", "/a"),
                 "redis.of.b.namespaces: \"/a\" is in redis.of.a.namespaces as well",
             ),
         ];
@@ -253,7 +256,7 @@ mod tests {
                 "{line:?} does not start with {expected:?}"
             );
         }
-        for fine in [both("redis://c/2", ""), both("redis://c/1", "q")] {
+        for fine in [both("redis://c:1/1", ""), both("redis://c/1", "q"), both("redis://c/2", "q")] {
             from_file(&fine, &[]).unwrap();
         }
         for (variable, expected) in [

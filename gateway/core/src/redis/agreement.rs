@@ -1,9 +1,11 @@
 //! Whether all nodes of a deployment have the same Redis for a namespace: if not, half of its members would not hear the others.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_redis::redis::Script;
+use futures_util::future::join_all;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::{CommandError, Commands, milliseconds};
@@ -52,10 +54,10 @@ impl One {
         Self { id: commands.script(id), commands, key: format!("{prefix}:redis:id") }
     }
 
-    /// What it is known by, as long as it keeps anything.
-    async fn id(&self) -> Result<String, CommandError> {
+    /// What it is known by, as long as it keeps anything, and which process of Redis it is: nothing if that is not said.
+    async fn known(&self) -> Result<(String, Arc<str>), CommandError> {
         let new = format!("{:016x}", rand::random::<u64>());
-        self.commands.run(&self.id, |script| _ = script.key(&self.key).arg(&new)).await
+        self.commands.run_telling_process(&self.id, |script| _ = script.key(&self.key).arg(&new)).await
     }
 }
 
@@ -83,18 +85,43 @@ impl Agreement {
 
     /// Which Redis has which namespace, for this node, as far as they answer.
     async fn own(&self) -> Result<BTreeMap<String, String>, CommandError> {
-        let main = self.main.id().await?;
+        let (main, _) = self.main.known().await?;
         let mut own: BTreeMap<_, _> = (self.names)().into_iter().map(|name| (name, main.clone())).collect();
-        let ids = self.others.iter().map(|(names, one)| async move { (names, one.id().await.ok()) });
-        for (names, id) in futures_util::future::join_all(ids).await {
+        for ((names, _), known) in self.others.iter().zip(self.others_known().await) {
             for name in names {
-                match &id {
-                    Some(id) => own.insert(name.clone(), id.clone()),
+                match &known {
+                    Some((id, _)) => own.insert(name.clone(), id.clone()),
                     None => own.remove(name),
                 };
             }
         }
         Ok(own)
+    }
+
+    /// What is known of all but the main one, of those that answer.
+    async fn others_known(&self) -> Vec<Option<(String, Arc<str>)>> {
+        join_all(self.others.iter().map(|(_, one)| async move { one.known().await.ok() })).await
+    }
+
+    /// Two that are one Redis under one prefix, if there are any: by other addresses, or in other databases, which channels do
+    /// not heed. Their logs would hear each other.
+    async fn same(&self) -> Result<Option<String>, CommandError> {
+        let mut seen = vec![("the main one".to_owned(), &self.main.key, self.main.known().await?)];
+        for ((names, one), known) in self.others.iter().zip(self.others_known().await) {
+            let Some((id, process)) = known else { continue };
+            let is_same = |(_, key, (other_id, other_process)): &&(String, &String, (String, Arc<str>))| {
+                **key == one.key && (*other_id == id || (!process.is_empty() && *other_process == process))
+            };
+            if let Some((other, ..)) = seen.iter().find(is_same) {
+                return Ok(Some(format!(
+                    "the Redis of {} is the same as {other}, with the same prefix, whatever their addresses and databases: \
+                     name another Redis, or another prefix",
+                    names.join(", ")
+                )));
+            }
+            seen.push((format!("that of {}", names.join(", ")), &one.key, (id, process)));
+        }
+        Ok(None)
     }
 
     /// Asks what others say, and says what this node has if it `says` so. Returns one thing that is contradicted, if any is.
@@ -127,8 +154,11 @@ impl Agreement {
     /// Waits until no other node contradicts this one, for as long as one that was killed is still believed.
     ///
     /// # Errors
-    /// What is contradicted, in words; or the main Redis does not answer.
+    /// What is contradicted, in words, or which two are the same Redis; or the main Redis does not answer.
     pub async fn found(&self) -> Result<(), String> {
+        if let Some(same) = self.same().await.map_err(|error| error.to_string())? {
+            return Err(format!("redis.of: {same}"));
+        }
         let deadline = Instant::now() + HOLDS + LOOK;
         while let Some(contradicted) = self.ask(false).await.map_err(|error| error.to_string())? {
             if Instant::now() >= deadline {
@@ -141,34 +171,40 @@ impl Agreement {
         Ok(())
     }
 
-    /// Says what this node has, and tells when others say something else, for ever.
+    /// Says what this node has, and tells when others say something else, or when one that was away at the start is the same as
+    /// another one, for ever.
     pub async fn watch(&self, metrics: &Metrics) {
         let mut tick = interval(EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut contradicted = 0_u32;
+        let mut wrong = 0_u32;
         loop {
             tick.tick().await;
-            match self.ask(true).await {
+            match self.wrong().await {
                 Ok(Some(words)) => {
-                    contradicted = contradicted.saturating_add(1);
-                    if contradicted == SURE {
+                    wrong = wrong.saturating_add(1);
+                    if wrong == SURE {
                         metrics.redis_disagreement.set(1.0);
-                        tracing::error!(
-                            "redis.of: {words}: its members do not hear each other; give all nodes the same"
-                        );
+                        tracing::error!("redis.of: {words}");
                     }
                 }
                 Ok(None) => {
-                    if contradicted >= SURE {
+                    if wrong >= SURE {
                         tracing::info!("all nodes have the same Redis for each namespace again");
                     }
-                    contradicted = 0;
+                    wrong = 0;
                     metrics.redis_disagreement.set(0.0);
                 }
                 // Whoever needs Redis tells of it.
                 Err(error) => tracing::debug!(%error, "what other nodes have for namespaces is not known"),
             }
         }
+    }
+
+    /// Says what this node has. Returns what is wrong, in words, if anything is.
+    async fn wrong(&self) -> Result<Option<String>, CommandError> {
+        let contradicted = self.ask(true).await?;
+        let told = |words| format!("{words}: its members do not hear each other; give all nodes the same");
+        Ok(contradicted.map(told).or(self.same().await?))
     }
 
     /// This node ends: what it had contradicts nobody.

@@ -50,3 +50,19 @@ async fn nodes_that_disagree_do_not_begin() {
     let third = elsewhere.node("node-2", &[]).await;
     member(&third, CHAT).await.publish("r", json!(1)).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_redis_under_two_addresses_is_noticed() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::before(&redis).await;
+    // Channels do not heed the number of a database.
+    for chat in [proxy.url(), format!("{}/3", proxy.url())] {
+        let world = World::new(&redis.url(), &chat);
+        let words = world.try_node("node", &[]).await.unwrap_err().to_string();
+        assert!(words.contains("redis.of: the Redis of /chat is the same as the main one"), "{words}");
+        // With a prefix of its own it may be.
+        let node = world.node("node", &[("GATEWAY_REDIS__OF__CHAT__PREFIX", "chat")]).await;
+        member(&node, CHAT).await.publish("r", json!(1)).await;
+        node.stop().await;
+    }
+}
