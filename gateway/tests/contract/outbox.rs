@@ -151,6 +151,7 @@ contract! {
     what_is_archived_names_the_event_before_it,
     what_is_appended_in_a_trace_waits_with_it,
     what_found_no_room_for_the_archive_is_told_until_it_is_settled,
+    what_takes_something_back_has_room_where_the_archive_s_is_full,
 }
 
 fn room(name: &str) -> RoomName {
@@ -336,6 +337,45 @@ async fn what_found_no_room_for_the_archive_is_told_until_it_is_settled(it: Depl
     assert_eq!((batch.waiting, batch.lost.clone()), (1, None));
     let link = happenings(&batch)[0].link.unwrap();
     assert_eq!((happenings(&batch)[0].number, link.before.map(|before| before.0)), (next, Some(last)));
+}
+
+async fn what_takes_something_back_has_room_where_the_archive_s_is_full(it: Deployment) {
+    it.wants.replace(vec![want("all", &[What::Published], "*")]);
+    let append = async |text: &str, takes_back| {
+        let terms = Terms { takes_back, ..Terms::default() };
+        it.log.append(&room("kept-a"), &event(text), terms).await.unwrap().position.offset
+    };
+    // Full in bytes, and then in entries.
+    for (text, fits) in [("x".repeat(ARCHIVE.bytes / 3), 2), ("x".to_owned(), ARCHIVE.entries)] {
+        let mut said = Vec::new();
+        for _ in 0..fits + 1 {
+            said.push(append(&text, None).await);
+        }
+        let mut expected = said[..fits].to_vec();
+        for taken in &said {
+            expected.push(append(&text, Some(*taken)).await);
+        }
+        let dropped = append(&text, None).await;
+        let claim = claim();
+        let batch = read(&it, Wants::ARCHIVE, &claim, ALL).await;
+        let told = happenings(&batch);
+        assert_eq!(
+            told.iter().map(|it| it.number).collect::<Vec<_>>(),
+            expected.iter().map(|it| it.0).collect::<Vec<_>>()
+        );
+        let taken: Vec<_> = told[fits..].iter().filter_map(|it| it.link?.takes_back).collect();
+        assert_eq!((taken, batch.dropped), (said.clone(), 2));
+        let lost = batch.lost.clone().unwrap();
+        assert_eq!((lost.first, lost.last), (said[fits].0, dropped.0));
+        let mut settled = places(&batch);
+        settled.push(lost.place);
+        assert!(it.outbox.settle(Wants::ARCHIVE, &claim, &settled, Fate::Delivered).await.unwrap());
+        it.outbox.let_go(Wants::ARCHIVE, &claim).await.unwrap();
+        let standings = it.outbox.survey(&[Wants::ARCHIVE.to_owned()], LONG).await.unwrap();
+        let archive = standings.iter().find(|standing| standing.name == Wants::ARCHIVE).unwrap();
+        assert_eq!((archive.waiting, archive.bytes), (0, 0));
+    }
+    assert!(read(&it, "all", &claim(), ALL).await.waiting <= BOUNDS.entries, "hooks have their bounds");
 }
 
 async fn a_second_append_of_a_key_is_not_told(it: Deployment) {

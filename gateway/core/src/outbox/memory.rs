@@ -60,10 +60,11 @@ impl Queue {
         Self { entries, bytes: 0, given_up, dropped: 0, untold: 0, lost: None, next: 0, wanted: Instant::now() }
     }
 
-    /// Takes something in, if it fits; what is for the archive with its link.
+    /// Takes something in, if it fits; what is for the archive with its link. What takes something back there always fits.
     fn push(&mut self, happening: &Happening, bounds: Bounds, is_archive: bool) -> bool {
         let weight = happening.weight();
-        if self.entries.len() >= bounds.entries || self.bytes + weight > bounds.bytes {
+        let takes_back = is_archive && happening.link.is_some_and(|link| link.takes_back.is_some());
+        if !takes_back && (self.entries.len() >= bounds.entries || self.bytes + weight > bounds.bytes) {
             return false;
         }
         self.bytes += weight;

@@ -40,7 +40,7 @@ const LOST: &str = "lost:";
 ///
 /// **Bounds.** What comes while an outbox is full is dropped and counted. Of what was given up, the newest are kept. Of the
 /// archive's outbox ([`Wants::ARCHIVE`]) it is told from which number to which something was dropped, again and again until that
-/// is settled like an entry.
+/// is settled like an entry. What takes something back is never dropped there: that it is gone has been said.
 ///
 /// **Gone.** An outbox that nobody wants any more stays for the time that [`Outbox::survey`] is told, then it goes.
 #[async_trait]

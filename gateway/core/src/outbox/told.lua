@@ -10,7 +10,12 @@ for i = 9, #KEYS, 2 do
     local about = table.concat({ epoch, offset, before, ARGV[11] ~= '0' and ARGV[11] or '', ARGV[14] }, ' ')
     -- To add it up costs as much as a command.
     local weight = 67 + #about + #ARGV[12] + #ARGV[4] + (ARGV[20] and 1 + #ARGV[20] or 0)
-    if put_weighed(KEYS[i], KEYS[i + 1], ARGV[17], ARGV[18], weight, 'p', about, 'r', ARGV[12], 'e', ARGV[4],
+    -- What takes something back must not be lost where the outbox is full: who asked for it was told that it is gone.
+    local entries, bytes = ARGV[17], ARGV[18]
+    if ARGV[11] ~= '0' then
+      entries, bytes = math.huge, math.huge
+    end
+    if put_weighed(KEYS[i], KEYS[i + 1], entries, bytes, weight, 'p', about, 'r', ARGV[12], 'e', ARGV[4],
       unpack(of_trace)) then
       redis.call('HSETNX', KEYS[i + 1], 'lost', offset)
       redis.call('HSET', KEYS[i + 1], 'lost_to', offset)

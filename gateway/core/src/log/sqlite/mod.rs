@@ -206,8 +206,8 @@ impl Log for SqliteLog {
             return Err(AppendError::Full);
         }
         let (done, answer) = oneshot::channel();
-        let telling = self.outbox.as_ref().filter(|_| admitted).and_then(|outbox| outbox.telling(room, event, by));
-        let telling = telling.map(Box::new);
+        let outbox = self.outbox.as_ref().filter(|_| admitted);
+        let telling = outbox.and_then(|outbox| outbox.telling(room, event, by, takes_back.is_some())).map(Box::new);
         let (room, event, bytes, dedupe) = (room.clone(), event.clone(), event.encode(), dedupe.cloned());
         let append = Append { room, event, bytes, dedupe, known_room, admitted, telling, takes_back, done };
         let closed = || Port::Log.not_now("append", "the log is closed");

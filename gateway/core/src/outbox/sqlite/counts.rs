@@ -38,15 +38,15 @@ impl Counts {
         self.all.lock().retain(|name, _| names.contains(&name.as_str()));
     }
 
-    /// Counts something in if there is room for it, else as dropped.
-    pub(super) fn admit(&self, name: &str, weight: usize) -> bool {
+    /// Counts something in if there is room for it, or if it must come in; else as dropped.
+    pub(super) fn admit(&self, name: &str, weight: usize, must: bool) -> bool {
         let bounds = self.wants.bounds(name);
         let mut all = self.all.lock();
         if !all.contains_key(name) {
             all.insert(name.to_owned(), Count::default());
         }
         let Some(count) = all.get_mut(name) else { return false };
-        if count.entries >= bounds.entries || count.bytes + weight > bounds.bytes {
+        if !must && (count.entries >= bounds.entries || count.bytes + weight > bounds.bytes) {
             count.dropped += 1;
             return false;
         }

@@ -95,10 +95,10 @@ impl SqliteOutbox {
         self.connection.close().await;
     }
 
-    /// What an append is to tell, if somebody wants it. Counts it as being there: one that fails after all is counted until
-    /// the next survey.
+    /// What an append is to tell, if somebody wants it; the archive must be told of one that takes something back. Counts it as
+    /// being there: one that fails after all is counted until the next survey.
     #[must_use]
-    pub fn telling(&self, room: &RoomName, event: &Event, by: Option<By<'_>>) -> Option<Telling> {
+    pub fn telling(&self, room: &RoomName, event: &Event, by: Option<By<'_>>, takes_back: bool) -> Option<Telling> {
         let outboxes = self.wants.of(What::Published, room);
         if outboxes.is_empty() {
             return None;
@@ -113,8 +113,9 @@ impl SqliteOutbox {
         let weight = happening.weight();
         let (mut hooks, mut archive) = (Vec::new(), None);
         for name in outboxes {
-            let is_admitted = self.counts.admit(&name, weight);
-            if name == Wants::ARCHIVE {
+            let is_archive = name == Wants::ARCHIVE;
+            let is_admitted = self.counts.admit(&name, weight, is_archive && takes_back);
+            if is_archive {
                 archive = Some(is_admitted);
             } else if is_admitted {
                 hooks.push(name);
@@ -273,7 +274,7 @@ impl SqliteOutbox {
                 .bind(now_ms())
                 .execute(&mut *transaction)
                 .await?;
-                self.counts.admit(name, weight);
+                self.counts.admit(name, weight, false);
             }
             let deleted = sqlx::query("DELETE FROM outbox WHERE id = ?1 AND name = ?2 AND why IS NOT NULL")
                 .bind(id.parse::<i64>().unwrap_or_default())
@@ -299,7 +300,7 @@ impl Scribe for SqliteOutbox {
             let (weight, at) = (happening.weight(), now_ms());
             for outbox in self.wants.of(happening.what, &happening.place) {
                 // What waits here is counted as well, and so bounded.
-                if self.counts.admit(&outbox, weight) {
+                if self.counts.admit(&outbox, weight, false) {
                     pending.push(Row { outbox, at, weight, happening: happening.encode() });
                 }
             }
