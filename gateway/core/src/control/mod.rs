@@ -59,11 +59,13 @@ pub struct Census {
 /// Why a user's sessions could not be ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    /// The nodes cannot be asked; what was away has ended.
+    /// The nodes cannot be asked; who was away has ended, where the store could be reached.
     #[error("the other nodes could not be reached: {0}")]
     Bus(#[from] PortError),
-    /// Nothing was done.
-    #[error("the store of sessions cannot be reached: nothing was ended")]
+    /// Who is connected has ended, and who is away in stores that can be reached.
+    #[error(
+        "a store of sessions cannot be reached: who is away may come back, so ask again; who was connected has ended"
+    )]
     Store,
     /// Nothing was done.
     #[error("the log cannot be reached: nothing was done")]
@@ -143,8 +145,9 @@ impl Control {
     /// # Errors
     /// The store or the bus is away; some may have ended all the same.
     pub async fn end_sessions(&self, user: &UserId) -> Result<Census, ControlError> {
-        self.forget(&Whose::User(user.clone())).await?;
-        Ok(self.census(Request { user: Some(user.clone()), ..Request::new(Wish::End) }).await?)
+        let forgotten = self.forget(&Whose::User(user.clone())).await;
+        let census = self.census(Request { user: Some(user.clone()), ..Request::new(Wish::End) }).await?;
+        forgotten.map(|_| census)
     }
 
     /// The same for one session; returns as well whether there was such a one, connected or away.
@@ -152,14 +155,14 @@ impl Control {
     /// # Errors
     /// As [`Self::end_sessions`].
     pub async fn end_session(&self, session: SessionId) -> Result<(Census, bool), ControlError> {
-        let forgotten = self.forget(&Whose::Session(session)).await?;
+        let forgotten = self.forget(&Whose::Session(session)).await;
         let census = self.census(Request { session: Some(session), ..Request::new(Wish::EndSession) }).await?;
-        let found = forgotten > 0 || !census.sessions.is_empty();
+        let found = forgotten? > 0 || !census.sessions.is_empty();
         Ok((census, found))
     }
 
     /// Before the nodes are asked: a session that is just coming back, and is on no roster yet, can then not be stored,
-    /// and begins afresh.
+    /// and begins afresh. They are asked whatever comes of it: who is connected can be ended without a store.
     async fn forget(&self, whose: &Whose) -> Result<usize, ControlError> {
         self.node.forget(whose).await.map_err(|_| ControlError::Store)
     }

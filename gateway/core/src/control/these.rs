@@ -47,10 +47,12 @@ impl Control {
     /// # Errors
     /// The store or the bus is away; some may have ended all the same.
     pub async fn end(&self, these: These) -> Result<Done, ControlError> {
-        if let Some(session) = these.filter.as_deref().and_then(SessionId::parse) {
-            self.forget(&Whose::Session(session)).await?;
-        }
-        self.done(Request { these: Some(these), ..Request::new(Wish::EndThese) }).await
+        let forgotten = match these.filter.as_deref().and_then(SessionId::parse) {
+            Some(session) => self.forget(&Whose::Session(session)).await,
+            None => Ok(0),
+        };
+        let done = self.done(Request { these: Some(these), ..Request::new(Wish::EndThese) }).await?;
+        forgotten.map(|_| done)
     }
 
     /// Says something to one session, or to those of a room or a namespace, without the log. Returns how many were told,

@@ -1,6 +1,7 @@
 //! More than one Redis: namespaces that have one of their own, and what becomes of the others when it is away, slow, another
 //! one, or has lost its data.
 
+mod ended;
 mod forms;
 mod kept;
 mod starting;
