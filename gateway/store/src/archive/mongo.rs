@@ -2,6 +2,8 @@
 //! again. Gaps come first, each after those before it; then the events; then up to where their rooms are archived, by which
 //! gaps are found; the cursor last.
 
+mod gone;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +20,7 @@ use mongodb::bson::{Binary, Document, doc};
 use mongodb::error::{Error, ErrorKind};
 
 use super::row::{Row, number, offset};
-use super::{Followed, Known, count, gap, gaps_to_note, is_forgotten, old_places, place, rooms_of, taken_back};
+use super::{Followed, Known, count, gap, gaps_to_note, is_forgotten, rooms_of, taken_back};
 use crate::mongo::{Collections, DUPLICATE, MongoServer, is_duplicate, time};
 
 const ENTRIES: &str = "gateway_archive";
@@ -286,53 +288,6 @@ fn row(document: &Document) -> Row {
     }
 }
 
-async fn take_back(collections: Collections<'_>, what: &Taken, most: usize) -> Result<u64, Error> {
-    if most == 0 {
-        return Ok(0);
-    }
-    let which = match what {
-        Taken::One { room, offset } => doc! { "room": room.as_str(), "offset": number(*offset) },
-        Taken::User(user) => {
-            let theirs = doc! { "user": &*crate::text::kept(user.as_str()) };
-            let found = collections.of(ENTRIES).find(theirs).projection(doc! { "_id": 1 }).limit(count(most)).await?;
-            doc! { "_id": { "$in": ids(found.try_collect().await?) } }
-        }
-    };
-    bury(collections, which).await
-}
-
-fn ids(documents: Vec<Document>) -> Vec<mongodb::bson::Bson> {
-    documents.into_iter().filter_map(|mut document| document.remove("_id")).collect()
-}
-
-async fn forget(collections: Collections<'_>, room: &str, older_than: Duration, most: usize) -> Result<u64, Error> {
-    let look = count(most).saturating_add(1);
-    let (entries, gaps) = (collections.of(ENTRIES), collections.of(GAPS));
-    let of_it = doc! { "room": room };
-    let found = entries.find(of_it.clone()).sort(doc! { "offset": 1 }).limit(look);
-    let found: Vec<Document> = found.projection(doc! { "offset": 1, "at": 1 }).await?.try_collect().await?;
-    let found_gaps = gaps.find(of_it.clone()).sort(doc! { "through": 1 }).limit(look).await?;
-    let found_gaps: Vec<Document> = found_gaps.try_collect().await?;
-    let of = |document: &Document, number: &str, at: &str, is_gap| {
-        let at = document.get_datetime(at).map_or(0, |at| at.timestamp_millis());
-        place(document.get_i64(number).unwrap_or_default(), at, is_gap)
-    };
-    let places = found.iter().map(|entry| of(entry, "offset", "at", false));
-    let mut places: Vec<_> = places.chain(found_gaps.iter().map(|gap| of(gap, "through", "noted", true))).collect();
-    places.sort_by_key(|place| (place.offset, place.is_gap));
-    places.truncate(most.saturating_add(1));
-    let Some((old, last)) = old_places(&places, older_than, most) else { return Ok(0) };
-    // First: what is not there any more is not missing, and does not come back.
-    let rooms = collections.of(ROOMS);
-    rooms.update_one(doc! { "_id": room }, doc! { "$max": { "forgotten": last } }).await?;
-    let went = entries.delete_many(doc! { "room": room, "offset": { "$lte": last } }).await?.deleted_count;
-    let went_gaps = gaps.delete_many(doc! { "room": room, "through": { "$lte": last } }).await?.deleted_count;
-    if places.len() == old {
-        rooms.update_one(doc! { "_id": room, "end": { "$lte": last } }, doc! { "$set": { "empty": true } }).await?;
-    }
-    Ok(went + went_gaps)
-}
-
 async fn rooms(collections: Collections<'_>, after: &str, most: usize) -> Result<Vec<RoomName>, Error> {
     if most == 0 {
         // To MongoDB it is no limit.
@@ -374,10 +329,10 @@ impl Archive for MongoArchive {
     }
 
     async fn take_back(&self, what: &Taken, most: usize) -> Result<u64, PortError> {
-        self.server.ask(Port::Archive, "take_back", |all| take_back(all, what, most)).await
+        self.server.ask(Port::Archive, "take_back", |all| gone::take_back(all, what, most)).await
     }
 
     async fn forget(&self, room: &RoomName, older_than: Duration, most: usize) -> Result<u64, PortError> {
-        self.server.ask(Port::Archive, "forget", |all| forget(all, room.as_str(), older_than, most)).await
+        self.server.ask(Port::Archive, "forget", |all| gone::forget(all, room.as_str(), older_than, most)).await
     }
 }

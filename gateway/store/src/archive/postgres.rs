@@ -1,5 +1,7 @@
 //! The archive in PostgreSQL.
 
+mod gone;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use gateway_core::port::{Port, PortError};
 use sqlx::{Connection, PgConnection};
 
 use super::row::{Columns, Row, entries, number, offset};
-use super::{Followed, Known, count, gap, gaps_to_note, is_forgotten, old_places, place, rooms_of, taken_back};
+use super::{Followed, Known, count, gap, gaps_to_note, is_forgotten, rooms_of, taken_back};
 use crate::postgres::PostgresServer;
 
 /// An archive on a PostgreSQL server.
@@ -248,64 +250,6 @@ fn page(room: &RoomName, part: Part, read: Rows) -> Result<Page, PortError> {
     Ok(Page { entries, gaps, more: read.more, forgotten })
 }
 
-async fn take_back(connection: &mut PgConnection, what: &Taken, most: usize) -> Result<u64, sqlx::Error> {
-    let mut transaction = connection.begin().await?;
-    lock(&mut transaction).await?;
-    let found: Vec<(String, i64)> = match what {
-        Taken::One { room, offset } => vec![(room.as_str().to_owned(), number(*offset))],
-        Taken::User(user) => {
-            sqlx::query_as("SELECT room, log_offset FROM gateway_archive WHERE user_id = $1 LIMIT $2")
-                .bind(crate::text::kept(user.as_str()))
-                .bind(count(most))
-                .fetch_all(&mut *transaction)
-                .await?
-        }
-    };
-    let (rooms, offsets): (Vec<&str>, Vec<i64>) =
-        found.iter().take(most).map(|(room, offset)| (room.as_str(), *offset)).unzip();
-    let taken = bury(&mut transaction, &rooms, &offsets).await?;
-    transaction.commit().await?;
-    Ok(taken)
-}
-
-async fn forget(
-    connection: &mut PgConnection,
-    room: &str,
-    older_than: Duration,
-    most: usize,
-) -> Result<u64, sqlx::Error> {
-    let mut transaction = connection.begin().await?;
-    lock(&mut transaction).await?;
-    let rows: Vec<(i64, i64, bool)> = sqlx::query_as(
-        "(SELECT log_offset AS place, at_ms, false AS is_gap FROM gateway_archive WHERE room = $1
-            ORDER BY log_offset LIMIT $2)
-         UNION ALL
-         (SELECT through_offset, noted_ms, true FROM gateway_archive_gaps WHERE room = $1
-            ORDER BY through_offset LIMIT $2)
-         ORDER BY place, is_gap LIMIT $2",
-    )
-    .bind(room)
-    .bind(count(most).saturating_add(1))
-    .fetch_all(&mut *transaction)
-    .await?;
-    let places: Vec<_> = rows.into_iter().map(|(number, at, is_gap)| place(number, at, is_gap)).collect();
-    let Some((_, last)) = old_places(&places, older_than, most) else { return Ok(0) };
-    let mut went = 0;
-    for statement in [
-        "DELETE FROM gateway_archive WHERE room = $1 AND log_offset <= $2",
-        "DELETE FROM gateway_archive_gaps WHERE room = $1 AND through_offset <= $2",
-    ] {
-        went += sqlx::query(statement).bind(room).bind(last).execute(&mut *transaction).await?.rows_affected();
-    }
-    sqlx::query("UPDATE gateway_archive_rooms SET forgotten = greatest(forgotten, $2) WHERE room = $1")
-        .bind(room)
-        .bind(last)
-        .execute(&mut *transaction)
-        .await?;
-    transaction.commit().await?;
-    Ok(went)
-}
-
 async fn rooms(connection: &mut PgConnection, after: &str, most: usize) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar(
         "SELECT room FROM gateway_archive_rooms AS rooms WHERE room > $1
@@ -353,13 +297,13 @@ impl Archive for PostgresArchive {
 
     async fn take_back(&self, what: &Taken, most: usize) -> Result<u64, PortError> {
         let mut lease = self.server.lease(Port::Archive, "take_back").await?;
-        let done = self.server.bounded(take_back(&mut lease, what, most)).await;
+        let done = self.server.bounded(gone::take_back(&mut lease, what, most)).await;
         self.server.settle(Port::Archive, "take_back", lease, done)
     }
 
     async fn forget(&self, room: &RoomName, older_than: Duration, most: usize) -> Result<u64, PortError> {
         let mut lease = self.server.lease(Port::Archive, "forget").await?;
-        let done = self.server.bounded(forget(&mut lease, room.as_str(), older_than, most)).await;
+        let done = self.server.bounded(gone::forget(&mut lease, room.as_str(), older_than, most)).await;
         self.server.settle(Port::Archive, "forget", lease, done)
     }
 }

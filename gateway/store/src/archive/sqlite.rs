@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use gateway_core::archive::{Archive, Gap, Page, Part, Record, Taken, Written};
+use gateway_core::archive::{Archive, Gap, Page, Part, Place, Record, Taken, Written};
 use gateway_core::dates::now_ms;
 use gateway_core::domain::{Offset, RoomName};
 use gateway_core::log::Range;
@@ -12,7 +12,9 @@ use gateway_core::port::{Port, PortError};
 use sqlx::{Connection, QueryBuilder, Sqlite, SqliteConnection};
 
 use super::row::{Row, entries, number, offset};
-use super::{Followed, Known, count, gap, gaps_to_note, is_forgotten, old_places, place, rooms_of, taken_back};
+use super::{
+    Followed, Known, count, gap, gaps_to_note, is_forgotten, old_places, place, rooms_of, taken_back,
+};
 use crate::sqlite::DatabaseFile;
 
 /// How many rows one statement inserts at the most. Statements are prepared once for each power of two up to this.
@@ -174,13 +176,8 @@ async fn take_back(connection: &mut SqliteConnection, what: &Taken, most: usize)
     Ok(taken)
 }
 
-async fn forget(
-    connection: &mut SqliteConnection,
-    room: &RoomName,
-    older_than: Duration,
-    most: usize,
-) -> Result<u64, sqlx::Error> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+/// The oldest entries of a room and its oldest gaps, so many of each, in their order. One of each shows whether anything is old.
+async fn oldest(connection: &mut SqliteConnection, room: &RoomName, look: usize) -> Result<Vec<Place>, sqlx::Error> {
     let rows: Vec<(i64, i64, bool)> = sqlx::query_as(
         "SELECT place, at, is_gap FROM (
            SELECT * FROM (SELECT log_offset AS place, at_ms AS at, 0 AS is_gap FROM gateway_archive
@@ -188,13 +185,23 @@ async fn forget(
            UNION ALL
            SELECT * FROM (SELECT through_offset, noted_ms, 1 FROM gateway_archive_gaps
              WHERE room = ?1 ORDER BY through_offset LIMIT ?2)
-         ) ORDER BY place, is_gap LIMIT ?2",
+         ) ORDER BY place, is_gap",
     )
     .bind(room.as_str())
-    .bind(count(most).saturating_add(1))
-    .fetch_all(&mut *transaction)
+    .bind(count(look))
+    .fetch_all(connection)
     .await?;
-    let places: Vec<_> = rows.into_iter().map(|(number, at, is_gap)| place(number, at, is_gap)).collect();
+    Ok(rows.into_iter().map(|(number, at, is_gap)| place(number, at, is_gap)).collect())
+}
+
+async fn forget(
+    connection: &mut SqliteConnection,
+    room: &RoomName,
+    older_than: Duration,
+    most: usize,
+) -> Result<u64, sqlx::Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let places = oldest(&mut transaction, room, most.saturating_add(1)).await?;
     let Some((_, last)) = old_places(&places, older_than, most) else { return Ok(0) };
     let mut went = 0;
     for statement in [
@@ -332,6 +339,11 @@ impl Archive for SqliteArchive {
     }
 
     async fn forget(&self, room: &RoomName, older_than: Duration, most: usize) -> Result<u64, PortError> {
+        // Most rooms have nothing that is old: to see that needs no lock.
+        let look = async { oldest(&mut *self.file.readers().acquire().await?, room, 1).await };
+        if old_places(&look.await.map_err(self.error("forget"))?, older_than, most).is_none() {
+            return Ok(0);
+        }
         let mut lease = self.file.lease(Port::Archive, "forget").await?;
         let done = forget(&mut lease, room, older_than, most).await;
         self.file.settle(Port::Archive, "forget", lease, done).await

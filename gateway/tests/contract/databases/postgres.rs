@@ -1,6 +1,8 @@
 //! PostgreSQL.
 
-use gateway_core::domain::Offset;
+use std::time::Duration;
+
+use gateway_core::domain::{Offset, RoomName};
 use gateway_core::port::ErrorKind::{Permanent, Transient};
 use gateway_store::Store;
 
@@ -85,6 +87,13 @@ async fn one_that_only_reads_is_read() {
     eventually("it is there", || async { store.archive.cursor().await.is_ok() }).await;
     is_whole(&*store.archive, 10).await;
     fails(&store, Transient, "it only reads").await;
+    // A room that has nothing old, or nothing at all, is looked at without a lock.
+    let century = Duration::from_secs(100 * 365 * 86_400);
+    for room in ["batches", "nowhere"] {
+        assert_eq!(store.archive.forget(&RoomName::trusted(room), century, 10).await.unwrap(), 0);
+    }
+    let old = store.archive.forget(&RoomName::trusted("batches"), Duration::ZERO, 10).await.unwrap_err();
+    assert_eq!((old.operation, old.kind), ("forget", Transient), "{old}");
     server.kill();
     server.start_again_with(&[]).await;
     eventually("it writes", || async { store.archive.write(&[], Offset(11)).await.is_ok() }).await;

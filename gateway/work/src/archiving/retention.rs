@@ -71,15 +71,18 @@ impl Archiving {
                     let rows = self.archive.forget(room, time, ROWS).await?;
                     self.metrics.archive_forgotten.increment(rows);
                     all += rows;
+                    if rows > 0 {
+                        sleep(BREATH).await;
+                    }
                     if rows < ROWS as u64 {
                         break;
                     }
-                    sleep(BREATH).await;
                 }
             }
             if rooms.len() < ROOMS {
                 break;
             }
+            sleep(BREATH).await;
             after = rooms.last().cloned();
         }
         Ok(all)
