@@ -72,6 +72,10 @@ impl Archive for Database {
         self.archive.rooms(after, most).await
     }
 
+    async fn rooms_of(&self, user: &UserId, after: Option<&RoomName>, most: usize) -> Result<Vec<RoomName>, PortError> {
+        self.archive.rooms_of(user, after, most).await
+    }
+
     async fn take_back(&self, what: &Taken, most: usize) -> Result<u64, PortError> {
         self.archive.take_back(what, most).await
     }

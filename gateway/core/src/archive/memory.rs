@@ -270,6 +270,14 @@ impl Archive for MemoryArchive {
         Ok(rooms.filter(|(_, room)| !room.is_empty()).take(most).map(|(name, _)| name.clone()).collect())
     }
 
+    async fn rooms_of(&self, user: &UserId, after: Option<&RoomName>, most: usize) -> Result<Vec<RoomName>, PortError> {
+        let state = self.state.lock();
+        let from = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        let rooms = state.rooms.range::<RoomName, _>((from, std::ops::Bound::Unbounded));
+        let has = |room: &Room| room.entries.values().any(|kept| kept.user.as_ref() == Some(user));
+        Ok(rooms.filter(|(_, room)| has(room)).take(most).map(|(name, _)| name.clone()).collect())
+    }
+
     async fn take_back(&self, what: &Taken, most: usize) -> Result<u64, PortError> {
         let mut state = self.state.lock();
         let found: Vec<_> = match what {

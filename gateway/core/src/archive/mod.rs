@@ -59,6 +59,9 @@ pub trait Archive: Send + Sync + 'static {
     /// The rooms of which there is anything, by their names: those after one, `most` at the most.
     async fn rooms(&self, after: Option<&RoomName>, most: usize) -> Result<Vec<RoomName>, PortError>;
 
+    /// The rooms in which a user said anything that is there, by their names: those after one, `most` at the most.
+    async fn rooms_of(&self, user: &UserId, after: Option<&RoomName>, most: usize) -> Result<Vec<RoomName>, PortError>;
+
     /// Makes tombstones of what a user said, or of one entry: `most` at the most. Returns how many there were, so that who
     /// asks goes on until there are none.
     async fn take_back(&self, what: &Taken, most: usize) -> Result<u64, PortError>;

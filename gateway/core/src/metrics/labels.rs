@@ -168,7 +168,7 @@ pub const GIVEN_UP_REASONS: [&str; 3] = ["refused", "late", "unreadable"];
 pub const OUTBOX_OPERATIONS: [&str; 6] = ["read", "settle", "let_go", "survey", "given_up", "decide"];
 
 /// What the archive was asked.
-pub const ARCHIVE_OPERATIONS: [&str; 6] = ["write", "read", "cursor", "rooms", "take_back", "forget"];
+pub const ARCHIVE_OPERATIONS: [&str; 7] = ["write", "read", "cursor", "rooms", "rooms_of", "take_back", "forget"];
 
 /// Why the archive does not have everything.
 pub const ARCHIVE_GAPS: [&str; 4] = ["missing", "dropped", "new_history", "unreadable"];

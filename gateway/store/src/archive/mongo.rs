@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use gateway_core::archive::{Archive, Entry, Gap, Page, Part, Record, Taken, Written};
 use gateway_core::dates::now_ms;
-use gateway_core::domain::{Offset, RoomName};
+use gateway_core::domain::{Offset, RoomName, UserId};
 use gateway_core::log::Range;
 use gateway_core::port::{Port, PortError};
 use mongodb::bson::spec::BinarySubtype;
@@ -299,6 +299,25 @@ async fn rooms(collections: Collections<'_>, after: &str, most: usize) -> Result
     Ok(found.iter().filter_map(|room| room.get_str("_id").ok().map(RoomName::trusted)).collect())
 }
 
+async fn rooms_by(
+    collections: Collections<'_>,
+    user: &UserId,
+    after: &str,
+    most: usize,
+) -> Result<Vec<RoomName>, Error> {
+    if most == 0 {
+        return Ok(Vec::new());
+    }
+    let parts = [
+        doc! { "$match": { "user": &*crate::text::kept(user.as_str()), "room": { "$gt": after } } },
+        doc! { "$group": { "_id": "$room" } },
+        doc! { "$sort": { "_id": 1 } },
+        doc! { "$limit": count(most) },
+    ];
+    let found: Vec<Document> = collections.of(ENTRIES).aggregate(parts).await?.try_collect().await?;
+    Ok(found.iter().filter_map(|room| room.get_str("_id").ok().map(RoomName::trusted)).collect())
+}
+
 #[async_trait]
 impl Archive for MongoArchive {
     async fn write(&self, records: &[Record], cursor: Offset) -> Result<Written, PortError> {
@@ -326,6 +345,11 @@ impl Archive for MongoArchive {
     async fn rooms(&self, after: Option<&RoomName>, most: usize) -> Result<Vec<RoomName>, PortError> {
         let after = after.map_or("", RoomName::as_str);
         self.server.ask(Port::Archive, "rooms", |all| rooms(all, after, most)).await
+    }
+
+    async fn rooms_of(&self, user: &UserId, after: Option<&RoomName>, most: usize) -> Result<Vec<RoomName>, PortError> {
+        let after = after.map_or("", RoomName::as_str);
+        self.server.ask(Port::Archive, "rooms_of", |all| rooms_by(all, user, after, most)).await
     }
 
     async fn take_back(&self, what: &Taken, most: usize) -> Result<u64, PortError> {

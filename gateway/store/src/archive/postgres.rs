@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use gateway_core::archive::{Archive, Page, Part, Record, Taken, Written};
 use gateway_core::dates::now_ms;
-use gateway_core::domain::{Offset, RoomName};
+use gateway_core::domain::{Offset, RoomName, UserId};
 use gateway_core::log::Range;
 use gateway_core::port::{Port, PortError};
 use sqlx::{Connection, PgConnection};
@@ -263,6 +263,22 @@ async fn rooms(connection: &mut PgConnection, after: &str, most: usize) -> Resul
     .await
 }
 
+async fn rooms_by(
+    connection: &mut PgConnection,
+    user: &UserId,
+    after: &str,
+    most: usize,
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT DISTINCT room FROM gateway_archive WHERE user_id = $1 AND room > $2 ORDER BY room LIMIT $3",
+    )
+    .bind(crate::text::kept(user.as_str()))
+    .bind(after)
+    .bind(count(most))
+    .fetch_all(connection)
+    .await
+}
+
 #[async_trait]
 impl Archive for PostgresArchive {
     async fn write(&self, records: &[Record], cursor: Offset) -> Result<Written, PortError> {
@@ -292,6 +308,13 @@ impl Archive for PostgresArchive {
         let mut lease = self.server.lease(Port::Archive, "rooms").await?;
         let done = self.server.bounded(rooms(&mut lease, after.map_or("", RoomName::as_str), most)).await;
         let names = self.server.settle(Port::Archive, "rooms", lease, done)?;
+        Ok(names.iter().map(|name| RoomName::trusted(name)).collect())
+    }
+
+    async fn rooms_of(&self, user: &UserId, after: Option<&RoomName>, most: usize) -> Result<Vec<RoomName>, PortError> {
+        let mut lease = self.server.lease(Port::Archive, "rooms_of").await?;
+        let done = self.server.bounded(rooms_by(&mut lease, user, after.map_or("", RoomName::as_str), most)).await;
+        let names = self.server.settle(Port::Archive, "rooms_of", lease, done)?;
         Ok(names.iter().map(|name| RoomName::trusted(name)).collect())
     }
 

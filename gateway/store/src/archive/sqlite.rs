@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use gateway_core::archive::{Archive, Gap, Page, Part, Place, Record, Taken, Written};
 use gateway_core::dates::now_ms;
-use gateway_core::domain::{Offset, RoomName};
+use gateway_core::domain::{Offset, RoomName, UserId};
 use gateway_core::log::Range;
 use gateway_core::port::{Port, PortError};
 use sqlx::{Connection, QueryBuilder, Sqlite, SqliteConnection};
@@ -329,6 +329,19 @@ impl Archive for SqliteArchive {
         .fetch_all(self.file.readers())
         .await
         .map_err(self.error("rooms"))?;
+        Ok(names.iter().map(|name| RoomName::trusted(name)).collect())
+    }
+
+    async fn rooms_of(&self, user: &UserId, after: Option<&RoomName>, most: usize) -> Result<Vec<RoomName>, PortError> {
+        let names: Vec<String> = sqlx::query_scalar(
+            "SELECT DISTINCT room FROM gateway_archive WHERE user_id = ?1 AND room > ?2 ORDER BY room LIMIT ?3",
+        )
+        .bind(&*crate::text::kept(user.as_str()))
+        .bind(after.map_or("", RoomName::as_str))
+        .bind(count(most))
+        .fetch_all(self.file.readers())
+        .await
+        .map_err(self.error("rooms_of"))?;
         Ok(names.iter().map(|name| RoomName::trusted(name)).collect())
     }
 

@@ -69,6 +69,15 @@ async fn what_a_user_said_is_removed_everywhere(one: &dyn Archive, two: &dyn Arc
         .map(|n| by(["bob", "bobby", "B%b"][(n % 3) as usize], said(&format!("of users {}", n % 2), 5_300 + n, None)))
         .collect();
     write(one, &records).await;
+    let rooms = async |name: &str, after: Option<&str>, most| {
+        let found = two.rooms_of(&user(name), after.map(room).as_ref(), most).await.unwrap();
+        found.iter().map(|room| room.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    write(one, &[by("B%b", said("also of users", 5_299, None))]).await;
+    assert_eq!(rooms("bob", None, 10).await, ["of users 0", "of users 1"], "by their names, and each once");
+    assert_eq!(rooms("B%b", None, 2).await, ["also of users", "of users 0"]);
+    assert_eq!(rooms("B%b", Some("of users 0"), 2).await, ["of users 1"]);
+    assert_eq!((rooms("bob", None, 0).await.len(), rooms("nobody", None, 10).await.len()), (0, 0));
     let bob = Taken::User(user("bob"));
     let mut removed = Vec::new();
     loop {
@@ -87,6 +96,8 @@ async fn what_a_user_said_is_removed_everywhere(one: &dyn Archive, two: &dyn Arc
     }
     assert_eq!(write(one, &records).await, Written::default(), "nothing of it comes back");
     assert_eq!(two.take_back(&bob, 100).await.unwrap(), 0);
+    assert_eq!(rooms("bob", None, 10).await.len(), 0, "a tombstone is nobody's");
+    assert_eq!(rooms("bobby", None, 10).await.len(), 2);
     assert_eq!(two.take_back(&Taken::User(user("nobody")), 100).await.unwrap(), 0);
 }
 

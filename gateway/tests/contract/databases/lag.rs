@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use gateway_core::archive::{Archive, Page, Record, Taken, Written};
 use gateway_core::config::Redis as Settings;
-use gateway_core::domain::{Offset, RoomName};
+use gateway_core::domain::{Offset, RoomName, UserId};
 use gateway_core::log::{Range, Terms};
 use gateway_core::metrics::Metrics;
 use gateway_core::outbox::{Bounds, Pattern, Wants};
@@ -83,6 +83,10 @@ impl Archive for Observed {
 
     async fn rooms(&self, after: Option<&RoomName>, most: usize) -> Result<Vec<RoomName>, PortError> {
         self.archive.rooms(after, most).await
+    }
+
+    async fn rooms_of(&self, user: &UserId, after: Option<&RoomName>, most: usize) -> Result<Vec<RoomName>, PortError> {
+        self.archive.rooms_of(user, after, most).await
     }
 
     async fn take_back(&self, what: &Taken, most: usize) -> Result<u64, PortError> {
