@@ -72,9 +72,9 @@ async fn what_is_of_another_log_arrives_in_that_one_s() {
     let (chat, orders) = (RoomName::parse("chat").unwrap(), RoomName::parse_in("/shop", "orders").unwrap());
     let from = Arc::new(MemoryArchive::new(1 << 20));
     let gap = |after, through| Gap { room: None, after: Offset(after), through: Offset(through), why: Why::NewHistory };
-    from.write(&[said(&chat, 900, "[]"), Record::Gap(gap(900, 910))], Offset(1_000)).await.unwrap();
     let shop = of(&from).of(&orders).clone();
     shop.write(&[Record::Gap(gap(20, 30)), said(&orders, 31, "[]")], Offset(40)).await.unwrap();
+    from.write(&[said(&chat, 900, "[]"), Record::Gap(gap(900, 910))], Offset(1_000)).await.unwrap();
     let mut text = Vec::new();
     export(&of(&from), &[Pattern::new("*")], Offset::START, &mut text).await.unwrap();
     let text = String::from_utf8(text).unwrap();

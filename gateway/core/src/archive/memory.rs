@@ -117,6 +117,14 @@ impl State {
         named.filter_map(end).collect()
     }
 
+    /// A log that was never archived takes over the gaps of all rooms of the others.
+    fn begin(&mut self, log: &str) {
+        if self.logs.get(log).is_none_or(|known| known.cursor.is_none()) {
+            let others: Vec<_> = self.logs.values().flat_map(|other| other.gaps.clone()).collect();
+            self.logs.entry(log.to_owned()).or_default().gaps.extend(others);
+        }
+    }
+
     /// Whether it was not known before.
     fn note(&mut self, log: &str, gap: &Gap, now: u64) -> bool {
         let key = (gap.through, gap.after);
@@ -208,6 +216,9 @@ impl State {
 impl Archive for MemoryArchive {
     async fn write(&self, records: &[Record], cursor: Offset) -> Result<Written, PortError> {
         let mut state = self.state.lock();
+        if !self.log.is_empty() && cursor > Offset::START {
+            state.begin(&self.log);
+        }
         let (now, mut events) = (now_ms(), 0);
         let mut gaps = gaps_of(records, state.ends(&self.log, records));
         gaps.retain(|gap| state.note(&self.log, gap, now));

@@ -40,7 +40,9 @@ use crate::port::PortError;
 /// **Taken back.** What was taken back, or removed for its user, leaves a tombstone: its place, and nothing of what it said.
 ///
 /// **One for each log.** Where namespaces have a Redis of their own, there is an archive for each log, all in one place: what is
-/// known of all of a log is each one's own, which is its cursor and its gaps of all rooms. What is in rooms all of them have.
+/// known of all of a log is each one's own, which is its cursor and its gaps of all rooms. What is in rooms all of them have. A
+/// log with a name that is written to for the first time takes over the others' gaps of all rooms, as its rooms may have been
+/// theirs until then; what is written up to no offset, which is an import, is no beginning.
 #[async_trait]
 pub trait Archive: Send + Sync + 'static {
     /// Writes records, in the order of the log, of which all up to `cursor` are with it in the archive, or in its gaps.

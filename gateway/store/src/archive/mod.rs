@@ -12,6 +12,7 @@ pub use postgres::PostgresArchive;
 pub use sqlite::SqliteArchive;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gateway_core::archive::{Gap, Place, Record, Why, gaps_of, old_of};
@@ -26,12 +27,31 @@ struct Followed {
     name: Option<String>,
     /// What stands for all its rooms where a gap's room is: for the main one's an empty name, which no room has.
     all_rooms: String,
+    /// Whether it is known that it was archived before.
+    has_begun: AtomicBool,
 }
+
+/// Between what the names lie that stand for all rooms of logs that have a name.
+const ALL_ROOMS: [&str; 2] = ["\u{1}all:", "\u{1}all;"];
 
 impl Followed {
     fn named(name: &str) -> Self {
         let all_rooms = RoomName::internal(&format!("all:{name}"));
-        Self { name: Some(name.to_owned()), all_rooms: all_rooms.as_str().to_owned() }
+        Self { name: Some(name.to_owned()), all_rooms: all_rooms.as_str().to_owned(), ..Self::default() }
+    }
+
+    /// The name of a log that may be archived for the first time by a write up to there. Then it takes over the gaps of all rooms
+    /// of all other logs: its rooms may have been theirs until now. What is imported is no beginning.
+    fn may_begin(&self, cursor: Offset) -> Option<&str> {
+        let may = cursor > Offset::START && !self.has_begun.load(Ordering::Relaxed);
+        self.name.as_deref().filter(|_| may)
+    }
+
+    /// Something was written up to there.
+    fn began(&self, cursor: Offset) {
+        if cursor > Offset::START {
+            self.has_begun.store(true, Ordering::Relaxed);
+        }
     }
 
     /// What a row of a gap has in place of its room.

@@ -20,7 +20,7 @@ use mongodb::bson::{Binary, Document, doc};
 use mongodb::error::{Error, ErrorKind};
 
 use super::row::{Row, number, offset};
-use super::{Followed, Known, count, gap, gaps_to_note, is_forgotten, rooms_of, taken_back};
+use super::{ALL_ROOMS, Followed, Known, count, gap, gaps_to_note, is_forgotten, rooms_of, taken_back};
 use crate::mongo::{Collections, DUPLICATE, MongoServer, is_duplicate, time};
 
 const ENTRIES: &str = "gateway_archive";
@@ -49,6 +49,9 @@ async fn write(
     records: &[Record],
     cursor: Offset,
 ) -> Result<Written, Error> {
+    if log.may_begin(cursor).is_some() {
+        take_over(collections, log).await?;
+    }
     let rooms = rooms_of(records);
     let known = known(collections, &rooms).await?;
     let all = newest_gap_of_all(collections, log).await?;
@@ -70,7 +73,27 @@ async fn write(
     advance(collections, records, &known).await?;
     let moved = doc! { "$max": { "offset": number(cursor) } };
     collections.of(CURSOR).update_one(doc! { "_id": cursor_of(log) }, moved).upsert(true).await?;
+    log.began(cursor);
     Ok(Written { events, gaps: new_gaps })
+}
+
+/// Gives a log that was never archived the gaps of all rooms of the others.
+async fn take_over(collections: Collections<'_>, log: &Followed) -> Result<(), Error> {
+    if collections.of(CURSOR).find_one(doc! { "_id": cursor_of(log) }).await?.is_some() {
+        return Ok(());
+    }
+    let [from, to] = ALL_ROOMS;
+    let of_all = doc! { "$or": [{ "room": "" }, { "room": { "$gte": from, "$lt": to } }] };
+    let found: Vec<Document> = collections.of(GAPS).find(of_all).await?.try_collect().await?;
+    for mut gap in found {
+        gap.remove("_id");
+        gap.insert("room", &log.all_rooms);
+        match collections.of(GAPS).insert_one(gap).await {
+            Err(error) if !is_duplicate(&error) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The id of the document with the cursor of a log.

@@ -14,7 +14,7 @@ use gateway_core::port::{Port, PortError};
 use sqlx::{Connection, PgConnection};
 
 use super::row::{Columns, Row, entries, number, offset};
-use super::{Followed, Known, count, gap, gaps_to_note, is_forgotten, rooms_of, taken_back};
+use super::{ALL_ROOMS, Followed, Known, count, gap, gaps_to_note, is_forgotten, rooms_of, taken_back};
 use crate::postgres::PostgresServer;
 
 /// An archive on a PostgreSQL server.
@@ -45,6 +45,9 @@ async fn write(
 ) -> Result<Written, sqlx::Error> {
     let mut transaction = connection.begin().await?;
     lock(&mut transaction).await?;
+    if let Some(name) = log.may_begin(cursor) {
+        take_over(&mut transaction, log, name).await?;
+    }
     let rooms = rooms_of(records);
     let (known, all) = known(&mut transaction, log, &rooms).await?;
     if known.len() < rooms.len() {
@@ -76,7 +79,21 @@ async fn write(
     }
     advance(&mut transaction, log, number(cursor)).await?;
     transaction.commit().await?;
+    log.began(cursor);
     Ok(Written { events, gaps: new_gaps })
+}
+
+/// Gives a log that was never archived the gaps of all rooms of the others.
+async fn take_over(connection: &mut PgConnection, log: &Followed, name: &str) -> Result<(), sqlx::Error> {
+    let statement = sqlx::query(
+        "INSERT INTO gateway_archive_gaps (room, after_offset, through_offset, why, noted_ms)
+         SELECT $1, after_offset, through_offset, why, noted_ms FROM gateway_archive_gaps
+         WHERE (room = '' OR (room >= $2 AND room < $3))
+           AND NOT EXISTS (SELECT 1 FROM gateway_archive_cursors WHERE log = $4)
+         ON CONFLICT DO NOTHING",
+    );
+    let [from, to] = ALL_ROOMS;
+    statement.bind(&log.all_rooms).bind(from).bind(to).bind(name).execute(connection).await.map(drop)
 }
 
 async fn advance(connection: &mut PgConnection, log: &Followed, cursor: i64) -> Result<(), sqlx::Error> {

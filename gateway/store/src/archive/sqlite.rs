@@ -13,7 +13,7 @@ use sqlx::{Connection, QueryBuilder, Sqlite, SqliteConnection};
 
 use super::row::{Row, entries, number, offset};
 use super::{
-    Followed, Known, count, gap, gaps_to_note, is_forgotten, old_places, place, rooms_of, taken_back,
+    ALL_ROOMS, Followed, Known, count, gap, gaps_to_note, is_forgotten, old_places, place, rooms_of, taken_back,
 };
 use crate::sqlite::DatabaseFile;
 
@@ -108,6 +108,9 @@ async fn write(
     cursor: Offset,
 ) -> Result<Written, sqlx::Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    if let Some(name) = log.may_begin(cursor) {
+        take_over(&mut transaction, log, name).await?;
+    }
     let (known, all) = known(&mut transaction, log, records).await?;
     let rooms = serde_json::json!(rooms_of(records)).to_string();
     sqlx::query(
@@ -138,7 +141,21 @@ async fn write(
     }
     advance(&mut transaction, log, number(cursor)).await?;
     transaction.commit().await?;
+    log.began(cursor);
     Ok(Written { events, gaps: new_gaps })
+}
+
+/// Gives a log that was never archived the gaps of all rooms of the others.
+async fn take_over(connection: &mut SqliteConnection, log: &Followed, name: &str) -> Result<(), sqlx::Error> {
+    let statement = sqlx::query(
+        "INSERT INTO gateway_archive_gaps (room, after_offset, through_offset, why, noted_ms)
+         SELECT ?1, after_offset, through_offset, why, noted_ms FROM gateway_archive_gaps
+         WHERE (room = '' OR (room >= ?2 AND room < ?3))
+           AND NOT EXISTS (SELECT 1 FROM gateway_archive_cursors WHERE log = ?4)
+         ON CONFLICT DO NOTHING",
+    );
+    let [from, to] = ALL_ROOMS;
+    statement.bind(&log.all_rooms).bind(from).bind(to).bind(name).execute(connection).await.map(drop)
 }
 
 async fn advance(connection: &mut SqliteConnection, log: &Followed, cursor: i64) -> Result<(), sqlx::Error> {

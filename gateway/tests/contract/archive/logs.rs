@@ -5,7 +5,7 @@ use std::time::Duration;
 use gateway_core::archive::{Archive, Record, Taken, Why};
 use gateway_core::domain::{Offset, RoomName};
 
-use super::{all, at, by, gap, room, said, user, write};
+use super::{after, all, at, by, gap, read, room, said, user, write};
 
 async fn each_has_a_cursor_of_its_own(one: &dyn Archive, two: &dyn Archive) {
     let (here, there) = (one.of_log("chat"), two.of_log("chat"));
@@ -23,13 +23,36 @@ async fn each_has_a_cursor_of_its_own(one: &dyn Archive, two: &dyn Archive) {
     assert_eq!(here.cursor().await.unwrap(), Some(Offset(50)));
 }
 
+async fn a_log_that_begins_takes_over_what_the_others_miss_of_all_rooms(one: &dyn Archive, two: &dyn Archive) {
+    // A room that is the main log's, and then another's.
+    let (early, moved) = (gap(None, 8_101, 8_110, Why::Dropped), one.of_log("moved"));
+    write(one, &[said("moves", 8_101, None), Record::Gap(early.clone()), said("moves", 8_120, Some(8_101))]).await;
+    assert_eq!(read(&*moved, "moves", after(8_100, 10)).await.gaps, [], "it has not begun");
+    // What is imported does not begin it.
+    moved.write(&[Record::Gap(gap(None, 8_130, 8_131, Why::Missing))], Offset::START).await.unwrap();
+    let import = two.of_log("imported");
+    import.write(&[said("moves", 8_140, None)], Offset::START).await.unwrap();
+    import.write(&[], Offset(8_140)).await.unwrap();
+    assert_eq!(read(&*import, "moves", after(8_100, 10)).await.gaps, []);
+    let begun = two.of_log("begun");
+    assert_eq!(begun.write(&[said("moves", 8_150, None)], Offset(8_150)).await.unwrap().gaps, [], "they were known");
+    let expected = [early.clone(), gap(None, 8_130, 8_131, Why::Missing)];
+    assert_eq!(read(&*one.of_log("begun"), "moves", after(8_100, 10)).await.gaps, expected);
+    // From there on each misses its own.
+    write(one, &[Record::Gap(gap(None, 8_160, 8_170, Why::NewHistory))]).await;
+    begun.write(&[said("moves", 8_180, None)], Offset(8_180)).await.unwrap();
+    one.of_log("begun").write(&[said("moves", 8_181, None)], Offset(8_181)).await.unwrap();
+    assert_eq!(read(&*begun, "moves", after(8_100, 10)).await.gaps, expected);
+}
+
 async fn gaps_of_all_rooms_are_of_one_log(one: &dyn Archive, two: &dyn Archive) {
     let (chat, game) = (one.of_log("chat"), two.of_log("game"));
+    game.write(&[], Offset(8_999)).await.unwrap();
     write(&*chat, &[said("split", 9_000, None)]).await;
     let dropped = gap(None, 9_001, 9_010, Why::Dropped);
     assert_eq!(write(&*chat, &[Record::Gap(dropped.clone())]).await.gaps, std::slice::from_ref(&dropped));
     assert_eq!(write(&*two.of_log("chat"), &[Record::Gap(dropped.clone())]).await.gaps, [], "it is known");
-    assert_eq!(all(&*chat, "split").await.gaps, std::slice::from_ref(&dropped));
+    assert_eq!(read(&*chat, "split", after(8_999, 10)).await.gaps, std::slice::from_ref(&dropped));
     for other in [one, &*game] {
         let page = all(other, "split").await;
         assert_eq!(page.entries.len(), 1);
@@ -61,6 +84,7 @@ async fn what_rooms_said_is_everybody_s(one: &dyn Archive, two: &dyn Archive) {
 
 pub(super) async fn several_logs_are_in_one_place(one: &dyn Archive, two: &dyn Archive) {
     each_has_a_cursor_of_its_own(one, two).await;
+    a_log_that_begins_takes_over_what_the_others_miss_of_all_rooms(one, two).await;
     gaps_of_all_rooms_are_of_one_log(one, two).await;
     what_rooms_said_is_everybody_s(one, two).await;
 }
