@@ -244,6 +244,7 @@ impl Gateway {
             hooks: hooks.clone(),
             back_ends: called,
             schedules: post.schedules.clone(),
+            mail: post.mail.clone(),
             jobs: config.jobs.clone(),
             routes: (config.profile.clone(), config.file.clone()),
         });

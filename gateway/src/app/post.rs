@@ -77,7 +77,7 @@ pub(super) struct Post {
     links: Option<Arc<Links>>,
     pub(super) schedules: Arc<Schedules>,
     pub(super) absent: Option<Arc<Absent>>,
-    mail: Arc<Mail>,
+    pub(super) mail: Arc<Mail>,
     novu: Arc<Novu>,
     tick: Arc<Tick>,
 }

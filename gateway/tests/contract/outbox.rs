@@ -13,7 +13,7 @@ use gateway_core::log::{Dedupe, Log, MemoryLog, RedisLog, Retention, SqliteLog, 
 use gateway_core::metrics::Metrics;
 use gateway_core::outbox::{
     Batch, Bounds, By, Claim, Decision, Fate, Happening, MemoryOutbox, Most, Outbox, Pattern, Place as At, RedisOutbox,
-    SqliteOutbox, Want, Wants, What,
+    Scribe, SqliteOutbox, Want, Wants, What,
 };
 use gateway_core::port::{ErrorKind, Port};
 use gateway_core::presence::{
@@ -678,6 +678,30 @@ async fn what_waits_in_a_file_survives_the_process() {
     assert_eq!((error.port, error.operation), (Port::Outbox, "survey"));
     // A log without outboxes goes on with the same file.
     SqliteLog::open(&path, RETENTION, &Supervisor::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_written_into_a_file_does_not_go_with_who_writes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let wants = wants();
+    wants.replace(vec![want("all", &What::ALL, "*")]);
+    let (it, _log, outbox) = in_file(&folder.path().join("log.sqlite"), &wants).await;
+    it.outbox.survey(&["all".into()], LONG).await.unwrap();
+    let happening = |number| Happening::new(What::Joined, room("r"), number, 17);
+    for number in 0..3 {
+        outbox.put(vec![happening(number)]);
+        // Whoever writes for all is gone in the middle of it.
+        let mut writing = outbox.written();
+        assert!(futures_util::poll!(writing.as_mut()).is_pending());
+        assert!(futures_util::poll!(writing.as_mut()).is_pending());
+        drop(writing);
+    }
+    outbox.put(vec![happening(3)]);
+    outbox.written().await;
+    let mut told = take(&it, "all").await;
+    // Nobody knows whether it was written, so it may be there twice.
+    told.dedup_by_key(|happening| happening.id());
+    assert_eq!(ids(&told), [0, 1, 2, 3].map(|number| happening(number).id()));
 }
 
 #[tokio::test]

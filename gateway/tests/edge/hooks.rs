@@ -256,6 +256,25 @@ async fn where_everything_is_refused_the_queue_is_not_burnt_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_back_end_that_needs_long_for_each_event_gets_on_with_many_that_wait() {
+    let slow = |events: usize| Duration::from_millis(events as u64 * 100);
+    let receiver = Receiver::answering(move |number, request| match number {
+        0..2 => Reply::status(503),
+        _ => Reply::Late(slow(request.events().len()), 200),
+    })
+    .await;
+    let (node, _file) = node(&hook("slow", &receiver.url(), &["publish"], "timeout = \"1s\""), &[]).await;
+    let mut client = Client::connect(node.address).await;
+    client.join("r").await;
+    let expected = publish(&mut client, "r", 40).await;
+    // 40 at once would take four seconds, for which nobody waits.
+    receiver.takes(40).await;
+    let mut taken = receiver.ids();
+    taken.dedup();
+    assert_eq!(taken, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_back_end_says_when_it_wants_to_be_asked_again() {
     let receiver = Receiver::answering(|number, _| match number {
         0 => Reply::Is((axum::http::StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, "1")]).into_response()),
@@ -319,9 +338,31 @@ async fn a_reload_brings_hooks_and_takes_them_away() {
     })
     .await;
     assert_eq!(one.taken().len(), 1);
-    // A mistake changes nothing.
-    std::fs::write(file.path(), "[[hook]]\nname = \"one\"\n").unwrap();
-    node.reload().await.unwrap_err();
+    // A mistake changes nothing, whatever else is right.
+    let schedule = |queue: &str| {
+        format!(
+            "[[schedule]]\nname = \"s\"\ncron = \"@yearly\"\nkind = \"publish\"\nqueue = {queue:?}\n\
+             data = {{ room = \"r\", event = \"e\" }}\n"
+        )
+    };
+    let rooms: Vec<_> = (0..101).map(|number| format!("r{number}")).collect();
+    let key = format!(
+        "[[api.key]]\nname = \"k\"\nid = \"0123456789abcdef\"\nhash = \"{}\"\nscopes = [\"read\"]\nrooms = {rooms:?}\n",
+        "0".repeat(64)
+    );
+    let queue = "[[jobs.queue]]\nname = \"later\"\n";
+    for (text, word) in [
+        ("[[hook]]\nname = \"one\"\n".to_owned(), "url: is missing"),
+        (format!("{}{key}", schedule("default")), "api.key"),
+        // Queues are those with which the node began.
+        (format!("{}{queue}", schedule("later")), "there is no queue \"later\""),
+    ] {
+        std::fs::write(file.path(), text).unwrap();
+        let error = node.reload().await.unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+        let schedules = operator(&node, "GET", "/console/api/v1/schedules", "").await;
+        assert_eq!(schedules["schedules"], json!([]), "{schedules}");
+    }
     std::fs::write(file.path(), "").unwrap();
     node.reload().await.unwrap();
     let taken = two.ids().len();

@@ -155,6 +155,11 @@ impl Courier {
                 Ok(self.pace.refused())
             }
             Why::Postponed | Why::Redirected | Why::TimedOut | Why::Failed | Why::Open => {
+                // After a time in which much has come to wait, a back end that needs long for each would never have done with as many
+                // as a request may have; and one that fails of one of them does not fail of all.
+                if matches!(why, Why::TimedOut | Why::Failed) {
+                    self.pace.split(places.len());
+                }
                 self.untaken.note(|what| tracing::warn!(hook, back_end, reason, "{what}"));
                 Ok(self.pace.failed(retry_after))
             }

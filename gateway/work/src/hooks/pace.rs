@@ -57,7 +57,7 @@ impl Pace {
         wait.max(retry_after.unwrap_or_default().min(LONGEST_WAIT))
     }
 
-    /// One of several was refused: fewer at once show which.
+    /// One of several was refused, or they were too much for the back end at once: fewer show which, and take less time.
     pub(super) fn split(&mut self, were: usize) {
         self.at_once = (were / 2).max(1);
     }

@@ -288,6 +288,31 @@ impl SqliteOutbox {
     }
 }
 
+/// Rows that are being written. Whatever was not comes back when this goes: it failed, or whoever writes for all was dropped in the middle.
+/// At worst it is written twice then, and told twice.
+struct Taken<'a> {
+    pending: &'a Mutex<Vec<Row>>,
+    rows: Vec<Row>,
+}
+
+impl<'a> Taken<'a> {
+    fn all(pending: &'a Mutex<Vec<Row>>) -> Self {
+        Self { pending, rows: std::mem::take(&mut *pending.lock()) }
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if self.rows.is_empty() {
+            return;
+        }
+        // What came meanwhile comes behind it.
+        let mut pending = self.pending.lock();
+        self.rows.append(&mut pending);
+        std::mem::swap(&mut *pending, &mut self.rows);
+    }
+}
+
 #[async_trait]
 impl Scribe for SqliteOutbox {
     fn is_wanted(&self) -> bool {
@@ -312,17 +337,16 @@ impl Scribe for SqliteOutbox {
             return;
         }
         let _writing = self.writing.lock().await;
-        let mut rows = std::mem::take(&mut *self.pending.lock());
-        if rows.is_empty() {
+        let mut taken = Taken::all(&self.pending);
+        if taken.rows.is_empty() {
             return;
         }
-        if let Err(error) = self.write(&rows).await {
-            let error = self.error("put", error);
-            self.trouble.note(|what| error.tell(what));
-            // What came meanwhile comes behind it.
-            let mut pending = self.pending.lock();
-            rows.append(&mut pending);
-            *pending = rows;
+        match self.write(&taken.rows).await {
+            Ok(()) => taken.rows.clear(),
+            Err(error) => {
+                let error = self.error("put", error);
+                self.trouble.note(|what| error.tell(what));
+            }
         }
     }
 }
