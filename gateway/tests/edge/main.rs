@@ -21,6 +21,7 @@ mod parts;
 mod plan;
 mod polling;
 mod queues;
+mod rooms;
 #[path = "../support/router.rs"]
 #[allow(dead_code, unreachable_pub, clippy::missing_panics_doc, missing_docs, reason = "shared with benchmarks")]
 mod router;

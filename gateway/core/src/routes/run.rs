@@ -39,9 +39,14 @@ pub(super) fn admit(route: &Route, scope: &Scope<'_>, is_in: impl FnOnce(&RoomNa
         let member = route.allow.contains(&Allow::Member);
         return Err(if member { Refusal::NotInRoom } else { Refusal::NotAllowed });
     }
-    let Some(room) = room.and_then(RoomName::shown).filter(|_| !route.event.starts_with('$')) else {
+    // Into rooms of the routes' own choice everybody may be put.
+    if route.event.starts_with('$') {
         return Ok(());
-    };
+    }
+    if let Action::Join(join) = &route.action {
+        join.check_numbered(scope)?;
+    }
+    let Some(room) = room.and_then(RoomName::shown) else { return Ok(()) };
     let identity = scope.identity;
     let may = match route.action.aim().map(|(_, access)| access) {
         Some(Access::Enter { .. } | Access::Read) => identity.may_join(room),

@@ -8,16 +8,23 @@ use serde::Serialize;
 
 use super::kind::{Access, After, Kind};
 use super::values::offset;
+use crate::auth::Identity;
 use crate::domain::{Offset, Refusal, RoomName};
-use crate::node::{Entrance, Seat, Unrecovered};
+use crate::node::{Entrance, Joined, Seat, Unrecovered};
 use crate::presence::Numbered;
 use crate::routes::Answer;
 use crate::routes::context::Run;
 use crate::routes::names::Lifecycle;
 use crate::routes::reader::Reader;
-use crate::routes::template::{Context, Template};
+use crate::routes::template::{Context, Scope, Template};
 
 const MAX_CAPACITY: u64 = 1_000_000;
+/// The highest number that is looked at where a token opens only some of numbered rooms.
+const MAX_NUMBER: u32 = 1_000;
+/// How many of these are tried: as many as a claim may name.
+const MAX_TRIED: usize = 100;
+/// Stands for any number: only a `*` of a token matches it, as no pattern may have a control character.
+const ANY_NUMBER: char = '\u{2}';
 
 /// Enter a room.
 #[derive(Debug)]
@@ -44,6 +51,19 @@ impl Join {
     pub fn seat(&self) -> Option<Seat> {
         let capacity = self.capacity.map(NonZeroUsize::get);
         (self.presence || capacity.is_some()).then_some(Seat { capacity })
+    }
+
+    /// Whether the token of who joins opens some of its numbered rooms, if it has any.
+    ///
+    /// # Errors
+    /// It opens none, or they are no rooms.
+    pub(in crate::routes) fn check_numbered(&self, scope: &Scope<'_>) -> Result<(), Refusal> {
+        if !self.auto {
+            return Ok(());
+        }
+        let rooms = numbered(scope, &self.room)?;
+        let opens = opens_all(&rooms, scope.identity) || opened(&rooms, scope.identity).next().is_some();
+        if opens { Ok(()) } else { Err(Refusal::NotAllowed) }
     }
 }
 
@@ -105,8 +125,13 @@ impl Kind for Join {
         let after = self.since.as_ref().map(|since| offset(since, &run.scope)).transpose()?.flatten();
         let entrance = Entrance { via, after, partial: self.partial, seat: self.seat() };
         let joined = if let Some(capacity) = self.capacity.filter(|_| self.auto) {
-            let rooms = numbered(run, &self.room)?;
-            let (number, joined) = node.join_first(session, &rooms, capacity.get(), &entrance).await?;
+            let rooms = numbered(&run.scope, &self.room)?;
+            // Into rooms of the routes' own choice everybody may be put.
+            let (number, joined) = if via.starts_with('$') || opens_all(&rooms, run.scope.identity) {
+                node.join_first(session, &rooms, capacity.get(), &entrance).await?
+            } else {
+                join_opened(run, &rooms, &entrance).await?
+            };
             run.scope.number = Some(number.into());
             run.scope.room = Some(rooms.name(number));
             joined
@@ -117,7 +142,7 @@ impl Kind for Join {
         if let Some(turn) = joined.first {
             run.router.happen(session, Lifecycle::Join, Some(room.clone()), Some(turn)).await;
         }
-        Ok(Some(Answer::new(&Joined {
+        Ok(Some(Answer::new(&Entered {
             ok: true,
             room: room.shown().unwrap_or_default(),
             offset: joined.offset,
@@ -128,20 +153,50 @@ impl Kind for Join {
 }
 
 /// The rooms that a template gives for all numbers.
-fn numbered(run: &Run<'_>, room: &Template) -> Result<Numbered, Refusal> {
-    let (before, after) = room.around_number(&run.scope)?;
+fn numbered(scope: &Scope<'_>, room: &Template) -> Result<Numbered, Refusal> {
+    let (before, after) = room.around_number(scope)?;
     if after.starts_with(|letter: char| letter.is_ascii_digit()) {
         return Err(Refusal::BadRoom);
     }
     // All are rooms if the one with the longest name is.
     let end = format!("{}{after}", u32::MAX);
-    let longest = RoomName::parse_in(run.scope.namespace, &format!("{before}{end}"))?;
+    let longest = RoomName::parse_in(scope.namespace, &format!("{before}{end}"))?;
     let before = longest.as_str().strip_suffix(&end).unwrap_or_default().to_owned();
     Ok(Numbered { before, after })
 }
 
+/// Whether a token opens all of numbered rooms by one pattern. Then the store chooses among them in one step.
+fn opens_all(Numbered { before, after }: &Numbered, identity: &Identity) -> bool {
+    let any = RoomName::trusted(&format!("{before}{ANY_NUMBER}{after}"));
+    any.shown().is_some_and(|any| identity.may_join(any))
+}
+
+/// The numbers whose rooms a token opens.
+fn opened(rooms: &Numbered, identity: &Identity) -> impl Iterator<Item = u32> {
+    (1..=MAX_NUMBER).filter(|number| rooms.name(*number).shown().is_some_and(|room| identity.may_join(room)))
+}
+
+/// Enters the first room that the token opens and that has a place. The store knows nothing of tokens, so one after the
+/// other is tried: a seat in one of the others would be seen.
+async fn join_opened(run: &Run<'_>, rooms: &Numbered, entrance: &Entrance<'_>) -> Result<(u32, Joined), Refusal> {
+    let session = run.session()?;
+    let mut numbers: Vec<_> = opened(rooms, run.scope.identity).take(MAX_TRIED).collect();
+    // Whoever is in one of them already stays there.
+    if let Some(own) = numbers.iter().copied().find(|number| session.is_in(&rooms.name(*number))) {
+        numbers = vec![own];
+    }
+    let mut refusal = Refusal::NotAllowed;
+    for number in numbers {
+        match run.router.node.join(session, &rooms.name(number), entrance).await {
+            Err(full @ Refusal::RoomFull { .. }) => refusal = full,
+            joined => return joined.map(|joined| (number, joined)),
+        }
+    }
+    Err(refusal)
+}
+
 #[derive(Serialize)]
-struct Joined<'a> {
+struct Entered<'a> {
     ok: bool,
     room: &'a str,
     offset: Offset,

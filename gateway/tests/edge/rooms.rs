@@ -1,0 +1,80 @@
+//! Rooms of routes: into which a client may come, and in which it is heard.
+
+use gateway_core::auth::{Identity, Rights};
+use gateway_core::domain::{Refusal, RoomName};
+use gateway_core::node::Session;
+use gateway_core::routes::{RouteTable, Supposed, Verdict};
+use serde_json::{Value, json};
+
+use crate::router::Bench;
+
+fn who(join: Option<&[&str]>) -> Identity {
+    let patterns = join.map(|join| join.iter().map(|pattern| (*pattern).to_owned()).collect::<Vec<_>>());
+    let rights = Rights::new(patterns.as_deref(), None).unwrap();
+    Identity { rights: Some(rights.into()), ..Identity::default() }
+}
+
+async fn sits(bench: &Bench, session: &std::sync::Arc<Session>, prefix: &str) -> Result<Value, Refusal> {
+    let text = json!(["sit", { "prefix": prefix }]).to_string();
+    let answer = bench.router.handle(session, Bench::inbound(&text)).await.map_err(|not_done| not_done.refusal)?;
+    Ok(serde_json::from_str::<Value>(answer.body.get()).unwrap()["room"].take())
+}
+
+fn rehearsed(bench: &Bench, identity: Identity, text: &Value, rooms: &[&str]) -> (Vec<Verdict>, Option<Refusal>) {
+    let rooms = rooms.iter().map(|room| (*room).to_owned()).collect();
+    let rehearsal = bench.router.rehearse(&Supposed { namespace: "/".into(), text: text.to_string(), identity, rooms });
+    (rehearsal.routes.into_iter().map(|route| route.verdict).collect(), rehearsal.refusal)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_numbered_room_is_one_that_the_token_opens() {
+    const TABLE: &str = r#"
+[[route]]
+event = "$connect"
+action = "join"
+room = "hall-{number}"
+auto = true
+capacity = 100
+
+[[route]]
+event = "sit"
+action = "join"
+room = "{arg.prefix|table}-{number}"
+auto = true
+capacity = 2
+"#;
+    let bench = Bench::new(RouteTable::parse("none", "rooms.toml", TABLE).unwrap()).await;
+    for join in [&[][..], &["lobby"], &["secret"], &["secret-x*"], &["secret-0"]] {
+        let session = bench.session(who(Some(join))).await;
+        assert_eq!(sits(&bench, &session, "secret").await, Err(Refusal::NotAllowed), "{join:?}");
+        assert!(!session.is_in(&RoomName::parse("secret-1").unwrap()));
+        assert!(session.is_in(&RoomName::parse("hall-1").unwrap()), "{join:?}: this the route chose");
+        let (verdicts, refusal) = rehearsed(&bench, who(Some(join)), &json!(["sit", { "prefix": "secret" }]), &[]);
+        assert_eq!((verdicts, refusal), (vec![Verdict::Refused(Refusal::NotAllowed)], Some(Refusal::NotAllowed)));
+        bench.router.node().depart(&session, false);
+    }
+    let full = Err(Refusal::RoomFull { limit: 2 });
+    let mut sitting = Vec::new();
+    for (join, room) in [
+        (Some(&["lobby", "secret-*"][..]), Ok("secret-1")),
+        (Some(&["secret-1"]), Ok("secret-1")),
+        (Some(&["secret-1"]), full.clone()),
+        (Some(&["secret-3", "secret-7"]), Ok("secret-3")),
+        (Some(&["secret-1*"]), Ok("secret-10")),
+        // Who may be anywhere is counted together with those who may not.
+        (None, Ok("secret-2")),
+        (Some(&["*"]), Ok("secret-2")),
+        (None, Ok("secret-3")),
+        (Some(&["secret-3", "secret-7"]), Ok("secret-7")),
+        (None, Ok("secret-4")),
+    ] {
+        let (verdicts, _) = rehearsed(&bench, who(join), &json!(["sit", { "prefix": "secret" }]), &[]);
+        assert_eq!(verdicts, [Verdict::Runs], "{join:?}");
+        let session = bench.session(who(join)).await;
+        for _ in 0..2 {
+            let came = sits(&bench, &session, "secret").await;
+            assert_eq!(came, room.clone().map(|room| json!(room)), "{join:?}, and who asks again stays");
+        }
+        sitting.push(session);
+    }
+}
