@@ -10,7 +10,7 @@ use crate::support::client::Client;
 use crate::support::{NO_LIMITS, node};
 
 /// A node whose configuration file is this.
-async fn node_with(toml: &str) -> Gateway {
+pub(super) async fn node_with(toml: &str) -> Gateway {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("gateway.toml");
     fs::write(&file, toml).unwrap();

@@ -1,12 +1,19 @@
 //! Rooms of routes: into which a client may come, and in which it is heard.
 
+use std::time::Duration;
+
 use gateway_core::auth::{Identity, Rights};
 use gateway_core::domain::{Refusal, RoomName};
 use gateway_core::node::Session;
 use gateway_core::routes::{RouteTable, Supposed, Verdict};
 use serde_json::{Value, json};
 
+use super::as_published::node_with;
 use crate::router::Bench;
+use crate::support::client::Client;
+
+/// How long nothing is heard where something would be.
+const QUIET: Duration = Duration::from_millis(100);
 
 fn who(join: Option<&[&str]>) -> Identity {
     let patterns = join.map(|join| join.iter().map(|pattern| (*pattern).to_owned()).collect::<Vec<_>>());
@@ -76,5 +83,109 @@ capacity = 2
             assert_eq!(came, room.clone().map(|room| json!(room)), "{join:?}, and who asks again stays");
         }
         sitting.push(session);
+    }
+}
+
+/// Routes that follow a `leave`, in the room that it left.
+const LEAVING: &str = r#"
+profile = "native"
+
+[[route]]
+event = "exit"
+action = "leave"
+
+[[route]]
+event = "exit"
+action = "signal"
+room = "{room}"
+emit = "gone"
+args = ["{arg.text}"]
+
+[[route]]
+event = "exit"
+action = "publish"
+room = "{room}"
+emit = "left"
+args = ["{arg.text}"]
+allow = ["anyone"]
+
+[[route]]
+event = "look"
+action = "leave"
+
+[[route]]
+event = "look"
+action = "history"
+room = "{room}"
+
+[[route]]
+event = "count"
+action = "leave"
+
+[[route]]
+event = "count"
+action = "presence"
+room = "{room}"
+
+[[route]]
+event = "move"
+action = "leave"
+room = "{arg.from}"
+
+[[route]]
+event = "move"
+action = "join"
+room = "{arg.to}"
+
+[[route]]
+event = "move"
+action = "signal"
+room = "{room}"
+emit = "moved"
+args = ["{arg.text}"]
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_a_room_that_it_was_not_in_neither_speaks_nor_reads_there() {
+    let node = node_with(LEAVING).await;
+    let (mut member, mut other) = (Client::connect(node.address).await, Client::connect(node.address).await);
+    member.join("r").await;
+    for event in ["exit", "look", "count"] {
+        let ack = other.ask(event, json!({ "room": "r", "text": "not one of you" })).await;
+        assert_eq!(ack, json!({ "ok": true }), "{event}");
+    }
+    assert!(member.is_quiet(QUIET).await);
+    assert_eq!(member.ask("history", json!({ "room": "r" })).await["events"], json!([]));
+
+    other.join("r").await;
+    assert_eq!(other.ask("exit", json!({ "room": "r", "text": "bye" })).await["ok"], true);
+    assert_eq!(member.event().await, json!(["gone", "bye", null]));
+    let left = member.event().await;
+    assert_eq!((&left[0], &left[1]), (&json!("left"), &json!("bye")));
+    for (event, has) in [("look", "events"), ("count", "members")] {
+        other.join("r").await;
+        let ack = other.ask(event, json!({ "room": "r" })).await;
+        assert_eq!(ack[has].as_array().map(Vec::len), Some(1), "{ack}");
+    }
+    // Where a join comes between, the room is the one that was joined.
+    for from in ["elsewhere", "r"] {
+        let text = json!({ "from": from, "to": "r", "text": from });
+        assert_eq!(other.ask("move", text).await["ok"], true);
+        assert_eq!(member.event().await, json!(["moved", from, null]));
+        other.ask("leave", json!({ "room": "r" })).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rehearsal_knows_who_leaves_a_room_that_it_was_not_in() {
+    let routes = LEAVING.replace("profile = \"native\"", "");
+    let bench = Bench::new(RouteTable::parse("native", "rooms.toml", &routes).unwrap()).await;
+    let (runs, skipped) = (|| Verdict::Runs, || Verdict::Skipped);
+    for (text, rooms, verdicts) in [
+        (json!(["exit", { "room": "r", "text": "x" }]), &["r"][..], vec![runs(), runs(), runs()]),
+        (json!(["exit", { "room": "r", "text": "x" }]), &["s"], vec![runs(), skipped(), skipped()]),
+        (json!(["move", { "from": "r", "to": "r", "text": "x" }]), &[], vec![runs(), runs(), runs()]),
+    ] {
+        assert_eq!(rehearsed(&bench, Identity::default(), &text, rooms), (verdicts, None), "{text}");
     }
 }

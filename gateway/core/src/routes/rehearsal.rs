@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
+use super::actions::Access;
 use super::template::AuthFields;
 use super::{Route, Router, names, run};
 use crate::auth::Identity;
@@ -48,7 +49,7 @@ pub struct Rehearsed {
 pub enum Verdict {
     /// Its action runs, and may still refuse by itself.
     Runs,
-    /// It does not apply: `when` or `unless`.
+    /// It does not apply: `when` or `unless`, or it is about a room that the client left without having been in it.
     Skipped,
     /// It refuses, and no further route runs.
     Refused(Refusal),
@@ -88,6 +89,13 @@ impl Router {
                 let passed = run::fits(route, &scope, text.len())
                     .and_then(|()| run::aim(route, &mut scope))
                     .and_then(|()| run::admit(route, &scope, |room| rooms.contains(room)));
+                match route.action.aim().map(|(_, access)| access) {
+                    Some(Access::Leave) => {
+                        scope.never_in = scope.room.clone().filter(|room| !rooms.contains(room));
+                    }
+                    Some(Access::Enter { .. }) => scope.never_in = None,
+                    _ => {}
+                }
                 rehearsal.refusal = passed.clone().err();
                 passed.map_or_else(Verdict::Refused, |()| Verdict::Runs)
             };

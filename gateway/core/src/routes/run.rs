@@ -16,8 +16,12 @@ use crate::domain::{Frame, Refusal, RoomName};
 use crate::node::{CloseReason, RouteLimiter, Verdict, now_ms};
 use crate::traces::Kind;
 
-/// Whether a route runs.
+/// Whether a route runs. Who left a room that it was not in has no say there, although whoever does what comes before
+/// usually may do the rest.
 pub(super) fn applies(route: &Route, scope: &Scope<'_>) -> bool {
+    if scope.never_in.is_some() && scope.never_in == scope.room && route.action.follows() {
+        return false;
+    }
     route.when.as_ref().is_none_or(|when| when.holds(scope))
         && !route.unless.as_ref().is_some_and(|unless| unless.holds(scope))
 }

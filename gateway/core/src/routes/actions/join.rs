@@ -139,6 +139,7 @@ impl Kind for Join {
             node.join(session, &run.room()?, &entrance).await?
         };
         let room = run.room()?;
+        run.scope.never_in = None;
         if let Some(turn) = joined.first {
             run.router.happen(session, Lifecycle::Join, Some(room.clone()), Some(turn)).await;
         }

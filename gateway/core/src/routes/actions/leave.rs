@@ -40,9 +40,12 @@ impl Kind for Leave {
         Ok(())
     }
 
-    async fn run(&self, run: &mut Run<'_>, _: &Arc<str>) -> Result<Option<Answer>, Refusal> {
-        let (departures, left) = run.router.node.leave(run.session()?, &run.room()?).await;
+    async fn run(&self, run: &mut Run<'_>, via: &Arc<str>) -> Result<Option<Answer>, Refusal> {
+        let (session, room) = (run.session()?, run.room()?);
+        let was_in = session.is_in(&room);
+        let (departures, left) = run.router.node.leave(session, &room).await;
         run.router.heed(departures).await;
+        run.scope.never_in = Some(room).filter(|_| !was_in && !via.starts_with('$'));
         left.map(|()| None)
     }
 }

@@ -132,6 +132,13 @@ impl Action {
         self.aim().map(|(room, _)| room)
     }
 
+    /// Whether it speaks or reads in the room of a route before it.
+    pub(super) fn follows(&self) -> bool {
+        self.aim().is_some_and(|(room, access)| {
+            matches!(access, Access::Read | Access::Speak) && room.to_string() == "{room}"
+        })
+    }
+
     /// A kind, if there is one of this word.
     pub(super) fn find(word: &str) -> Option<&'static Word> {
         WORDS.iter().find(|known| known.name == word)

@@ -192,9 +192,8 @@ impl Reader<'_> {
 
     /// Members where there is a room that the client chose or the route names; whoever did what came before otherwise.
     fn default_allow(&self, action: &Action) -> Vec<Allow> {
-        let is_for_members = action.aim().is_some_and(|(room, access)| {
-            matches!(access, Access::Read | Access::Speak) && room.to_string() != "{room}"
-        });
+        let is_about = action.aim().is_some_and(|(_, access)| matches!(access, Access::Read | Access::Speak));
+        let is_for_members = is_about && !action.follows();
         if self.subject.lifecycle.is_none() && is_for_members { vec![Allow::Member] } else { vec![Allow::Anyone] }
     }
 

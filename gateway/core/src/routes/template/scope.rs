@@ -30,6 +30,8 @@ pub struct Scope<'a> {
     pub auth: &'a AuthFields,
     /// The room of the route, or of the last join or leave before it.
     pub room: Option<RoomName>,
+    /// The room that the last leave found the client not to be in, unless a join came after it.
+    pub never_in: Option<RoomName>,
     /// The number of the auto room that was joined.
     pub number: Option<u64>,
     /// Members of the room, if the route needs to know.
@@ -72,6 +74,7 @@ impl<'a> Scope<'a> {
             session,
             auth,
             room: None,
+            never_in: None,
             number: None,
             members: None,
             connections: None,
