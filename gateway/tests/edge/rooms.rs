@@ -189,3 +189,32 @@ async fn a_rehearsal_knows_who_leaves_a_room_that_it_was_not_in() {
         assert_eq!(rehearsed(&bench, Identity::default(), &text, rooms), (verdicts, None), "{text}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_to_any_room_opens_its_past_to_offsets_unless_it_has_a_condition() {
+    const ROUTES: &str = r#"
+profile = "none"
+
+[[route]]
+event = "enter"
+action = "join"
+
+[[route]]
+event = "say"
+action = "publish"
+"#;
+    for (more, opens) in [("", true), ("when = \"{arg.room}\"\n", false)] {
+        let node = node_with(&ROUTES.replace("action = \"join\"\n", &format!("action = \"join\"\n{more}"))).await;
+        let mut speaker = Client::connect(node.address).await;
+        let offset = speaker.ask("enter", json!({ "room": "r" })).await["offset"].take();
+        assert_eq!(speaker.ask("say", json!({ "room": "r" })).await["ok"], true);
+        let mut stranger = Client::try_connect(node.address, json!({ "offsets": { "r": offset } })).await.unwrap();
+        assert_eq!(stranger.recovered(), opens, "{more}: {}", stranger.hello);
+        if opens {
+            assert_eq!(stranger.event().await[0], "say");
+        } else {
+            assert_eq!(stranger.hello[1]["reason"], "not_allowed");
+            assert!(stranger.is_quiet(QUIET).await);
+        }
+    }
+}
