@@ -82,11 +82,11 @@ impl Auth {
         self.token == Said::Otherwise
     }
 
-    /// The session that the client says it has already, if it may be one.
-    pub(super) fn pid(&self) -> Option<Pid> {
-        match &self.pid {
-            Said::Text(pid) => Pid::parse(pid),
-            Said::Nothing | Said::Otherwise => None,
+    /// The session that the client wants back, if it wants one and not rooms.
+    pub(super) fn session(&self, namespace: &str) -> Option<Pid> {
+        match self.wish(namespace) {
+            Wish::Session { pid, .. } => Some(pid),
+            Wish::Nothing | Wish::Rooms(_) | Wish::Nonsense(_) => None,
         }
     }
 
@@ -296,7 +296,7 @@ mod tests {
     fn what_is_no_object_says_nothing() {
         for text in ["", "null", "1", r#""token""#, r#"["token","x"]"#, "{", r#"{"token":"x""#, "\u{feff}{}"] {
             let auth = Auth::read(text);
-            let said = (auth.token(), auth.has_odd_token(), auth.pid(), auth.wish("/"));
+            let said = (auth.token(), auth.has_odd_token(), auth.session("/"), auth.wish("/"));
             let is_odd = !["", "null"].contains(&text);
             assert_eq!(said, (None, is_odd, None, Wish::Nothing), "{text}");
         }

@@ -96,10 +96,13 @@ impl Edge {
             return Err(self.refuse("too_many", &Refusal::TooManyNamespaces { limit }));
         };
         let user = admitted.identity.user.as_ref();
-        // Without a place only who takes over that of a session here goes on: its old connection may be half open.
+        // Without a place only who takes over that of a session here goes on: its old connection may be half open. Who asks
+        // for rooms gets a session more, whatever pid it has beside them.
         let is_here = |pid: Pid| self.router.node().roster().has(pid.into());
         let place = match self.limiters.session(user) {
-            Err(refusal) if !auth.pid().is_some_and(is_here) => return Err(self.refuse("too_many", &refusal)),
+            Err(refusal) if !auth.session(namespace).is_some_and(is_here) => {
+                return Err(self.refuse("too_many", &refusal));
+            }
             place => place,
         };
         let allowance = Arc::new(self.limiters.allowance(user, guest.client));
@@ -123,7 +126,7 @@ impl Edge {
         };
         let place = match place {
             Ok(place) => place,
-            Err(_) if welcome.replay.is_some() => self.limiters.session_again(user),
+            Err(_) if !welcome.is_new => self.limiters.session_again(user),
             Err(refusal) => {
                 self.router.node().depart(&session, false);
                 return Err(self.refuse("too_many", &refusal));

@@ -217,6 +217,22 @@ async fn a_user_may_have_so_many_sessions_and_comes_back_to_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_comes_to_rooms_needs_a_place_whatever_session_it_knows() {
+    let changes = [("GATEWAY_AUTH__SECRET", "s"), ("GATEWAY_LIMITS__SESSIONS_PER_USER", "1")];
+    let node = node(&changes).await;
+    let mut only = Client::try_connect(node.address, token("ann")).await.unwrap();
+    for offsets in [json!({}), json!({ "r": "0" })] {
+        let mut auth = token("ann");
+        (auth["pid"], auth["offset"], auth["offsets"]) = (json!(only.pid), json!(false), offsets);
+        let refusal = Client::try_connect(node.address, auth).await.err();
+        let refusal = refusal.expect("it takes over nobody's place");
+        assert!(refusal.contains("a user may have 1 sessions"), "{refusal}");
+    }
+    assert_eq!(node.sessions(), 1);
+    only.join("r").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_was_away_needs_a_place_like_everybody() {
     let changes = [("GATEWAY_AUTH__SECRET", "s"), ("GATEWAY_LIMITS__SESSIONS_PER_USER", "2")];
     let node = node(&changes).await;
