@@ -10,7 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use engine::{Connection, End, Event, Packet, SendError};
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -23,6 +24,9 @@ use gateway_core::routes::{Inbound, NotDone, Router};
 
 /// How often a full queue is looked at again.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// For how long what a client sent before its connection was over is still done as if it were there.
+const LAST_EVENTS: Duration = Duration::from_secs(5);
 
 /// Count a session, for its connection and its user.
 pub(super) type Held = (Slot, Option<Slot<Party>>);
@@ -50,6 +54,10 @@ struct Queue {
     bytes: usize,
     /// From the beginning: nothing is handled before [`Mailbox::open`].
     worked_on: bool,
+    /// Whether an event is being handled.
+    handles: bool,
+    /// Dropped when nothing is left to do before the session departs, whose connection is over.
+    last: Option<oneshot::Sender<()>>,
     pause: Pause,
     /// How many there were.
     pauses: u64,
@@ -102,7 +110,24 @@ impl engine::Session for Mailbox {
     fn over(&self, end: &End) {
         self.slots.lock().take();
         // Who leaves on purpose does not come back to where it was.
-        self.router.node().depart(&self.session, *end != End::Left);
+        let keep = *end != End::Left;
+        let Some(done) = self.done_with_all(end) else { return self.router.node().depart(&self.session, keep) };
+        self.router.node().hang_up(&self.session, keep);
+        let (router, session) = (self.router.clone(), self.session.clone());
+        self.tasks.spawn(async move {
+            // However slow a store is, others must not see it in its rooms for ever.
+            timeout(LAST_EVENTS, done).await.ok();
+            router.node().depart(&session, keep);
+        });
+    }
+}
+
+/// Whether an end is the client's own, or its line's, or the node hands it over: what it sent before is not lost with it.
+fn is_parting(end: &End) -> bool {
+    match end {
+        End::Left | End::Closed | End::Cut | End::Broken | End::Parted | End::Silent => true,
+        End::Ended(reason) => ["draining", "balanced", "aged"].contains(reason),
+        End::Sessionless | End::BadPacket | End::Flooding | End::Slow => false,
     }
 }
 
@@ -123,6 +148,18 @@ impl Mailbox {
             metrics: edge.metrics.clone(),
             tasks: edge.tasks.clone(),
         })
+    }
+
+    /// When all is done that the client sent before its connection was over; nothing if that is so now, or is not to be.
+    fn done_with_all(&self, end: &End) -> Option<oneshot::Receiver<()>> {
+        let mut queue = self.queue.lock();
+        // Who was ended for what it did, or for good, does nothing more.
+        if !is_parting(end) || (queue.events.is_empty() && !queue.handles) {
+            return None;
+        }
+        let (last, done) = oneshot::channel();
+        queue.last = Some(last);
+        Some(done)
     }
 
     fn accept(self: &Arc<Self>, inbound: Inbound, ack: Option<u64>) -> Verdict {
@@ -168,6 +205,8 @@ impl Mailbox {
         // Most have not said anything yet, and should not carry what handling it needs.
         if begun && let Some(first) = self.next() {
             Box::pin(self.work_off(first)).await;
+        } else if !begun {
+            self.queue.lock().last = None;
         }
     }
 
@@ -240,8 +279,10 @@ impl Mailbox {
         if queue.events.len() <= self.pause_at / 2 {
             self.unpause(&mut queue, Pause::No);
         }
+        queue.handles = next.is_some();
         if next.is_none() {
             queue.worked_on = false;
+            queue.last = None;
             // A burst must not stay in the memory of an idle session.
             queue.events = VecDeque::new();
         }

@@ -249,7 +249,7 @@ impl Edge {
         let Ok(saved) = timeout(STORING, &mut saving).await else {
             let session = session.clone();
             self.tasks.spawn(async move {
-                if matches!(saving.await, Ok(Ok(false))) && !session.is_over() {
+                if matches!(saving.await, Ok(Ok(false))) && !session.has_hung_up() {
                     session.close(CloseReason::Replaced);
                 }
             });

@@ -17,6 +17,7 @@ mod kept_calls;
 mod limits;
 mod logs;
 mod midway;
+mod parting;
 mod parts;
 mod plan;
 mod polling;

@@ -735,7 +735,7 @@ const ENDING_TASKS: &[(&str, usize, &str)] = &[
     ("core/src/routes/later.rs", 1, "after a delay, once"),
     ("core/src/sessions/redis.rs", 1, "until it has subscribed"),
     ("src/socket/guest.rs", 1, "admits a client"),
-    ("src/socket/inlet.rs", 3, "a session's queue, its pause, its greeting"),
+    ("src/socket/inlet.rs", 4, "a session's queue, its pause, its greeting, its departure"),
     ("src/socket/listener.rs", 1, "until the connection ends"),
     ("src/socket/welcome.rs", 2, "stores a session, or fails to; waits for that"),
     ("core/src/recurring.rs", 1, "until nothing has come up for a while"),

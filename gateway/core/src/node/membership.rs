@@ -246,6 +246,15 @@ impl Node {
         (departed, self.quarter(session).comebacks.save(session).await.map(|_| ()))
     }
 
+    /// Counts a session whose connection is over no longer among those that are connected, and hands it nothing more. It stays
+    /// in its rooms until [`Self::depart`], for what its client sent before; what comes of that is not stored. It may come back
+    /// as after that.
+    pub fn hang_up(&self, session: &Arc<Session>, keep: bool) {
+        session.hang_up();
+        self.asking.gone(session);
+        self.quarter(session).comebacks.depart(session, keep && session.closing() != Some(CloseReason::Kicked));
+    }
+
     /// Takes a session whose connection is over out of everything. It may come back within the recovery window if it
     /// is to be kept, unless it was ended for good.
     pub fn depart(&self, session: &Arc<Session>, keep: bool) {

@@ -24,7 +24,7 @@ impl Node {
         // Whoever begins it stores it first: what was stored before may be all that it can come back to.
         let deadline = Instant::now() + BEGINNING;
         while session.stored().is_none() {
-            if session.is_over() || Instant::now() >= deadline {
+            if session.has_hung_up() || Instant::now() >= deadline {
                 return Err(Refusal::Unavailable);
             }
             sleep(LOOK).await;

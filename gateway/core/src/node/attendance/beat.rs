@@ -103,7 +103,7 @@ impl Attendance {
 
     async fn make_known(&self, sessions: Vec<Unknown>) {
         let enter = async |Unknown { session, lost }: Unknown| {
-            let Some(session) = session.upgrade().filter(|session| !session.is_over()) else { return 0 };
+            let Some(session) = session.upgrade().filter(|session| !session.has_hung_up()) else { return 0 };
             // Who was superseded unheard is not to come again where its successor has left. What the store of sessions lost
             // as well is stored again by and by, and found missing until then.
             if !lost.is_empty() && !self.connected.holds(&session).await {

@@ -1,11 +1,12 @@
 //! The life of a session on this node. It is one state, and whatever changes it is here.
 //!
 //! ```text
-//!             store                    depart
-//! Beginning ──────────► Begun(Stored) ────────► Departed
-//!     │                 ▲   │ store, unstore       ▲
-//!     │                 └───┘                      │
-//!     └──────────────────── depart ────────────────┘
+//!             store                   hang_up             depart
+//! Beginning ──────────► Begun(Stored) ────────► Leaving ────────► Departed
+//!     │                 ▲   │ store, unstore      ▲                  ▲
+//!     │                 └───┘                     │                  │
+//!     └─────────────────── hang_up ───────────────┘                  │
+//!     └──── depart, as from every other stage ───────────────────────┘
 //! ```
 //!
 //! Beside that a session has an ending: whoever ends it does not know how far it is, and it lives on until its connection is
@@ -27,6 +28,9 @@ enum Stage {
     #[default]
     Beginning,
     Begun(Stored),
+    /// Its connection is over, and what its client sent before is still done. Nothing of that is stored any more: others may
+    /// have the session by now, or nobody may have it again.
+    Leaving,
     /// It is in nothing, and nothing may be joined or stored any more: it would stay behind for ever.
     Departed,
 }
@@ -57,7 +61,7 @@ impl Life {
         let before = match self.stage {
             Stage::Beginning => 0,
             Stage::Begun(stored) => stored.version,
-            Stage::Departed => return None,
+            Stage::Leaving | Stage::Departed => return None,
         };
         let version = before + 1;
         self.stage = Stage::Begun(Stored { version, is_current: true, complete_to });
@@ -68,6 +72,13 @@ impl Life {
     pub(super) fn unstore(&mut self) {
         if let Stage::Begun(stored) = &mut self.stage {
             stored.is_current = false;
+        }
+    }
+
+    /// Its connection is over.
+    pub(super) fn hang_up(&mut self) {
+        if self.stage != Stage::Departed {
+            self.stage = Stage::Leaving;
         }
     }
 
@@ -89,12 +100,16 @@ impl Life {
         }
     }
 
-    /// How it is stored, from the end of its beginning until it departs.
+    /// How it is stored, from the end of its beginning until its connection is over.
     pub(super) fn stored(&self) -> Option<Stored> {
         match self.stage {
             Stage::Begun(stored) => Some(stored),
-            Stage::Beginning | Stage::Departed => None,
+            Stage::Beginning | Stage::Leaving | Stage::Departed => None,
         }
+    }
+
+    pub(super) fn has_hung_up(&self) -> bool {
+        matches!(self.stage, Stage::Leaving | Stage::Departed)
     }
 
     pub(super) fn has_departed(&self) -> bool {
@@ -112,6 +127,7 @@ mod tests {
     use super::*;
 
     const BEGINNING: Stage = Stage::Beginning;
+    const LEAVING: Stage = Stage::Leaving;
     const DEPARTED: Stage = Stage::Departed;
 
     fn begun(version: u32, is_current: bool, complete_to: u64) -> Stage {
@@ -120,7 +136,7 @@ mod tests {
 
     /// Every stage, once untouched and once told and closed.
     fn lives() -> Vec<Life> {
-        let stages = [BEGINNING, begun(3, true, 50), begun(3, false, 50), DEPARTED];
+        let stages = [BEGINNING, begun(3, true, 50), begun(3, false, 50), LEAVING, DEPARTED];
         let told = Ending { is_told: true, why: Some(CloseReason::Draining) };
         let endings = [Ending::default(), told];
         stages.into_iter().flat_map(|stage| endings.map(|ending| Life { stage, ending })).collect()
@@ -138,10 +154,10 @@ mod tests {
             let (mut stored, expected) = match life.stage {
                 Stage::Beginning => (life, Some((1, begun(1, true, 70)))),
                 Stage::Begun(_) => (life, Some((4, begun(4, true, 70)))),
-                Stage::Departed => (life, None),
+                Stage::Leaving | Stage::Departed => (life, None),
             };
             assert_eq!(stored.store(Offset(70)), expected.map(|(version, _)| version), "{life:?}");
-            assert_eq!(stored, Life { stage: expected.map_or(DEPARTED, |(_, stage)| stage), ..life });
+            assert_eq!(stored, Life { stage: expected.map_or(life.stage, |(_, stage)| stage), ..life });
         }
     }
 
@@ -165,6 +181,18 @@ mod tests {
             gone.depart();
             assert_eq!((gone.store(Offset(70)), gone.stored()), (None, None), "{life:?}");
             assert_eq!(gone, Life { stage: DEPARTED, ..life });
+        }
+    }
+
+    #[test]
+    fn who_hangs_up_is_not_stored_any_more_and_who_has_departed_stays_so() {
+        for life in lives() {
+            let mut left = after(life, Life::hang_up);
+            let stage = if life.stage == DEPARTED { DEPARTED } else { LEAVING };
+            assert_eq!(left, Life { stage, ..life });
+            left.unstore();
+            assert_eq!((left.store(Offset(70)), left.stored(), left.has_hung_up()), (None, None, true), "{life:?}");
+            assert_eq!(left, Life { stage, ..life });
         }
     }
 
@@ -196,7 +224,7 @@ mod tests {
         for life in lives() {
             let stored = life.stored().map(|stored| (stored.is_current, stored.complete_to));
             let (expected, has_departed) = match life.stage {
-                Stage::Beginning => (None, false),
+                Stage::Beginning | Stage::Leaving => (None, false),
                 Stage::Begun(stored) => (Some((stored.is_current, Offset(50))), false),
                 Stage::Departed => (None, true),
             };

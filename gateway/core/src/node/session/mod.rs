@@ -237,6 +237,18 @@ impl Session {
         self.state.lock().life.has_departed()
     }
 
+    /// Whether its connection is over; what its client sent before may still be done.
+    #[must_use]
+    pub fn has_hung_up(&self) -> bool {
+        self.state.lock().life.has_hung_up()
+    }
+
+    /// Notes that its connection is over: nothing is stored of it any more, and nothing handed to its client.
+    pub(in crate::node) fn hang_up(&self) {
+        self.state.lock().life.hang_up();
+        self.gate.shut();
+    }
+
     /// Ends all membership for good; returns what it was in.
     pub(in crate::node) fn depart(&self) -> Left {
         let State { life, membership } = &mut *self.state.lock();

@@ -297,7 +297,7 @@ impl Gate {
         Progress::Done
     }
 
-    /// Lets nothing pass any more, and drops what waits: the session is over before it began.
+    /// Lets nothing pass any more, and drops what waits: the session is over before it began, or its connection is.
     pub(in crate::node) fn shut(&self) {
         let mut state = self.state.lock();
         state.shut = true;
