@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use gateway_core::archive::{Archive, Archived, Archives, MemoryArchive, Record};
-use gateway_core::domain::{Event, Mark, Offset, Pid, Position, RoomName};
+use gateway_core::auth::Identity;
+use gateway_core::domain::{Event, Mark, Offset, Pid, Position, RoomName, UserId};
 use gateway_core::log::{AppendError, Appended, FeedItem, Log, MemoryLog, Page, Range, Retention, Terms};
 use gateway_core::node::{Entrance, Past, Unrecovered, Wanted, wanted};
 use gateway_core::outbox::{Bounds, Pattern, Wants};
@@ -123,6 +124,7 @@ async fn who_is_stored_while_it_comes_back_and_breaks_off_misses_what_it_missed(
         after: heard,
         complete_from: heard,
         kept_at: None,
+        since: Some(heard),
         via: via.clone(),
         partial: false,
         seat: None,
@@ -144,6 +146,52 @@ async fn who_is_stored_while_it_comes_back_and_breaks_off_misses_what_it_missed(
     log.listens.add_permits(1);
     let (hold, replay) = coming.await.unwrap();
     assert_eq!(replay.events(), 1);
+    world.node.replay(&session, hold, replay).await;
+}
+
+#[tokio::test]
+async fn who_is_taken_out_of_rooms_while_it_comes_back_to_them_is_out() {
+    let log = Slow::new(100);
+    let world = World::new(support::config(&[]), log.clone());
+    let (session, _) = world.session();
+    let ann = UserId::parse("ann").unwrap();
+    session.identify(Identity { user: Some(ann.clone()), ..Identity::default() });
+    let heard = log.say("1").await.offset;
+    let via: Arc<str> = "join".into();
+    let comes_to = |name: &str, since: Option<Offset>| Wanted {
+        room: room(name),
+        after: heard,
+        complete_from: heard,
+        kept_at: None,
+        since,
+        via: via.clone(),
+        partial: false,
+        seat: None,
+    };
+    let later = Offset(heard.0 + 1);
+    let rooms = vec![
+        comes_to("r", Some(heard)),
+        comes_to("silent", Some(heard)),
+        comes_to("later", Some(later)),
+        comes_to("now", None),
+    ];
+    let mark = Mark { offset: heard, replay: 0 };
+    let mut coming = std::pin::pin!(world.node.recover(&session, rooms, &[], mark));
+    tokio::select! {
+        _ = &mut coming => panic!("it was not listened to"),
+        _ = log.waiting.acquire() => {}
+    }
+    // What came before is still to be heard in this room: it is not in it yet.
+    for name in ["silent", "later", "now"] {
+        world.node.note_removal(&ann, &room(name), heard);
+    }
+    assert!(!world.node.take_out_of(&session, &room("silent")).await.unwrap());
+    log.reads.add_permits(100);
+    log.listens.add_permits(1);
+    let (hold, replay) = coming.await.unwrap();
+    assert!(!session.is_in(&room("silent")), "it was taken out of it");
+    assert!(["r", "later", "now"].iter().all(|name| session.is_in(&room(name))), "it joined these later");
+    assert_eq!(replay.rooms(), ["r", "later", "now"].map(room));
     world.node.replay(&session, hold, replay).await;
 }
 

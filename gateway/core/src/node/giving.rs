@@ -28,6 +28,7 @@ impl Node {
                 after: offset,
                 complete_from: offset,
                 kept_at: None,
+                since: None,
                 via: via.clone(),
                 partial: false,
                 seat,

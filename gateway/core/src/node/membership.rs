@@ -156,6 +156,7 @@ impl Node {
             after,
             complete_from: complete_from(&told),
             kept_at: None,
+            since: None,
             via: via.clone(),
             partial: entrance.partial,
             seat: None,

@@ -77,8 +77,13 @@ impl Node {
         // All rooms are entered before the first is read: what comes later than that read is in the feed.
         self.quarter(session).rooms.enter_all(session, &wanted).await?;
         let leave = |room: &RoomName| self.quarter(session).rooms.take_back(session, room);
+        // Whoever takes it out of a room from now on finds it there. Before this it was not, and only a note was made.
+        let removed = self.quarter(session).comebacks.removals_of(session, &wanted);
+        removed.iter().for_each(leave);
+        wanted.retain(|room| !removed.contains(&room.room));
         let seats = self.quarter(session).attendance.take_seats_again(session, &wanted, names, &leave).await?;
-        wanted.retain(|room| !seats.lost_rooms.contains(&room.room));
+        // Out of the rest somebody may have taken it meanwhile.
+        wanted.retain(|room| !seats.lost_rooms.contains(&room.room) && session.is_in(&room.room));
         let missed = self.quarter(session).rooms.read_missed(session, wanted).await?;
         session.raise_floor(missed.upto());
         Ok(Replay { missed, seats })

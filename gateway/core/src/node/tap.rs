@@ -177,6 +177,7 @@ impl Taps {
             after,
             complete_from: after,
             kept_at: None,
+            since: None,
             via: TAPPED.into(),
             partial,
             seat: None,

@@ -17,6 +17,8 @@ pub struct Wanted {
     pub complete_from: Offset,
     /// Where the log stood when it was stored that the session is in this room, if something says so that may be lost.
     pub kept_at: Option<Offset>,
+    /// Since when the session was in the room before it was away; nothing if it only comes now.
+    pub since: Option<Offset>,
     /// The client event by which it is, or was, joined.
     pub via: Arc<str>,
     /// What is still there will do, if not everything is.

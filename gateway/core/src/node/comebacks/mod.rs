@@ -26,6 +26,7 @@ use crate::node::namespaces::Namespaces;
 use crate::node::rooms::Marks;
 use crate::node::session::Session;
 use crate::node::troubles::Failing;
+use crate::node::wanted::Wanted;
 use crate::port::PortError;
 use crate::sessions::{Claimed, Lease, Sessions, Whose};
 
@@ -90,6 +91,13 @@ impl Comebacks {
     /// Remembers that a user was taken out of a room that it had joined up to an offset.
     pub(in crate::node) fn note_removal(&self, user: &UserId, room: &RoomName, upto: Offset) {
         self.removals.note(user, room, upto);
+    }
+
+    /// Which of the rooms that a session comes back to its user was taken out of since it joined them.
+    pub(in crate::node) fn removals_of(&self, session: &Session, wanted: &[Wanted]) -> Vec<RoomName> {
+        let Some(user) = session.identity().user.clone() else { return Vec::new() };
+        let rooms = wanted.iter().filter_map(|wanted| Some((&wanted.room, wanted.since?)));
+        self.removals.of(&user, rooms).into_iter().cloned().collect()
     }
 
     /// Stores a session so that it can come back. False if another connection has taken it over, or it is over.

@@ -15,9 +15,9 @@ pub fn wanted(claimed: &Claimed, heard: Mark) -> Result<Vec<Wanted>, Unrecovered
         // Handed over after the replay began means after its end, and so does the notice of its end.
         let replay_is_over = room.replay <= heard.replay || heard.offset > room.handed;
         let after = room.since.max(heard.offset).max(has_all_to);
-        let complete_from = room.complete_from;
+        let (complete_from, since) = (room.complete_from, Some(room.since));
         let (room, via) = (room.room.clone(), room.via.as_str().into());
-        let wanted = Wanted { room, after, complete_from, kept_at: *kept_at, via, partial: false, seat: None };
+        let wanted = Wanted { room, after, complete_from, kept_at: *kept_at, since, via, partial: false, seat: None };
         if replay_is_over { Ok(wanted) } else { Err(Unrecovered::Interrupted) }
     };
     record.rooms.iter().map(room).collect()

@@ -57,13 +57,27 @@ impl Removals {
     pub(super) fn apply(&self, mut record: Record) -> Record {
         let known = self.known.lock();
         if let Some(user) = record.who().filter(|_| !known.by_member.is_empty()).cloned() {
-            let now = Instant::now();
-            record.rooms.retain(|room| {
-                let removal = known.by_member.get(&(user.clone(), room.room.clone()));
-                !removal.is_some_and(|removal| now - removal.at < self.kept && room.since <= removal.upto)
-            });
+            record.rooms.retain(|room| !self.took_out(&known, &user, &room.room, room.since));
         }
         record
+    }
+
+    /// Which of the rooms that a user comes back to, each with since when it was in it, it was taken out of since then.
+    pub(super) fn of<'a>(
+        &self,
+        user: &UserId,
+        rooms: impl Iterator<Item = (&'a RoomName, Offset)>,
+    ) -> Vec<&'a RoomName> {
+        let known = self.known.lock();
+        if known.by_member.is_empty() {
+            return Vec::new();
+        }
+        rooms.filter(|(room, since)| self.took_out(&known, user, room, *since)).map(|(room, _)| room).collect()
+    }
+
+    fn took_out(&self, known: &Known, user: &UserId, room: &RoomName, since: Offset) -> bool {
+        let removal = known.by_member.get(&(user.clone(), room.clone()));
+        removal.is_some_and(|removal| removal.at.elapsed() < self.kept && since <= removal.upto)
     }
 }
 
@@ -106,6 +120,9 @@ mod tests {
         removals.note(&alice, &room, Offset(8));
         assert_eq!(rooms(removals.apply(away.clone())), ["s"]);
         assert_eq!(rooms(removals.apply(record("bob", &[("r", 7)]))), ["r"]);
+        let other = RoomName::parse("s").unwrap();
+        let of = |since: u64| removals.of(&alice, [(&room, Offset(since)), (&other, Offset(since))].into_iter());
+        assert_eq!((of(8), of(9)), (vec![&room], vec![]));
         assert_eq!(rooms(removals.apply(record("alice", &[("r", 9)]))), ["r"], "it has joined again since");
         tokio::time::advance(Duration::from_secs(60)).await;
         assert_eq!(rooms(removals.apply(away)), ["r", "s"]);
