@@ -251,8 +251,7 @@ impl Gateway {
         let ready = Arc::new(AtomicBool::new(false));
         let parts = Parts { bus: bus.clone(), node: node.clone(), peers: peers.clone(), ready: ready.clone() };
         let balance = Arc::new(Balance::new(&config, &name, parts, metrics.clone()));
-        let orders = NodeOrders::new(&server, &peers, &ready, &reloading, &metrics, &supervisor);
-        let orders = Arc::new(orders);
+        let orders = Arc::new(NodeOrders::new(&server, &peers, &ready, &reloading, &metrics, &supervisor));
         let gateway = Self {
             address: address_of(clients.as_ref())?,
             admin_address: admin.address(),

@@ -13,11 +13,11 @@ use gateway_core::contacts::Contacts;
 use gateway_core::content::Bounds;
 use gateway_core::desk::Desk;
 use gateway_core::inbox::{Absence, Inbox};
-use gateway_core::jobs::{Backoff, Handler, Jobs, QueueName};
+use gateway_core::jobs::{ABSENT, Backoff, Handler, Jobs, QueueName, SCHEDULE};
 use gateway_core::metrics::Metrics;
 use gateway_core::node::SenderLimiter;
 use gateway_core::repeats::Repeats;
-use gateway_core::ticks::{SCHEDULE, Ticks};
+use gateway_core::ticks::Ticks;
 use gateway_work::absent::{Absent, Around, Links};
 use gateway_work::jobs::{BackEnds, Http, Kinds, Notify, Publish, Upkeep};
 use gateway_work::mail::{Mail, Receivers, Templates};
@@ -164,7 +164,7 @@ impl Post {
         let kinds = kinds.with("mail", self.mail.clone()).with("novu", self.novu.clone());
         let kinds = kinds.with(SCHEDULE, self.tick.clone());
         match &self.absent {
-            Some(absent) => kinds.with(gateway_core::inbox::ABSENT, absent.clone()),
+            Some(absent) => kinds.with(ABSENT, absent.clone()),
             None => kinds,
         }
     }

@@ -19,13 +19,11 @@ use tokio::time::Instant;
 use crate::config::{self, Config};
 use crate::content::Bounds;
 use crate::domain::Refusal;
-use crate::inbox::ABSENT;
-use crate::jobs::{Jobs, QueueName, Queues};
+use crate::jobs::{ABSENT, Jobs, QueueName, Queues, SCHEDULE};
 use crate::metrics::{JOB_KINDS, Metrics};
 use crate::node::SenderLimiter;
 use crate::port::PortError;
 use crate::recurring::Recurring;
-use crate::ticks::SCHEDULE;
 
 /// What kinds of jobs the gateway does itself.
 pub trait Kinds: Send + Sync + 'static {

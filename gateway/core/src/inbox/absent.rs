@@ -11,14 +11,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::domain::UserId;
-use crate::jobs::{Backoff, Enqueued, JobId, Jobs, NewJob, QueueName};
+use crate::jobs::{ABSENT, Backoff, Enqueued, JobId, Jobs, NewJob, QueueName};
 use crate::node::now_ms;
 use crate::notifications::New;
 use crate::port::{Port, PortError};
 use crate::recurring::Recurring;
 
-/// The kind of these jobs.
-pub const ABSENT: &str = "absent";
 /// Jobs of one request that are enqueued at the same time.
 const AT_ONCE: usize = 32;
 

@@ -8,7 +8,7 @@ mod reading;
 mod telling;
 mod upkeep;
 
-pub use absent::{ABSENT, Absence, Digest};
+pub use absent::{Absence, Digest};
 pub use author::{Author, Wish};
 pub use forms::Form;
 pub use reading::{Inboxed, Marking};

@@ -23,6 +23,11 @@ use async_trait::async_trait;
 
 use crate::port::PortError;
 
+/// The kind of the jobs of schedules.
+pub const SCHEDULE: &str = "schedule";
+/// The kind of the jobs that look after who is away.
+pub const ABSENT: &str = "absent";
+
 /// The jobs of a deployment: who makes them, and who does them.
 ///
 /// **At least once.** What was enqueued is done until its handler says so, or has failed as often as it may. A job whose worker

@@ -14,8 +14,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::port::PortError;
 
-/// The kind of the jobs of schedules.
-pub const SCHEDULE: &str = "schedule";
 /// How many runs of each schedule are kept: the last ones.
 pub const RUNS_KEPT: usize = 100;
 /// How far the clocks of nodes may be apart without a tick being left out, in milliseconds.

@@ -18,11 +18,11 @@ use self::plan::Plan;
 use self::tick::Scheduled;
 use gateway_core::config::{self, Missed, Schedule};
 use gateway_core::domain::Refusal;
-use gateway_core::jobs::{Backoff, Enqueued, JobId, Jobs, NewJob, QueueName};
+use gateway_core::jobs::{Backoff, Enqueued, JobId, Jobs, NewJob, QueueName, SCHEDULE};
 use gateway_core::metrics::Metrics;
 use gateway_core::port::PortError;
 use gateway_core::recurring::Recurring;
-use gateway_core::ticks::{APART_MS, Run, SCHEDULE, Ticks};
+use gateway_core::ticks::{APART_MS, Run, Ticks};
 
 /// How late a tick may be: beyond that nobody was there, and it was missed.
 const GRACE_MS: u64 = APART_MS;

@@ -1,6 +1,7 @@
 //! The outboxes of one node, in the file of its log: what is appended is told in the same transaction.
 
 mod counts;
+mod pending;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use parking_lot::Mutex;
 use sqlx::SqlitePool;
 
 use self::counts::Counts;
+use self::pending::{Row, Taken};
 use super::claims::Claims;
 use super::{
     Batch, By, Claim, Decision, Fate, GivenUp, Happening, Lost, Most, Outbox, Place, Scribe, Standing, Waiting, Wants,
@@ -39,14 +41,6 @@ pub struct SqliteOutbox {
     /// Held while that is written: what comes later is not written first.
     writing: tokio::sync::Mutex<()>,
     trouble: Recurring,
-}
-
-/// What is written of something that happened.
-struct Row {
-    outbox: String,
-    at: i64,
-    weight: usize,
-    happening: Vec<u8>,
 }
 
 /// What an append tells, and whom.
@@ -285,31 +279,6 @@ impl SqliteOutbox {
         }
         transaction.commit().await?;
         Ok(done)
-    }
-}
-
-/// Rows that are being written. Whatever was not comes back when this goes: it failed, or whoever writes for all was dropped in the middle.
-/// At worst it is written twice then, and told twice.
-struct Taken<'a> {
-    pending: &'a Mutex<Vec<Row>>,
-    rows: Vec<Row>,
-}
-
-impl<'a> Taken<'a> {
-    fn all(pending: &'a Mutex<Vec<Row>>) -> Self {
-        Self { pending, rows: std::mem::take(&mut *pending.lock()) }
-    }
-}
-
-impl Drop for Taken<'_> {
-    fn drop(&mut self) {
-        if self.rows.is_empty() {
-            return;
-        }
-        // What came meanwhile comes behind it.
-        let mut pending = self.pending.lock();
-        self.rows.append(&mut pending);
-        std::mem::swap(&mut *pending, &mut self.rows);
     }
 }
 
