@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::body::{Body, given};
 use super::call::Call;
 use super::contract::OfUser;
+use super::notifications::reach;
 use super::problem::{Kind, Problem};
 use super::state::ApiState;
 use gateway_core::service::{Address, Contact};
@@ -68,7 +69,7 @@ impl From<Contact> for KnownContact {
     ),
 )]
 pub(super) async fn contact(State(state): State<ApiState>, call: Call) -> Result<Json<KnownContact>, Problem> {
-    call.must_reach_notifications(state.service().namespace_of_notifications())?;
+    reach(&state, &call)?;
     let contact = state.service().contact(&call.user()?).await?;
     contact.map(|contact| Json(contact.into())).ok_or_else(none)
 }
@@ -87,7 +88,7 @@ pub(super) async fn put_contact(
     call: Call,
     Body(new): Body<NewContact>,
 ) -> Result<Json<KnownContact>, Problem> {
-    call.must_reach_notifications(state.service().namespace_of_notifications())?;
+    reach(&state, &call)?;
     let NewContact { email, name, subscribed } = new;
     check_address(&email).map_err(|why| Problem::new(Kind::BadBody, why).at("/email"))?;
     if let Some(name) = &name
@@ -111,7 +112,7 @@ pub(super) async fn put_contact(
     ),
 )]
 pub(super) async fn delete_contact(State(state): State<ApiState>, call: Call) -> Result<StatusCode, Problem> {
-    call.must_reach_notifications(state.service().namespace_of_notifications())?;
+    reach(&state, &call)?;
     if state.service().remove_contact(&call.user()?).await? { Ok(StatusCode::NO_CONTENT) } else { Err(none()) }
 }
 

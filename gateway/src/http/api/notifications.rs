@@ -332,6 +332,6 @@ fn kept_for(Notified { new, kept }: Notified) -> KeptFor {
 }
 
 /// A key that opens some rooms, or not the namespace in which users hear of it, reaches none of this.
-fn reach(state: &ApiState, call: &Call) -> Result<(), Problem> {
+pub(super) fn reach(state: &ApiState, call: &Call) -> Result<(), Problem> {
     call.must_reach_notifications(state.service().namespace_of_notifications())
 }
